@@ -1,0 +1,66 @@
+/* Chooses the kernel set once: the best that runs here, or the one that BPTT_ISA names. */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "bptt.h"
+#define REAL_BITS 32
+#include "real.h"
+
+#include "kernels.h"
+#undef REAL_BITS
+#define REAL_BITS 64
+#include "real.h"
+
+#include "kernels.h"
+
+extern const kernels_f32 bptt_internal_generic_f32;
+extern const kernels_f64 bptt_internal_generic_f64;
+
+typedef struct {
+    int (*runs_here)(void);
+    const kernels_f32 *f32;
+    const kernels_f64 *f64;
+} kernel_set;
+
+static int always(void) { return 1; }
+
+/* Slowest first: the last that runs here is used. A new instruction set adds one line. */
+static const kernel_set sets[] = {
+    {always, &bptt_internal_generic_f32, &bptt_internal_generic_f64},
+};
+enum { SETS = sizeof sets / sizeof sets[0] };
+
+static const kernel_set *choose(void) {
+    const char *wanted = getenv("BPTT_ISA");
+    const kernel_set *best = NULL;
+    for (int i = 0; i < SETS; i++)
+        if (sets[i].runs_here() && (!wanted || !*wanted || strcmp(wanted, sets[i].f32->name) == 0)) best = &sets[i];
+    return best;
+}
+
+static const kernel_set *chosen(void) {
+    static _Atomic(const kernel_set *) kept; /* two threads that race here choose the same */
+    const kernel_set *set = atomic_load_explicit(&kept, memory_order_acquire);
+    if (!set) {
+        set = choose();
+        atomic_store_explicit(&kept, set, memory_order_release);
+    }
+    return set;
+}
+
+const kernels_f32 *bptt_internal_kernels_f32(void) { return chosen() ? chosen()->f32 : NULL; }
+const kernels_f64 *bptt_internal_kernels_f64(void) { return chosen() ? chosen()->f64 : NULL; }
+
+const char *bptt_isa(void) { return chosen() ? chosen()->f32->name : NULL; }
+
+const char *bptt_isa_choices(void) {
+    static char names[64]; /* every caller writes the same bytes */
+    char text[sizeof names] = "";
+    for (int i = 0; i < SETS; i++)
+        if (sets[i].runs_here()) {
+            if (*text) strcat(text, ", ");
+            strcat(text, sets[i].f32->name);
+        }
+    memcpy(names, text, sizeof names);
+    return names;
+}

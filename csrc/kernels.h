@@ -1,0 +1,63 @@
+/* The kernel table: the inner loops, one implementation per instruction set behind function pointers.
+ * A set owns its tile shape and the layout of packed panels; nobody else looks inside a panel.
+ *
+ * Every set keeps this promise, from which thread-independent results follow: the value of an output element
+ * depends only on its own operands, never on where the element lies in the call's block of rows or columns.
+ *
+ * Include real.h first; may be included once per type. */
+#ifndef BPTT_KERNELS_COMMON
+#define BPTT_KERNELS_COMMON
+enum { FINISH_NONE, FINISH_ACTIVATE, FINISH_SLOPE };
+#endif
+
+/* c = finish(init + a b), a (m,k) by rows, b packed, init and c (m,n) by rows.
+ * ACTIVATE: c = f(.);  SLOPE: c = f'(h) * (.), f' written in terms of the cell's output h (m,n). */
+typedef struct {
+    int64_t m, n, k;
+    const REAL *a;
+    int64_t lda;
+    const REAL *panels;
+    const REAL *init; /* NULL: zeros; may be c */
+    int64_t ldinit;   /* 0: the same row for all */
+    REAL *c;
+    int64_t ldc;
+    int finish;
+    int cell;
+    const REAL *h;
+    int64_t ldh;
+} TYPED(product);
+
+/* c += aT b over k rows: c (m,n), a (k,m), b (k,n); rows r with skip[r] != 0 count as zero rows of b. */
+typedef struct {
+    int64_t m, n, k;
+    const REAL *a;
+    int64_t lda;
+    const REAL *b;
+    int64_t ldb;
+    const uint8_t *skip; /* NULL: none */
+    REAL *c;
+    int64_t ldc;
+    REAL *work; /* outer_work() elements */
+} TYPED(outer_product);
+
+typedef struct {
+    const char *name;
+    /* elements of the panels that hold a (k,n) matrix */
+    int64_t (*packed_size)(int64_t k, int64_t n);
+    /* element (i,j) of the (k,n) matrix is w[i*row_stride + j*col_stride] */
+    void (*pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels);
+    void (*multiply)(const TYPED(product) *);
+    int64_t (*outer_work)(void);
+    void (*outer)(const TYPED(outer_product) *);
+    /* dz = f'(h) * dh, n elements, in place allowed */
+    void (*slope)(int cell, int64_t n, const REAL *h, const REAL *dh, REAL *dz);
+    /* sum of squares, accumulated in double */
+    double (*sum_squares)(int64_t n, const REAL *x);
+    /* y = exp(x - shift), returns the sum of y; in place allowed */
+    REAL (*exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y);
+    /* y = s(x), the logistic function; in place allowed */
+    void (*logistic)(int64_t n, const REAL *x, REAL *y);
+} TYPED(kernels);
+
+/* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. */
+const TYPED(kernels) *TYPED(bptt_internal_kernels)(void);

@@ -1,0 +1,7 @@
+/* The generic kernel set: portable C for both types. */
+#include "bptt.h"
+#define REAL_BITS 32
+#include "kernels_generic.h"
+#undef REAL_BITS
+#define REAL_BITS 64
+#include "kernels_generic.h"

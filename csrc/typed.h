@@ -1,0 +1,20 @@
+/* Everything above the kernels, compiled once per type by f32.c and f64.c. All of it is static to that unit but the
+ * public functions. */
+#include "bptt.h"
+#include "real.h"
+
+#include "kernels.h"
+#include "spec.h"
+#include "threads.h"
+
+#include "clip.h"
+
+#include "call.h"
+
+#include "vanilla.h"
+
+#include "network.h"
+
+#include "loss.h"
+
+#include "optim.h"

@@ -1,0 +1,125 @@
+/* exp, tanh and the logistic function, one body for scalars and vectors of either type.
+ *
+ * The includer defines V (the value type: REAL, or a vector of REAL), VU (UINT, or a vector of UINT of the same
+ * shape), BITS(v) and REALS(u) that reinterpret one as the other, SPLAT(x) that makes a V of one number, LESS(a,b)
+ * that gives a VU of ones where a < b, and MATH(name), the name of each function here.
+ * No conversion between integers and reals is used (a rounding constant does it), so NaN and Inf are safe, and
+ * no branch, so that a compiler can vectorise the scalar form.
+ *
+ * Method: x = n ln2 + r, |r| <= ln2/2 (Cody & Waite 1980), e^r - 1 = r + r^2 P(r), P the Taylor polynomial. */
+
+#undef MAGIC
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef MANTISSA_BITS
+#undef EXPONENT_BIAS
+#undef SIGN_BIT
+#undef TANH_ONE
+#undef EXP_MIN
+#undef EXP_MAX
+#if REAL_BITS == 32
+#define MAGIC 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer */
+#define LN2_HIGH 0.693359375f
+#define LN2_LOW (-2.12194440e-4f)
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#define SIGN_BIT 0x80000000u
+#define TANH_ONE 9.1f /* tanh rounds to 1 from here on */
+#define EXP_MIN (-104.0f)
+#define EXP_MAX 89.0f
+#else
+#define MAGIC 6755399441055744.0 /* 1.5 * 2^52 */
+#define LN2_HIGH 0.693147180369123816490
+#define LN2_LOW 1.90821492927058770002e-10
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#define SIGN_BIT 0x8000000000000000u
+#define TANH_ONE 19.1
+#define EXP_MIN (-746.0)
+#define EXP_MAX 710.0
+#endif
+#define R(x) ((REAL)(x))
+
+/* mask ? a : b, the mask all ones or all zeros */
+static inline V MATH(select)(VU mask, V a, V b) { return REALS((mask & BITS(a)) | (~mask & BITS(b))); }
+
+/* NaN stays NaN in both */
+static inline V MATH(at_most)(V x, V bound) { return MATH(select)(LESS(bound, x), bound, x); }
+static inline V MATH(at_least)(V x, V bound) { return MATH(select)(LESS(x, bound), bound, x); }
+
+/* r and n of x = n ln2 + r */
+static inline V MATH(reduce)(V x, VU *n) {
+    V shifted = x * R(1.44269504088896340736) + MAGIC;
+    V whole = shifted - MAGIC;
+    *n = BITS(shifted) - BITS(SPLAT(MAGIC));
+    return (x - whole * LN2_HIGH) - whole * LN2_LOW;
+}
+
+/* e^r - 1 for |r| <= ln2/2 */
+static inline V MATH(expm1_reduced)(V r) {
+#if REAL_BITS == 32
+    V p = r * R(1.0 / 5040) + R(1.0 / 720);
+#else
+    V p = r * R(1.0 / 6227020800) + R(1.0 / 479001600);
+    p = p * r + R(1.0 / 39916800);
+    p = p * r + R(1.0 / 3628800);
+    p = p * r + R(1.0 / 362880);
+    p = p * r + R(1.0 / 40320);
+    p = p * r + R(1.0 / 5040);
+    p = p * r + R(1.0 / 720);
+#endif
+    p = p * r + R(1.0 / 120);
+    p = p * r + R(1.0 / 24);
+    p = p * r + R(1.0 / 6);
+    p = p * r + R(0.5);
+    return r + r * r * p;
+}
+
+/* 2^n for normal results */
+static inline V MATH(power_of_two)(VU n) { return REALS((n + EXPONENT_BIAS) << MANTISSA_BITS); }
+
+/* e^x, subnormal results included: the scale is applied in two halves */
+static inline V MATH(exp)(V x) {
+    VU n;
+    V r = MATH(reduce)(MATH(at_least)(MATH(at_most)(x, SPLAT(EXP_MAX)), SPLAT(EXP_MIN)), &n);
+    VU half = ((n + 4096) >> 1) - 2048; /* n/2 rounded down, n negative too */
+    V y = R(1) + MATH(expm1_reduced)(r);
+    return y * MATH(power_of_two)(half) * MATH(power_of_two)(n - half);
+}
+
+/* tanh|x| = (e^2|x| - 1) / (e^2|x| + 1), the sign put back; exact to the last bits near zero too */
+static inline V MATH(tanh)(V x) {
+    VU n, sign = BITS(x) & SIGN_BIT;
+    V size = MATH(at_most)(REALS(BITS(x) ^ sign), SPLAT(TANH_ONE));
+    V q = MATH(expm1_reduced)(MATH(reduce)(size + size, &n));
+    V scale = MATH(power_of_two)(n);
+    V e = scale * q + (scale - R(1));
+    return REALS(BITS(e / (e + R(2))) | sign);
+}
+
+/* 1 / (1 + e^-x) by t = e^-|x|, so that nothing overflows and small results keep their precision */
+static inline V MATH(logistic)(V x) {
+    V t = MATH(exp)(REALS(BITS(x) | SIGN_BIT));
+    V numerator = MATH(select)(LESS(x, SPLAT(0)), t, SPLAT(1));
+    return numerator / (R(1) + t);
+}
+
+static inline V MATH(activation)(int cell, V z) {
+    switch (cell) {
+    case BPTT_CELL_TANH: return MATH(tanh)(z);
+    case BPTT_CELL_RELU: return MATH(at_least)(z, SPLAT(0));
+    case BPTT_CELL_SIGMOID: return MATH(logistic)(z);
+    default: return z;
+    }
+}
+
+/* f'(z) * dh, with f' in terms of h = f(z) */
+static inline V MATH(slope)(int cell, V h, V dh) {
+    switch (cell) {
+    case BPTT_CELL_TANH: return dh * ((R(1) - h) * (R(1) + h));
+    case BPTT_CELL_RELU: return MATH(select)(LESS(SPLAT(0), h), dh, SPLAT(0));
+    case BPTT_CELL_SIGMOID: return dh * (h * (R(1) - h));
+    default: return dh;
+    }
+}
+#undef R

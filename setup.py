@@ -1,0 +1,75 @@
+"""Builds the C core (one object per file of csrc/, some for one instruction set), libbptt.a of these objects, and
+the extension module that links the same objects.
+
+BPTT_SANITIZE=address,undefined builds everything with those sanitizers.
+"""
+import os
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CSRC = sorted(str(path) for path in Path("csrc").glob("*.c"))
+HEADERS = sorted(str(path) for path in [*Path("csrc").glob("*.h"), Path("src/bptt/include/bptt.h")])
+SANITIZE = os.environ.get("BPTT_SANITIZE", "")
+MSVC = os.name == "nt"
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+ABI3 = not FREE_THREADED
+ARCHIVE = Path("bptt/lib") / ("bptt.lib" if MSVC else "libbptt.a")
+
+if MSVC:
+    FLAGS, CORE_FLAGS = ["/O2"], ["/std:c11", "/experimental:c11atomics"]
+elif SANITIZE:
+    FLAGS = ["-O1", "-g", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    CORE_FLAGS = ["-std=c11"]
+else:
+    FLAGS, CORE_FLAGS = ["-O3", "-g0"], ["-std=c11"]
+if not MSVC:
+    FLAGS += ["-fvisibility=hidden"]
+    CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra"]
+
+
+def unit_flags(source):
+    """What one file of the core needs beyond the flags of all: contraction to fused multiply-add in kernels."""
+    return ["-ffp-contract=fast"] if not MSVC and "kernels" in source else ["-ffp-contract=off"] * (not MSVC)
+
+
+class BuildCore(build_ext):
+    def build_extension(self, ext):
+        def compile_unit(source):
+            flags = FLAGS + CORE_FLAGS + unit_flags(source)
+            return self.compiler.compile([source], self.build_temp, include_dirs=["src/bptt/include"],
+                                         extra_postargs=flags, depends=HEADERS)[0]
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compile_unit, CSRC))
+        self.compiler.create_static_lib(objects, "bptt", output_dir=str(Path(self.build_lib) / ARCHIVE.parent))
+        ext.extra_objects = objects
+        super().build_extension(ext)
+
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        target = Path("src") / ARCHIVE
+        target.parent.mkdir(exist_ok=True)
+        self.copy_file(str(Path(self.build_lib) / ARCHIVE), str(target))
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "bptt._core",
+            ["src/bptt/_core.pyx"],
+            include_dirs=["src/bptt/include"],
+            define_macros=[("Py_LIMITED_API", "0x030B0000")] * ABI3,
+            py_limited_api=ABI3,
+            libraries=[] if MSVC else ["m"],
+            extra_compile_args=FLAGS,
+            extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [] if MSVC else ["-pthread"],
+            depends=CSRC + HEADERS,
+        )
+    ],
+    cmdclass={"build_ext": BuildCore},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
+)

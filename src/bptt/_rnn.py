@@ -1,0 +1,174 @@
+"""bptt.RNN: the network as users see it. What is hot lies in _core.Network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from . import _core
+from ._init import Initializer, initializer
+from ._windows import TBPTT, Loss, Window, iterate
+
+
+class RNN(_core.Network):
+    """A recurrent network, its parameters and their gradients.
+
+    h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) (Elman 1990), and with output_size a readout o_t = W_ho h_t + b_o.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    output_size : int, optional
+        O of a linear readout; without it the outputs are the hidden states.
+    cell : "tanh", "relu", "sigmoid" or "identity"
+        f.
+    bias : bool
+        Whether there are b_ih, b_hh and b_o.
+    init : "uniform", "identity", "orthogonal", "glorot", or a function (name, shape, rng) -> array
+        "uniform": U(+-1/sqrt(H)), PyTorch's default. "identity": W_hh = I for relu (Le, Jaitly, Hinton 2015).
+        "orthogonal": W_hh orthogonal. "glorot": Keras' default.
+    batch_first : bool
+        Sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (1,B,H) always.
+    dtype : "float32" or "float64"
+    seed : int or numpy Generator, optional
+        For the initial values.
+    threads : int, optional
+        Most threads a call uses, by default one per processor. Results are the same to the bit for any number.
+
+    Attributes
+    ----------
+    params, grads : flat contiguous arrays of all parameters and their gradients, written in place
+
+    One object serialises its own calls; separate objects run in parallel.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int | None = None,
+        *,
+        cell: str = "tanh",
+        bias: bool = True,
+        init: str | Initializer = "uniform",
+        batch_first: bool = False,
+        dtype: str = "float32",
+        seed: int | np.random.Generator | None = None,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(
+            input_size=input_size,
+            hidden_size=hidden_size,
+            output_size=output_size,
+            cell=cell,
+            bias=bias,
+            batch_first=batch_first,
+            dtype=dtype,
+            threads=threads,
+        )
+        draw = initializer(init, self.hidden_size)
+        rng = np.random.default_rng(seed)
+        for name, view in self.param_views().items():
+            view[...] = draw(name, view.shape, rng)
+
+    def __repr__(self) -> str:
+        readout = f", {self.output_size}" if self.output_size else ""
+        return (
+            f"RNN({self.input_size}, {self.hidden_size}{readout}, cell={self.cell!r}, bias={self.bias}, "
+            f"dtype={self.dtype.name!r}): {self.params.size} parameters"
+        )
+
+    def param_views(self) -> dict[str, np.ndarray]:
+        """{name: view into params}, PyTorch's names, shapes and order."""
+        return _views(self.params, self.tensors())
+
+    def grad_views(self) -> dict[str, np.ndarray]:
+        """{name: view into grads}."""
+        return _views(self.grads, self.tensors())
+
+    def windows(
+        self,
+        x,
+        target,
+        loss: str | Loss = "mse",
+        *,
+        truncation: TBPTT | None = None,
+        state=None,
+        reset=None,
+        mask=None,
+        reduction: str = "mean",
+        step_clip_norm: float | None = None,
+        step_clip_value: float | None = None,
+    ) -> Iterator[Window]:
+        """Go over a sequence window by window; after each, `grads` holds that window's gradient alone.
+
+        x : (T,B,I), with batch_first (B,T,I), or (T,I); may be an np.memmap: it is read window by window
+        target : what the loss takes, with the same time and batch axes as x
+        loss : "mse", "cross_entropy", "binary_cross_entropy", or a function (y, target) -> (loss, dy)
+            (called with mask=... too where a mask is given)
+        truncation : TBPTT(k1, k2); None is full BPTT, one window
+        state : (1,B,H), the state that enters step 0
+        reset, mask : (T,B) of bool (with batch_first (B,T)): see forward and the losses
+        reduction : "mean" over the elements that count in the window's own steps, or "sum"
+        step_clip_norm, step_clip_value : see backward
+
+        The state flows forward uncut. Parameters may be changed between windows: the stored states of the overlap
+        are used as they are, not computed again. Memory is that of 2*k2 steps, whatever T is.
+        """
+        return iterate(
+            self,
+            x,
+            target,
+            loss,
+            truncation=truncation,
+            state=state,
+            reset=reset,
+            mask=mask,
+            reduction=reduction,
+            step_clip_norm=step_clip_norm,
+            step_clip_value=step_clip_value,
+        )
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """{name: copy of the parameter}."""
+        return {name: view.copy() for name, view in self.param_views().items()}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take all parameters from {name: array}. Nothing is changed unless every name and shape fits."""
+        views = self.param_views()
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a mapping of names to arrays, got {type(state).__name__}")
+        missing, foreign = [n for n in views if n not in state], [n for n in state if n not in views]
+        if missing or foreign:
+            raise ValueError(f"state must have exactly the names {list(views)}: missing {missing}, unknown {foreign}")
+        arrays = {}
+        for name, view in views.items():
+            arrays[name] = np.asarray(state[name])
+            if arrays[name].dtype.kind not in "fiu":
+                raise TypeError(f"state[{name!r}] must be an array of real numbers, got {arrays[name].dtype}")
+            if arrays[name].shape != view.shape:
+                raise ValueError(f"state[{name!r}] must have shape {view.shape}, got {arrays[name].shape}")
+        for name, view in views.items():
+            view[...] = arrays[name]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file that RNN.load reads. An interrupted save leaves an existing file whole."""
+        from ._files import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> RNN:
+        """The network that save wrote. ValueError if the file is not a whole one of those."""
+        from ._files import load
+
+        return load(cls, path, threads)
+
+
+def _views(flat, tensors):
+    return {
+        name: flat[offset : offset + int(np.prod(shape))].reshape(shape) for name, offset, shape in tensors
+    }
