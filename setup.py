@@ -4,6 +4,7 @@ the extension module that links the same objects.
 BPTT_SANITIZE=address,undefined builds everything with those sanitizers.
 """
 import os
+import platform
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,17 +24,29 @@ if MSVC:
     FLAGS, CORE_FLAGS = ["/O2"], ["/std:c11", "/experimental:c11atomics"]
 elif SANITIZE:
     FLAGS = ["-O1", "-g", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-    CORE_FLAGS = ["-std=c11"]
+    CORE_FLAGS = ["-std=gnu11"]
 else:
-    FLAGS, CORE_FLAGS = ["-O3", "-g0"], ["-std=c11"]
+    FLAGS, CORE_FLAGS = ["-O3", "-g0"], ["-std=gnu11"]
 if not MSVC:
     FLAGS += ["-fvisibility=hidden"]
     CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra"]
 
 
+X86 = platform.machine().lower() in ("x86_64", "amd64", "i686") and not MSVC
+SET_FLAGS = {  # by the end of a file's name
+    "_avx2": ["-mavx2", "-mfma"],
+    "_avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"],
+}
+
+
 def unit_flags(source):
-    """What one file of the core needs beyond the flags of all: contraction to fused multiply-add in kernels."""
-    return ["-ffp-contract=fast"] if not MSVC and "kernels" in source else ["-ffp-contract=off"] * (not MSVC)
+    """What one file of the core needs beyond the flags of all: its instruction set; contraction to fused
+    multiply-add only in kernels."""
+    stem = Path(source).stem
+    flags = SET_FLAGS.get(stem.removeprefix("kernels"), []) if X86 else []
+    if not MSVC:
+        flags = [*flags, "-ffp-contract=fast" if stem.startswith("kernels") else "-ffp-contract=off"]
+    return flags
 
 
 class BuildCore(build_ext):

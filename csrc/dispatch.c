@@ -13,8 +13,16 @@
 
 #include "kernels.h"
 
-extern const kernels_f32 bptt_internal_generic_f32;
-extern const kernels_f64 bptt_internal_generic_f64;
+#include "cpu.h"
+
+#define DECLARE(set)                                  \
+    extern const kernels_f32 bptt_internal_##set##_f32; \
+    extern const kernels_f64 bptt_internal_##set##_f64
+#define USE(set, runs_here) {runs_here, &bptt_internal_##set##_f32, &bptt_internal_##set##_f64}
+
+DECLARE(generic);
+DECLARE(avx2);
+DECLARE(avx512);
 
 typedef struct {
     int (*runs_here)(void);
@@ -22,11 +30,13 @@ typedef struct {
     const kernels_f64 *f64;
 } kernel_set;
 
-static int always(void) { return 1; }
-
-/* Slowest first: the last that runs here is used. A new instruction set adds one line. */
+/* Slowest first: the last that runs here is used. */
 static const kernel_set sets[] = {
-    {always, &bptt_internal_generic_f32, &bptt_internal_generic_f64},
+    USE(generic, bptt_internal_always),
+#ifdef BPTT_X86
+    USE(avx2, bptt_internal_has_avx2),
+    USE(avx512, bptt_internal_has_avx512),
+#endif
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
 

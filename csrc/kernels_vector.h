@@ -1,0 +1,278 @@
+/* The vector kernels, one body for every instruction set: a set's file defines NAME, TABLE(TYPED) (the table's
+ * name for the type), VECTOR_BYTES and ROWS (rows of the register tile: 2 * ROWS sums, two vectors of b and one broadcast must fit the registers), and includes
+ * this once per type.
+ *
+ * A tile of c is up to ROWS rows by two vectors. A panel holds two vectors' columns of b, row by row; the last panel
+ * is one vector wide where that is enough. Sums start at zero and run over k in order, in blocks of DEPTH. */
+#include "real.h"
+
+#include "kernels.h"
+
+#include "vectors.h"
+
+#undef MATH
+#undef WIDTH
+#undef DEPTH
+#undef TILE
+#undef TILE_OF
+#define MATH(name) TYPED(vector_##name)
+#define WIDTH (2 * LANES)
+#define DEPTH (1024 / (int)sizeof(REAL)) /* rows of a panel that stay in the nearest cache: 32 kB at 64-byte vectors */
+
+#include "vmath.h"
+
+/* ---- panels ---------------------------------------------------------------------------------------- */
+
+static int64_t TYPED(packed_size)(int64_t k, int64_t n) { return (n + LANES - 1) / LANES * LANES * k; }
+
+/* columns of the panel that begins at column j, of n in all */
+static int TYPED(panel_width)(int64_t j, int64_t n) { return n - j > LANES ? WIDTH : LANES; }
+
+static void TYPED(pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
+    for (int64_t j0 = 0; j0 < n; j0 += WIDTH) {
+        const int width = TYPED(panel_width)(j0, n);
+        const int64_t filled = n - j0 < width ? n - j0 : width;
+        for (int64_t i = 0; i < k; i++, panels += width) {
+            const REAL *row = w + i * row_stride + j0 * col_stride;
+            for (int64_t j = 0; j < filled; j++) panels[j] = row[j * col_stride];
+            for (int64_t j = filled; j < width; j++) panels[j] = 0;
+        }
+    }
+}
+
+/* ---- one tile ---------------------------------------------------------------------------------------- */
+
+/* c = init + sum_r a[row*unit + r*step] * panel[r], for rows and vecs constant where inlined */
+typedef struct {
+    int64_t k;
+    const REAL *a;
+    int64_t unit, step;
+    const REAL *panel;
+    const REAL *init; /* NULL: zeros */
+    int64_t ldinit;
+    REAL *c;
+    int64_t ldc;
+    int64_t cols; /* columns of c in this panel */
+} TYPED(tile_task);
+
+/* row i, one vector of columns from `col` on */
+INLINE void TYPED(put)(const TYPED(tile_task) * t, int64_t i, int64_t col, V sum) {
+    const int64_t cols = t->cols - col;
+    REAL *c = t->c + i * t->ldc + col;
+    if (cols >= LANES) {
+        if (t->init) sum += TYPED(load)(t->init + i * t->ldinit + col);
+        TYPED(store)(c, sum);
+    } else {
+        if (t->init) sum += TYPED(load_part)(t->init + i * t->ldinit + col, cols);
+        TYPED(store_part)(c, sum, cols);
+    }
+}
+
+INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) * t, const int64_t unit,
+                        const int64_t step) {
+    V sum[ROWS][2];
+    const REAL *a = t->a, *panel = t->panel;
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < vecs; v++) sum[i][v] = SPLAT(0);
+    for (int64_t r = t->k; r > 0; r--, a += step, panel += vecs * LANES) {
+        V b[2];
+        for (int v = 0; v < vecs; v++) b[v] = TYPED(load)(panel + v * LANES);
+        for (int i = 0; i < rows; i++) {
+            const V x = SPLAT(a[i * unit]);
+            for (int v = 0; v < vecs; v++) sum[i][v] += x * b[v];
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < vecs; v++) TYPED(put)(t, i, v * LANES, sum[i][v]);
+}
+
+/* unit = 1 (columns of a stand side by side) and step = 1 (rows of a do) as constants, every height on its own */
+#define TILE(rows, vecs)                                                                                        \
+    static void TYPED(tile_by_rows_##rows##_##vecs)(const TYPED(tile_task) * t) {                               \
+        TYPED(tile)(rows, vecs, t, t->unit, 1);                                                                 \
+    }                                                                                                           \
+    static void TYPED(tile_by_cols_##rows##_##vecs)(const TYPED(tile_task) * t) {                               \
+        TYPED(tile)(rows, vecs, t, 1, t->step);                                                                 \
+    }
+#define TILE_OF(by, rows) {TYPED(tile_by_##by##_##rows##_1), TYPED(tile_by_##by##_##rows##_2)}
+
+TILE(1, 1) TILE(1, 2) TILE(2, 1) TILE(2, 2) TILE(3, 1) TILE(3, 2)
+TILE(4, 1) TILE(4, 2) TILE(5, 1) TILE(5, 2) TILE(6, 1) TILE(6, 2)
+#if ROWS == 12
+TILE(7, 1) TILE(7, 2) TILE(8, 1) TILE(8, 2) TILE(9, 1) TILE(9, 2)
+TILE(10, 1) TILE(10, 2) TILE(11, 1) TILE(11, 2) TILE(12, 1) TILE(12, 2)
+#endif
+
+typedef void TYPED(tile_function)(const TYPED(tile_task) *);
+
+#undef TILES
+#if ROWS == 12
+#define TILES(by)                                                                                               \
+    {TILE_OF(by, 1), TILE_OF(by, 2), TILE_OF(by, 3), TILE_OF(by, 4),  TILE_OF(by, 5),  TILE_OF(by, 6),          \
+     TILE_OF(by, 7), TILE_OF(by, 8), TILE_OF(by, 9), TILE_OF(by, 10), TILE_OF(by, 11), TILE_OF(by, 12)}
+#else
+#define TILES(by) {TILE_OF(by, 1), TILE_OF(by, 2), TILE_OF(by, 3), TILE_OF(by, 4), TILE_OF(by, 5), TILE_OF(by, 6)}
+#endif
+
+static TYPED(tile_function) *const TYPED(tiles_by_rows)[ROWS][2] = TILES(rows);
+static TYPED(tile_function) *const TYPED(tiles_by_cols)[ROWS][2] = TILES(cols);
+
+/* m rows in as few tiles as possible, all of nearly the same height */
+INLINE void TYPED(column_of_tiles)(TYPED(tile_function) *const tiles[ROWS][2], int64_t m, int64_t unit,
+                                   TYPED(tile_task) t) {
+    const int wide = t.cols > LANES;
+    for (int64_t left = (m + ROWS - 1) / ROWS; left > 0; left--) {
+        const int64_t rows = (m + left - 1) / left;
+        tiles[rows - 1][wide](&t);
+        m -= rows;
+        t.a += rows * unit;
+        t.init = t.init ? t.init + rows * t.ldinit : NULL;
+        t.c += rows * t.ldc;
+    }
+}
+
+/* ---- elementwise ----------------------------------------------------------------------------------------- */
+
+#ifndef BPTT_VECTOR_MAPS
+#define BPTT_VECTOR_MAPS
+enum { MAP_ACTIVATION, MAP_SLOPE, MAP_LOGISTIC };
+#endif
+
+INLINE V TYPED(value)(const int map, const int cell, V x, V h) {
+    return map == MAP_ACTIVATION ? MATH(activation)(cell, x) : map == MAP_SLOPE ? MATH(slope)(cell, h, x)
+                                                                               : MATH(logistic)(x);
+}
+
+/* y = map(x), or map(x, h) for the slope; map and cell are constants where inlined */
+INLINE void TYPED(each)(const int map, const int cell, int64_t n, const REAL *x, const REAL *h, REAL *y) {
+    const int two = map == MAP_SLOPE;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        TYPED(store)(y + i, TYPED(value)(map, cell, TYPED(load)(x + i), two ? TYPED(load)(h + i) : SPLAT(0)));
+    if (i < n)
+        TYPED(store_part)(y + i, TYPED(value)(map, cell, TYPED(load_part)(x + i, n - i),
+                                              two ? TYPED(load_part)(h + i, n - i) : SPLAT(0)), n - i);
+}
+
+static void TYPED(activate)(int cell, int64_t n, REAL *z) {
+    switch (cell) {
+    case BPTT_CELL_TANH: TYPED(each)(MAP_ACTIVATION, BPTT_CELL_TANH, n, z, NULL, z); break;
+    case BPTT_CELL_RELU: TYPED(each)(MAP_ACTIVATION, BPTT_CELL_RELU, n, z, NULL, z); break;
+    case BPTT_CELL_SIGMOID: TYPED(each)(MAP_ACTIVATION, BPTT_CELL_SIGMOID, n, z, NULL, z); break;
+    }
+}
+
+static void TYPED(slope)(int cell, int64_t n, const REAL *h, const REAL *dh, REAL *dz) {
+    switch (cell) {
+    case BPTT_CELL_TANH: TYPED(each)(MAP_SLOPE, BPTT_CELL_TANH, n, dh, h, dz); break;
+    case BPTT_CELL_RELU: TYPED(each)(MAP_SLOPE, BPTT_CELL_RELU, n, dh, h, dz); break;
+    case BPTT_CELL_SIGMOID: TYPED(each)(MAP_SLOPE, BPTT_CELL_SIGMOID, n, dh, h, dz); break;
+    default: if (dz != dh) memcpy(dz, dh, (size_t)n * sizeof(REAL));
+    }
+}
+
+static void TYPED(logistic)(int64_t n, const REAL *x, REAL *y) { TYPED(each)(MAP_LOGISTIC, 0, n, x, NULL, y); }
+
+static REAL TYPED(exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y) {
+    V sums = SPLAT(0);
+    REAL sum = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const V e = MATH(exp)(TYPED(load)(x + i) - SPLAT(shift));
+        sums += e;
+        TYPED(store)(y + i, e);
+    }
+    for (int j = 0; j < LANES; j++) sum += sums[j];
+    if (i == n) return sum;
+    TYPED(store_part)(y + i, MATH(exp)(TYPED(load_part)(x + i, n - i) - SPLAT(shift)), n - i);
+    for (; i < n; i++) sum += y[i];
+    return sum;
+}
+
+typedef double TYPED(double_vector) __attribute__((vector_size(LANES * sizeof(double))));
+
+static double TYPED(sum_squares)(int64_t n, const REAL *x) {
+    TYPED(double_vector) sums = {0};
+    double sum = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const TYPED(double_vector) d = __builtin_convertvector(TYPED(load)(x + i), TYPED(double_vector));
+        sums += d * d;
+    }
+    for (int j = 0; j < LANES; j++) sum += sums[j];
+    for (; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+/* ---- products ------------------------------------------------------------------------------------------- */
+
+static void TYPED(finish)(const TYPED(product) * p) {
+    if (p->finish == FINISH_NONE) return;
+    const int flat = p->ldc == p->n && (p->finish == FINISH_ACTIVATE || p->ldh == p->n);
+    const int64_t rows = flat ? 1 : p->m, length = flat ? p->m * p->n : p->n;
+    for (int64_t i = 0; i < rows; i++) {
+        REAL *c = p->c + i * p->ldc;
+        if (p->finish == FINISH_ACTIVATE) TYPED(activate)(p->cell, length, c);
+        else TYPED(slope)(p->cell, length, p->h + i * p->ldh, c, c);
+    }
+}
+
+static void TYPED(multiply)(const TYPED(product) * p) {
+    for (int64_t j = 0; j < p->n; j += WIDTH) {
+        const int width = TYPED(panel_width)(j, p->n);
+        const REAL *panel = p->panels + j * p->k;
+        for (int64_t r = 0; r < p->k; r += DEPTH) {
+            TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH, .a = p->a + r, .unit = p->lda,
+                                  .panel = panel + r * width, .c = p->c + j, .ldc = p->ldc,
+                                  .cols = p->n - j < width ? p->n - j : width};
+            t.init = r ? t.c : p->init ? p->init + j : NULL;
+            t.ldinit = r ? p->ldc : p->ldinit;
+            TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t);
+        }
+    }
+    TYPED(finish)(p);
+}
+
+static int64_t TYPED(outer_work)(void) { return DEPTH * WIDTH; }
+
+/* one panel of b: rows r0.. of columns j.., rows to skip as zeros */
+static void TYPED(pack_rows)(const TYPED(outer_product) * p, int64_t r0, int64_t depth, int64_t j, int width) {
+    const int64_t cols = p->n - j < width ? p->n - j : width;
+    REAL *panel = p->work;
+    for (int64_t r = r0; r < r0 + depth; r++, panel += width) {
+        const REAL *b = p->b + r * p->ldb + j;
+        const int skipped = p->skip && p->skip[r];
+        for (int v = 0; v < width; v += LANES) {
+            if (skipped || cols <= v) TYPED(store)(panel + v, SPLAT(0));
+            else TYPED(store)(panel + v, cols - v >= LANES ? TYPED(load)(b + v) : TYPED(load_part)(b + v, cols - v));
+        }
+    }
+}
+
+static void TYPED(outer)(const TYPED(outer_product) * p) {
+    for (int64_t r = 0; r < p->k; r += DEPTH) {
+        const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;
+        for (int64_t j = 0; j < p->n; j += WIDTH) {
+            const int width = TYPED(panel_width)(j, p->n);
+            TYPED(pack_rows)(p, r, depth, j, width);
+            const TYPED(tile_task) t = {.k = depth, .a = p->a + r * p->lda, .unit = 1, .step = p->lda,
+                                        .panel = p->work, .init = p->c + j, .ldinit = p->ldc, .c = p->c + j,
+                                        .ldc = p->ldc, .cols = p->n - j < width ? p->n - j : width};
+            TYPED(column_of_tiles)(TYPED(tiles_by_cols), p->m, 1, t);
+        }
+    }
+}
+
+const TYPED(kernels) TABLE(TYPED) = {
+    .name = NAME,
+    .packed_size = TYPED(packed_size),
+    .pack = TYPED(pack),
+    .multiply = TYPED(multiply),
+    .outer_work = TYPED(outer_work),
+    .outer = TYPED(outer),
+    .slope = TYPED(slope),
+    .sum_squares = TYPED(sum_squares),
+    .exp_shifted = TYPED(exp_shifted),
+    .logistic = TYPED(logistic),
+};

@@ -1,0 +1,66 @@
+/* Vectors of REAL by the GCC and Clang vector extensions: the includer defines VECTOR_BYTES. Loads and stores of part
+ * of a vector use the masks that x86 has; elsewhere they copy. */
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+#undef V
+#undef VU
+#undef LANES
+#undef BITS
+#undef REALS
+#undef SPLAT
+#undef LESS
+#define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
+#define V TYPED(vector)
+#define VU TYPED(bits_vector)
+
+typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));
+typedef UINT VU __attribute__((vector_size(VECTOR_BYTES)));
+typedef REAL TYPED(loose_vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+
+#define BITS(v) ((VU)(v))
+#define REALS(u) ((V)(u))
+#define SPLAT(x) TYPED(splat)((REAL)(x))
+#define LESS(a, b) ((VU)((a) < (b)))
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* a list, not `x + zeros`: that would have to add */
+INLINE V TYPED(splat)(REAL x) {
+#if VECTOR_BYTES * 8 / REAL_BITS == 16
+    return (V){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+#elif VECTOR_BYTES * 8 / REAL_BITS == 8
+    return (V){x, x, x, x, x, x, x, x};
+#elif VECTOR_BYTES * 8 / REAL_BITS == 4
+    return (V){x, x, x, x};
+#else
+    return (V){x, x};
+#endif
+}
+
+INLINE V TYPED(load)(const REAL *p) { return *(const TYPED(loose_vector) *)p; }
+INLINE void TYPED(store)(REAL *p, V v) { *(TYPED(loose_vector) *)p = v; }
+
+/* the first n lanes, 0 < n <= LANES; lanes beyond are zero and their memory is not touched */
+INLINE V TYPED(load_part)(const REAL *p, int64_t n) {
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+    return (V)_mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (16 - n)), p);
+#elif VECTOR_BYTES == 64
+    return (V)_mm512_maskz_loadu_pd((__mmask8)(0xffu >> (8 - n)), p);
+#else
+    V v = SPLAT(0);
+    memcpy(&v, p, (size_t)n * sizeof(REAL));
+    return v;
+#endif
+}
+
+INLINE void TYPED(store_part)(REAL *p, V v, int64_t n) {
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+    _mm512_mask_storeu_ps(p, (__mmask16)(0xffffu >> (16 - n)), (__m512)v);
+#elif VECTOR_BYTES == 64
+    _mm512_mask_storeu_pd(p, (__mmask8)(0xffu >> (8 - n)), (__m512d)v);
+#else
+    memcpy(p, &v, (size_t)n * sizeof(REAL));
+#endif
+}
