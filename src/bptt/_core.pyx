@@ -214,14 +214,15 @@ cdef str described(object obj):
 
 cdef object as_ndarray(object obj, str name, str kinds, str what):
     """obj as an ndarray without a copy where it is one or offers a buffer; its kind must be one of `kinds`."""
+    array = obj
     if type(obj) is not ndarray:
         try:
-            obj = np.asarray(obj)
+            array = np.asarray(obj)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{name} must be an array of {what}, got {type(obj).__name__}: {error}") from None
-    if obj.dtype.kind not in kinds:
+            raise ValueError(f"{name} must be an array of {what}, got {described(obj)}: {error}") from None
+    if array.dtype.kind not in kinds:
         raise TypeError(f"{name} must be an array of {what}, got {described(obj)}")
-    return obj
+    return array
 
 
 cdef object as_input(object obj, str name, object dtype, Array *array):
@@ -269,13 +270,14 @@ cdef object as_output(object obj, str name, object dtype, Array *array):
 
 cdef object float_dtype(object obj, str name):
     """The dtype of an array that is worked on in place, float32 or float64."""
-    dtype = getattr(obj, "dtype", None)
-    if dtype is None and PyObject_CheckBuffer(obj):
+    dtype = None
+    if isinstance(obj, ndarray):
+        dtype = obj.dtype
+    elif PyObject_CheckBuffer(obj):
         dtype = np.asarray(memoryview(obj)).dtype
-    if dtype == float32 and dtype.isnative:
-        return float32
-    if dtype == float64 and dtype.isnative:
-        return float64
+    for known in (float32, float64):
+        if dtype is not None and dtype == known:
+            return known
     raise TypeError(f"{name} is changed in place and must be a float32 or float64 array, got {described(obj)}")
 
 
@@ -331,7 +333,8 @@ cdef class Network:
     cdef bptt_spec spec
     cdef int bits, threads_
     cdef object lock
-    cdef readonly object dtype, params, grads
+    cdef readonly object dtype
+    cdef object params_, grads_
     cdef readonly bint batch_first
     cdef void *params_data
     cdef void *grads_data
@@ -363,12 +366,30 @@ cdef class Network:
         self.bits = bits_of(self.dtype)
         self.sizes(1, 1, 0, &sizes)
         self.lock = threading.RLock()
-        self.params = np.zeros(sizes.params, self.dtype)
-        self.grads = np.zeros(sizes.params, self.dtype)
-        as_output(self.params, "params", self.dtype, &array)
+        self.params_ = np.zeros(sizes.params, self.dtype)
+        self.grads_ = np.zeros(sizes.params, self.dtype)
+        as_output(self.params_, "params", self.dtype, &array)
         self.params_data = array.data
-        as_output(self.grads, "grads", self.dtype, &array)
+        as_output(self.grads_, "grads", self.dtype, &array)
         self.grads_data = array.data
+
+    @property
+    def params(self):
+        """All parameters, one flat array. Assigning writes into it, so that `rnn.params -= lr * rnn.grads` works."""
+        return self.params_
+
+    @params.setter
+    def params(self, value):
+        write_into(self.params_, value, "params")
+
+    @property
+    def grads(self):
+        """Their gradients, in the same places. Assigning writes into it."""
+        return self.grads_
+
+    @grads.setter
+    def grads(self, value):
+        write_into(self.grads_, value, "grads")
 
     @property
     def input_size(self):
@@ -612,21 +633,31 @@ cdef class Network:
     def zero_grad(self):
         """Set all gradients to zero."""
         with self.lock:
-            memset(self.grads_data, 0, <size_t>self.grads.nbytes)
+            memset(self.grads_data, 0, <size_t>self.grads_.nbytes)
 
     def clip_grad_norm(self, max_norm):
         """Scale all gradients to a norm of at most max_norm; returns the norm before. NaN or Inf scale nothing."""
         with self.lock:
-            return clip_grad_norm(self.grads, max_norm)
+            return clip_grad_norm(self.grads_, max_norm)
 
     def clip_grad_value(self, limit):
         """Clamp every gradient to [-limit, limit]; returns the largest size before (NaN if there was any)."""
         with self.lock:
-            return clip_grad_value(self.grads, limit)
+            return clip_grad_value(self.grads_, limit)
 
     def stream(self, batch=1, *, state=None):
         """A bptt.Stream: the network one step at a time, weights packed once."""
         return Stream(self, batch, state)
+
+
+cdef int write_into(object flat, object value, str name) except -1:
+    if value is flat:
+        return 0  # the second half of an in-place operator
+    value = as_ndarray(value, name, "fiu", "real numbers")
+    if value.shape != flat.shape:
+        raise ValueError(f"{name} must have shape {flat.shape}, got {value.shape}")
+    flat[...] = value
+    return 0
 
 
 cdef object flag(object value, str name):
@@ -1049,6 +1080,14 @@ def isa():
     if name == NULL:
         check(BPTT_ERROR_ISA)
     return name.decode()
+
+
+def state_array(value, shape, dtype):
+    """`value` as a state of that shape and dtype; an error that says what came otherwise."""
+    cdef Array array
+    value = as_input(value, "state", dtype, &array)
+    expect(&array, "state", "(1,B,H)", 3, shape[0], shape[1], shape[2])
+    return value
 
 
 def number(value, name, low=None, high=None):

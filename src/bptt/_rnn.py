@@ -72,7 +72,10 @@ class RNN(_core.Network):
         draw = initializer(init, self.hidden_size)
         rng = np.random.default_rng(seed)
         for name, view in self.param_views().items():
-            view[...] = draw(name, view.shape, rng)
+            values = np.asarray(draw(name, view.shape, rng))
+            if values.shape != view.shape:
+                raise ValueError(f"init must return shape {view.shape} for {name}, got {values.shape}")
+            view[...] = values
 
     def __repr__(self) -> str:
         readout = f", {self.output_size}" if self.output_size else ""

@@ -125,9 +125,7 @@ def iterate(rnn, x, target, loss, *, truncation, state, reset, mask, reduction, 
         ),
     )
     if state is not None:
-        state = np.require(state, rnn.dtype, "CA")
-        if state.shape != (1, batch, rnn.hidden_size):
-            raise ValueError(f"state must have shape (1,B,H) = {(1, batch, rnn.hidden_size)}, got {state.shape}")
+        state = _core.state_array(state, (1, batch, rnn.hidden_size), rnn.dtype)
     tape = _core.WindowTape(rnn, batch, plan.k1, plan.k2, steps)
     return plan.run(tape, state)
 
@@ -181,7 +179,12 @@ class Plan:
 
     def measure(self, y, start, stop):
         options = {} if self.mask is None else {"mask": self.mask.user(start, stop)}
-        return self.loss(y, self.target.user(start, stop), **options, **self.reduction)
+        result = self.loss(y, self.target.user(start, stop), **options, **self.reduction)
+        try:
+            loss, dy = result
+        except (TypeError, ValueError):
+            raise TypeError(f"loss must return (loss, dy), got {result!r}") from None
+        return loss, dy
 
     def outward(self, y):
         if self.x.unbatched:

@@ -1,0 +1,75 @@
+/* Counting checks. A program names the case it is in, checks, and ends with the number of checks that passed. */
+#ifndef CHECK_H
+#define CHECK_H
+#include <math.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bptt.h"
+
+enum { SKIPPED = 77 }; /* exit code: no kernels run here under the BPTT_ISA that was asked for */
+
+static long checks_passed, checks_failed;
+static char case_name[200] = "start";
+
+#define CHECK(condition) check_that((condition) != 0, __FILE__, __LINE__, #condition)
+#define CHECK_STATUS(call, expected) check_status(call, expected, __FILE__, __LINE__, #call)
+
+static inline void name_case(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(case_name, sizeof case_name, format, arguments);
+    va_end(arguments);
+}
+
+static inline void check_that(int true_here, const char *file, int line, const char *text) {
+    if (true_here) {
+        checks_passed++;
+        return;
+    }
+    checks_failed++;
+    printf("%s:%d: failed in %s: %s\n", file, line, case_name, text);
+}
+
+static inline void check_status(bptt_status status, bptt_status expected, const char *file, int line,
+                                const char *text) {
+    if (status != expected) printf("status %d (%s), expected %d\n", (int)status, bptt_status_string(status), (int)expected);
+    check_that(status == expected, file, line, text);
+}
+
+/* The program's exit code, after its last line. */
+static inline int end_of_checks(void) {
+    const char *isa = bptt_isa();
+    printf("%s: %ld checks failed\n%s: %ld checks passed\n", isa ? isa : "none", checks_failed, isa ? isa : "none",
+           checks_passed);
+    if (checks_failed || !checks_passed) return 1;
+    return isa ? 0 : SKIPPED;
+}
+
+/* Exactly `bytes` of memory, so that a sanitizer sees the first byte too far. Filled with ones, which is NaN in
+ * both types: what nobody wrote shows in every result it enters. */
+static inline void *buffer_of(int64_t bytes) {
+    void *buffer = malloc(bytes ? (size_t)bytes : 1);
+    if (!buffer) {
+        printf("out of memory: %lld bytes\n", (long long)bytes);
+        exit(1);
+    }
+    return memset(buffer, 0xff, (size_t)bytes);
+}
+
+/* The same sequence in every run: uniform in [-1, 1), in steps that float32 holds exactly. */
+static inline double uniform(void) {
+    static uint64_t state = 20240607;
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(state >> 42) / (1 << 21) - 1;
+}
+
+static inline double *uniform_array(int64_t n, double scale) {
+    double *values = buffer_of(n * (int64_t)sizeof *values);
+    for (int64_t i = 0; i < n; i++) values[i] = (double)(float)(scale * uniform());
+    return values;
+}
+#endif

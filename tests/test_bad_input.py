@@ -1,0 +1,233 @@
+"""Bad input: an exception that names the argument, what was expected and what came; and nothing is half done."""
+
+import numpy as np
+import pytest
+
+import bptt
+
+T, B, I, H, O = 5, 3, 2, 4, 2
+F32 = np.float32
+x = np.ones((T, B, I), F32)
+y = np.ones((T, B, O), F32)
+state = np.ones((1, B, H), F32)
+labels = np.zeros((T, B), int)
+
+
+def make(**options):
+    return bptt.RNN(I, H, O, seed=0, **options)
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def unaligned(n):
+    return np.frombuffer(bytearray(4 * n + 1), F32, n, 1) if n else None
+
+
+def after_forward(call):
+    def run(rnn):
+        rnn.forward(x)
+        return call(rnn)
+
+    return run
+
+
+def windows(rnn, x=x, target=y, loss="mse", **options):
+    return list(rnn.windows(x, target, loss, **options))
+
+
+# (what is done to a network, exception, words that the message must hold)
+CASES = {
+    # the constructor
+    "hidden size zero": (lambda r: bptt.RNN(I, 0), ValueError, ["hidden_size", "at least 1", "0"]),
+    "input size negative": (lambda r: bptt.RNN(-3, H), ValueError, ["input_size", "at least 1", "-3"]),
+    "output size zero": (lambda r: bptt.RNN(I, H, 0), ValueError, ["output_size", "at least 1", "0"]),
+    "size not an integer": (lambda r: bptt.RNN(I, 4.5), TypeError, ["hidden_size", "integer", "4.5"]),
+    "size is text": (lambda r: bptt.RNN("2", H), TypeError, ["input_size", "integer", "'2'"]),
+    "sizes overflow": (lambda r: bptt.RNN(I, 2**40), MemoryError, ["sizes", "memory"]),
+    "size beyond int64": (lambda r: bptt.RNN(2**70, H), ValueError, ["input_size", str(2**70)]),
+    "unknown cell": (lambda r: make(cell="gelu"), ValueError, ["cell", "tanh, relu, sigmoid, identity", "'gelu'"]),
+    "cell is a number": (lambda r: make(cell=1), ValueError, ["cell", "tanh", "1"]),
+    "unknown dtype": (lambda r: make(dtype="float16"), TypeError, ["dtype", "float32 or float64", "'float16'"]),
+    "foreign byte order": (lambda r: make(dtype=">f4"), TypeError, ["dtype", "float32", "'>f4'"]),
+    "no dtype": (lambda r: make(dtype="nonsense"), TypeError, ["dtype", "float32", "'nonsense'"]),
+    "unknown init": (lambda r: make(init="he"), ValueError, ["init", "uniform", "'he'"]),
+    "init of the wrong shape": (lambda r: make(init=lambda n, s, g: np.ones(99)), ValueError, ["init", "shape", "(99,)"]),
+    "bias not a bool": (lambda r: make(bias="no"), TypeError, ["bias", "True or False", "'no'"]),
+    "threads zero": (lambda r: make(threads=0), ValueError, ["threads", "at least 1", "0"]),
+    # forward
+    "x is text": (lambda r: r.forward("abc"), TypeError, ["x", "real numbers", "str"]),
+    "x ragged": (lambda r: r.forward([[1.0, 2], [3]]), ValueError, ["x", "array", "list"]),
+    "x complex": (lambda r: r.forward(x * 1j), TypeError, ["x", "real numbers", "complex"]),
+    "x of objects": (lambda r: r.forward(np.full((T, B, I), None)), TypeError, ["x", "real numbers", "object"]),
+    "x rank 1": (lambda r: r.forward(np.ones(I)), ValueError, ["x", "(T,B,I)", "(2,)"]),
+    "x rank 4": (lambda r: r.forward(np.ones((1, T, B, I))), ValueError, ["x", "(T,B,I)", "4 dimensions"]),
+    "x of another width": (lambda r: r.forward(np.ones((T, B, 9))), ValueError, ["x", "I = 2", "(5, 3, 9)"]),
+    "x without steps": (lambda r: r.forward(np.ones((0, B, I))), ValueError, ["x", "no empty axis", "(0, 3, 2)"]),
+    "x without rows": (lambda r: r.forward(np.ones((T, 0, I))), ValueError, ["x", "no empty axis", "(5, 0, 2)"]),
+    "state of another batch": (lambda r: r.forward(x, state[:, :2]), ValueError, ["state", "(1, 3, 4)", "(1, 2, 4)"]),
+    "state without its axis": (lambda r: r.forward(x, state[0]), ValueError, ["state", "(1, 3, 4)", "(3, 4)"]),
+    "reset of another length": (lambda r: r.forward(x, reset=np.zeros((4, B), bool)), ValueError,
+                                ["reset", "(5, 3)", "(4, 3)"]),
+    "reset of floats": (lambda r: r.forward(x, reset=np.zeros((T, B))), TypeError, ["reset", "booleans", "float64"]),
+    # backward
+    "backward before forward": (lambda r: r.backward(y), RuntimeError, ["backward", "forward"]),
+    "backward after a failed forward": (
+        lambda r: (r.forward(x), pytest.raises(ValueError, r.forward, x, state[0]), r.backward(y[:2])), ValueError,
+        ["dy", "(5, 3, 2)", "(2, 3, 2)"]),
+    "dy of another length": (after_forward(lambda r: r.backward(y[:4])), ValueError, ["dy", "(5, 3, 2)", "(4, 3, 2)"]),
+    "dy of another width": (after_forward(lambda r: r.backward(np.ones((T, B, 7)))), ValueError, ["dy", "O = 2"]),
+    "dy of another rank": (after_forward(lambda r: r.backward(y[:, 0])), ValueError, ["dy", "axes"]),
+    "dstate of another batch": (after_forward(lambda r: r.backward(y, state[:, :1])), ValueError,
+                                ["dstate", "(1, 3, 4)", "(1, 1, 4)"]),
+    "carry of another length": (after_forward(lambda r: r.backward(y, carry=np.ones(4))), ValueError,
+                                ["carry", "(5,)", "(4,)"]),
+    "carry of another batch": (after_forward(lambda r: r.backward(y, carry=np.ones((T, 2)))), ValueError,
+                               ["carry", "(5, 3)", "(5, 2)"]),
+    "step clip NaN": (after_forward(lambda r: r.backward(y, step_clip_norm=np.nan)), ValueError,
+                      ["step_clip_norm", "above 0", "nan"]),
+    "step clip negative": (after_forward(lambda r: r.backward(y, step_clip_value=-1)), ValueError,
+                           ["step_clip_value", "above 0", "-1"]),
+    "step norms of another dtype": (after_forward(lambda r: r.backward(y, step_norms=np.empty(T))), TypeError,
+                                    ["step_norms", "float32", "float64"]),
+    "step norms of another length": (after_forward(lambda r: r.backward(y, step_norms=np.empty(4, F32))), ValueError,
+                                     ["step_norms", "(5,)", "(4,)"]),
+    "step norms read-only": (after_forward(lambda r: r.backward(y, step_norms=read_only(np.empty(T, F32)))), TypeError,
+                             ["step_norms", "writable", "read-only"]),
+    # parameters
+    "params of another shape": (lambda r: setattr(r, "params", np.ones(3)), ValueError, ["params", "(3,)"]),
+    "params of text": (lambda r: setattr(r, "grads", "abc"), TypeError, ["grads", "real numbers", "str"]),
+    "state dict with a name missing": (
+        lambda r: r.load_state_dict({k: v + 1 for k, v in r.state_dict().items() if k != "bias_o"}), ValueError,
+        ["state", "missing ['bias_o']"]),
+    "state dict with a name too many": (lambda r: r.load_state_dict({**r.state_dict(), "weight_hh_l1": 0}), ValueError,
+                                        ["state", "unknown ['weight_hh_l1']"]),
+    "state dict with a wrong shape": (
+        lambda r: r.load_state_dict({**{k: v + 1 for k, v in r.state_dict().items()}, "weight_ho": np.ones((O, 9))}),
+        ValueError, ["weight_ho", "(2, 4)", "(2, 9)"]),
+    "state dict of text": (lambda r: r.load_state_dict({**r.state_dict(), "bias_o": ["a", "b"]}), TypeError,
+                           ["bias_o", "real numbers"]),
+    "state dict is a list": (lambda r: r.load_state_dict([1, 2]), TypeError, ["state", "mapping", "list"]),
+    # clipping
+    "clip norm NaN": (lambda r: r.clip_grad_norm(np.nan), ValueError, ["max_norm", "above 0", "nan"]),
+    "clip norm zero": (lambda r: r.clip_grad_norm(0), ValueError, ["max_norm", "above 0", "0"]),
+    "clip norm text": (lambda r: r.clip_grad_norm("1"), TypeError, ["max_norm", "number", "'1'"]),
+    "clip value negative": (lambda r: r.clip_grad_value(-2), ValueError, ["limit", "above 0", "-2"]),
+    "clip value NaN": (lambda r: bptt.clip_grad_value(np.ones(3), np.nan), ValueError, ["limit", "above 0", "nan"]),
+    "clip integers": (lambda r: bptt.clip_grad_norm(np.ones(3, int), 1), TypeError, ["array", "float32 or float64", "int64"]),
+    "clip a list": (lambda r: bptt.clip_grad_norm([3.0, 4.0], 1), TypeError, ["array", "float32 or float64", "list"]),
+    "clip read-only": (lambda r: bptt.clip_grad_norm(read_only(np.ones(3)), 1), TypeError, ["array", "writable", "read-only"]),
+    "clip strided": (lambda r: bptt.clip_grad_norm(np.ones(6)[::2], 1), TypeError, ["array", "contiguous", "non-contiguous"]),
+    "clip foreign byte order": (lambda r: bptt.clip_grad_norm(np.ones(3, ">f8"), 1), TypeError, ["array", "float64", ">f8"]),
+    "clip unaligned": (lambda r: bptt.clip_grad_norm(unaligned(3), 1), TypeError, ["array", "unaligned"]),
+    # windows
+    "k2 below k1": (lambda r: bptt.TBPTT(5, 4), ValueError, ["k2", "at least k1 = 5", "4"]),
+    "k1 zero": (lambda r: bptt.TBPTT(0), ValueError, ["k1", "at least 1", "0"]),
+    "k1 not an integer": (lambda r: bptt.TBPTT(2.5), TypeError, ["k1", "integer", "2.5"]),
+    "target of another length": (lambda r: windows(r, target=y[:4]), ValueError, ["target", "(5, 3)", "(4, 3, 2)"]),
+    "target of another width": (lambda r: windows(r, target=np.ones((T, B, 9))), ValueError, ["target", "(5, 3, 9)"]),
+    "x of windows of another width": (lambda r: windows(r, x=np.ones((T, B, 9))), ValueError, ["x", "I = 2", "(5, 3, 9)"]),
+    "x of windows of text": (lambda r: windows(r, x=np.full((T, B, I), "a")), TypeError, ["x", "real numbers", "<U1"]),
+    "unknown loss": (lambda r: windows(r, loss="hinge"), ValueError, ["loss", "mse", "'hinge'"]),
+    "loss that returns no gradient": (lambda r: windows(r, loss=lambda y, t: 0.5), TypeError, ["loss", "(loss, dy)", "0.5"]),
+    "loss with a wrong gradient": (lambda r: windows(r, loss=lambda y, t: (0.0, y[:1])), ValueError,
+                                   ["loss", "(5, 3, 2)", "(1, 3, 2)"]),
+    "unknown reduction": (lambda r: windows(r, reduction="max"), ValueError, ["reduction", "'mean' or 'sum'", "'max'"]),
+    "truncation is a number": (lambda r: windows(r, truncation=5), TypeError, ["truncation", "TBPTT", "int"]),
+    "windows state of another batch": (lambda r: windows(r, state=state[:, :2]), ValueError, ["state", "(1, 3, 4)", "(1, 2, 4)"]),
+    "windows state of text": (lambda r: windows(r, state="abc"), TypeError, ["state", "real numbers", "str"]),
+    "windows clip NaN": (lambda r: windows(r, step_clip_norm=np.nan), ValueError, ["step_clip_norm", "nan"]),
+    "windows mask of floats": (lambda r: windows(r, mask=np.ones((T, B))), TypeError, ["mask", "booleans", "float64"]),
+    # losses
+    "label too large": (lambda r: bptt.cross_entropy(y, labels + 2), ValueError, ["labels", "0..1", "2"]),
+    "label negative": (lambda r: bptt.cross_entropy(y, labels - 1), ValueError, ["labels", "0..1", "-1"]),
+    "label beyond int64": (lambda r: bptt.cross_entropy(y, labels.astype(np.uint64) + np.uint64(2**64 - 100)), ValueError,
+                           ["labels", "int64"]),
+    "labels of floats": (lambda r: bptt.cross_entropy(y, y[..., 0]), TypeError, ["labels", "integers", "float32"]),
+    "labels of another shape": (lambda r: bptt.cross_entropy(y, labels[:4]), ValueError, ["labels", "(5, 3)", "(4, 3)"]),
+    "labels as one-hot": (lambda r: bptt.cross_entropy(y, y.astype(int)), ValueError, ["labels", "(5, 3)", "(5, 3, 2)"]),
+    "loss target of another shape": (lambda r: bptt.mse(y, y[:, :1]), ValueError, ["target", "(5, 3, 2)", "(5, 1, 2)"]),
+    "loss of a vector": (lambda r: bptt.mse(np.ones(3), np.ones(3)), ValueError, ["y", "2 axes", "(3,)"]),
+    "loss of nothing": (lambda r: bptt.mse(np.ones((0, 2)), np.ones((0, 2))), ValueError, ["y", "empty", "(0, 2)"]),
+    "loss mask of another shape": (lambda r: bptt.mse(y, y, mask=np.ones((T, 1), bool)), ValueError,
+                                   ["mask", "(5, 3)", "(5, 1)"]),
+    "loss reduction": (lambda r: bptt.binary_cross_entropy(y, y, reduction="none"), ValueError, ["reduction", "'none'"]),
+    "ignore_index text": (lambda r: bptt.cross_entropy(y, labels, ignore_index="a"), TypeError, ["ignore_index", "'a'"]),
+    # optimisers
+    "optimiser on two sizes": (lambda r: bptt.SGD(np.ones(3), np.ones(4)), ValueError, ["grads", "(3,)", "(4,)"]),
+    "optimiser on two dtypes": (lambda r: bptt.SGD(np.ones(3), np.ones(3, F32)), TypeError, ["grads", "float64", "float32"]),
+    "optimiser on read-only": (lambda r: bptt.SGD(read_only(np.ones(3)), np.ones(3)), TypeError, ["params", "read-only"]),
+    "optimiser on nothing": (lambda r: bptt.Adam(np.ones(0), np.ones(0)), ValueError, ["params", "empty"]),
+    "rate negative": (lambda r: bptt.Adam(r.params, r.grads, lr=-1), ValueError, ["lr", "-1"]),
+    "rate NaN": (lambda r: bptt.RMSprop(r.params, r.grads, lr=np.nan), ValueError, ["lr", "nan"]),
+    "beta one": (lambda r: bptt.Adam(r.params, r.grads, betas=(0.9, 1)), ValueError, ["betas[1]", "1"]),
+    "betas a number": (lambda r: bptt.Adam(r.params, r.grads, betas=0.9), TypeError, ["betas", "two numbers", "0.9"]),
+    "nesterov without momentum": (lambda r: bptt.SGD(r.params, r.grads, nesterov=True), ValueError, ["nesterov", "momentum"]),
+    "optimiser state of another size": (
+        lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"square": np.ones(3)}), ValueError,
+        ["square", "(3,)"]),
+    "optimiser state of another kind": (
+        lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"mean": 0}), ValueError, ["state", "square", "mean"]),
+    # streams
+    "stream batch zero": (lambda r: r.stream(batch=0), ValueError, ["batch", "at least 1", "0"]),
+    "stream x of another batch": (lambda r: r.stream(batch=2)(x[0]), ValueError, ["x", "(2, 2)", "(3, 2)"]),
+    "stream out of another dtype": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, O))), TypeError,
+                                    ["out", "float32", "float64"]),
+    "stream out of another shape": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, 9), F32)), ValueError,
+                                    ["out", "(3, 2)", "(3, 9)"]),
+    "stream out read-only": (lambda r: r.stream(batch=3)(x[0], out=read_only(y[0])), TypeError, ["out", "read-only"]),
+    "stream out strided": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, 4), F32)[:, ::2]), TypeError,
+                           ["out", "non-contiguous"]),
+    # fit
+    "fit batch size zero": (lambda r: bptt.fit(r, x, y, batch_size=0, progress=False), ValueError, ["batch_size", "0"]),
+    "fit no epochs": (lambda r: bptt.fit(r, x, y, epochs=0, progress=False), ValueError, ["epochs", "0"]),
+    "fit clip NaN": (lambda r: bptt.fit(r, x, y, clip_norm=np.nan, progress=False), ValueError, ["clip_norm", "nan"]),
+    "fit unknown optimiser": (lambda r: bptt.fit(r, x, y, optimizer="lion", progress=False), ValueError,
+                              ["optimizer", "adam", "'lion'"]),
+    "fit target of another length": (lambda r: bptt.fit(r, x, y[:4], progress=False), ValueError, ["target", "(4, 3, 2)"]),
+    "fit validation": (lambda r: bptt.fit(r, x, y, validation=5, progress=False), TypeError, ["validation", "(x, target)"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input(name):
+    call, exception, words = CASES[name]
+    rnn = make()
+    rnn.grads[:] = 7
+    params, grads = rnn.params.copy(), rnn.grads.copy()
+    with pytest.raises(exception) as caught:
+        call(rnn)
+    for word in words:
+        assert word in str(caught.value)
+    np.testing.assert_array_equal(rnn.params, params)
+    if "windows" not in name and "target" not in name and "loss" not in name:
+        np.testing.assert_array_equal(rnn.grads, grads)
+    rnn.forward(x)  # and it still works
+    rnn.backward(y)
+
+
+def test_the_table_is_long_enough():
+    assert len(CASES) >= 40
+
+
+def test_a_failed_clip_changes_nothing():
+    g = np.array([3.0, 4.0])
+    for limit in (np.nan, 0, -1):
+        with pytest.raises(ValueError):
+            bptt.clip_grad_norm(g, limit)
+        with pytest.raises(ValueError):
+            bptt.clip_grad_value(g, limit)
+    assert g.tolist() == [3, 4]
+
+
+def test_a_failed_forward_leaves_the_tape_of_the_last_one():
+    rnn = make()
+    rnn.forward(x)
+    dx, _ = rnn.backward(y)
+    with pytest.raises(ValueError):
+        rnn.forward(x[:, :, :1])
+    again, _ = rnn.backward(y)
+    np.testing.assert_array_equal(again, dx)

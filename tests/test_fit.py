@@ -1,0 +1,179 @@
+"""bptt.fit, and Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import bptt
+
+
+def delayed_sum(rng, T=30, N=64):
+    """x (T,N,1); the target is the sum of the inputs of this step and the two before."""
+    x = rng.normal(size=(T, N, 1)).astype(np.float32)
+    target = x.copy()
+    target[1:] += x[:-1]
+    target[2:] += x[:-2]
+    return x, target
+
+
+@pytest.mark.parametrize("optimizer, lr", [("adam", 1e-2), ("rmsprop", 3e-3), ("adagrad", 5e-2), ("sgd", 0.1)])
+@pytest.mark.parametrize("truncation", [None, bptt.TBPTT(10, 15)])
+def test_learns_a_delayed_sum(rng, optimizer, lr, truncation):
+    x, target = delayed_sum(rng)
+    rnn = bptt.RNN(1, 32, 1, seed=0)
+    validation = delayed_sum(np.random.default_rng(5))
+    history = bptt.fit(rnn, x, target, optimizer=optimizer, lr=lr, epochs=40, batch_size=16, truncation=truncation,
+                       validation=validation, seed=0, progress=False)  # fmt: skip
+    assert len(history.loss) == len(history.val_loss) == len(history.seconds) == 40
+    assert len(history.update_loss) == len(history.grad_norm) == 40 * 4 * (1 if truncation is None else 3)
+    assert history.val_loss[-1] < 0.2 < 1 < history.loss[0]
+    y, _ = rnn.forward(validation[0])
+    assert history.val_loss[-1] == pytest.approx(bptt.mse(y, validation[1])[0])
+
+
+def test_one_update_is_the_loop_written_out(rng):
+    x, target = delayed_sum(rng, N=8)
+    a, b = (bptt.RNN(1, 8, 1, seed=0) for _ in range(2))
+    history = bptt.fit(a, x, target, lr=0.01, epochs=2, clip_norm=0.5, clip_value=0.1, progress=False)
+    optimizer = bptt.Adam(b.params, b.grads, lr=0.01)
+    for epoch in range(2):
+        for w in b.windows(x, target):
+            norm = b.clip_grad_norm(0.5)
+            b.clip_grad_value(0.1)
+            optimizer.step()
+            assert history.loss[epoch] == pytest.approx(w.loss)
+            assert history.grad_norm[epoch] == norm
+    np.testing.assert_array_equal(a.params, b.params)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_minibatches_hold_every_sequence_once(batch_first):
+    x = np.arange(10.0)[None, :, None] * np.ones((4, 1, 1))  # row b holds b
+    x = x.swapaxes(0, 1) if batch_first else x
+    seen = []
+
+    def loss(y, target, mask):
+        seen.extend(target[:, 0, 0] if batch_first else target[0, :, 0])
+        assert mask.shape == target.shape[:-1]
+        return 0.0, np.zeros_like(y)
+
+    rnn = bptt.RNN(1, 3, 1, batch_first=batch_first, seed=0)
+    mask = np.ones(x.shape[:-1], bool)
+    bptt.fit(rnn, x, x, loss=loss, epochs=2, batch_size=4, mask=mask, seed=1, progress=False)
+    assert sorted(seen[:10]) == list(range(10))
+    assert sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+    seen.clear()
+    bptt.fit(rnn, x, x, loss=loss, epochs=1, batch_size=4, mask=mask, shuffle=False, progress=False)
+    assert seen == list(range(10))
+
+
+def test_callback_ends_the_training(rng):
+    x, target = delayed_sum(rng, N=4)
+    epochs = []
+
+    def callback(epoch, history):
+        epochs.append(epoch)
+        assert len(history.loss) == epoch + 1
+        return epoch == 2
+
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=9, callback=callback, progress=False)
+    assert epochs == [0, 1, 2]
+    assert len(history.loss) == 3
+
+
+def test_progress_bar(rng, capsys):
+    x, target = delayed_sum(rng, N=4)
+    bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=3)
+    text = capsys.readouterr().err
+    assert "epoch 3/3" in text
+    assert "loss=" in text
+
+
+def test_own_optimizer_and_loss(rng):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    optimizer = bptt.SGD(rnn.params, rnn.grads, lr=0)
+    kept = rnn.params.copy()
+    bptt.fit(rnn, x, target, loss=bptt.mse, optimizer=optimizer, epochs=1, progress=False)
+    np.testing.assert_array_equal(rnn.params, kept)
+
+
+def interrupt_after(seconds):
+    timer = threading.Timer(seconds, lambda: signal.raise_signal(signal.SIGINT) if os.name == "nt"
+                            else os.kill(os.getpid(), signal.SIGINT))  # fmt: skip
+    timer.start()
+    return timer
+
+
+def seconds_until_interrupt(call, after=0.7):
+    """Time from Ctrl-C to the exception."""
+    timer = interrupt_after(after)
+    began = time.perf_counter()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            call()
+    finally:
+        timer.cancel()
+    return time.perf_counter() - began - after
+
+
+@pytest.mark.parametrize("truncation", [None, bptt.TBPTT(50)])
+def test_ctrl_c_stops_fit_within_a_second_with_whole_weights(rng, truncation):
+    """None: an epoch is one call of forward and one of backward, seconds long."""
+    T = 300_000 if truncation is None else 20_000
+    x = rng.normal(size=(T, 1, 3)).astype(np.float32)
+    rnn = bptt.RNN(3, 256, 3, seed=0)
+    whole = [rnn.params.copy()]  # the weights before the update that was under way, and after it
+
+    class Optimizer(bptt.SGD):
+        def step(self):
+            whole[:] = [rnn.params.copy(), rnn.params - np.float32(self.lr) * rnn.grads]
+            super().step()
+
+    optimizer = Optimizer(rnn.params, rnn.grads, lr=1e-3)
+    late = seconds_until_interrupt(
+        lambda: bptt.fit(rnn, x, x, optimizer=optimizer, epochs=10**6, truncation=truncation, progress=False)
+    )
+    assert late < 1
+    assert any(np.array_equal(rnn.params, version) for version in whole)
+    y, _ = rnn.forward(x[:10])
+    assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_stops_one_long_call(rng, threads):
+    """The call would take about five seconds."""
+    rnn = bptt.RNN(1, 256, 1, seed=0, threads=threads)
+    x = rng.normal(size=(1_500_000, 4, 1)).astype(np.float32)
+    assert seconds_until_interrupt(lambda: rnn.forward(x, tape=False), 0.3) < 1
+    with pytest.raises(RuntimeError, match="forward"):
+        rnn.backward(None)  # what was interrupted left nothing to go back over
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_ends_a_script():
+    script = """
+        import numpy as np, bptt
+        x = np.ones((3000, 4, 8), np.float32)
+        print("ready", flush=True)
+        bptt.fit(bptt.RNN(8, 64, 8), x, x, epochs=10**6, truncation=bptt.TBPTT(30), progress=False)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        began = time.perf_counter()
+        _, errors = process.communicate(timeout=10)
+        assert time.perf_counter() - began < 1.5
+    assert "KeyboardInterrupt" in errors
+    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT, 1)

@@ -1,0 +1,67 @@
+"""Initial values (IRNN, orthogonal, Glorot, uniform) and what they promise for the flow of gradients."""
+
+import math
+
+import numpy as np
+import pytest
+
+import bptt
+
+
+def test_same_seed_same_values():
+    a, b, c = (bptt.RNN(3, 5, 2, seed=s).params for s in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+def test_uniform_fills_the_bounds():
+    rnn = bptt.RNN(50, 100, 20, seed=0)
+    for name, view in rnn.param_views().items():
+        assert 0.08 < np.abs(view).max() <= 0.1, name
+        assert abs(view.mean()) < 5 * 0.1 / math.sqrt(3 * view.size), name
+
+
+def test_identity():
+    v = bptt.RNN(50, 80, 20, init="identity", seed=0).param_views()
+    np.testing.assert_array_equal(v["weight_hh_l0"], np.eye(80))
+    assert not any(v[name].any() for name in v if name.startswith("bias"))
+    assert np.std(v["weight_ih_l0"]) == pytest.approx(0.001, rel=0.05)
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "glorot"])
+def test_orthogonal(init):
+    v = bptt.RNN(7, 40, 3, init=init, seed=0, dtype="float64").param_views()
+    np.testing.assert_allclose(v["weight_hh_l0"] @ v["weight_hh_l0"].T, np.eye(40), atol=1e-14)
+    if init == "glorot":
+        assert np.abs(v["weight_ih_l0"]).max() <= math.sqrt(6 / 47)
+        assert not v["bias_ih_l0"].any()
+
+
+def test_function():
+    def ones(name, shape, rng):
+        return np.full(shape, len(name))
+
+    assert set(bptt.RNN(2, 3, init=ones).params) == {float(len("weight_ih_l0")), float(len("bias_ih_l0"))}
+
+
+def test_identity_relu_keeps_the_gradient(rng):
+    """Identity, relu, positive inputs: ||dL/dh_0|| = ||dL/dh_T||."""
+    rnn = bptt.RNN(4, 10, cell="relu", init="identity", dtype="float64", seed=0)
+    rnn.param_views()["weight_ih_l0"][...] = rng.random((10, 4))
+    rnn.forward(rng.random((200, 3, 4)))
+    dstate = rng.normal(size=(1, 3, 10))
+    norms = np.empty(200)
+    _, dstate0 = rnn.backward(None, dstate, step_norms=norms)
+    np.testing.assert_allclose(np.linalg.norm(dstate0) / np.linalg.norm(dstate), 1, rtol=1e-12)
+    np.testing.assert_allclose(norms, norms[-1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("rho", [0.9, 1.0, 1.1])
+def test_scaled_orthogonal_decays_geometrically(rho, rng):
+    """Linear network, W = rho Q: ||dh_{t-k}|| / ||dh_t|| = rho^k."""
+    rnn = bptt.RNN(2, 12, cell="identity", init="orthogonal", dtype="float64", seed=0)
+    rnn.param_views()["weight_hh_l0"][...] *= rho
+    rnn.forward(rng.normal(size=(100, 2, 2)))
+    norms = np.empty(100)
+    rnn.backward(None, rng.normal(size=(1, 2, 12)), step_norms=norms)
+    np.testing.assert_allclose(norms / norms[-1], rho ** np.arange(99, -1, -1), rtol=1e-12)

@@ -1,0 +1,114 @@
+"""Losses: values and gradients against torch and exact cases."""
+
+import numpy as np
+import pytest
+from conftest import assert_close
+
+import bptt
+
+LOSSES = ["mse", "cross_entropy", "binary_cross_entropy"]
+SHAPES = [(1, 1), (5, 3), (4, 7, 1), (3, 5, 97), (2, 3, 300)]
+
+
+def case(loss, shape, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    y = (4 * rng.normal(size=shape)).astype(dtype)
+    if loss == "cross_entropy":
+        return y, rng.integers(0, shape[-1], shape[:-1])
+    return y, rng.random(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-13), ("float32", 3e-6)])
+def test_torch(loss, shape, reduction, dtype, tolerance):
+    torch = pytest.importorskip("torch")
+    F = torch.nn.functional
+    y, target = case(loss, shape, dtype)
+    leaf = torch.tensor(y.astype(np.float64), requires_grad=True)
+    if loss == "cross_entropy":
+        theirs = F.cross_entropy(leaf.reshape(-1, shape[-1]), torch.tensor(target).reshape(-1), reduction=reduction)
+    else:
+        function = F.mse_loss if loss == "mse" else F.binary_cross_entropy_with_logits
+        theirs = function(leaf, torch.tensor(target.astype(np.float64)), reduction=reduction)
+    theirs.backward()
+    value, dy = getattr(bptt, loss)(y, target, reduction=reduction)
+    assert value == pytest.approx(theirs.item(), rel=tolerance)
+    assert dy.dtype == dtype
+    assert_close(dy, leaf.grad.numpy(), tolerance)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_mask_leaves_rows_out(loss, reduction):
+    y, target = case(loss, (6, 5, 4), "float64")
+    mask = np.random.default_rng(1).random((6, 5)) < 0.5
+    value, dy = getattr(bptt, loss)(y, target, mask=mask, reduction=reduction)
+    expected, expected_dy = getattr(bptt, loss)(y[mask], target[mask], reduction=reduction)
+    assert value == pytest.approx(expected, rel=1e-14)
+    assert_close(dy[mask], expected_dy, 1e-14)
+    assert not dy[~mask].any()
+    value, dy = getattr(bptt, loss)(y, target, mask=np.zeros((6, 5), bool), reduction=reduction)
+    assert value == 0
+    assert not dy.any()
+
+
+def test_masked_rows_may_hold_anything():
+    y, target = case("cross_entropy", (3, 2, 4), "float64")
+    mask = np.ones((3, 2), bool)
+    mask[1, 1] = False
+    value, _ = bptt.cross_entropy(y, target, mask=mask)
+    y[1, 1], target[1, 1] = np.nan, 999
+    again, dy = bptt.cross_entropy(y, target, mask=mask)
+    assert again == value
+    assert np.isfinite(dy).all()
+
+
+@pytest.mark.parametrize("ignored", [-100, -1, 2])
+def test_ignored_labels(ignored):
+    torch = pytest.importorskip("torch")
+    y, target = case("cross_entropy", (40, 5), "float64")
+    target[::3] = ignored
+    leaf = torch.tensor(y, requires_grad=True)
+    theirs = torch.nn.functional.cross_entropy(leaf, torch.tensor(target), ignore_index=ignored)
+    theirs.backward()
+    value, dy = bptt.cross_entropy(y, target, ignore_index=ignored)
+    assert value == pytest.approx(theirs.item(), rel=1e-13)
+    assert_close(dy, leaf.grad.numpy(), 1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_logits(dtype):
+    """Nothing overflows: the losses of logits of +-1000 are what the formulas say."""
+    y = np.array([[1000.0, -1000.0], [-1000.0, 1000.0]], dtype)
+    value, dy = bptt.cross_entropy(y, np.array([0, 0]), reduction="sum")
+    assert value == 2000
+    assert dy.tolist() == [[0, 0], [-1, 1]]
+    value, dy = bptt.binary_cross_entropy(y, np.array([[1.0, 0], [1, 0]]), reduction="sum")
+    assert value == 2000
+    assert dy.tolist() == [[0, 0], [-1, 1]]
+
+
+def test_infinite_logits_rule_classes_out():
+    y = np.array([[0.0, -np.inf, 0.0]])
+    value, dy = bptt.cross_entropy(y, np.array([0]))
+    assert value == pytest.approx(np.log(2))
+    assert dy.tolist() == [[-0.5, 0, 0.5]]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nan_is_not_hidden(loss):
+    y, target = case(loss, (6, 3), "float32")
+    y[2, 1] = np.nan
+    value, dy = getattr(bptt, loss)(y, target)
+    assert np.isnan(value)
+    assert np.isnan(dy[2, 1])
+    assert np.isfinite(np.delete(dy, 2, axis=0)).all()
+
+
+def test_other_dtypes_are_taken_as_float64():
+    value, dy = bptt.mse([[1, 2], [3, 4]], [[0, 2], [3, 2]])
+    assert value == 5 / 4
+    assert dy.dtype == np.float64
+    assert dy.tolist() == [[0.5, 0], [0, 1]]

@@ -1,0 +1,90 @@
+"""Threads: the same bits for any number, and objects used from several Python threads."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bptt
+
+
+def run(threads, T, B, I, H, O, dtype, cell, extras):
+    rng = np.random.default_rng(0)
+    rnn = bptt.RNN(I, H, O, dtype=dtype, cell=cell, seed=1, threads=threads)
+    x, dy = rng.normal(size=(T, B, I)), rng.normal(size=(T, B, O or H))
+    reset = rng.random((T, B)) < 0.1 if extras else None
+    options = {"carry": rng.random((T, B)), "step_clip_norm": 0.5} if extras else {}
+    norms = np.empty(T, dtype)
+    if extras:
+        options["step_norms"] = norms
+    y, state = rnn.forward(x, reset=reset)
+    dx, dstate = rnn.backward(dy, **options)
+    return [y, state, dx, dstate, rnn.grads, norms[: T if extras else 0]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(B=st.integers(1, 40), I=st.integers(1, 70), H=st.integers(1, 130), O=st.none() | st.integers(1, 40),
+       dtype=st.sampled_from(["float32", "float64"]), cell=st.sampled_from(["tanh", "relu", "sigmoid", "identity"]),
+       extras=st.booleans())  # fmt: skip
+def test_same_bits_for_any_number_of_threads(B, I, H, O, dtype, cell, extras):
+    """T is chosen so that the work is enough for seven threads (a call with less uses fewer)."""
+    T = 1 + int(4e7 / (2 * B * H * (I + H + (O or 0))))
+    T = min(T, 40_000)
+    one = run(1, T, B, I, H, O, dtype, cell, extras)
+    for threads in (2, 3, 7):
+        for a, b in zip(one, run(threads, T, B, I, H, O, dtype, cell, extras), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_one_object_serialises_its_calls(problem):
+    """Threads that all train the same network: the sum of the gradients is that of the calls one by one."""
+    p = problem(30, 4, 3, 16, 2)
+    truth, _ = p.rnn.forward(p.x)
+    wrong = []
+
+    def work():
+        for _ in range(50):
+            y, _ = p.rnn.forward(p.x)
+            if not np.array_equal(y, truth):
+                wrong.append(y)
+            p.rnn.clip_grad_norm(1.0)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_separate_objects_run_at_the_same_time(problem):
+    problems = [problem(40, 4, 3, 24, 2, seed=i) for i in range(4)]
+    alone = [{n: g.copy() for n, g in p.gradients().items()} for p in problems]
+    together = [None] * 4
+
+    def work(i):
+        for _ in range(20):
+            together[i] = {n: g.copy() for n, g in problems[i].gradients().items()}
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for a, b in zip(alone, together, strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fork_after_threads(threads):
+    """A child forked after threaded calls computes the same: no thread outlives its call."""
+    import multiprocessing
+
+    before = run(threads, 200, 16, 64, 96, 8, "float32", "tanh", False)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        after = pool.apply(run, (threads, 200, 16, 64, 96, 8, "float32", "tanh", False))
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
