@@ -36,7 +36,8 @@ static inline void check_that(int true_here, const char *file, int line, const c
 
 static inline void check_status(bptt_status status, bptt_status expected, const char *file, int line,
                                 const char *text) {
-    if (status != expected) printf("status %d (%s), expected %d\n", (int)status, bptt_status_string(status), (int)expected);
+    if (status != expected)
+        printf("status %d (%s), expected %d\n", (int)status, bptt_status_string(status), (int)expected);
     check_that(status == expected, file, line, text);
 }
 
@@ -65,6 +66,11 @@ static inline double uniform(void) {
     static uint64_t state = 20240607;
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (double)(state >> 42) / (1 << 21) - 1;
+}
+
+static inline double *zeros(int64_t n) {
+    const int64_t bytes = n * (int64_t)sizeof(double);
+    return memset(buffer_of(bytes), 0, (size_t)bytes);
 }
 
 static inline double *uniform_array(int64_t n, double scale) {

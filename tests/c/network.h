@@ -360,7 +360,8 @@ static void TYPED(check_shape)(shape s) {
 
 static void TYPED(check_network)(void) {
     static const shape shapes[] = {{1, 1, 1, 1, 1}, {7, 3, 5, 17, 3}, {40, 13, 9, 33, 35}};
-    static const unsigned features[] = {0, STATE0, DSTATE1, RESET, CARRY, CARRY_PER_ROW, LATE_DY, CLIP_NORM, CLIP_VALUE};
+    static const unsigned features[] = {0,       STATE0,    DSTATE1,   RESET,     CARRY, CARRY_PER_ROW,
+                                        LATE_DY, CLIP_NORM, CLIP_VALUE};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) TYPED(check_shape)(shapes[i]);
     for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
         TYPED(check_problem)((shape){7, 3, 5, 17, 3}, BPTT_CELL_TANH, 1, features[i]);

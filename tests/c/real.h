@@ -5,16 +5,13 @@
 
 #undef REAL
 #undef TYPED
-#undef REAL_MAX
 #undef REAL_LEAST
 #if REAL_BITS == 32
 #define REAL float
-#define REAL_MAX FLT_MAX
 #define REAL_LEAST FLT_TRUE_MIN
 #define TYPED(name) name##_f32
 #else
 #define REAL double
-#define REAL_MAX DBL_MAX
 #define REAL_LEAST DBL_TRUE_MIN
 #define TYPED(name) name##_f64
 #endif

@@ -110,7 +110,7 @@ static inline double activation(int cell, double z) {
 
 static inline double activation_slope(int cell, double h) {
     switch (cell) {
-    case BPTT_CELL_TANH: return 1 - h * h;
+    case BPTT_CELL_TANH: return (1 - h) * (1 + h);
     case BPTT_CELL_RELU: return h > 0;
     case BPTT_CELL_SIGMOID: return h * (1 - h);
     default: return 1;
@@ -265,8 +265,6 @@ static inline double naive_backward_step(const problem *p, int64_t t, int64_t ro
     free(dh);
     return norm;
 }
-
-static inline double *zeros(int64_t n) { return memset(buffer_of(n * (int64_t)sizeof(double)), 0, (size_t)n * sizeof(double)); }
 
 static inline gradients gradients_of(const problem *p) {
     return (gradients){zeros(p->T * p->B * p->spec.input_size), zeros(p->B * p->spec.hidden_size),

@@ -1,0 +1,69 @@
+# Everything sets up its own virtual environment. PYTHON names the interpreter (>= 3.11) to make it with.
+PYTHON ?= python3
+VENV   ?= .venv
+# torch is the test suite's oracle beside ours; `make test TORCH=` leaves it out and the tests with it are skipped.
+TORCH  ?= torch==2.13.0
+FILE   ?=
+
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+CORE   := $(wildcard csrc/*.c csrc/*.h src/bptt/include/*.h src/bptt/*.pyx) setup.py pyproject.toml
+SANITIZERS := address,undefined
+
+.PHONY: help demo test test-slow lint format sanitize bench-quick clean
+help:
+	@echo "make demo [FILE=book.txt]   train a character model"
+	@echo "make test                   build and run the whole test suite"
+	@echo "make lint                   check style and types"
+	@echo "make sanitize               run the suite under ASan and UBSan"
+	@echo "make bench-quick            a minute of benchmarks against NumPy"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -U pip
+
+# the package, built and installed in place
+$(VENV)/installed: $(BIN)/python $(CORE)
+	$(PIP) install -e '.[plot]'
+	@touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(PIP) install -e '.[plot,test]' $(TORCH)
+	@touch $@
+
+$(VENV)/linted: $(VENV)/installed
+	$(PIP) install -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python examples/char_rnn.py $(FILE)
+
+test: $(VENV)/tested
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/tested
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/linted
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint src/bptt/_core.pyx
+	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c
+	$(BIN)/python -m mypy.stubtest bptt --allowlist tests/stubtest.txt
+
+format: $(VENV)/linted
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+	$(BIN)/clang-format -i csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c
+
+# its own environment: a sanitized build must never be taken for the real one
+sanitize: VENV := .venv-sanitize
+sanitize:
+	$(MAKE) .venv-sanitize/bin/python VENV=.venv-sanitize
+	BPTT_SANITIZE=$(SANITIZERS) $(PIP) install '.[test]'
+	tests/sanitized.sh $(BIN)/python $(SANITIZERS)
+
+bench-quick: $(VENV)/installed
+	$(BIN)/python benchmarks/train_step.py --quick
+
+clean:
+	rm -rf build .venv .venv-sanitize demo src/bptt/_core.c src/bptt/*.so src/bptt/lib

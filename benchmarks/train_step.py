@@ -1,0 +1,302 @@
+"""One training step (zero gradients, forward, mean squared error, backward) of the same network here and in the peers.
+
+All contestants run in one process, in alternating rounds, each step timed on its own; the table gives medians and the
+ratio of theirs to ours. The gradients are compared first: a contestant that computes something else is an error.
+
+    python benchmarks/train_step.py [--quick] [--threads N] [--dtype float64] [--cell tanh] [--json FILE] [SHAPE ...]
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SHAPES = {  # T, B, I, H, O
+    "tiny": (100, 1, 8, 32, 4),
+    "b1": (1000, 1, 16, 128, 16),
+    "small": (100, 32, 32, 64, 32),
+    "odd": (73, 19, 13, 97, 7),
+    "charrnn": (50, 50, 65, 128, 65),
+    "med": (100, 64, 128, 256, 128),
+    "wide": (20, 256, 64, 512, 10),
+    "large": (100, 64, 256, 1024, 256),
+}
+
+
+def limit_threads(n):
+    """Before any framework is imported: n threads for everybody, and no more than n processors to run on."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(n)
+    os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={str(n > 1).lower()} intra_op_parallelism_threads={n}"
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n])
+
+
+class Ours:
+    name = "bptt"
+
+    def __init__(self, np, case, threads):
+        import bptt
+
+        self.bptt = bptt
+        T, B, I, H, O = case["shape"]
+        self.rnn = bptt.RNN(I, H, O, cell=case["cell"], dtype=case["dtype"], threads=threads)
+        self.rnn.load_state_dict(case["params"])
+        self.x, self.target = case["x"], case["target"]
+
+    def step(self):
+        rnn = self.rnn
+        rnn.zero_grad()
+        y, _ = rnn.forward(self.x)
+        loss, dy = self.bptt.mse(y, self.target)
+        rnn.backward(dy, input_grad=False)
+        return loss
+
+    def gradients(self):
+        self.step()
+        return self.rnn.grad_views()
+
+
+class NumPy:
+    """The loop that people write: one product per step, everything that can be one product outside the loop."""
+
+    name = "numpy"
+
+    def __init__(self, np, case, threads):
+        self.np, self.p = np, case["params"]
+        self.x, self.target, self.shape = case["x"], case["target"], case["shape"]
+
+    def step(self):
+        self.gradients()
+
+    def gradients(self):
+        np, p, (T, B, I, H, O) = self.np, self.p, self.shape
+        rows = T * B
+        h = np.zeros((T + 1, B, H), self.x.dtype)
+        z = self.x.reshape(rows, I) @ p["weight_ih_l0"].T + (p["bias_ih_l0"] + p["bias_hh_l0"])
+        z = z.reshape(T, B, H)
+        w = p["weight_hh_l0"]
+        for t in range(T):
+            h[t + 1] = np.tanh(z[t] + h[t] @ w.T)
+        flat = h[1:].reshape(rows, H)
+        error = flat @ p["weight_ho"].T + p["bias_o"] - self.target.reshape(rows, O)
+        dy = error * (2 / error.size)
+        dz = (dy @ p["weight_ho"]).reshape(T, B, H)
+        flow = 0
+        for t in reversed(range(T)):
+            dz[t] = (dz[t] + flow) * (1 - h[t + 1] * h[t + 1])
+            flow = dz[t] @ w
+        dz = dz.reshape(rows, H)
+        bias = dz.sum(0)
+        return {
+            "weight_ih_l0": dz.T @ self.x.reshape(rows, I),
+            "weight_hh_l0": dz.T @ h[:-1].reshape(rows, H),
+            "bias_ih_l0": bias,
+            "bias_hh_l0": bias,
+            "weight_ho": dy.T @ flat,
+            "bias_o": dy.sum(0),
+        }
+
+
+class Torch:
+    name = "torch"
+
+    def __init__(self, np, case, threads):
+        import torch
+
+        self.torch = torch
+        torch.set_num_threads(threads)
+        T, B, I, H, O = case["shape"]
+        dtype = getattr(torch, case["dtype"])
+        self.rnn = torch.nn.RNN(I, H, nonlinearity=case["cell"], dtype=dtype)
+        self.linear = torch.nn.Linear(H, O, dtype=dtype)
+        with torch.no_grad():
+            for name, p in self.parameters().items():
+                p.copy_(torch.tensor(case["params"][name]))
+        self.x, self.target = torch.tensor(case["x"]), torch.tensor(case["target"])
+
+    def parameters(self):
+        return dict(self.rnn.named_parameters()) | {"weight_ho": self.linear.weight, "bias_o": self.linear.bias}
+
+    def step(self):
+        self.rnn.zero_grad()
+        self.linear.zero_grad()
+        h, _ = self.rnn(self.x)
+        loss = self.torch.nn.functional.mse_loss(self.linear(h), self.target)
+        loss.backward()
+        return loss.item()
+
+    def gradients(self):
+        self.step()
+        return {name: p.grad.numpy() for name, p in self.parameters().items()}
+
+
+class Jax:
+    """lax.scan under jit, the product with the inputs and the readout outside the scan."""
+
+    name = "jax"
+
+    def __init__(self, np, case, threads):
+        import jax
+        import jax.numpy as jnp
+
+        jax.config.update("jax_enable_x64", case["dtype"] == "float64")
+        self.jax, f = jax, {"tanh": jnp.tanh, "relu": jax.nn.relu}[case["cell"]]
+
+        def loss(p, x, target):
+            z = x @ p["weight_ih_l0"].T + (p["bias_ih_l0"] + p["bias_hh_l0"])
+            w = p["weight_hh_l0"].T
+
+            def step(h, z):
+                h = f(z + h @ w)
+                return h, h
+
+            _, h = jax.lax.scan(step, jnp.zeros(z.shape[1:], z.dtype), z)
+            return jnp.mean((h @ p["weight_ho"].T + p["bias_o"] - target) ** 2)
+
+        self.function = jax.jit(jax.value_and_grad(loss))
+        self.p = {name: jnp.asarray(value) for name, value in case["params"].items()}
+        self.x, self.target = jnp.asarray(case["x"]), jnp.asarray(case["target"])
+
+    def step(self):
+        value, g = self.function(self.p, self.x, self.target)
+        self.jax.block_until_ready(g)
+        return float(value)
+
+    def gradients(self):
+        return self.function(self.p, self.x, self.target)[1]
+
+
+def make_case(np, shape, dtype, cell):
+    import bptt
+
+    T, B, I, H, O = shape
+    rng = np.random.default_rng(0)
+    params = bptt.RNN(I, H, O, cell=cell, dtype=dtype, seed=0).state_dict()
+    x, target = (rng.normal(size=(T, B, n)).astype(dtype) for n in (I, O))
+    return {"shape": shape, "dtype": dtype, "cell": cell, "params": params, "x": x, "target": target}
+
+
+def flops(shape):
+    """Multiplications and additions of the products: forward, and backward without the gradient by x."""
+    T, B, I, H, O = shape
+    return 2 * T * B * H * ((I + H + O) + (I + 2 * H + 2 * O))
+
+
+def check_same(np, contestants):
+    ours = contestants[0].gradients()
+    for other in contestants[1:]:
+        theirs = other.gradients()
+        for name, g in ours.items():
+            error = np.abs(np.asarray(theirs[name]) - g).max() / np.abs(g).max()
+            if not error < 1e-3:
+                raise SystemExit(f"{other.name} computes another {name}: relative error {error:.2g}")
+
+
+def race(contestants, seconds):
+    """Median seconds of a step of each, in rounds that take turns."""
+    times = {c.name: [] for c in contestants}
+    for c in contestants:
+        c.step()
+        c.step()
+    began = time.perf_counter()
+    rounds = 0
+    while rounds < 5 or time.perf_counter() - began < seconds:
+        for c in contestants:
+            repeats = 3 if rounds else 1
+            for _ in range(repeats):
+                start = time.perf_counter()
+                c.step()
+                times[c.name].append(time.perf_counter() - start)
+        rounds += 1
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def measure_peak(dtype, isa):
+    """GFLOP/s of one core in registers with the vectors of the kernel set in use; None without a compiler."""
+    width, flags = {"avx512": (64, ["-mavx512f"]), "avx2": (32, ["-mavx2", "-mfma"])}.get(isa, (16, []))
+    compiler = shutil.which("cc")
+    if not compiler or platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "peak"
+        real = {"float32": "float", "float64": "double"}[dtype]
+        source = Path(__file__).with_name("peak.c")
+        subprocess.run([compiler, "-O3", "-ffp-contract=fast", *flags, f"-DREAL={real}", f"-DVECTOR_BYTES={width}",
+                        source, "-o", program], check=True)  # fmt: skip
+        return float(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
+
+
+def processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def available(names):
+    found = []
+    for contestant in (Torch, Jax, NumPy):
+        if contestant.name in names:
+            try:
+                __import__(contestant.name)
+            except ImportError:
+                print(f"{contestant.name} is not installed: left out", file=sys.stderr)
+            else:
+                found.append(contestant)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shapes", nargs="*", choices=[*SHAPES, []], help=f"of {', '.join(SHAPES)}; all by default")
+    parser.add_argument("--peers", default="torch,jax", help="of torch, jax, numpy")
+    parser.add_argument("--quick", action="store_true", help="a minute, against NumPy only")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--cell", default="tanh", choices=["tanh", "relu"])
+    parser.add_argument("--seconds", type=float, help="for each shape")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    limit_threads(args.threads)
+    import numpy as np
+
+    import bptt
+    from bptt import _core
+
+    peers = available(["numpy"] if args.quick else args.peers.split(","))
+    seconds = args.seconds or (2 if args.quick else 12)
+    peak = measure_peak(args.dtype, _core.isa())
+    print(f"bptt {bptt.__version__} ({_core.isa()}), {args.dtype}, {args.cell}, {args.threads} thread(s), {processor()}, "
+          f"load {os.getloadavg()[0]:.2f}" + (f", {peak:.0f} GFLOP/s peak of one core" if peak else ""))  # fmt: skip
+    header = f"{'shape':<9}{'T,B,I,H,O':>20}{'bptt ms':>10}{'GFLOP/s':>9}{'of peak':>9}"
+    print(header + "".join(f"{p.name + ' ms':>11}{'ratio':>7}" for p in peers))
+    rows = []
+    for name in args.shapes or SHAPES:
+        case = make_case(np, SHAPES[name], args.dtype, args.cell)
+        contestants = [c(np, case, args.threads) for c in (Ours, *peers)]
+        check_same(np, contestants)
+        median = race(contestants, seconds)
+        rate = flops(SHAPES[name]) / median["bptt"] * 1e-9
+        share = rate / (peak * args.threads) if peak else float("nan")
+        line = f"{name:<9}{','.join(map(str, SHAPES[name])):>20}{median['bptt'] * 1e3:>10.3f}{rate:>9.1f}{share:>9.0%}"
+        line += "".join(f"{median[p.name] * 1e3:>11.3f}{median[p.name] / median['bptt']:>7.2f}" for p in peers)
+        print(line, flush=True)
+        rows.append({"shape": name, "sizes": SHAPES[name], "gflops": rate, "of_peak": share, "seconds": median})
+    if args.json:
+        args.json.write_text(json.dumps({"processor": processor(), "isa": _core.isa(), "dtype": args.dtype,
+                                         "cell": args.cell, "threads": args.threads, "peak": peak, "rows": rows},
+                                        indent=1))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

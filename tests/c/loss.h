@@ -1,0 +1,182 @@
+/* The losses against naive loops in double. Include after real.h, once per type. */
+#undef TOLERANCE
+#define TOLERANCE (REAL_BITS == 32 ? 2e-6 : 1e-13)
+
+#ifndef LOSS_REFERENCE
+#define LOSS_REFERENCE
+enum { MSE, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, LOSSES, IGNORED = -100 };
+
+typedef struct {
+    int kind;
+    int64_t N, C;
+    double *y, *target;
+    int64_t *labels;
+    uint8_t *mask; /* NULL: every row counts */
+    bptt_reduction reduction;
+} loss_problem;
+
+static int row_counts(const loss_problem *p, int64_t row) {
+    return (!p->mask || p->mask[row]) && (p->kind != CROSS_ENTROPY || p->labels[row] != IGNORED);
+}
+
+/* log(1 + e^z) without overflow */
+static double softplus(double z) { return fmax(z, 0) + log1p(exp(-fabs(z))); }
+
+/* the row's cross-entropy and, in dy, its gradient */
+static double naive_cross_entropy(int64_t C, const double *z, int64_t label, double *dy) {
+    double largest = z[0], sum = 0;
+    for (int64_t j = 0; j < C; j++) largest = fmax(largest, z[j]);
+    for (int64_t j = 0; j < C; j++) sum += exp(z[j] - largest);
+    for (int64_t j = 0; j < C; j++) dy[j] = exp(z[j] - largest) / sum - (j == label);
+    return largest + log(sum) - z[label];
+}
+
+static double naive_row(const loss_problem *p, int64_t row, double *dy) {
+    const double *y = p->y + row * p->C, *target = p->target + row * p->C;
+    double sum = 0;
+    if (p->kind == CROSS_ENTROPY) return naive_cross_entropy(p->C, y, p->labels[row], dy);
+    for (int64_t j = 0; j < p->C; j++) {
+        const int squares = p->kind == MSE;
+        sum += squares ? pow(y[j] - target[j], 2) : softplus(y[j]) - target[j] * y[j];
+        dy[j] = squares ? 2 * (y[j] - target[j]) : 1 / (1 + exp(-y[j])) - target[j];
+    }
+    return sum;
+}
+
+/* fills dy (N,C), zeros at first, and returns the loss */
+static double naive_loss_of(const loss_problem *p, double *dy) {
+    double sum = 0, terms = 0;
+    for (int64_t row = 0; row < p->N; row++) {
+        if (!row_counts(p, row)) continue;
+        sum += naive_row(p, row, dy + row * p->C);
+        terms += p->kind == CROSS_ENTROPY ? 1 : (double)p->C;
+    }
+    const double divisor = p->reduction == BPTT_REDUCTION_MEAN && terms > 0 ? terms : 1;
+    for (int64_t i = 0; i < p->N * p->C; i++) dy[i] /= divisor;
+    return sum / divisor;
+}
+
+/* rows left out hold NaN: nothing of them may enter */
+static void leave_out(loss_problem *p, int all) {
+    p->mask = buffer_of(p->N);
+    for (int64_t row = 0; row < p->N; row++) {
+        p->mask[row] = all || row % 3 == 1 ? 0 : (uint8_t)(row + 1);
+        if (p->mask[row]) continue;
+        p->labels[row] = p->C + 5; /* no class, but nobody asks */
+        for (int64_t j = 0; j < p->C; j++) p->y[row * p->C + j] = p->target[row * p->C + j] = NAN;
+    }
+}
+
+static loss_problem loss_problem_of(int kind, int64_t N, int64_t C, bptt_reduction reduction) {
+    loss_problem p = {kind, N, C, uniform_array(N * C, 4), uniform_array(N * C, 1),
+                      buffer_of(N * (int64_t)sizeof(int64_t)), NULL, reduction};
+    for (int64_t row = 0; row < N; row++) p.labels[row] = row % 4 == 2 ? IGNORED : (row * 7) % C;
+    name_case("loss %d, N=%lld C=%lld reduction %d", kind, (long long)N, (long long)C, (int)reduction);
+    return p;
+}
+
+static void free_loss_problem(loss_problem *p) {
+    free(p->y);
+    free(p->target);
+    free(p->labels);
+    free(p->mask);
+}
+#endif
+
+static bptt_status TYPED(call_loss)(const loss_problem *p, const REAL *y, const REAL *target, REAL *dy, double *loss) {
+    if (p->kind == MSE) return TYPED(bptt_mse)(p->N, p->C, y, target, p->mask, p->reduction, dy, loss);
+    if (p->kind == BINARY_CROSS_ENTROPY)
+        return TYPED(bptt_binary_cross_entropy)(p->N, p->C, y, target, p->mask, p->reduction, dy, loss);
+    return TYPED(bptt_cross_entropy)(p->N, p->C, y, p->labels, IGNORED, p->mask, p->reduction, dy, loss);
+}
+
+static int TYPED(left_out_are_zero)(const loss_problem *p, const REAL *dy) {
+    for (int64_t i = 0; i < p->N * p->C; i++)
+        if (!row_counts(p, i / p->C) && dy[i] != 0) return 0;
+    return 1;
+}
+
+static void TYPED(check_loss_problem)(const loss_problem *p) {
+    const int64_t n = p->N * p->C;
+    REAL *y = TYPED(copy_of)(n, p->y), *target = TYPED(copy_of)(n, p->target), *dy = TYPED(array)(n);
+    double loss = NAN, alone = NAN, *expected = zeros(n);
+    const double expected_loss = naive_loss_of(p, expected);
+    CHECK_STATUS(TYPED(call_loss)(p, y, target, dy, &loss), BPTT_OK);
+    CHECK(fabs(loss - expected_loss) <= TOLERANCE * fabs(expected_loss));
+    CHECK_CLOSE(n, dy, expected, TOLERANCE);
+    CHECK(TYPED(left_out_are_zero)(p, dy));
+    CHECK_STATUS(TYPED(call_loss)(p, y, target, NULL, &alone), BPTT_OK);
+    CHECK(fabs(alone - expected_loss) <= TOLERANCE * fabs(expected_loss));
+    free(y);
+    free(target);
+    free(dy);
+    free(expected);
+}
+
+static void TYPED(check_loss_shape)(int kind, int64_t N, int64_t C, bptt_reduction reduction) {
+    for (int masked = 0; masked < 3; masked++) { /* no mask, some rows, all rows */
+        loss_problem p = loss_problem_of(kind, N, C, reduction);
+        if (masked) leave_out(&p, masked == 2);
+        TYPED(check_loss_problem)(&p);
+        free_loss_problem(&p);
+    }
+}
+
+/* Where a naive formula would overflow: the loss is the distance of the logits, the gradient 1 or 0. */
+static void TYPED(check_extreme_logits)(void) {
+    const REAL z[] = {1000, -1000}, target[] = {0, 0};
+    const int64_t wrong[] = {1}, right[] = {0};
+    double loss;
+    REAL *dy = TYPED(array)(2);
+    name_case("extreme logits, %d bits", REAL_BITS);
+    CHECK_STATUS(TYPED(bptt_cross_entropy)(1, 2, z, wrong, -1, NULL, 0, dy, &loss), BPTT_OK);
+    CHECK(loss == 2000 && dy[0] == 1 && dy[1] == -1);
+    CHECK_STATUS(TYPED(bptt_cross_entropy)(1, 2, z, right, -1, NULL, 0, dy, &loss), BPTT_OK);
+    CHECK(loss == 0 && dy[0] == 0 && dy[1] == 0);
+    CHECK_STATUS(TYPED(bptt_binary_cross_entropy)(1, 2, z, target, NULL, BPTT_REDUCTION_SUM, dy, &loss), BPTT_OK);
+    CHECK(loss == 1000 && dy[0] == 1 && dy[1] == 0);
+    free(dy);
+}
+
+/* a bad label anywhere, and nothing is written */
+static void TYPED(check_bad_label)(int64_t bad, bptt_status expected) {
+    const int64_t labels[] = {0, 2, bad};
+    REAL *logits = TYPED(array)(9), *dy = TYPED(array)(9);
+    double loss = 77;
+    name_case("label %lld, %d bits", (long long)bad, REAL_BITS);
+    for (int i = 0; i < 9; i++) logits[i] = (REAL)i, dy[i] = 55;
+    CHECK_STATUS(TYPED(bptt_cross_entropy)(3, 3, logits, labels, IGNORED, NULL, 0, dy, &loss), expected);
+    for (int i = 0; i < 9; i++) CHECK((dy[i] == 55) == (expected != BPTT_OK));
+    CHECK((loss == 77) == (expected != BPTT_OK));
+    free(logits);
+    free(dy);
+}
+
+/* a class may be the ignored one */
+static void TYPED(check_ignored_class)(void) {
+    const REAL logits[] = {5, 1, 2, 2};
+    const int64_t labels[] = {0, 1};
+    double loss;
+    REAL *dy = TYPED(array)(4);
+    name_case("class 0 ignored, %d bits", REAL_BITS);
+    CHECK_STATUS(TYPED(bptt_cross_entropy)(2, 2, logits, labels, 0, NULL, 0, dy, &loss), BPTT_OK);
+    CHECK(fabs(loss - log(2)) < TOLERANCE);
+    CHECK(dy[0] == 0 && dy[1] == 0 && fabs((double)dy[2] - 0.5) < TOLERANCE && fabs((double)dy[3] + 0.5) < TOLERANCE);
+    free(dy);
+}
+
+static void TYPED(check_losses)(void) {
+    static const int64_t sizes[][2] = {{1, 1}, {7, 3}, {5, 17}, {3, 256}, {4, 531}, {65, 2}};
+    for (int kind = 0; kind < LOSSES; kind++)
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            TYPED(check_loss_shape)(kind, sizes[i][0], sizes[i][1], BPTT_REDUCTION_MEAN);
+            TYPED(check_loss_shape)(kind, sizes[i][0], sizes[i][1], BPTT_REDUCTION_SUM);
+        }
+    TYPED(check_extreme_logits)();
+    TYPED(check_bad_label)(-1, BPTT_ERROR_LABEL);
+    TYPED(check_bad_label)(3, BPTT_ERROR_LABEL);
+    TYPED(check_bad_label)(INT64_MIN, BPTT_ERROR_LABEL);
+    TYPED(check_bad_label)(2, BPTT_OK);
+    TYPED(check_bad_label)(IGNORED, BPTT_OK);
+    TYPED(check_ignored_class)();
+}

@@ -1,0 +1,155 @@
+/* What is refused and how it is said: status codes, their sentences, the version, kernel sets, and the functions
+ * without data (tensors, windows). */
+#define REAL_BITS 32
+#include "real.h"
+
+#include "status.h"
+#undef REAL_BITS
+#define REAL_BITS 64
+#include "real.h"
+
+#include "status.h"
+
+/* every code has a sentence of its own */
+static void check_strings(void) {
+    const char *unknown = bptt_status_string((bptt_status)(BPTT_ERROR_ISA + 1));
+    name_case("status strings");
+    for (int code = BPTT_OK; code <= BPTT_ERROR_ISA; code++) {
+        const char *text = bptt_status_string((bptt_status)code);
+        CHECK(text && *text && text[strlen(text) - 1] != '.');
+        CHECK(strcmp(text, unknown) != 0);
+        for (int other = BPTT_OK; other < code; other++)
+            CHECK(strcmp(text, bptt_status_string((bptt_status)other)) != 0);
+    }
+    CHECK(unknown && *unknown);
+    CHECK(strcmp(bptt_status_string((bptt_status)-1), unknown) == 0);
+    CHECK(strcmp(bptt_status_string((bptt_status)INT32_MAX), unknown) == 0);
+}
+
+static void check_version(void) {
+    char expected[64];
+    name_case("version");
+    snprintf(expected, sizeof expected, "%d.%d.%d", BPTT_VERSION_MAJOR, BPTT_VERSION_MINOR, BPTT_VERSION_PATCH);
+    CHECK(strcmp(bptt_version(), expected) == 0);
+}
+
+/* the set in use is the one that was asked for, or else the last of the choices */
+static void check_kernel_sets(void) {
+    const char *wanted = getenv("BPTT_ISA"), *choices = bptt_isa_choices(), *isa = bptt_isa();
+    name_case("kernel sets");
+    CHECK(choices && strstr(choices, "generic") == choices);
+    if (!isa) return;
+    CHECK(strstr(choices, isa) != NULL);
+    if (wanted && *wanted) CHECK(strcmp(isa, wanted) == 0);
+    else CHECK(strcmp(choices + strlen(choices) - strlen(isa), isa) == 0);
+}
+
+static void check_tensor(const bptt_spec *spec, int64_t index, bptt_tensor expected) {
+    bptt_tensor tensor;
+    CHECK_STATUS(bptt_tensor_at(spec, index, &tensor), BPTT_OK);
+    CHECK(strcmp(tensor.name, expected.name) == 0);
+    CHECK(tensor.offset == expected.offset && tensor.rows == expected.rows && tensor.cols == expected.cols);
+}
+
+static void check_tensors(void) {
+    const bptt_spec all = {sizeof all, 3, 4, 2, 0, 1};
+    const bptt_spec few = {sizeof few, 3, 4, 0, 0, 0}, plain = {sizeof plain, 3, 4, 2, 0, 0};
+    int64_t count = 0;
+    name_case("tensors");
+    CHECK(bptt_tensor_count(&all, &count) == BPTT_OK && count == 6);
+    check_tensor(&all, 0, (bptt_tensor){"weight_ih_l0", 0, 4, 3});
+    check_tensor(&all, 1, (bptt_tensor){"weight_hh_l0", 12, 4, 4});
+    check_tensor(&all, 2, (bptt_tensor){"bias_ih_l0", 28, 4, 0});
+    check_tensor(&all, 3, (bptt_tensor){"bias_hh_l0", 32, 4, 0});
+    check_tensor(&all, 4, (bptt_tensor){"weight_ho", 36, 2, 4});
+    check_tensor(&all, 5, (bptt_tensor){"bias_o", 44, 2, 0});
+    CHECK(bptt_tensor_count(&few, &count) == BPTT_OK && count == 2);
+    check_tensor(&few, 1, (bptt_tensor){"weight_hh_l0", 12, 4, 4});
+    CHECK(bptt_tensor_count(&plain, &count) == BPTT_OK && count == 3);
+    check_tensor(&plain, 2, (bptt_tensor){"weight_ho", 28, 2, 4});
+}
+
+static void check_bad_tensors(void) {
+    const bptt_spec spec = {sizeof spec, 3, 4, 2, 0, 1};
+    bptt_tensor tensor;
+    int64_t count = 7;
+    name_case("bad tensors");
+    CHECK_STATUS(bptt_tensor_count(NULL, &count), BPTT_ERROR_NULL);
+    CHECK_STATUS(bptt_tensor_count(&spec, NULL), BPTT_ERROR_NULL);
+    CHECK_STATUS(bptt_tensor_at(NULL, 0, &tensor), BPTT_ERROR_NULL);
+    CHECK_STATUS(bptt_tensor_at(&spec, 0, NULL), BPTT_ERROR_NULL);
+    CHECK_STATUS(bptt_tensor_at(&spec, -1, &tensor), BPTT_ERROR_SIZE);
+    CHECK_STATUS(bptt_tensor_at(&spec, 6, &tensor), BPTT_ERROR_SIZE);
+    for (size_t i = 0; i < sizeof bad_specs / sizeof bad_specs[0]; i++) {
+        CHECK_STATUS(bptt_tensor_count(&bad_specs[i].spec, &count), bad_specs[i].expected);
+        CHECK_STATUS(bptt_tensor_at(&bad_specs[i].spec, 0, &tensor), bad_specs[i].expected);
+    }
+    CHECK(count == 7);
+}
+
+/* the windows tile 0..T-1, each but the last k1 long, each reaching back over k2 steps where there are as many */
+static void check_windows_of(int64_t T, int64_t k1, int64_t k2) {
+    bptt_window w = {0, 0, 0};
+    int64_t count = 0, next = 0;
+    name_case("windows T=%lld k1=%lld k2=%lld", (long long)T, (long long)k1, (long long)k2);
+    CHECK_STATUS(bptt_window_count(T, k1, k2, &count), BPTT_OK);
+    for (int64_t i = 0; i < count; i++) {
+        CHECK_STATUS(bptt_window_at(T, k1, k2, i, &w), BPTT_OK);
+        CHECK(w.start == next && w.start < w.stop);
+        CHECK(w.stop - w.start == k1 || (w.stop == T && w.stop - w.start < k1));
+        CHECK(w.back >= 0 && w.back <= w.start && (w.stop - w.back == k2 || (w.back == 0 && w.stop < k2)));
+        next = w.stop;
+    }
+    CHECK(next == T);
+    CHECK_STATUS(bptt_window_at(T, k1, k2, count, &w), BPTT_ERROR_WINDOW);
+    CHECK_STATUS(bptt_window_at(T, k1, k2, -1, &w), BPTT_ERROR_WINDOW);
+}
+
+static void check_far_windows(void) {
+    const int64_t most = INT64_MAX;
+    bptt_window w;
+    int64_t count;
+    name_case("windows of the longest sequences");
+    CHECK(bptt_window_count(most, 1, most, &count) == BPTT_OK && count == most);
+    CHECK_STATUS(bptt_window_at(most, 1, most, most - 1, &w), BPTT_OK);
+    CHECK(w.start == most - 1 && w.stop == most && w.back == 0);
+    CHECK(bptt_window_count(most, most - 1, most - 1, &count) == BPTT_OK && count == 2);
+    CHECK_STATUS(bptt_window_at(most, most - 1, most - 1, 1, &w), BPTT_OK);
+    CHECK(w.start == most - 1 && w.stop == most && w.back == 1);
+    CHECK(bptt_window_count(5, most, most, &count) == BPTT_OK && count == 1);
+}
+
+static void check_bad_windows(void) {
+    bptt_window w = {7, 7, 7};
+    int64_t count = 7;
+    name_case("bad windows");
+    CHECK_STATUS(bptt_window_count(5, 2, 2, NULL), BPTT_ERROR_NULL);
+    CHECK_STATUS(bptt_window_at(5, 2, 2, 0, NULL), BPTT_ERROR_NULL);
+    CHECK_STATUS(bptt_window_count(0, 2, 2, &count), BPTT_ERROR_SIZE);
+    CHECK_STATUS(bptt_window_at(-5, 2, 2, 0, &w), BPTT_ERROR_SIZE);
+    CHECK_STATUS(bptt_window_count(5, 0, 2, &count), BPTT_ERROR_WINDOW);
+    CHECK_STATUS(bptt_window_count(5, -1, 2, &count), BPTT_ERROR_WINDOW);
+    CHECK_STATUS(bptt_window_count(5, 3, 2, &count), BPTT_ERROR_WINDOW);
+    CHECK_STATUS(bptt_window_at(5, 3, 2, 0, &w), BPTT_ERROR_WINDOW);
+    CHECK(count == 7 && w.start == 7 && w.stop == 7 && w.back == 7);
+}
+
+static void check_windows(void) {
+    for (int64_t T = 1; T < 9; T++)
+        for (int64_t k1 = 1; k1 < 10; k1++)
+            for (int64_t k2 = k1; k2 < 11; k2++) check_windows_of(T, k1, k2);
+    check_far_windows();
+    check_bad_windows();
+}
+
+int main(void) {
+    check_errors_f32();
+    check_errors_f64();
+    check_strings();
+    check_version();
+    check_kernel_sets();
+    check_tensors();
+    check_bad_tensors();
+    check_windows();
+    return end_of_checks();
+}

@@ -1,0 +1,78 @@
+"""Every kernel set that runs here gives the same results to rounding, for shapes that meet all its edges."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt import _core
+
+SETS = ("generic", "avx2", "avx512")
+
+SCRIPT = """
+import itertools, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from conftest import Problem
+import bptt
+results = {}
+shapes = [(3, b, i, h, o) for b, i, h, o in itertools.product((1, 2, 13, 25), (1, 17), (1, 8, 15, 16, 17, 31, 33, 65), (None, 5))]
+shapes += [(40, 3, 300, 270, 33), (300, 2, 5, 64, 3)]
+for dtype, shape, cell in itertools.product(("float32", "float64"), shapes, ("tanh", "relu", "sigmoid", "identity")):
+    p = Problem(*shape, cell=cell, dtype=dtype, reset=True, init="orthogonal")
+    for name, value in p.gradients().items():
+        results[f"{dtype} {shape} {cell} {name}"] = value
+for dtype in ("float32", "float64"):
+    logits = np.random.default_rng(0).normal(size=(7, 39)).astype(dtype) * 5
+    results[f"{dtype} softmax"] = bptt.cross_entropy(logits, np.arange(7))[1]
+    results[f"{dtype} logistic"] = bptt.binary_cross_entropy(logits, np.zeros_like(logits))[1]
+    results[f"{dtype} norm"] = np.array(bptt.clip_grad_norm(logits, 1e9))
+np.savez(sys.argv[2], **results)
+print(bptt._core.isa())
+"""
+
+
+def run(isa, out):
+    environment = {**os.environ, "BPTT_ISA": isa}
+    return subprocess.run([sys.executable, "-c", SCRIPT, os.path.dirname(__file__), out], env=environment,
+                          capture_output=True, text=True)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory):
+    path = tmp_path_factory.mktemp("isa") / "best.npz"
+    result = run("", path)
+    assert result.returncode == 0, result.stderr
+    return np.load(path)
+
+
+@pytest.mark.parametrize("isa", SETS)
+def test_sets_agree(isa, best, tmp_path):
+    path = tmp_path / "results.npz"
+    result = run(isa, path)
+    if "does not run here" in result.stderr:
+        pytest.skip(f"{isa} does not run on this processor")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[-1] == isa
+    ours = np.load(path)
+    assert ours.files == best.files
+    for name in ours.files:
+        scale = max(np.abs(best[name]).max(), 1e-30)
+        tolerance = 2e-4 if name.startswith("float32") else 1e-12
+        assert np.abs(ours[name] - best[name]).max() <= tolerance * scale, name
+
+
+def test_unknown_set_is_an_error_that_lists_the_choices(tmp_path):
+    result = run("sse9", tmp_path / "none")
+    assert result.returncode != 0
+    assert "BPTT_ISA" in result.stderr
+    assert "the choices are generic" in result.stderr
+
+
+def test_the_best_set_is_used_by_default():
+    if not os.environ.get("BPTT_ISA"):
+        assert _core.isa() in SETS
+    assert bptt.__version__ == _core.version()

@@ -1,0 +1,45 @@
+"""What is shipped: versions that agree, a header that stands alone, and an archive of bptt_ symbols."""
+
+import re
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import bptt
+
+HERE = Path(bptt.__file__).parent
+HEADER = HERE / "include" / "bptt.h"
+
+
+def test_versions_agree():
+    text = HEADER.read_text()
+    macros = [re.search(rf"#define BPTT_VERSION_{part} (\d+)", text)[1] for part in ("MAJOR", "MINOR", "PATCH")]
+    assert ".".join(macros) == bptt.__version__ == version("bptt")
+
+
+def test_stubs_and_types_are_shipped():
+    assert (HERE / "py.typed").exists()
+    assert (HERE / "_core.pyi").exists()
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+@pytest.mark.parametrize("language", [["-xc", "-std=c99"], ["-xc", "-std=c11"], ["-xc++", "-std=c++17"]], ids=str)
+def test_header_compiles_alone(language):
+    if "-xc++" in language and not shutil.which("c++"):
+        pytest.skip("no C++ compiler")
+    subprocess.run(["cc", *language, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", HEADER], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("nm"), reason="no nm")
+def test_the_archive_defines_bptt_symbols_only_and_all_of_the_header():
+    lines = subprocess.run(["nm", "-g", "--defined-only", HERE / "lib" / "libbptt.a"], check=True, capture_output=True,
+                           text=True).stdout.splitlines()  # fmt: skip
+    defined = {line.split()[2] for line in lines if len(line.split()) == 3}
+    defined = {name for name in defined if not name.startswith("__")}  # what sanitizers add
+    assert not [name for name in defined if not name.startswith("bptt_")]
+    declared = set(re.findall(r"BPTT_API [^;(]*?(bptt_\w+)\(", HEADER.read_text()))
+    assert len(declared) > 30
+    assert declared == {name for name in defined if not name.startswith("bptt_internal_")}
