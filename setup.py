@@ -29,7 +29,7 @@ else:
     FLAGS, CORE_FLAGS = ["-O3", "-g0"], ["-std=gnu11"]
 if not MSVC:
     FLAGS += ["-fvisibility=hidden"]
-    CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra"]
+    CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
 
 
 X86 = platform.machine().lower() in ("x86_64", "amd64", "i686") and not MSVC

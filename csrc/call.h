@@ -17,6 +17,7 @@ typedef struct {
     bptt_options options;
     bptt_internal_layout layout;
     int64_t I, H, O, Y, T, B;
+    int threads;   /* that the call uses */
     int64_t chunk; /* steps whose tall products are done together */
     const REAL *params, *x, *state0, *dy, *dstate1;
     REAL *y, *state1, *tape, *dx, *dstate0, *grads;
@@ -51,8 +52,18 @@ static REAL *take(arena *from, int64_t elements) {
     return piece;
 }
 
+#define FLOPS_PER_THREAD 4e6
+
 static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* How many threads pay: each must have about 100 microseconds of work in the lighter pass, forward. */
+static int useful_threads(const call *c) {
+    const double flops = 2.0 * (double)c->T * (double)c->B * (double)c->H * (double)(c->I + c->H + c->O);
+    if (flops < 2 * FLOPS_PER_THREAD) return 1;
+    const int most = c->options.threads ? c->options.threads : bptt_internal_processors();
+    return (int)fmin(flops / FLOPS_PER_THREAD, (double)min_of(most, BPTT_INTERNAL_MOST_THREADS));
+}
 
 static bptt_status begin(call *c, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options) {
     memset(c, 0, sizeof *c);
@@ -68,6 +79,7 @@ static bptt_status begin(call *c, const bptt_spec *spec, int64_t T, int64_t B, c
     c->T = T;
     c->B = B;
     /* enough rows for tall products to pay, few enough that a chunk stays in a core's cache */
+    c->threads = useful_threads(c);
     c->chunk = min_of(T, max_of((256 + B - 1) / B, (1 << 18) / (int64_t)sizeof(REAL) / (B * c->H)));
     return BPTT_OK;
 }
@@ -75,12 +87,6 @@ static bptt_status begin(call *c, const bptt_spec *spec, int64_t T, int64_t B, c
 static void set_params(call *c, const REAL *params) {
     c->params = params;
     c->layout = bptt_internal_layout_of(c->spec);
-}
-
-/* most threads a call could use */
-static int thread_limit(const call *c) {
-    const int processors = bptt_internal_processors();
-    return c->options.threads ? (int)min_of(c->options.threads, BPTT_INTERNAL_MOST_THREADS) : processors;
 }
 
 /* The tensor's place in a flat buffer, NULL where the network has none. */

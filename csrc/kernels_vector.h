@@ -17,7 +17,7 @@
 #undef TILE_OF
 #define MATH(name) TYPED(vector_##name)
 #define WIDTH (2 * LANES)
-#define DEPTH (1024 / (int)sizeof(REAL)) /* rows of a panel that stay in the nearest cache: 32 kB at 64-byte vectors */
+#define DEPTH (1024 / (int)sizeof(REAL)) /* rows of a panel that stay in the nearest cache */
 
 #include "vmath.h"
 
@@ -52,7 +52,7 @@ typedef struct {
     int64_t ldinit;
     REAL *c;
     int64_t ldc;
-    int64_t cols; /* columns of c in this panel */
+    int64_t cols; /* columns of c from this panel on */
 } TYPED(tile_task);
 
 /* row i, one vector of columns from `col` on */
@@ -130,6 +130,39 @@ INLINE void TYPED(column_of_tiles)(TYPED(tile_function) *const tiles[ROWS][2], i
         t.init = t.init ? t.init + rows * t.ldinit : NULL;
         t.c += rows * t.ldc;
     }
+}
+
+/* Few rows have too few sums to keep the multipliers busy (each must wait for the one before): they take several
+ * panels at a time, `apart` elements from one to the next. Every sum is taken as in a tile, to the bit. */
+INLINE void TYPED(wide)(const int rows, const int panels, const TYPED(tile_task) * t, int64_t apart) {
+    V sum[3][4][2];
+    const REAL *panel = t->panel;
+    for (int i = 0; i < rows; i++)
+        for (int p = 0; p < panels; p++) sum[i][p][0] = sum[i][p][1] = SPLAT(0);
+    for (int64_t r = 0; r < t->k; r++, panel += WIDTH)
+        for (int p = 0; p < panels; p++)
+            for (int v = 0; v < 2; v++) {
+                const V b = TYPED(load)(panel + p * apart + v * LANES);
+                for (int i = 0; i < rows; i++) sum[i][p][v] += SPLAT(t->a[i * t->unit + r]) * b;
+            }
+#pragma GCC unroll 3
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int p = 0; p < panels; p++)
+            for (int v = 0; v < 2; v++) TYPED(put)(t, i, p * WIDTH + v * LANES, sum[i][p][v]);
+}
+
+/* as many whole panels at a time as it takes; returns how many were done, 0 where the tiles do as well */
+static int TYPED(wide_panels)(int64_t m, int64_t whole, const TYPED(tile_task) * t, int64_t apart) {
+    if (m < 1 || m > 3 || whole < 2) return 0;
+    if (m == 1 && whole >= 4) {
+        TYPED(wide)(1, 4, t, apart);
+        return 4;
+    }
+    if (m == 1) TYPED(wide)(1, 2, t, apart);
+    else if (m == 2) TYPED(wide)(2, 2, t, apart);
+    else TYPED(wide)(3, 2, t, apart);
+    return 2;
 }
 
 /* ---- elementwise ----------------------------------------------------------------------------------------- */
@@ -219,16 +252,17 @@ static void TYPED(finish)(const TYPED(product) * p) {
 }
 
 static void TYPED(multiply)(const TYPED(product) * p) {
-    for (int64_t j = 0; j < p->n; j += WIDTH) {
-        const int width = TYPED(panel_width)(j, p->n);
-        const REAL *panel = p->panels + j * p->k;
-        for (int64_t r = 0; r < p->k; r += DEPTH) {
+    for (int64_t r = 0; r < p->k; r += DEPTH) {
+        for (int64_t j = 0; j < p->n;) {
+            const int width = TYPED(panel_width)(j, p->n);
             TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH, .a = p->a + r, .unit = p->lda,
-                                  .panel = panel + r * width, .c = p->c + j, .ldc = p->ldc,
-                                  .cols = p->n - j < width ? p->n - j : width};
+                                  .panel = p->panels + j * p->k + r * width, .c = p->c + j, .ldc = p->ldc,
+                                  .cols = p->n - j};
             t.init = r ? t.c : p->init ? p->init + j : NULL;
             t.ldinit = r ? p->ldc : p->ldinit;
-            TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t);
+            const int done = TYPED(wide_panels)(p->m, (p->n - j) / WIDTH, &t, p->k * WIDTH);
+            if (!done) TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t);
+            j += done ? done * WIDTH : width;
         }
     }
     TYPED(finish)(p);
@@ -258,7 +292,7 @@ static void TYPED(outer)(const TYPED(outer_product) * p) {
             TYPED(pack_rows)(p, r, depth, j, width);
             const TYPED(tile_task) t = {.k = depth, .a = p->a + r * p->lda, .unit = 1, .step = p->lda,
                                         .panel = p->work, .init = p->c + j, .ldinit = p->ldc, .c = p->c + j,
-                                        .ldc = p->ldc, .cols = p->n - j < width ? p->n - j : width};
+                                        .ldc = p->ldc, .cols = p->n - j};
             TYPED(column_of_tiles)(TYPED(tiles_by_cols), p->m, 1, t);
         }
     }

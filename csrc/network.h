@@ -71,12 +71,6 @@ static int wait_or_stop(call *c, const bptt_internal_member *me) {
     return c->stop;
 }
 
-/* How many threads pay: each must have about 100 microseconds of work, at least one row or chunk to split. */
-static int useful_threads(const call *c, int passes) {
-    const double flops = 2.0 * (double)c->T * (double)c->B * (double)c->H * (double)(c->I + c->H + c->O) * passes;
-    return (int)max_of(1, min_of(thread_limit(c), (int64_t)fmin(flops / 4e6, BPTT_INTERNAL_MOST_THREADS)));
-}
-
 /* ---- forward -------------------------------------------------------------------------------------- */
 
 static int64_t plan_forward(call *c, REAL *work) {
@@ -131,7 +125,7 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     plan_forward(&c, work);
     pack_forward(&c);
     if (state0 || !tape || !c.options.tape_first) copy_or_clear(tape ? c.tape : c.hidden, state0, B * c.H);
-    bptt_internal_team_run(useful_threads(&c, 1), forward_body, &c);
+    bptt_internal_team_run(c.threads, forward_body, &c);
     if (c.stop) return BPTT_ERROR_INTERRUPTED;
     if (state1) copy_or_clear(state1, tape ? c.tape + T * B * c.H : c.hidden, B * c.H);
     return BPTT_OK;
@@ -145,7 +139,7 @@ static int64_t plan_backward(call *c, REAL *work) {
     c->dz = take(&from, c->chunk * c->B * c->H);
     c->dz_after = take(&from, c->B * c->H);
     c->flow = take(&from, c->B * c->H);
-    c->outer = take(&from, thread_limit(c) * c->kernels->outer_work());
+    c->outer = take(&from, c->threads * c->kernels->outer_work());
     c->row_norms = (double *)take(&from, c->chunk * c->B * (int64_t)(sizeof(double) / sizeof(REAL)));
     return from.used;
 }
@@ -321,7 +315,7 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     c.grads = grads;
     plan_backward(&c, work);
     pack_backward(&c);
-    bptt_internal_team_run(useful_threads(&c, 2), backward_body, &c);
+    bptt_internal_team_run(c.threads, backward_body, &c);
     return c.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 

@@ -1,7 +1,11 @@
 /* POSIX threads: made and joined by the call, a condition variable for the few barriers, no spinning. */
+#ifdef __linux__
+#define _GNU_SOURCE /* sched_getaffinity */
+#endif
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
 
 struct bptt_internal_team {
@@ -71,6 +75,11 @@ void bptt_internal_team_run(int size, bptt_internal_body *body, void *context) {
 }
 
 int bptt_internal_processors(void) {
+#ifdef __linux__
+    cpu_set_t set; /* those that this process may run on */
+    const long n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+#else
     const long n = sysconf(_SC_NPROCESSORS_ONLN);
+#endif
     return n < 1 ? 1 : n > BPTT_INTERNAL_MOST_THREADS ? BPTT_INTERNAL_MOST_THREADS : (int)n;
 }

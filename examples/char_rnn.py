@@ -17,10 +17,10 @@ from tqdm import tqdm
 import bptt
 
 BATCH = 32  # streams that the training text is cut into
-TRUNCATION = bptt.TBPTT(64)  # an update every 64 steps, back over these 64; the state goes on
-CHUNK = 8 * TRUNCATION.k1  # steps that are made one-hot at a time
-LR, WARMUP = 8e-3, 0.05  # highest learning rate, and the part of the training after which it is reached
-WEIGHT_DECAY, BLANKED = 0.1, 0.1  # against overfitting; BLANKED: part of the training inputs that are set to zero
+TRUNCATION = bptt.TBPTT(100)  # an update every 100 steps, back over these 100; the state goes on
+CHUNK = 5 * TRUNCATION.k1  # steps that are made one-hot at a time
+LR, WARMUP = 8e-3, 0.1  # highest learning rate, and the part of the training after which it is reached
+WEIGHT_DECAY, BLANKED = 0.15, 0.1  # against overfitting; BLANKED: part of the training inputs that are set to zero
 CLIP_NORM = 1.0
 EVALUATIONS = 10  # on the held-out text, the last after training
 HELD_OUT_STREAMS = 8
@@ -94,17 +94,12 @@ class Log:
     def __init__(self):
         self.loss, self.smoothed, self.grad_norm = [], [], []  # of each update, in bits per character; before clipping
         self.held_out = []  # (updates, bits per character)
-        self.step_norms, self.windows = np.zeros(TRUNCATION.k2), 0  # sum over windows of ||dL/dh_t||, last step first
 
-    def record(self, window, grad_norm):
-        loss = BITS * window.loss
+    def record(self, loss, grad_norm):
         before = self.smoothed[-1] if self.smoothed else loss
         self.loss.append(loss)
         self.smoothed.append(before + max(0.02, 1 / len(self.loss)) * (loss - before))
         self.grad_norm.append(grad_norm)
-        if len(window.grad_norms) == TRUNCATION.k2:
-            self.step_norms += window.grad_norms[::-1]
-            self.windows += 1
 
 
 def train(rnn, text, held_out, seconds, rng):
@@ -121,7 +116,7 @@ def train(rnn, text, held_out, seconds, rng):
             optimizer.lr = learning_rate(elapsed / seconds)
             grad_norm = rnn.clip_grad_norm(CLIP_NORM)
             optimizer.step()
-            log.record(window, grad_norm)
+            log.record(BITS * window.loss, grad_norm)
             if elapsed >= seconds * (len(log.held_out) + 1) / EVALUATIONS:
                 log.held_out.append((len(log.loss), bits_per_character(rnn, *held_out)))
             held = f", held-out {log.held_out[-1][1]:.3f}" if log.held_out else ""
@@ -131,6 +126,15 @@ def train(rnn, text, held_out, seconds, rng):
         pass
     bar.close()
     return log
+
+
+def reach(rnn, x, labels):
+    """||dL/dh|| 0, 1, ..., back-1 steps before the step whose loss is L: the mean over windows of TBPTT(1, back)."""
+    back = min(TRUNCATION.k2, len(x) // 2)
+    x, labels = one_hot(x[: 4 * back], rnn.input_size), labels[: 4 * back]
+    windows = rnn.windows(x, labels, "cross_entropy", truncation=bptt.TBPTT(1, back))
+    norms = [window.grad_norms[::-1] for window in windows]
+    return np.mean(norms[back - 1 :], axis=0)  # the first windows are shorter
 
 
 # ---- the model to beat ----------------------------------------------------------------------------------
@@ -187,7 +191,7 @@ def sample(rnn, prompt, length, rng, temperature=0.7):
     return drawn
 
 
-def plot(log, markov, path):
+def plot(log, reach_back, markov, path):
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     axes = figure.subplot_mosaic([["loss", "updates"], ["loss", "steps"]], width_ratios=[1.4, 1])
     updates = np.arange(1, len(log.loss) + 1)
@@ -208,9 +212,8 @@ def plot(log, markov, path):
     ax.legend(frameon=False)
 
     ax = axes["steps"]
-    ax.plot(log.step_norms / max(1, log.windows), color="#1f4e79")
-    ax.set(xlabel="steps back from the end of the window", ylabel="‖∂L/∂h‖ (nats)", title="Gradient norm back in time")
-    ax.set_ylim(bottom=0)
+    ax.plot(reach_back, color="#1f4e79")
+    ax.set(xlabel="steps back", ylabel="‖∂L/∂h‖ (nats)", yscale="log", title="Gradient of one step's loss back in time")
 
     for ax in axes.values():
         ax.spines[["top", "right"]].set_visible(False)
@@ -264,7 +267,7 @@ def main():
     again = bits_per_character(bptt.RNN.load(model, threads=options.threads), *held_out)
     if again != bits:
         raise SystemExit(f"char_rnn: the saved model has {again} held-out bits per character instead of {bits}")
-    plot(log, markov, picture)
+    plot(log, reach(rnn, *held_out), markov, picture)
     print(f"\nmodel (loaded again: same loss): {model}\nplot: {picture}\n{time.perf_counter() - began:.0f} s in all")
 
 

@@ -49,12 +49,12 @@ static void TYPED(check_without_tape)(const TYPED(run) * r) {
     TYPED(close)(&other);
 }
 
-/* one element off any alignment that malloc gives, for work and for packed weights */
-static void TYPED(check_unaligned)(const TYPED(run) * r) {
+/* off any alignment that malloc gives */
+static void TYPED(check_unaligned)(const TYPED(run) * r, int64_t shift) {
     TYPED(run) other = TYPED(open)(r->p, r->options.threads);
     other.options.step_norms = other.step_norms;
-    CHECK_STATUS(TYPED(forward_shifted)(&other, other.tape, 1), BPTT_OK);
-    CHECK_STATUS(TYPED(backward_shifted)(&other, 1), BPTT_OK);
+    CHECK_STATUS(TYPED(forward_shifted)(&other, other.tape, shift), BPTT_OK);
+    CHECK_STATUS(TYPED(backward_shifted)(&other, shift), BPTT_OK);
     TYPED(check_same)(r, &other);
     TYPED(close)(&other);
 }
@@ -93,6 +93,7 @@ static void TYPED(check_steps)(const TYPED(run) * r, int64_t shift) {
         CHECK(last || TYPED(same_bits)(outputs, y, r->y + t * outputs));
     }
     CHECK(TYPED(same_bits)(r->sizes.state, state, r->state1));
+    CHECK(TYPED(fresh)(shift, packed) && TYPED(fresh)(shift, work));
     free(packed);
     free(work);
     free(state);
@@ -106,10 +107,11 @@ static void TYPED(check_problem)(shape s, int cell, int bias, unsigned features)
     TYPED(check_forward)(&r);
     TYPED(check_backward)(&r);
     TYPED(check_without_tape)(&r);
-    TYPED(check_unaligned)(&r);
+    TYPED(check_unaligned)(&r, 1);
+    TYPED(check_unaligned)(&r, 7);
     TYPED(check_unwanted)(&r);
     if (!p.reset) TYPED(check_steps)(&r, 0);
-    if (!p.reset) TYPED(check_steps)(&r, 1);
+    if (!p.reset) TYPED(check_steps)(&r, 7);
     TYPED(close)(&r);
     free_problem(&p);
 }

@@ -47,11 +47,20 @@ static inline void TYPED(close)(TYPED(run) * r) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
-/* work of n elements that begins `shift` elements into a fresh allocation */
+/* Scratch memory that begins `shift` elements into an allocation which ends where the scratch does. What lies before
+ * must stay as it was. */
+static inline int TYPED(fresh)(int64_t n, const REAL *memory) {
+    const unsigned char *bytes = (const unsigned char *)memory;
+    for (size_t i = 0; i < (size_t)n * sizeof(REAL); i++)
+        if (bytes[i] != 0xff) return 0;
+    return 1;
+}
+
 static inline bptt_status TYPED(forward_shifted)(TYPED(run) * r, REAL *tape, int64_t shift) {
     REAL *work = TYPED(array)(r->sizes.forward_work + shift);
     const bptt_status status = TYPED(bptt_forward)(&r->p->spec, r->p->T, r->p->B, r->params, r->x, r->state0, r->y,
                                                    r->state1, tape, work + shift, &r->options);
+    CHECK(TYPED(fresh)(shift, work));
     free(work);
     return status;
 }
@@ -61,6 +70,7 @@ static inline bptt_status TYPED(backward_shifted)(TYPED(run) * r, int64_t shift)
     const bptt_status status =
         TYPED(bptt_backward)(&r->p->spec, r->p->T, r->p->B, r->params, r->x, r->tape, r->dy, r->dstate1, r->dx,
                              r->dstate0, r->grads, work + shift, &r->options);
+    CHECK(TYPED(fresh)(shift, work));
     free(work);
     return status;
 }

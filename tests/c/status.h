@@ -107,7 +107,7 @@ static void TYPED(check_specs)(const TYPED(arguments) * right) {
 /* ---- sizes and options of a call ----------------------------------------------------------------------- */
 
 static void TYPED(check_steps_and_rows)(const TYPED(arguments) * right) {
-    static const int64_t bad[] = {0, -1, INT64_MIN, INT64_MAX, INT64_C(1) << 56};
+    static const int64_t bad[] = {0, -1, INT64_MIN, INT64_MAX, INT64_C(1) << 56, INT64_C(1) << 52};
     TYPED(caller) *const callers[] = {TYPED(call_sizes), TYPED(call_forward), TYPED(call_backward), TYPED(call_shift),
                                       TYPED(call_step)};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
