@@ -27,7 +27,6 @@ typedef struct {
     REAL *dz;       /* a chunk (chunk,B,H): first dL/dh from the outputs, then dz */
     REAL *dz_after; /* dz of the step after the chunk (B,H) */
     REAL *flow;     /* W_hhT dz_{t+1} on its own (B,H) */
-    REAL *outer;    /* scratch of the outer products, one for each thread */
     double *row_norms; /* ||dh_t|| of each row of a chunk (chunk,B) */
     int stop;       /* set by the poll */
 } call;

@@ -37,7 +37,6 @@ typedef struct {
     const uint8_t *skip; /* NULL: none */
     REAL *c;
     int64_t ldc;
-    REAL *work; /* outer_work() elements */
 } TYPED(outer_product);
 
 typedef struct {
@@ -47,7 +46,6 @@ typedef struct {
     /* element (i,j) of the (k,n) matrix is w[i*row_stride + j*col_stride] */
     void (*pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels);
     void (*multiply)(const TYPED(product) *);
-    int64_t (*outer_work)(void);
     void (*outer)(const TYPED(outer_product) *);
     /* dz = f'(h) * dh, n elements, in place allowed */
     void (*slope)(int cell, int64_t n, const REAL *h, const REAL *dh, REAL *dz);

@@ -123,22 +123,20 @@ static void TYPED(multiply)(const TYPED(product) * p) {
     }
 }
 
-static int64_t TYPED(outer_work)(void) { return DEPTH * WIDTH; }
-
 static void TYPED(outer)(const TYPED(outer_product) * p) {
-    REAL tile[ROWS][WIDTH];
+    REAL tile[ROWS][WIDTH], panel[DEPTH * WIDTH];
     for (int64_t r0 = 0; r0 < p->k; r0 += DEPTH) {
         const int64_t depth = p->k - r0 < DEPTH ? p->k - r0 : DEPTH;
         for (int64_t j = 0; j < p->n; j += WIDTH) {
             const int64_t width = p->n - j < WIDTH ? p->n - j : WIDTH;
-            memset(p->work, 0, (size_t)(depth * WIDTH) * sizeof(REAL));
+            memset(panel, 0, (size_t)(depth * WIDTH) * sizeof(REAL));
             for (int64_t r = 0; r < depth; r++)
                 if (!(p->skip && p->skip[r0 + r]))
-                    memcpy(p->work + r * WIDTH, p->b + (r0 + r) * p->ldb + j, (size_t)width * sizeof(REAL));
+                    memcpy(panel + r * WIDTH, p->b + (r0 + r) * p->ldb + j, (size_t)width * sizeof(REAL));
             for (int64_t i = 0; i < p->m; i += ROWS) {
                 const int64_t rows = p->m - i < ROWS ? p->m - i : ROWS;
                 memset(tile, 0, sizeof tile);
-                TYPED(any_tile)(rows, depth, p->a + r0 * p->lda + i, 1, p->lda, p->work, tile);
+                TYPED(any_tile)(rows, depth, p->a + r0 * p->lda + i, 1, p->lda, panel, tile);
                 for (int64_t row = 0; row < rows; row++)
                     for (int64_t col = 0; col < width; col++) p->c[(i + row) * p->ldc + j + col] += tile[row][col];
             }
@@ -171,7 +169,6 @@ const TYPED(kernels) TYPED(bptt_internal_generic) = {
     .packed_size = TYPED(packed_size),
     .pack = TYPED(pack),
     .multiply = TYPED(multiply),
-    .outer_work = TYPED(outer_work),
     .outer = TYPED(outer),
     .slope = TYPED(slope_row),
     .sum_squares = TYPED(sum_squares),

@@ -268,12 +268,10 @@ static void TYPED(multiply)(const TYPED(product) * p) {
     TYPED(finish)(p);
 }
 
-static int64_t TYPED(outer_work)(void) { return DEPTH * WIDTH; }
-
 /* one panel of b: rows r0.. of columns j.., rows to skip as zeros */
-static void TYPED(pack_rows)(const TYPED(outer_product) * p, int64_t r0, int64_t depth, int64_t j, int width) {
+static void TYPED(pack_rows)(const TYPED(outer_product) * p, int64_t r0, int64_t depth, int64_t j, int width,
+                             REAL *panel) {
     const int64_t cols = p->n - j < width ? p->n - j : width;
-    REAL *panel = p->work;
     for (int64_t r = r0; r < r0 + depth; r++, panel += width) {
         const REAL *b = p->b + r * p->ldb + j;
         const int skipped = p->skip && p->skip[r];
@@ -285,13 +283,14 @@ static void TYPED(pack_rows)(const TYPED(outer_product) * p, int64_t r0, int64_t
 }
 
 static void TYPED(outer)(const TYPED(outer_product) * p) {
+    REAL panel[DEPTH * WIDTH] __attribute__((aligned(64)));
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;
         for (int64_t j = 0; j < p->n; j += WIDTH) {
             const int width = TYPED(panel_width)(j, p->n);
-            TYPED(pack_rows)(p, r, depth, j, width);
+            TYPED(pack_rows)(p, r, depth, j, width, panel);
             const TYPED(tile_task) t = {.k = depth, .a = p->a + r * p->lda, .unit = 1, .step = p->lda,
-                                        .panel = p->work, .init = p->c + j, .ldinit = p->ldc, .c = p->c + j,
+                                        .panel = panel, .init = p->c + j, .ldinit = p->ldc, .c = p->c + j,
                                         .ldc = p->ldc, .cols = p->n - j};
             TYPED(column_of_tiles)(TYPED(tiles_by_cols), p->m, 1, t);
         }
@@ -303,7 +302,6 @@ const TYPED(kernels) TABLE(TYPED) = {
     .packed_size = TYPED(packed_size),
     .pack = TYPED(pack),
     .multiply = TYPED(multiply),
-    .outer_work = TYPED(outer_work),
     .outer = TYPED(outer),
     .slope = TYPED(slope),
     .sum_squares = TYPED(sum_squares),

@@ -139,7 +139,6 @@ static int64_t plan_backward(call *c, REAL *work) {
     c->dz = take(&from, c->chunk * c->B * c->H);
     c->dz_after = take(&from, c->B * c->H);
     c->flow = take(&from, c->B * c->H);
-    c->outer = take(&from, c->threads * c->kernels->outer_work());
     c->row_norms = (double *)take(&from, c->chunk * c->B * (int64_t)(sizeof(double) / sizeof(REAL)));
     return from.used;
 }
@@ -230,8 +229,7 @@ static void add_outer(const call *c, const bptt_internal_member *me, int64_t row
     int64_t first, last;
     bptt_internal_share(me, m, 8, &first, &last);
     c->kernels->outer(&(outer_product){.m = last - first, .n = n, .k = rows, .a = a + first, .lda = m, .b = b,
-                                       .ldb = n, .skip = skip, .c = weight + first * n, .ldc = n,
-                                       .work = c->outer + me->rank * c->kernels->outer_work()});
+                                       .ldb = n, .skip = skip, .c = weight + first * n, .ldc = n});
 }
 
 /* what the chunk's dz and dy give to dx and to the gradients of the parameters */

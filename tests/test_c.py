@@ -3,6 +3,7 @@ ships, and runs it under every kernel set.
 
 BPTT_SANITIZE=address,undefined compiles the programs with those sanitizers; the archive should have been built so too.
 """
+
 import os
 import re
 import shutil
@@ -38,8 +39,8 @@ def program(request, tmp_path_factory):
     if SANITIZE:
         flags += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-g"]
     archive = PACKAGE / "lib" / "libbptt.a"
-    built = run(["cc", *flags, f"-I{PACKAGE / 'include'}", str(request.param), str(archive), "-lm", "-pthread",
-                 "-o", str(target)])
+    link = [str(archive), "-lm", "-pthread", "-o", str(target)]
+    built = run(["cc", *flags, f"-I{PACKAGE / 'include'}", str(request.param), *link])
     assert built.returncode == 0, built.stderr
     return target
 

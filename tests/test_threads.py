@@ -78,6 +78,32 @@ def test_separate_objects_run_at_the_same_time(problem):
             np.testing.assert_array_equal(a[name], b[name])
 
 
+def test_the_number_may_change_at_any_time():
+    """Scratch memory does not depend on it: nothing may be written beyond its end."""
+    x = np.random.default_rng(0).normal(size=(256, 32, 64))
+    results = []
+    for changes in (False, True):
+        rnn = bptt.RNN(64, 384, 64, seed=0, threads=1)
+        grads = []
+        for i, _ in enumerate(rnn.windows(x, x, truncation=bptt.TBPTT(64))):
+            grads.append(rnn.grads.copy())
+            rnn.threads = (16, 3, None, 1)[i] if changes else 1
+        rnn.forward(x[:64])
+        rnn.threads = 33 if changes else 1
+        dx, _ = rnn.backward(x[:64])
+        results.append([*grads, dx])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("B", [1, 2, 3])
+@pytest.mark.parametrize("tape", [True, False])
+def test_more_threads_than_rows(B, tape):
+    x = np.random.default_rng(0).normal(size=(900, B, 40))
+    outputs = [bptt.RNN(40, 96, 5, seed=0, threads=threads).forward(x, tape=tape)[0] for threads in (1, 8)]
+    np.testing.assert_array_equal(*outputs)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_fork_after_threads(threads):
     """A child forked after threaded calls computes the same: no thread outlives its call."""

@@ -89,7 +89,7 @@ static void TYPED(check_clip)(void) {
     TYPED(check_exact_norms)();
     TYPED(check_subnormal_norms)();
     TYPED(check_norm_lengths)(1);
-    TYPED(check_norm_lengths)(REAL_BITS == 32 ? 1e30 : 1e200); /* squares overflow the type */
+    TYPED(check_norm_lengths)(REAL_BITS == 32 ? 1e30 : 1e200);   /* squares overflow the type */
     TYPED(check_norm_lengths)(REAL_BITS == 32 ? 1e-30 : 1e-200); /* squares underflow */
     TYPED(check_not_finite)(NAN, NAN);
     TYPED(check_not_finite)(INFINITY, INFINITY);

@@ -68,8 +68,9 @@ static void leave_out(loss_problem *p, int all) {
 }
 
 static loss_problem loss_problem_of(int kind, int64_t N, int64_t C, bptt_reduction reduction) {
-    loss_problem p = {kind, N, C, uniform_array(N * C, 4), uniform_array(N * C, 1),
-                      buffer_of(N * (int64_t)sizeof(int64_t)), NULL, reduction};
+    loss_problem p = {
+        kind, N,        C, uniform_array(N * C, 4), uniform_array(N * C, 1), buffer_of(N * (int64_t)sizeof(int64_t)),
+        NULL, reduction};
     for (int64_t row = 0; row < N; row++) p.labels[row] = row % 4 == 2 ? IGNORED : (row * 7) % C;
     name_case("loss %d, N=%lld C=%lld reduction %d", kind, (long long)N, (long long)C, (int)reduction);
     return p;

@@ -88,8 +88,9 @@ static void TYPED(check_steps)(const TYPED(run) * r, int64_t shift) {
     CHECK_STATUS(TYPED(bptt_pack)(&p->spec, r->params, packed + shift), BPTT_OK);
     for (int64_t t = 0; t < p->T; t++) {
         const int last = t == p->T - 1; /* the last output is left out: the state must go on all the same */
-        CHECK_STATUS(TYPED(bptt_step)(&p->spec, p->B, packed + shift, r->x + t * inputs, state, last ? NULL : y,
-                                      work + shift), BPTT_OK);
+        CHECK_STATUS(
+            TYPED(bptt_step)(&p->spec, p->B, packed + shift, r->x + t * inputs, state, last ? NULL : y, work + shift),
+            BPTT_OK);
         CHECK(last || TYPED(same_bits)(outputs, y, r->y + t * outputs));
     }
     CHECK(TYPED(same_bits)(r->sizes.state, state, r->state1));
@@ -362,7 +363,7 @@ static void TYPED(check_shape)(shape s) {
 
 static void TYPED(check_network)(void) {
     static const shape shapes[] = {{1, 1, 1, 1, 1}, {7, 3, 5, 17, 3}, {40, 13, 9, 33, 35}};
-    static const unsigned features[] = {0,       STATE0,    DSTATE1,   RESET,     CARRY, CARRY_PER_ROW,
+    static const unsigned features[] = {0,       STATE0,    DSTATE1,   RESET, CARRY, CARRY_PER_ROW,
                                         LATE_DY, CLIP_NORM, CLIP_VALUE};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) TYPED(check_shape)(shapes[i]);
     for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)

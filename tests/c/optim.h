@@ -83,12 +83,18 @@ static void TYPED(check_no_velocity)(void) {
 
 static void TYPED(check_optimisers)(void) {
     static const rule rules[] = {
-        {SGD, 0.1, 0, 0, 0, 0, 0},           {SGD, 0.1, 0.9, 0, 0, 0.01, 0},
-        {SGD, 0.1, 0.9, 0, 0, 0.01, 1},      {SGD, 0, 0.9, 0, 0, 0.01, 1},
-        {RMSPROP, 0.01, 0.9, 0, 1e-3, 0, 0}, {RMSPROP, 0.01, 0.99, 0, 1e-8, 0.02, 0},
-        {ADAGRAD, 0.1, 0, 0, 1e-2, 0, 0},    {ADAGRAD, 0.1, 0, 0, 1e-10, 0.02, 0},
-        {ADAM, 0.01, 0.9, 0.999, 1e-8, 0, 0}, {ADAM, 0.01, 0.9, 0.999, 1e-2, 0.1, 0},
-        {ADAM, 0.01, 0.9, 0.999, 1e-8, 0.1, 1}, {ADAM, 0.01, 0, 0, 1e-2, 0, 0},
+        {SGD, 0.1, 0, 0, 0, 0, 0},
+        {SGD, 0.1, 0.9, 0, 0, 0.01, 0},
+        {SGD, 0.1, 0.9, 0, 0, 0.01, 1},
+        {SGD, 0, 0.9, 0, 0, 0.01, 1},
+        {RMSPROP, 0.01, 0.9, 0, 1e-3, 0, 0},
+        {RMSPROP, 0.01, 0.99, 0, 1e-8, 0.02, 0},
+        {ADAGRAD, 0.1, 0, 0, 1e-2, 0, 0},
+        {ADAGRAD, 0.1, 0, 0, 1e-10, 0.02, 0},
+        {ADAM, 0.01, 0.9, 0.999, 1e-8, 0, 0},
+        {ADAM, 0.01, 0.9, 0.999, 1e-2, 0.1, 0},
+        {ADAM, 0.01, 0.9, 0.999, 1e-8, 0.1, 1},
+        {ADAM, 0.01, 0, 0, 1e-2, 0, 0},
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         TYPED(check_steps_of)(rules + i, 1);

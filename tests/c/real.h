@@ -15,7 +15,7 @@
 #define REAL_LEAST DBL_TRUE_MIN
 #define TYPED(name) name##_f64
 #endif
-#define CHECK_CLOSE(n, actual, expected, tolerance) \
+#define CHECK_CLOSE(n, actual, expected, tolerance)                                                                    \
     TYPED(check_close)(n, actual, expected, tolerance, __FILE__, __LINE__, #actual)
 
 static inline REAL *TYPED(array)(int64_t n) { return buffer_of(n * (int64_t)sizeof(REAL)); }

@@ -16,15 +16,15 @@ typedef struct {
 } problem;
 
 enum { /* what a problem has beyond parameters, inputs and dy; or-ed */
-    STATE0 = 1,
-    DSTATE1 = 2,
-    RESET = 4,
-    CARRY = 8,
-    CARRY_PER_ROW = 16,
-    LATE_DY = 32,
-    CLIP_NORM = 64,
-    CLIP_VALUE = 128,
-    ALL_FEATURES = 255
+       STATE0 = 1,
+       DSTATE1 = 2,
+       RESET = 4,
+       CARRY = 8,
+       CARRY_PER_ROW = 16,
+       LATE_DY = 32,
+       CLIP_NORM = 64,
+       CLIP_VALUE = 128,
+       ALL_FEATURES = 255
 };
 
 typedef struct {
@@ -286,8 +286,7 @@ static inline gradients naive_backward(const problem *p, const double *hidden) {
     for (int64_t row = 0; row < p->B; row++) {
         for (int64_t t = p->T - 1; t >= 0; t--)
             out.step_norms[t] = hypot(out.step_norms[t], naive_backward_step(p, t, row, hidden, dz, &out));
-        if (!resets(p, 0, row))
-            add_transposed(H, H, p->params + places_of(&p->spec).hh, 1, dz, out.dstate0 + row * H);
+        if (!resets(p, 0, row)) add_transposed(H, H, p->params + places_of(&p->spec).hh, 1, dz, out.dstate0 + row * H);
     }
     free(dz);
     return out;

@@ -6,8 +6,8 @@ typedef struct {
     const problem *p;
     bptt_options options;
     bptt_sizes sizes;
-    REAL *params, *x, *state0, *dy, *dstate1, *carry;                 /* inputs */
-    REAL *y, *state1, *tape, *dx, *dstate0, *grads, *step_norms;      /* outputs */
+    REAL *params, *x, *state0, *dy, *dstate1, *carry;            /* inputs */
+    REAL *y, *state1, *tape, *dx, *dstate0, *grads, *step_norms; /* outputs */
 } TYPED(run);
 
 /* grads are added to, so they start at something; eighths, so that adding is exact in both types */
@@ -33,22 +33,26 @@ static inline TYPED(run) TYPED(open)(const problem *p, int threads) {
     r.dstate1 = TYPED(copy_of)(state, p->dstate1);
     r.carry = TYPED(copy_of)(carries, p->carry);
     r.step_norms = TYPED(array)(p->T);
-    r.options = (bptt_options){.struct_size = sizeof r.options, .threads = threads, .carry_per_row = p->carry_per_row,
-                               .reset = p->reset, .carry = r.carry, .step_clip_norm = p->clip_norm,
-                               .step_clip_value = p->clip_value, .dy_start = p->dy_start};
+    r.options = (bptt_options){.struct_size = sizeof r.options,
+                               .threads = threads,
+                               .carry_per_row = p->carry_per_row,
+                               .reset = p->reset,
+                               .carry = r.carry,
+                               .step_clip_norm = p->clip_norm,
+                               .step_clip_value = p->clip_value,
+                               .dy_start = p->dy_start};
     CHECK_STATUS(TYPED(bptt_sizes)(&p->spec, p->T, p->B, &r.options, &r.sizes), BPTT_OK);
     TYPED(make_outputs)(&r);
     return r;
 }
 
 static inline void TYPED(close)(TYPED(run) * r) {
-    REAL *const all[] = {r->params, r->x,  r->state0,  r->dy,    r->dstate1, r->carry,     r->y, r->state1,
-                         r->tape,   r->dx, r->dstate0, r->grads, r->step_norms};
+    REAL *const all[] = {r->params, r->x,    r->state0, r->dy,      r->dstate1, r->carry,     r->y,
+                         r->state1, r->tape, r->dx,     r->dstate0, r->grads,   r->step_norms};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
-/* Scratch memory that begins `shift` elements into an allocation which ends where the scratch does. What lies before
- * must stay as it was. */
+/* nobody has written to these n elements since they were allocated */
 static inline int TYPED(fresh)(int64_t n, const REAL *memory) {
     const unsigned char *bytes = (const unsigned char *)memory;
     for (size_t i = 0; i < (size_t)n * sizeof(REAL); i++)
@@ -56,6 +60,7 @@ static inline int TYPED(fresh)(int64_t n, const REAL *memory) {
     return 1;
 }
 
+/* with scratch memory that begins `shift` elements into an allocation and ends where that ends */
 static inline bptt_status TYPED(forward_shifted)(TYPED(run) * r, REAL *tape, int64_t shift) {
     REAL *work = TYPED(array)(r->sizes.forward_work + shift);
     const bptt_status status = TYPED(bptt_forward)(&r->p->spec, r->p->T, r->p->B, r->params, r->x, r->state0, r->y,
@@ -67,9 +72,8 @@ static inline bptt_status TYPED(forward_shifted)(TYPED(run) * r, REAL *tape, int
 
 static inline bptt_status TYPED(backward_shifted)(TYPED(run) * r, int64_t shift) {
     REAL *work = TYPED(array)(r->sizes.backward_work + shift);
-    const bptt_status status =
-        TYPED(bptt_backward)(&r->p->spec, r->p->T, r->p->B, r->params, r->x, r->tape, r->dy, r->dstate1, r->dx,
-                             r->dstate0, r->grads, work + shift, &r->options);
+    const bptt_status status = TYPED(bptt_backward)(&r->p->spec, r->p->T, r->p->B, r->params, r->x, r->tape, r->dy,
+                                                    r->dstate1, r->dx, r->dstate0, r->grads, work + shift, &r->options);
     CHECK(TYPED(fresh)(shift, work));
     free(work);
     return status;

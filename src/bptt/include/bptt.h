@@ -122,8 +122,8 @@ typedef struct bptt_options {
     void *poll_context;
 } bptt_options;
 
-/* Sizes of the buffers of a call with the same T, B and options, in elements of the type asked. Set struct_size
- * before the call. */
+/* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps matters. They never
+ * fall as T, B or tape_steps grow. Set struct_size before the call. */
 typedef struct bptt_sizes {
     size_t struct_size;
     int64_t params;        /* parameters, and as many gradients */
