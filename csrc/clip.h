@@ -25,10 +25,10 @@ static double norm_of(const TYPED(kernels) * kernels, int64_t n, const REAL *x) 
     return sum > 1e-280 && sum < 1e300 ? sqrt(sum) : scaled_norm(n, x);
 }
 
-/* the norm of a matrix from the norms of its rows, always added in the same order */
+/* the norm of a matrix from the norms of its rows, always added in the same order; NaN wins over Inf */
 static double norm_of_norms(int64_t rows, const double *norms) {
     double total = 0;
-    for (int64_t i = 0; i < rows; i++) total = hypot(total, norms[i]);
+    for (int64_t i = 0; i < rows; i++) total = isnan(total) || isnan(norms[i]) ? (double)NAN : hypot(total, norms[i]);
     return total;
 }
 

@@ -18,7 +18,7 @@
 #define DECLARE(set)                                  \
     extern const kernels_f32 bptt_internal_##set##_f32; \
     extern const kernels_f64 bptt_internal_##set##_f64
-#define USE(set, runs_here) {runs_here, &bptt_internal_##set##_f32, &bptt_internal_##set##_f64}
+#define USE(set, runs_here, choices) {runs_here, choices, &bptt_internal_##set##_f32, &bptt_internal_##set##_f64}
 
 DECLARE(generic);
 DECLARE(avx2);
@@ -26,16 +26,17 @@ DECLARE(avx512);
 
 typedef struct {
     int (*runs_here)(void);
+    const char *choices; /* the names up to this one */
     const kernels_f32 *f32;
     const kernels_f64 *f64;
 } kernel_set;
 
 /* Slowest first: the last that runs here is used. */
 static const kernel_set sets[] = {
-    USE(generic, bptt_internal_always),
+    USE(generic, bptt_internal_always, "generic"),
 #ifdef BPTT_X86
-    USE(avx2, bptt_internal_has_avx2),
-    USE(avx512, bptt_internal_has_avx512),
+    USE(avx2, bptt_internal_has_avx2, "generic, avx2"),
+    USE(avx512, bptt_internal_has_avx512, "generic, avx2, avx512"),
 #endif
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
@@ -64,13 +65,8 @@ const kernels_f64 *bptt_internal_kernels_f64(void) { return chosen() ? chosen()-
 const char *bptt_isa(void) { return chosen() ? chosen()->f32->name : NULL; }
 
 const char *bptt_isa_choices(void) {
-    static char names[64]; /* every caller writes the same bytes */
-    char text[sizeof names] = "";
+    const char *choices = NULL;
     for (int i = 0; i < SETS; i++)
-        if (sets[i].runs_here()) {
-            if (*text) strcat(text, ", ");
-            strcat(text, sets[i].f32->name);
-        }
-    memcpy(names, text, sizeof names);
-    return names;
+        if (sets[i].runs_here()) choices = sets[i].choices;
+    return choices;
 }

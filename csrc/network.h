@@ -178,7 +178,6 @@ static void add_flow(const call *c, int64_t t, int64_t first, int64_t last, cons
 static void clip_rows(const call *c, int64_t first, int64_t last, double *norms, REAL *dh) {
     const int64_t H = c->H;
     const double most = c->options.step_clip_norm;
-    const REAL limit = (REAL)c->options.step_clip_value;
     for (int64_t row = first; row < last; row++) {
         REAL *g = dh + row * H;
         if (most > 0 || c->options.step_norms) {
@@ -186,7 +185,7 @@ static void clip_rows(const call *c, int64_t first, int64_t last, double *norms,
             norms[row] = norm;
             if (most > 0) scale_to(H, g, norm, most);
         }
-        if (limit > 0) clamp(H, g, limit);
+        if (c->options.step_clip_value > 0) clamp(H, g, (REAL)c->options.step_clip_value);
     }
 }
 
@@ -197,7 +196,7 @@ static void backward_step(const call *c, int64_t t, int64_t first, int64_t last,
     const REAL *h = c->tape + (t + 1) * c->B * H + first * H;
     const bptt_options *o = &c->options;
     const int clips = o->step_clip_norm > 0 || o->step_clip_value > 0 || o->step_norms;
-    if (t < c->T - 1 && !clips && !o->carry && !any_reset(c, t + 1, first, last)) {
+    if (t < c->T - 1 && !clips && !o->carry && !any_reset(c, t + 1, 0, c->B)) { /* the same choice in every thread */
         vanilla_backward(c, rows, dz_after + first * H, h, dz + first * H);
         return;
     }

@@ -117,7 +117,7 @@ static inline V MATH(activation)(int cell, V z) {
 static inline V MATH(slope)(int cell, V h, V dh) {
     switch (cell) {
     case BPTT_CELL_TANH: return dh * ((R(1) - h) * (R(1) + h));
-    case BPTT_CELL_RELU: return MATH(select)(LESS(SPLAT(0), h), dh, SPLAT(0));
+    case BPTT_CELL_RELU: return MATH(select)(LESS(SPLAT(0), h), dh, h * R(0)); /* NaN stays NaN */
     case BPTT_CELL_SIGMOID: return dh * (h * (R(1) - h));
     default: return dh;
     }

@@ -44,9 +44,9 @@ typedef enum bptt_status {
     BPTT_ERROR_NULL = 1,           /* a required pointer is NULL */
     BPTT_ERROR_STRUCT = 2,         /* struct_size is not a size that this library knows */
     BPTT_ERROR_CELL = 3,           /* the cell is not one of bptt_cell */
-    BPTT_ERROR_SIZE = 4,           /* a size is zero or negative (O may be zero) */
+    BPTT_ERROR_SIZE = 4,           /* a size is zero or negative (O may be zero), or a tensor's index is beyond the last */
     BPTT_ERROR_OVERFLOW = 5,       /* sizes multiply beyond what memory can address */
-    BPTT_ERROR_OPTION = 6,         /* an option is out of its range or NaN */
+    BPTT_ERROR_OPTION = 6,         /* an option, a reduction or spec.bias is out of its range, or NaN */
     BPTT_ERROR_THRESHOLD = 7,      /* a clipping threshold is NaN or not above zero */
     BPTT_ERROR_LABEL = 8,          /* a label is neither a class nor the ignored one */
     BPTT_ERROR_WINDOW = 9,         /* k1 < 1, or k2 < k1, or a window beyond the last */
@@ -62,7 +62,7 @@ BPTT_API const char *bptt_status_string(bptt_status status);
 BPTT_API const char *bptt_version(void);
 
 /* The kernel set in use ("generic", "avx2", "avx512"), or NULL if BPTT_ISA in the environment names none
- * that runs here. bptt_isa_choices: the names that run here, separated by commas, best last. */
+ * that runs here. bptt_isa_choices: the names that run here, best last, as "generic, avx2". */
 BPTT_API const char *bptt_isa(void);
 BPTT_API const char *bptt_isa_choices(void);
 
@@ -175,7 +175,7 @@ BPTT_API bptt_status bptt_backward_f64(const bptt_spec *spec, int64_t T, int64_t
                                        double *work, const bptt_options *options);
 
 /* Moves the last `keep` steps of the first `used` steps of a tape (and the state that enters them) to its
- * front, so that forward can go on at tape_first = keep. 0 <= keep <= used. */
+ * front, so that forward can go on at tape_first = keep. used >= 1, 0 <= keep <= used. */
 BPTT_API bptt_status bptt_tape_shift_f32(const bptt_spec *spec, int64_t B, int64_t used, int64_t keep, float *tape);
 BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64_t used, int64_t keep, double *tape);
 
