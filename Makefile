@@ -47,13 +47,13 @@ test-slow: $(VENV)/tested
 lint: $(VENV)/linted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint src/bptt/_core.pyx
-	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c
+	PATH=$(abspath $(BIN)):$$PATH cython-lint src/bptt/_core.pyx
+	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c tests/c/*.h benchmarks/*.c
 	$(BIN)/python -m mypy.stubtest bptt --allowlist tests/stubtest.txt
 
 format: $(VENV)/linted
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
-	$(BIN)/clang-format -i csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c
+	$(BIN)/clang-format -i csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c tests/c/*.h benchmarks/*.c
 
 # its own environment: a sanitized build must never be taken for the real one
 sanitize: VENV := .venv-sanitize

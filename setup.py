@@ -3,6 +3,7 @@ the extension module that links the same objects.
 
 BPTT_SANITIZE=address,undefined builds everything with those sanitizers.
 """
+
 import os
 import platform
 import sysconfig
@@ -53,8 +54,9 @@ class BuildCore(build_ext):
     def build_extension(self, ext):
         def compile_unit(source):
             flags = FLAGS + CORE_FLAGS + unit_flags(source)
-            return self.compiler.compile([source], self.build_temp, include_dirs=["src/bptt/include"],
-                                         extra_postargs=flags, depends=HEADERS)[0]
+            return self.compiler.compile(
+                [source], self.build_temp, include_dirs=["src/bptt/include"], extra_postargs=flags, depends=HEADERS
+            )[0]
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_unit, CSRC))

@@ -276,8 +276,8 @@ def main():
     peers = available(["numpy"] if args.quick else args.peers.split(","))
     seconds = args.seconds or (2 if args.quick else 12)
     peak = measure_peak(args.dtype, _core.isa())
-    print(f"bptt {bptt.__version__} ({_core.isa()}), {args.dtype}, {args.cell}, {args.threads} thread(s), {processor()}, "
-          f"load {os.getloadavg()[0]:.2f}" + (f", {peak:.0f} GFLOP/s peak of one core" if peak else ""))  # fmt: skip
+    print(f"bptt {bptt.__version__} ({_core.isa()}), {args.dtype}, {args.cell}, {args.threads} thread(s)")
+    print(f"{processor()}, load {os.getloadavg()[0]:.2f}, peak of one core {peak or float('nan'):.0f} GFLOP/s")
     header = f"{'shape':<9}{'T,B,I,H,O':>20}{'bptt ms':>10}{'GFLOP/s':>9}{'of peak':>9}"
     print(header + "".join(f"{p.name + ' ms':>11}{'ratio':>7}" for p in peers))
     rows = []

@@ -7,7 +7,7 @@ typedef TYPED(kernels) kernels;
 /* The weights in panels. Forward multiplies by the transposed matrices, backward by the matrices themselves. */
 typedef struct {
     REAL *ih, *hh, *ho;
-    REAL *bias; /* forward only: b_ih + b_hh (H), zeros without biases */
+    REAL *bias;   /* forward only: b_ih + b_hh (H), zeros without biases */
     REAL *bias_o; /* forward only: b_o (O), zeros without biases */
 } weights;
 
@@ -22,13 +22,13 @@ typedef struct {
     const REAL *params, *x, *state0, *dy, *dstate1;
     REAL *y, *state1, *tape, *dx, *dstate0, *grads;
     weights weights;
-    REAL *hidden;   /* without a tape: entering state and states of a chunk (chunk+1,B,H) */
-    REAL *entering; /* a step's entering state with reset rows zeroed (B,H) */
-    REAL *dz;       /* a chunk (chunk,B,H): first dL/dh from the outputs, then dz */
-    REAL *dz_after; /* dz of the step after the chunk (B,H) */
-    REAL *flow;     /* W_hhT dz_{t+1} on its own (B,H) */
+    REAL *hidden;      /* without a tape: entering state and states of a chunk (chunk+1,B,H) */
+    REAL *entering;    /* a step's entering state with reset rows zeroed (B,H) */
+    REAL *dz;          /* a chunk (chunk,B,H): first dL/dh from the outputs, then dz */
+    REAL *dz_after;    /* dz of the step after the chunk (B,H) */
+    REAL *flow;        /* W_hhT dz_{t+1} on its own (B,H) */
     double *row_norms; /* ||dh_t|| of each row of a chunk (chunk,B) */
-    int stop;       /* set by the poll */
+    int stop;          /* set by the poll */
 } call;
 
 /* Scratch memory is handed out in order, each piece from a fresh cache line. The same walk with base = NULL only

@@ -15,8 +15,8 @@
 
 #include "cpu.h"
 
-#define DECLARE(set)                                  \
-    extern const kernels_f32 bptt_internal_##set##_f32; \
+#define DECLARE(set)                                                                                                   \
+    extern const kernels_f32 bptt_internal_##set##_f32;                                                                \
     extern const kernels_f64 bptt_internal_##set##_f64
 #define USE(set, runs_here, choices) {runs_here, choices, &bptt_internal_##set##_f32, &bptt_internal_##set##_f64}
 

@@ -58,4 +58,4 @@ typedef struct {
 } TYPED(kernels);
 
 /* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. */
-const TYPED(kernels) *TYPED(bptt_internal_kernels)(void);
+const TYPED(kernels) * TYPED(bptt_internal_kernels)(void);

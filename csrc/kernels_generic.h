@@ -1,5 +1,5 @@
-/* The generic kernels: plain portable C11 that any compiler takes, and the oracle of the other sets. The loops have fixed
- * bounds so that compilers keep a tile in registers and vectorise it. Included once per type. */
+/* The generic kernels: plain portable C11 that any compiler takes, and the oracle of the other sets. The loops have
+ * fixed bounds so that compilers keep a tile in registers and vectorise it. Included once per type. */
 #include "real.h"
 
 #include "kernels.h"
@@ -46,8 +46,7 @@ static int64_t TYPED(packed_size)(int64_t k, int64_t n) { return (n + WIDTH - 1)
 static void TYPED(pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
     for (int64_t j0 = 0; j0 < n; j0 += WIDTH)
         for (int64_t i = 0; i < k; i++)
-            for (int64_t j = j0; j < j0 + WIDTH; j++)
-                *panels++ = j < n ? w[i * row_stride + j * col_stride] : 0;
+            for (int64_t j = j0; j < j0 + WIDTH; j++) *panels++ = j < n ? w[i * row_stride + j * col_stride] : 0;
 }
 
 /* tile[i][j] += sum_r a[i*a_unit + r*a_step] * panel[r][j], the r in order, i < rows (a constant where inlined) */
@@ -63,8 +62,8 @@ static inline void TYPED(tile)(const int rows, int64_t k, const REAL *a, int64_t
         for (int j = 0; j < WIDTH; j++) tile[i][j] = sum[i][j];
 }
 
-static void TYPED(any_tile)(int64_t rows, int64_t k, const REAL *a, int64_t a_unit, int64_t a_step,
-                            const REAL *panel, REAL tile[ROWS][WIDTH]) {
+static void TYPED(any_tile)(int64_t rows, int64_t k, const REAL *a, int64_t a_unit, int64_t a_step, const REAL *panel,
+                            REAL tile[ROWS][WIDTH]) {
     if (rows == ROWS) {
         TYPED(tile)(ROWS, k, a, a_unit, a_step, panel, tile);
     } else {

@@ -1,6 +1,6 @@
 /* The vector kernels, one body for every instruction set: a set's file defines NAME, TABLE(TYPED) (the table's
- * name for the type), VECTOR_BYTES and ROWS (rows of the register tile: 2 * ROWS sums, two vectors of b and one broadcast must fit the registers), and includes
- * this once per type.
+ * name for the type), VECTOR_BYTES and ROWS (rows of the register tile: 2 * ROWS sums, two vectors of b and one
+ * broadcast must fit the registers), and includes this once per type.
  *
  * A tile of c is up to ROWS rows by two vectors. A panel holds two vectors' columns of b, row by row; the last panel
  * is one vector wide where that is enough. Sums start at zero and run over k in order, in blocks of DEPTH. */
@@ -88,15 +88,16 @@ INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) *
 }
 
 /* unit = 1 (columns of a stand side by side) and step = 1 (rows of a do) as constants, every height on its own */
-#define TILE(rows, vecs)                                                                                        \
-    static void TYPED(tile_by_rows_##rows##_##vecs)(const TYPED(tile_task) * t) {                               \
-        TYPED(tile)(rows, vecs, t, t->unit, 1);                                                                 \
-    }                                                                                                           \
-    static void TYPED(tile_by_cols_##rows##_##vecs)(const TYPED(tile_task) * t) {                               \
-        TYPED(tile)(rows, vecs, t, 1, t->step);                                                                 \
+#define TILE(rows, vecs)                                                                                               \
+    static void TYPED(tile_by_rows_##rows##_##vecs)(const TYPED(tile_task) * t) {                                      \
+        TYPED(tile)(rows, vecs, t, t->unit, 1);                                                                        \
+    }                                                                                                                  \
+    static void TYPED(tile_by_cols_##rows##_##vecs)(const TYPED(tile_task) * t) {                                      \
+        TYPED(tile)(rows, vecs, t, 1, t->step);                                                                        \
     }
 #define TILE_OF(by, rows) {TYPED(tile_by_##by##_##rows##_1), TYPED(tile_by_##by##_##rows##_2)}
 
+/* clang-format off */
 TILE(1, 1) TILE(1, 2) TILE(2, 1) TILE(2, 2) TILE(3, 1) TILE(3, 2)
 TILE(4, 1) TILE(4, 2) TILE(5, 1) TILE(5, 2) TILE(6, 1) TILE(6, 2)
 #if ROWS == 12
@@ -114,6 +115,7 @@ typedef void TYPED(tile_function)(const TYPED(tile_task) *);
 #else
 #define TILES(by) {TILE_OF(by, 1), TILE_OF(by, 2), TILE_OF(by, 3), TILE_OF(by, 4), TILE_OF(by, 5), TILE_OF(by, 6)}
 #endif
+/* clang-format on */
 
 static TYPED(tile_function) *const TYPED(tiles_by_rows)[ROWS][2] = TILES(rows);
 static TYPED(tile_function) *const TYPED(tiles_by_cols)[ROWS][2] = TILES(cols);
@@ -173,8 +175,9 @@ enum { MAP_ACTIVATION, MAP_SLOPE, MAP_LOGISTIC };
 #endif
 
 INLINE V TYPED(value)(const int map, const int cell, V x, V h) {
-    return map == MAP_ACTIVATION ? MATH(activation)(cell, x) : map == MAP_SLOPE ? MATH(slope)(cell, h, x)
-                                                                               : MATH(logistic)(x);
+    return map == MAP_ACTIVATION ? MATH(activation)(cell, x)
+           : map == MAP_SLOPE    ? MATH(slope)(cell, h, x)
+                                 : MATH(logistic)(x);
 }
 
 /* y = map(x), or map(x, h) for the slope; map and cell are constants where inlined */
@@ -184,8 +187,10 @@ INLINE void TYPED(each)(const int map, const int cell, int64_t n, const REAL *x,
     for (; i + LANES <= n; i += LANES)
         TYPED(store)(y + i, TYPED(value)(map, cell, TYPED(load)(x + i), two ? TYPED(load)(h + i) : SPLAT(0)));
     if (i < n)
-        TYPED(store_part)(y + i, TYPED(value)(map, cell, TYPED(load_part)(x + i, n - i),
-                                              two ? TYPED(load_part)(h + i, n - i) : SPLAT(0)), n - i);
+        TYPED(store_part)(
+            y + i,
+            TYPED(value)(map, cell, TYPED(load_part)(x + i, n - i), two ? TYPED(load_part)(h + i, n - i) : SPLAT(0)),
+            n - i);
 }
 
 static void TYPED(activate)(int cell, int64_t n, REAL *z) {
@@ -201,7 +206,8 @@ static void TYPED(slope)(int cell, int64_t n, const REAL *h, const REAL *dh, REA
     case BPTT_CELL_TANH: TYPED(each)(MAP_SLOPE, BPTT_CELL_TANH, n, dh, h, dz); break;
     case BPTT_CELL_RELU: TYPED(each)(MAP_SLOPE, BPTT_CELL_RELU, n, dh, h, dz); break;
     case BPTT_CELL_SIGMOID: TYPED(each)(MAP_SLOPE, BPTT_CELL_SIGMOID, n, dh, h, dz); break;
-    default: if (dz != dh) memcpy(dz, dh, (size_t)n * sizeof(REAL));
+    default:
+        if (dz != dh) memcpy(dz, dh, (size_t)n * sizeof(REAL));
     }
 }
 
@@ -255,11 +261,16 @@ static void TYPED(multiply)(const TYPED(product) * p) {
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         for (int64_t j = 0; j < p->n;) {
             const int width = TYPED(panel_width)(j, p->n);
-            TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH, .a = p->a + r, .unit = p->lda,
-                                  .panel = p->panels + j * p->k + r * width, .c = p->c + j, .ldc = p->ldc,
-                                  .cols = p->n - j};
-            t.init = r ? t.c : p->init ? p->init + j : NULL;
-            t.ldinit = r ? p->ldc : p->ldinit;
+            const REAL *init = p->init ? p->init + j : NULL;
+            const TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH,
+                                        .a = p->a + r,
+                                        .unit = p->lda,
+                                        .panel = p->panels + j * p->k + r * width,
+                                        .init = r ? p->c + j : init,
+                                        .ldinit = r ? p->ldc : p->ldinit,
+                                        .c = p->c + j,
+                                        .ldc = p->ldc,
+                                        .cols = p->n - j};
             const int done = TYPED(wide_panels)(p->m, (p->n - j) / WIDTH, &t, p->k * WIDTH);
             if (!done) TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t);
             j += done ? done * WIDTH : width;
@@ -289,9 +300,16 @@ static void TYPED(outer)(const TYPED(outer_product) * p) {
         for (int64_t j = 0; j < p->n; j += WIDTH) {
             const int width = TYPED(panel_width)(j, p->n);
             TYPED(pack_rows)(p, r, depth, j, width, panel);
-            const TYPED(tile_task) t = {.k = depth, .a = p->a + r * p->lda, .unit = 1, .step = p->lda,
-                                        .panel = panel, .init = p->c + j, .ldinit = p->ldc, .c = p->c + j,
-                                        .ldc = p->ldc, .cols = p->n - j};
+            const TYPED(tile_task) t = {.k = depth,
+                                        .a = p->a + r * p->lda,
+                                        .unit = 1,
+                                        .step = p->lda,
+                                        .panel = panel,
+                                        .init = p->c + j,
+                                        .ldinit = p->ldc,
+                                        .c = p->c + j,
+                                        .ldc = p->ldc,
+                                        .cols = p->n - j};
             TYPED(column_of_tiles)(TYPED(tiles_by_cols), p->m, 1, t);
         }
     }

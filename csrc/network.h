@@ -35,17 +35,30 @@ static void pack_backward(const call *c) {
 
 /* rows of x W_ihT + b_ih + b_hh */
 static void project(const call *c, int64_t rows, const REAL *x, REAL *z) {
-    c->kernels->multiply(&(product){.m = rows, .n = c->H, .k = c->I, .a = x, .lda = c->I, .panels = c->weights.ih,
-                                    .init = c->weights.bias, .c = z, .ldc = c->H});
+    c->kernels->multiply(&(product){.m = rows,
+                                    .n = c->H,
+                                    .k = c->I,
+                                    .a = x,
+                                    .lda = c->I,
+                                    .panels = c->weights.ih,
+                                    .init = c->weights.bias,
+                                    .c = z,
+                                    .ldc = c->H});
 }
 
 /* rows of h W_hoT + b_o, or of h where the network has no readout */
 static void read_out(const call *c, int64_t rows, const REAL *h, REAL *y) {
     if (c->O)
-        c->kernels->multiply(&(product){.m = rows, .n = c->O, .k = c->H, .a = h, .lda = c->H,
-                                        .panels = c->weights.ho, .init = c->weights.bias_o, .c = y, .ldc = c->O});
-    else
-        memcpy(y, h, (size_t)(rows * c->H) * sizeof(REAL));
+        c->kernels->multiply(&(product){.m = rows,
+                                        .n = c->O,
+                                        .k = c->H,
+                                        .a = h,
+                                        .lda = c->H,
+                                        .panels = c->weights.ho,
+                                        .init = c->weights.bias_o,
+                                        .c = y,
+                                        .ldc = c->O});
+    else memcpy(y, h, (size_t)(rows * c->H) * sizeof(REAL));
 }
 
 /* ---- small helpers ------------------------------------------------------------------------------- */
@@ -56,7 +69,9 @@ static void copy_or_clear(REAL *to, const REAL *from, int64_t n) {
     else memset(to, 0, (size_t)n * sizeof(REAL));
 }
 
-static int reset_at(const call *c, int64_t t, int64_t row) { return c->options.reset && c->options.reset[t * c->B + row]; }
+static int reset_at(const call *c, int64_t t, int64_t row) {
+    return c->options.reset && c->options.reset[t * c->B + row];
+}
 
 static int any_reset(const call *c, int64_t t, int64_t first, int64_t last) {
     for (int64_t row = first; row < last; row++)
@@ -151,10 +166,15 @@ static void output_gradient(const call *c, int64_t t0, int64_t row, int64_t row_
     if (from == row_end) return;
     const REAL *dy = c->dy + (from - given) * c->Y;
     if (c->O)
-        c->kernels->multiply(&(product){.m = row_end - from, .n = H, .k = c->O, .a = dy, .lda = c->O,
-                                        .panels = c->weights.ho, .c = c->dz + from * H, .ldc = H});
-    else
-        memcpy(c->dz + from * H, dy, (size_t)((row_end - from) * H) * sizeof(REAL));
+        c->kernels->multiply(&(product){.m = row_end - from,
+                                        .n = H,
+                                        .k = c->O,
+                                        .a = dy,
+                                        .lda = c->O,
+                                        .panels = c->weights.ho,
+                                        .c = c->dz + from * H,
+                                        .ldc = H});
+    else memcpy(c->dz + from * H, dy, (size_t)((row_end - from) * H) * sizeof(REAL));
 }
 
 /* dh_t += m_t * (what flows back from step t+1), row by row; a reset at t+1 or m_t = 0 lets nothing through */
@@ -227,8 +247,16 @@ static void add_outer(const call *c, const bptt_internal_member *me, int64_t row
                       const REAL *b, int64_t n, const uint8_t *skip, REAL *weight) {
     int64_t first, last;
     bptt_internal_share(me, m, 8, &first, &last);
-    c->kernels->outer(&(outer_product){.m = last - first, .n = n, .k = rows, .a = a + first, .lda = m, .b = b,
-                                       .ldb = n, .skip = skip, .c = weight + first * n, .ldc = n});
+    c->kernels->outer(&(outer_product){.m = last - first,
+                                       .n = n,
+                                       .k = rows,
+                                       .a = a + first,
+                                       .lda = m,
+                                       .b = b,
+                                       .ldb = n,
+                                       .skip = skip,
+                                       .c = weight + first * n,
+                                       .ldc = n});
 }
 
 /* what the chunk's dz and dy give to dx and to the gradients of the parameters */
@@ -237,8 +265,14 @@ static void chunk_gradients(const call *c, const bptt_internal_member *me, int64
     int64_t first, last;
     if (c->dx) {
         bptt_internal_share(me, rows, 8, &first, &last);
-        c->kernels->multiply(&(product){.m = last - first, .n = c->I, .k = H, .a = c->dz + first * H, .lda = H,
-                                        .panels = c->weights.ih, .c = c->dx + (t0 * B + first) * c->I, .ldc = c->I});
+        c->kernels->multiply(&(product){.m = last - first,
+                                        .n = c->I,
+                                        .k = H,
+                                        .a = c->dz + first * H,
+                                        .lda = H,
+                                        .panels = c->weights.ih,
+                                        .c = c->dx + (t0 * B + first) * c->I,
+                                        .ldc = c->I});
     }
     if (!c->grads) return;
     const uint8_t *reset = c->options.reset ? c->options.reset + t0 * B : NULL;

@@ -6,9 +6,7 @@
 /* Sums of a few buffers must still fit, so single buffers are held well below PTRDIFF_MAX bytes. */
 static const int64_t most_elements = PTRDIFF_MAX / 64 / (int64_t)sizeof(double);
 
-static int fits(int64_t a, int64_t b, int64_t c) {
-    return a <= most_elements / b && a * b <= most_elements / c;
-}
+static int fits(int64_t a, int64_t b, int64_t c) { return a <= most_elements / b && a * b <= most_elements / c; }
 
 /* panels and chunks round sizes up by less than this */
 enum { ROUNDING = 64 };

@@ -46,7 +46,9 @@ def test_squares_beyond_the_type(n, dtype, size):
     kept = g.astype(np.longdouble)
     norm = float(np.sqrt(np.sum(kept**2)))
     assert bptt.clip_grad_norm(g, norm / 4) == pytest.approx(norm, rel=1e-12)
-    np.testing.assert_allclose(g.astype(np.longdouble), kept / 4, rtol=1e-6, atol=float(np.finfo(dtype).smallest_subnormal))
+    np.testing.assert_allclose(
+        g.astype(np.longdouble), kept / 4, rtol=1e-6, atol=float(np.finfo(dtype).smallest_subnormal)
+    )
 
 
 def test_small_terms_are_not_lost():

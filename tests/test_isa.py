@@ -19,8 +19,9 @@ sys.path.insert(0, sys.argv[1])
 from conftest import Problem
 import bptt
 results = {}
-shapes = [(3, b, i, h, o) for b, i, h, o in itertools.product((1, 2, 13, 25), (1, 17), (1, 8, 15, 16, 17, 31, 33, 65), (None, 5))]
-shapes += [(40, 3, 300, 270, 33), (300, 2, 5, 64, 3)]
+widths = (1, 8, 15, 16, 17, 31, 33, 65, 130)
+shapes = [(3, *sizes) for sizes in itertools.product((1, 2, 3, 13, 25), (1, 17), widths, (None, 5))]
+shapes += [(40, 3, 300, 270, 33), (300, 2, 5, 64, 3), (9, 1, 300, 520, 130)]
 for dtype, shape, cell in itertools.product(("float32", "float64"), shapes, ("tanh", "relu", "sigmoid", "identity")):
     p = Problem(*shape, cell=cell, dtype=dtype, reset=True, init="orthogonal")
     for name, value in p.gradients().items():

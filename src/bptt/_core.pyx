@@ -720,7 +720,7 @@ cdef class WindowTape:
     def __init__(self, Network network, B, k1, k2, T):
         cdef bptt_sizes sizes
         self.network, self.B, self.used = network, B, 0
-        self.capacity = min(T, max(2 * k2, k1 + k2)) # twice: each step is moved to the front about once
+        self.capacity = min(T, max(2 * k2, k1 + k2))  # twice: each step is moved to the front about once
         network.sizes(min(k2, T), B, self.capacity, &sizes)
         self.tape = empty(sizes.tape, network.dtype)
         self.work = empty(max(sizes.forward_work, sizes.backward_work), network.dtype)

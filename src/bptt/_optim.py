@@ -41,8 +41,9 @@ class _Optimizer:
         arrays = {name: np.asarray(state[name]) for name in self._state}
         for name, array in arrays.items():
             if array.shape != np.shape(getattr(self, "_" + name)):
-                raise ValueError(f"state[{name!r}] must have shape {np.shape(getattr(self, '_' + name))}, "
-                                 f"got {array.shape}")
+                raise ValueError(
+                    f"state[{name!r}] must have shape {np.shape(getattr(self, '_' + name))}, got {array.shape}"
+                )
         for name, array in arrays.items():
             mine = getattr(self, "_" + name)
             if isinstance(mine, np.ndarray):
@@ -86,9 +87,7 @@ class RMSprop(_Optimizer):
 
     def step(self) -> None:
         """One update of params by grads."""
-        _core.rmsprop_step(
-            self._params, self._grads, self._square, self._lr, self.alpha, self.eps, self.weight_decay
-        )
+        _core.rmsprop_step(self._params, self._grads, self._square, self._lr, self.alpha, self.eps, self.weight_decay)
 
 
 class Adagrad(_Optimizer):

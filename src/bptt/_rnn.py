@@ -172,6 +172,4 @@ class RNN(_core.Network):
 
 
 def _views(flat, tensors):
-    return {
-        name: flat[offset : offset + int(np.prod(shape))].reshape(shape) for name, offset, shape in tensors
-    }
+    return {name: flat[offset : offset + int(np.prod(shape))].reshape(shape) for name, offset, shape in tensors}

@@ -51,14 +51,17 @@ class Window:
     state: np.ndarray
     """(1,B,H), the state after step stop-1"""
     grad_norms: np.ndarray
-    """||dL/dh_t|| of the steps that backward went over; the last is step stop-1"""
+    """||dL/dh_t|| of the steps that backward went over, the last is step stop-1. Every step's own loss enters, so with
+    k1 = k2 this is nearly flat: TBPTT(1, k) shows how one step's gradient fares over k steps"""
 
 
 def named_loss(loss: str | Loss) -> Loss:
     if callable(loss):
         return loss
     if loss not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a function (y, target) -> (loss, dy), got {loss!r}")
+        raise ValueError(
+            f"loss must be one of {', '.join(LOSSES)} or a function (y, target) -> (loss, dy), got {loss!r}"
+        )
     return LOSSES[loss]
 
 

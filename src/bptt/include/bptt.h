@@ -41,18 +41,18 @@ extern "C" {
 
 typedef enum bptt_status {
     BPTT_OK = 0,
-    BPTT_ERROR_NULL = 1,           /* a required pointer is NULL */
-    BPTT_ERROR_STRUCT = 2,         /* struct_size is not a size that this library knows */
-    BPTT_ERROR_CELL = 3,           /* the cell is not one of bptt_cell */
-    BPTT_ERROR_SIZE = 4,           /* a size is zero or negative (O may be zero), or a tensor's index is beyond the last */
-    BPTT_ERROR_OVERFLOW = 5,       /* sizes multiply beyond what memory can address */
-    BPTT_ERROR_OPTION = 6,         /* an option, a reduction or spec.bias is out of its range, or NaN */
-    BPTT_ERROR_THRESHOLD = 7,      /* a clipping threshold is NaN or not above zero */
-    BPTT_ERROR_LABEL = 8,          /* a label is neither a class nor the ignored one */
-    BPTT_ERROR_WINDOW = 9,         /* k1 < 1, or k2 < k1, or a window beyond the last */
+    BPTT_ERROR_NULL = 1,      /* a required pointer is NULL */
+    BPTT_ERROR_STRUCT = 2,    /* struct_size is not a size that this library knows */
+    BPTT_ERROR_CELL = 3,      /* the cell is not one of bptt_cell */
+    BPTT_ERROR_SIZE = 4,      /* a size is zero or negative (O may be zero), or a tensor's index is beyond the last */
+    BPTT_ERROR_OVERFLOW = 5,  /* sizes multiply beyond what memory can address */
+    BPTT_ERROR_OPTION = 6,    /* an option, a reduction or spec.bias is out of its range, or NaN */
+    BPTT_ERROR_THRESHOLD = 7, /* a clipping threshold is NaN or not above zero */
+    BPTT_ERROR_LABEL = 8,     /* a label is neither a class nor the ignored one */
+    BPTT_ERROR_WINDOW = 9,    /* k1 < 1, or k2 < k1, or a window beyond the last */
     BPTT_ERROR_HYPERPARAMETER = 10, /* an optimiser's number is NaN or out of its range */
-    BPTT_ERROR_INTERRUPTED = 11,   /* bptt_options.poll asked to stop: outputs and gradients are unfinished */
-    BPTT_ERROR_ISA = 12            /* BPTT_ISA names a kernel set that is unknown or does not run here */
+    BPTT_ERROR_INTERRUPTED = 11,    /* bptt_options.poll asked to stop: outputs and gradients are unfinished */
+    BPTT_ERROR_ISA = 12             /* BPTT_ISA names a kernel set that is unknown or does not run here */
 } bptt_status;
 
 /* One English sentence without a full stop; never NULL, also for numbers that are no status. */
@@ -150,12 +150,12 @@ BPTT_API bptt_status bptt_sizes_f64(const bptt_spec *spec, int64_t T, int64_t B,
  *   tape    (tape)     receives what backward needs: the entering state, then h_0 .. h_{T-1}; NULL: no
  *                      backward will follow, and memory does not grow with T
  *   work    (forward_work) */
-BPTT_API bptt_status bptt_forward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params,
-                                      const float *x, const float *state0, float *y, float *state1, float *tape,
-                                      float *work, const bptt_options *options);
+BPTT_API bptt_status bptt_forward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
+                                      const float *state0, float *y, float *state1, float *tape, float *work,
+                                      const bptt_options *options);
 BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t B, const double *params,
-                                      const double *x, const double *state0, double *y, double *state1,
-                                      double *tape, double *work, const bptt_options *options);
+                                      const double *x, const double *state0, double *y, double *state1, double *tape,
+                                      double *work, const bptt_options *options);
 
 /* Backward over the T steps of the tape (Rumelhart, Hinton, Williams 1986; Werbos 1990).
  *   params, x, tape    as forward had and left them (parameters changed since then are used as they are)
@@ -165,14 +165,13 @@ BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t 
  *   dstate0 (B,H)      receives the gradient by the entering state; NULL: not wanted; may be dstate1
  *   grads   (params)   the gradients by the parameters are ADDED here; NULL: not wanted
  *   work    (backward_work) */
-BPTT_API bptt_status bptt_backward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params,
-                                       const float *x, const float *tape, const float *dy, const float *dstate1,
-                                       float *dx, float *dstate0, float *grads, float *work,
-                                       const bptt_options *options);
+BPTT_API bptt_status bptt_backward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
+                                       const float *tape, const float *dy, const float *dstate1, float *dx,
+                                       float *dstate0, float *grads, float *work, const bptt_options *options);
 BPTT_API bptt_status bptt_backward_f64(const bptt_spec *spec, int64_t T, int64_t B, const double *params,
-                                       const double *x, const double *tape, const double *dy,
-                                       const double *dstate1, double *dx, double *dstate0, double *grads,
-                                       double *work, const bptt_options *options);
+                                       const double *x, const double *tape, const double *dy, const double *dstate1,
+                                       double *dx, double *dstate0, double *grads, double *work,
+                                       const bptt_options *options);
 
 /* Moves the last `keep` steps of the first `used` steps of a tape (and the state that enters them) to its
  * front, so that forward can go on at tape_first = keep. used >= 1, 0 <= keep <= used. */
@@ -187,8 +186,8 @@ BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64
  *   work    (step_work)  */
 BPTT_API bptt_status bptt_pack_f32(const bptt_spec *spec, const float *params, float *packed);
 BPTT_API bptt_status bptt_pack_f64(const bptt_spec *spec, const double *params, double *packed);
-BPTT_API bptt_status bptt_step_f32(const bptt_spec *spec, int64_t B, const float *packed, const float *x,
-                                   float *state, float *y, float *work);
+BPTT_API bptt_status bptt_step_f32(const bptt_spec *spec, int64_t B, const float *packed, const float *x, float *state,
+                                   float *y, float *work);
 BPTT_API bptt_status bptt_step_f64(const bptt_spec *spec, int64_t B, const double *packed, const double *x,
                                    double *state, double *y, double *work);
 
@@ -264,11 +263,11 @@ BPTT_API bptt_status bptt_adagrad_f32(int64_t n, float *params, const float *gra
 BPTT_API bptt_status bptt_adagrad_f64(int64_t n, double *params, const double *grads, double *square, double lr,
                                       double eps, double weight_decay);
 BPTT_API bptt_status bptt_adam_f32(int64_t n, float *params, const float *grads, float *mean, float *square,
-                                   int64_t step, double lr, double beta1, double beta2, double eps,
-                                   double weight_decay, int decoupled);
+                                   int64_t step, double lr, double beta1, double beta2, double eps, double weight_decay,
+                                   int decoupled);
 BPTT_API bptt_status bptt_adam_f64(int64_t n, double *params, const double *grads, double *mean, double *square,
-                                   int64_t step, double lr, double beta1, double beta2, double eps,
-                                   double weight_decay, int decoupled);
+                                   int64_t step, double lr, double beta1, double beta2, double eps, double weight_decay,
+                                   int decoupled);
 
 #ifdef __cplusplus
 }

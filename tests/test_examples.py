@@ -1,0 +1,37 @@
+"""The examples run, in a short form."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bptt
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script, *arguments, code=0):
+    result = subprocess.run([sys.executable, ROOT / "examples" / script, *map(str, arguments)], capture_output=True,
+                            text=True, env={**os.environ, "MPLBACKEND": "Agg"})  # fmt: skip
+    assert result.returncode == code, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_char_rnn(tmp_path):
+    text = run("char_rnn.py", "--seconds", 6, "--out", tmp_path)
+    network, markov = (float(v) for v in re.findall(r"(\d+\.\d+) bits", text)[-2:])
+    assert 1 < network < 6
+    assert 2 < markov < 3
+    assert bptt.RNN.load(tmp_path / "char_rnn.safetensors").output_size > 50
+    assert (tmp_path / "char_rnn.png").stat().st_size > 20_000
+
+
+def test_char_rnn_says_what_is_wrong(tmp_path):
+    assert "nowhere.txt" in run("char_rnn.py", tmp_path / "nowhere.txt", code=2)
+    small = tmp_path / "small.txt"
+    small.write_text("too short")
+    assert "small.txt" in run("char_rnn.py", small, code=2)
