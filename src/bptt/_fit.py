@@ -84,7 +84,7 @@ def fit(
             history.loss.append(train_epoch(rnn, data, loss, truncation, clip, step, rng, history, bar))
             history.seconds.append(time.perf_counter() - began)
             if held_out is not None:
-                history.val_loss.append(evaluate(rnn, *held_out, loss))
+                history.val_loss.append(evaluate(rnn, held_out[0], held_out[1], loss))
             bar.end_of_epoch(epoch, history)
             if callback is not None and callback(epoch, history) is True:
                 break
