@@ -20,6 +20,7 @@
     extern const kernels_f64 bptt_internal_##set##_f64
 #define USE(set, runs_here, choices) {runs_here, choices, &bptt_internal_##set##_f32, &bptt_internal_##set##_f64}
 
+DECLARE(portable);
 DECLARE(generic);
 DECLARE(avx2);
 DECLARE(avx512);
@@ -33,10 +34,15 @@ typedef struct {
 
 /* Slowest first: the last that runs here is used. */
 static const kernel_set sets[] = {
-    USE(generic, bptt_internal_always, "generic"),
+    USE(portable, bptt_internal_always, "portable"),
+#ifdef __aarch64__
+    USE(generic, bptt_internal_always, "portable, neon"),
+#elif defined(__GNUC__)
+    USE(generic, bptt_internal_always, "portable, generic"),
+#endif
 #ifdef BPTT_X86
-    USE(avx2, bptt_internal_has_avx2, "generic, avx2"),
-    USE(avx512, bptt_internal_has_avx512, "generic, avx2, avx512"),
+    USE(avx2, bptt_internal_has_avx2, "portable, generic, avx2"),
+    USE(avx512, bptt_internal_has_avx512, "portable, generic, avx2, avx512"),
 #endif
 };
 enum { SETS = sizeof sets / sizeof sets[0] };

@@ -49,10 +49,10 @@ def test_programs_found():
     assert {path.stem for path in PROGRAMS} >= {"test_core", "test_clip", "test_loss", "test_optim", "test_status"}
 
 
-@pytest.mark.parametrize("isa", [None, "generic", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", [None, "portable", "generic", "neon", "avx2", "avx512"])
 def test_program(program, isa):
     result = run([str(program)], isa)
-    if result.returncode == NO_SUCH_SET and isa not in (None, "generic"):
+    if result.returncode == NO_SUCH_SET and isa not in (None, "portable"):
         pytest.skip(f"{isa} does not run here")
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
     last = re.fullmatch(r"(\w+): (\d+) checks passed", result.stdout.splitlines()[-1])

@@ -139,3 +139,15 @@ def test_permissions(tmp_path, rnn):
     path.chmod(0o640)
     rnn.save(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_pickle_and_copy(rnn):
+    import copy
+    import pickle
+
+    for again in (pickle.loads(pickle.dumps(rnn)), copy.deepcopy(rnn), copy.copy(rnn)):
+        assert repr(again) == repr(rnn)
+        np.testing.assert_array_equal(again.params, rnn.params)
+        again.params += 1
+        assert not np.array_equal(again.params, rnn.params)
+        assert again.forward(np.ones((2, 1, 3)))[0].shape == (2, 1, 2)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import disjoint_base
 
-Reduction = Literal["mean", "sum"]
+_Reduction = Literal["mean", "sum"]
 
 CELLS: tuple[str, ...]
 
@@ -100,18 +100,18 @@ class Stream:
 def clip_grad_norm(array: Any, max_norm: float) -> float: ...
 def clip_grad_value(array: Any, limit: float) -> float: ...
 def mse(
-    y: ArrayLike, target: ArrayLike, *, mask: ArrayLike | None = None, reduction: Reduction = "mean"
+    y: ArrayLike, target: ArrayLike, *, mask: ArrayLike | None = None, reduction: _Reduction = "mean"
 ) -> tuple[float, NDArray[Any]]: ...
 def cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
     mask: ArrayLike | None = None,
-    reduction: Reduction = "mean",
+    reduction: _Reduction = "mean",
     ignore_index: int = -100,
 ) -> tuple[float, NDArray[Any]]: ...
 def binary_cross_entropy(
-    logits: ArrayLike, target: ArrayLike, *, mask: ArrayLike | None = None, reduction: Reduction = "mean"
+    logits: ArrayLike, target: ArrayLike, *, mask: ArrayLike | None = None, reduction: _Reduction = "mean"
 ) -> tuple[float, NDArray[Any]]: ...
 def optimizer_arrays(params: Any, grads: Any) -> tuple[NDArray[Any], NDArray[Any]]: ...
 def sgd_step(

@@ -8,12 +8,13 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ._init import zeros
+
 FORMAT = 1
-FIELDS = ("input_size", "hidden_size", "output_size", "cell", "bias", "batch_first")
 
 
 def save(rnn, path) -> None:
-    description = {field: getattr(rnn, field) for field in FIELDS} | {"dtype": rnn.dtype.name, "format": FORMAT}
+    description = rnn.description() | {"format": FORMAT}
     data = safetensors.numpy.save(rnn.param_views(), {"bptt": json.dumps(description)})
     write_whole(os.fspath(path), data)
 
@@ -69,7 +70,7 @@ def _build(cls, path, metadata, tensors, threads):
         sizes = (description["hidden_size"], description["input_size"])
         if tensors["weight_ih_l0"].shape != sizes:  # before memory is taken on the word of a description
             raise ValueError(f"weight_ih_l0 is {tensors['weight_ih_l0'].shape}, the description says {sizes}")
-        rnn = cls(**description, init=_zeros, threads=threads)
+        rnn = cls(**description, init=zeros, threads=threads)
         for name, tensor in tensors.items():
             if tensor.dtype != dtype:
                 raise ValueError(f"tensor {name} is {tensor.dtype}, the description says {dtype}")
@@ -77,7 +78,3 @@ def _build(cls, path, metadata, tensors, threads):
     except (KeyError, TypeError, ValueError, AttributeError, MemoryError) as error:
         raise ValueError(f"path must name a model file, got {path}: its description does not fit: {error}") from error
     return rnn
-
-
-def _zeros(name, shape, rng):
-    return np.zeros(shape)

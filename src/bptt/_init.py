@@ -8,8 +8,9 @@ import numpy as np
 Initializer = Callable[[str, tuple[int, ...], np.random.Generator], np.ndarray]
 
 
-def _fans(shape):
-    return shape[1], shape[0]
+def zeros(name, shape, rng):
+    """For networks whose parameters come from elsewhere."""
+    return np.zeros(shape)
 
 
 def _orthogonal(shape, rng):
@@ -19,7 +20,7 @@ def _orthogonal(shape, rng):
 
 
 def _glorot_uniform(shape, rng):
-    bound = math.sqrt(6 / sum(_fans(shape)))
+    bound = math.sqrt(6 / sum(shape))  # fan in + fan out
     return rng.uniform(-bound, bound, shape)
 
 

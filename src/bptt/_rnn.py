@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from . import _core
-from ._init import Initializer, initializer
+from ._init import Initializer, initializer, zeros
 from ._windows import TBPTT, Loss, Window, iterate
 
 
@@ -83,6 +83,15 @@ class RNN(_core.Network):
             f"RNN({self.input_size}, {self.hidden_size}{readout}, cell={self.cell!r}, bias={self.bias}, "
             f"dtype={self.dtype.name!r}): {self.params.size} parameters"
         )
+
+    def __reduce__(self):
+        """Pickle and copy take the network and its parameters; gradients and the tape stay behind."""
+        return _rebuild, (type(self), self.description(), self.threads, self.params.copy())
+
+    def description(self) -> dict[str, object]:
+        """The arguments that make a network of this kind again."""
+        names = ("input_size", "hidden_size", "output_size", "cell", "bias", "batch_first")
+        return {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
 
     def param_views(self) -> dict[str, np.ndarray]:
         """{name: view into params}, PyTorch's names, shapes and order."""
@@ -169,6 +178,12 @@ class RNN(_core.Network):
         from ._files import load
 
         return load(cls, path, threads)
+
+
+def _rebuild(cls, description, threads, params):
+    rnn = cls(**description, init=zeros, threads=threads)
+    rnn.params = params
+    return rnn
 
 
 def _views(flat, tensors):

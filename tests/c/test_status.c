@@ -37,7 +37,7 @@ static void check_version(void) {
 static void check_kernel_sets(void) {
     const char *wanted = getenv("BPTT_ISA"), *choices = bptt_isa_choices(), *isa = bptt_isa();
     name_case("kernel sets");
-    CHECK(choices && strstr(choices, "generic") == choices);
+    CHECK(choices && strstr(choices, "portable") == choices);
     if (!isa) return;
     CHECK(strstr(choices, isa) != NULL);
     if (wanted && *wanted) CHECK(strcmp(isa, wanted) == 0);

@@ -1,4 +1,4 @@
-/* The generic kernels: plain portable C11 that any compiler takes, and the oracle of the other sets. The loops have
+/* The portable kernels: plain C11 that any compiler takes, and the oracle of the other sets. The loops have
  * fixed bounds so that compilers keep a tile in registers and vectorise it. Included once per type. */
 #include "real.h"
 
@@ -163,8 +163,8 @@ static void TYPED(logistic)(int64_t n, const REAL *x, REAL *y) {
     for (int64_t i = 0; i < n; i++) y[i] = MATH(logistic)(x[i]);
 }
 
-const TYPED(kernels) TYPED(bptt_internal_generic) = {
-    .name = "generic",
+const TYPED(kernels) TYPED(bptt_internal_portable) = {
+    .name = "portable",
     .packed_size = TYPED(packed_size),
     .pack = TYPED(pack),
     .multiply = TYPED(multiply),
