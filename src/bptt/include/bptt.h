@@ -61,8 +61,8 @@ BPTT_API const char *bptt_status_string(bptt_status status);
 /* The version of the library that runs, as "major.minor.patch" (the macros are what you compiled against). */
 BPTT_API const char *bptt_version(void);
 
-/* The kernel set in use ("portable", "generic", "avx2", "avx512", "neon"), or NULL if BPTT_ISA in the environment names none
- * that runs here. bptt_isa_choices: the names that run here, best last, as "portable, generic, avx2". */
+/* The kernel set in use ("portable", "generic", "avx2", "avx512", "neon"), or NULL if BPTT_ISA in the environment names
+ * none that runs here. bptt_isa_choices: the names that run here, best last, as "portable, generic, avx2". */
 BPTT_API const char *bptt_isa(void);
 BPTT_API const char *bptt_isa_choices(void);
 
