@@ -5,7 +5,18 @@
 #include <time.h>
 
 typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));
-enum { CHAINS = 12, ROUNDS = 7, STEPS = 4000000 };
+enum { CHAINS = 12, ROUNDS = 9, STEPS = 4000000 };
+
+/* named variables, not an array: an array would live in memory */
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+#define DECLARE(i) V sum##i = zeros + (REAL)i;
+#define ADVANCE(i) sum##i = sum##i * x + y;
+#define KEEP(i) total += sum##i[0];
+#if defined(__x86_64__)
+#define HAPPEN(i) __asm__ volatile("" : : "v"(sum##i));
+#else
+#define HAPPEN(i) __asm__ volatile("" : : "w"(sum##i));
+#endif
 
 static double seconds(void) {
     struct timespec t;
@@ -14,22 +25,20 @@ static double seconds(void) {
 }
 
 int main(void) {
-    V sum[CHAINS], x = (V){0} + (REAL)0.999, y = (V){0} + (REAL)0.001;
+    const V zeros = {0}, x = zeros + (REAL)0.999, y = zeros + (REAL)0.001;
     double best = 0;
-    for (int i = 0; i < CHAINS; i++) sum[i] = (V){0} + (REAL)i;
+    REAL total = 0;
     for (int round = 0; round < ROUNDS; round++) {
+        EACH(DECLARE)
         const double began = seconds();
-        for (int step = 0; step < STEPS; step++)
-#pragma GCC unroll 12
-            for (int i = 0; i < CHAINS; i++) {
-                sum[i] = sum[i] * x + y;
-                __asm__ volatile("" : "+v"(sum[i])); /* every one must happen */
-            }
+        for (int step = 0; step < STEPS; step++) {
+            EACH(ADVANCE)
+            EACH(HAPPEN) /* each of them must be computed */
+        }
         const double rate = 2.0 * STEPS * CHAINS * (VECTOR_BYTES / sizeof(REAL)) / (seconds() - began) * 1e-9;
         if (rate > best) best = rate;
+        EACH(KEEP)
     }
-    REAL total = 0;
-    for (int i = 0; i < CHAINS; i++) total += sum[i][0];
     printf("%.1f\n", best);
     return total != total;
 }

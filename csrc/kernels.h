@@ -23,6 +23,8 @@ typedef struct {
     int64_t ldc;
     int finish;
     int cell;
+    int lone;      /* m = 1 is the whole batch, not a thread's share: its sums may be taken in an order of their own */
+    int backwards; /* take the panels from the last to the first: turning round at each step reuses the cache */
     const REAL *h;
     int64_t ldh;
 } TYPED(product);
@@ -49,6 +51,8 @@ typedef struct {
     void (*outer)(const TYPED(outer_product) *);
     /* dz = f'(h) * dh, n elements, in place allowed */
     void (*slope)(int cell, int64_t n, const REAL *h, const REAL *dh, REAL *dz);
+    /* sums[j] += the sum over rows of a[row*lda + j], j < n */
+    void (*add_column_sums)(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums);
     /* sum of squares, accumulated in double */
     double (*sum_squares)(int64_t n, const REAL *x);
     /* y = exp(x - shift), returns the sum of y; in place allowed */

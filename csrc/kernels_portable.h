@@ -143,6 +143,17 @@ static void TYPED(outer)(const TYPED(outer_product) * p) {
     }
 }
 
+static void TYPED(add_column_sums)(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
+    REAL sum[WIDTH];
+    for (int64_t j0 = 0; j0 < n; j0 += WIDTH) {
+        const int64_t width = n - j0 < WIDTH ? n - j0 : WIDTH;
+        memset(sum, 0, sizeof sum);
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t j = 0; j < width; j++) sum[j] += a[row * lda + j0 + j];
+        for (int64_t j = 0; j < width; j++) sums[j0 + j] += sum[j];
+    }
+}
+
 static double TYPED(sum_squares)(int64_t n, const REAL *x) {
     double sum[8] = {0};
     int64_t i = 0;
@@ -170,6 +181,7 @@ const TYPED(kernels) TYPED(bptt_internal_portable) = {
     .multiply = TYPED(multiply),
     .outer = TYPED(outer),
     .slope = TYPED(slope_row),
+    .add_column_sums = TYPED(add_column_sums),
     .sum_squares = TYPED(sum_squares),
     .exp_shifted = TYPED(exp_shifted),
     .logistic = TYPED(logistic),

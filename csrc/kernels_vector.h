@@ -156,15 +156,34 @@ INLINE void TYPED(wide)(const int rows, const int panels, const TYPED(tile_task)
 
 /* as many whole panels at a time as it takes; returns how many were done, 0 where the tiles do as well */
 static int TYPED(wide_panels)(int64_t m, int64_t whole, const TYPED(tile_task) * t, int64_t apart) {
-    if (m < 1 || m > 3 || whole < 2) return 0;
-    if (m == 1 && whole >= 4) {
-        TYPED(wide)(1, 4, t, apart);
-        return 4;
-    }
+    if (m > 3 || whole < 2) return 0;
     if (m == 1) TYPED(wide)(1, 2, t, apart);
     else if (m == 2) TYPED(wide)(2, 2, t, apart);
     else TYPED(wide)(3, 2, t, apart);
     return 2;
+}
+
+/* The single row of a batch of one: several sums for each element, every chains-th term, so that none waits. */
+INLINE void TYPED(lone)(const int panels, const int vecs, const int chains, const TYPED(tile_task) * t, int64_t apart) {
+    V sum[4][2][2]; /* chain, panel, vector */
+    const REAL *panel = t->panel;
+    int64_t r = 0;
+    for (int c = 0; c < chains; c++)
+        for (int p = 0; p < panels; p++) sum[c][p][0] = sum[c][p][1] = SPLAT(0);
+    for (; r + chains <= t->k; r += chains)
+        for (int c = 0; c < chains; c++, panel += vecs * LANES)
+            for (int p = 0; p < panels; p++)
+                for (int v = 0; v < vecs; v++)
+                    sum[c][p][v] += SPLAT(t->a[r + c]) * TYPED(load)(panel + p * apart + v * LANES);
+    for (; r < t->k; r++, panel += vecs * LANES)
+        for (int p = 0; p < panels; p++)
+            for (int v = 0; v < vecs; v++) sum[0][p][v] += SPLAT(t->a[r]) * TYPED(load)(panel + p * apart + v * LANES);
+    for (int p = 0; p < panels; p++)
+        for (int v = 0; v < vecs; v++) {
+            V total = sum[0][p][v] + sum[1][p][v];
+            if (chains == 4) total += sum[2][p][v] + sum[3][p][v];
+            TYPED(put)(t, 0, p * WIDTH + v * LANES, total);
+        }
 }
 
 /* ---- elementwise ----------------------------------------------------------------------------------------- */
@@ -229,6 +248,21 @@ static REAL TYPED(exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y) {
     return sum;
 }
 
+static void TYPED(add_column_sums)(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
+    for (int64_t j = 0; j < n; j += LANES) {
+        const int64_t cols = n - j < LANES ? n - j : LANES;
+        V even = SPLAT(0), odd = SPLAT(0);
+        for (int64_t row = 0; row < rows; row++) {
+            const REAL *p = a + row * lda + j;
+            const V v = cols == LANES ? TYPED(load)(p) : TYPED(load_part)(p, cols);
+            if (row % 2) odd += v;
+            else even += v;
+        }
+        if (cols == LANES) TYPED(store)(sums + j, TYPED(load)(sums + j) + (even + odd));
+        else TYPED(store_part)(sums + j, TYPED(load_part)(sums + j, cols) + (even + odd), cols);
+    }
+}
+
 typedef double TYPED(double_vector) __attribute__((vector_size(LANES * sizeof(double))));
 
 static double TYPED(sum_squares)(int64_t n, const REAL *x) {
@@ -257,7 +291,33 @@ static void TYPED(finish)(const TYPED(product) * p) {
     }
 }
 
+/* one row by all panels: pairs of panels, then what is left */
+static void TYPED(multiply_lone)(const TYPED(product) * p) {
+    const int64_t groups = (p->n + 2 * WIDTH - 1) / (2 * WIDTH);
+    for (int64_t i = 0; i < groups; i++) {
+        int64_t j = (p->backwards ? groups - 1 - i : i) * 2 * WIDTH;
+        TYPED(tile_task) t = {.k = p->k, .a = p->a};
+        for (const int64_t end = j + 2 * WIDTH; j < end && j < p->n;) {
+            const int64_t left = p->n - j;
+            t.panel = p->panels + j * p->k;
+            t.init = p->init ? p->init + j : NULL;
+            t.c = p->c + j;
+            t.cols = left;
+            if (left >= 2 * WIDTH) TYPED(lone)(2, 2, 2, &t, p->k * WIDTH);
+            else if (left > LANES) TYPED(lone)(1, 2, 4, &t, 0);
+            else TYPED(lone)(1, 1, 4, &t, 0);
+            j += left >= 2 * WIDTH ? 2 * WIDTH : TYPED(panel_width)(j, p->n);
+        }
+    }
+    TYPED(finish)(p);
+}
+
 static void TYPED(multiply)(const TYPED(product) * p) {
+    if (p->m < 1) return; /* a thread without rows */
+    if (p->lone) {
+        TYPED(multiply_lone)(p);
+        return;
+    }
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         for (int64_t j = 0; j < p->n;) {
             const int width = TYPED(panel_width)(j, p->n);
@@ -322,6 +382,7 @@ const TYPED(kernels) TABLE(TYPED) = {
     .multiply = TYPED(multiply),
     .outer = TYPED(outer),
     .slope = TYPED(slope),
+    .add_column_sums = TYPED(add_column_sums),
     .sum_squares = TYPED(sum_squares),
     .exp_shifted = TYPED(exp_shifted),
     .logistic = TYPED(logistic),

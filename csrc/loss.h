@@ -27,22 +27,38 @@ static void clear_row(int64_t C, REAL *dy) {
 
 static REAL *row_of(REAL *dy, int64_t row, int64_t C) { return dy ? dy + row * C : NULL; }
 
+enum { PIECE = 256 }; /* elements of scratch where the gradient is not wanted */
+
 /* sum (y-t)^2, gradient 2 weight (y-t) */
-static double mse_row(int64_t C, const REAL *y, const REAL *target, REAL weight, REAL *dy) {
+static double mse_row(const TYPED(kernels) * kernels, int64_t C, const REAL *y, const REAL *target, REAL weight,
+                      REAL *dy) {
+    REAL piece[PIECE];
     double sum = 0;
-    for (int64_t j = 0; j < C; j++) sum += ((double)y[j] - (double)target[j]) * ((double)y[j] - (double)target[j]);
-    for (int64_t j = 0; dy && j < C; j++) dy[j] = 2 * weight * (y[j] - target[j]);
+    for (int64_t j0 = 0; j0 < C; j0 += PIECE) {
+        const int64_t n = C - j0 < PIECE ? C - j0 : PIECE;
+        REAL *error = dy ? dy + j0 : piece;
+        for (int64_t j = 0; j < n; j++) error[j] = y[j0 + j] - target[j0 + j];
+        sum += kernels->sum_squares(n, error);
+        for (int64_t j = 0; dy && j < n; j++) error[j] *= 2 * weight;
+    }
     return sum;
 }
 
 bptt_status TYPED(bptt_mse)(int64_t N, int64_t C, const REAL *y, const REAL *target, const uint8_t *mask,
                             bptt_reduction reduction, REAL *dy, double *loss) {
+    const TYPED(kernels) *kernels = TYPED(bptt_internal_kernels)();
+    if (!kernels) return BPTT_ERROR_ISA;
     bptt_status status = check_loss(N, C, y, target, reduction, loss);
     if (status) return status;
     const double weight = weight_of(reduction, counted_rows(N, mask) * C);
+    if (!mask) { /* as one long row */
+        C *= N;
+        N = 1;
+    }
     double sum = 0;
     for (int64_t row = 0; row < N; row++) {
-        if (counts(mask, row)) sum += mse_row(C, y + row * C, target + row * C, (REAL)weight, row_of(dy, row, C));
+        if (counts(mask, row))
+            sum += mse_row(kernels, C, y + row * C, target + row * C, (REAL)weight, row_of(dy, row, C));
         else clear_row(C, row_of(dy, row, C));
     }
     *loss = sum * weight;
@@ -52,7 +68,6 @@ bptt_status TYPED(bptt_mse)(int64_t N, int64_t C, const REAL *y, const REAL *tar
 /* log sum exp(z) - z[label], gradient weight (softmax(z) - onehot(label)); the largest logit is taken out first */
 static double cross_entropy_row(const TYPED(kernels) * kernels, int64_t C, const REAL *logits, int64_t label,
                                 REAL weight, REAL *dy) {
-    enum { PIECE = 256 };
     REAL piece[PIECE], largest = logits[0], sum = 0;
     for (int64_t j = 1; j < C; j++)
         if (!(logits[j] <= largest)) largest = logits[j];

@@ -104,7 +104,7 @@ static void forward_step(const call *c, int64_t t, int64_t first, int64_t last, 
             copy_or_clear(c->entering + row * H, reset_at(c, t, row) ? NULL : h_before + row * H, H);
         h_before = c->entering;
     }
-    vanilla_forward(c, last - first, h_before + first * H, h + first * H);
+    vanilla_forward(c, t, last - first, h_before + first * H, h + first * H);
 }
 
 static void forward_body(void *context, const bptt_internal_member *me) {
@@ -183,7 +183,7 @@ static void add_flow(const call *c, int64_t t, int64_t first, int64_t last, cons
     const REAL *carry = c->options.carry;
     const REAL *flow = c->dstate1;
     if (t < c->T - 1) {
-        vanilla_flow(c, last - first, dz_after + first * H, c->flow + first * H);
+        vanilla_flow(c, t, last - first, dz_after + first * H, c->flow + first * H);
         flow = c->flow;
     }
     for (int64_t row = first; row < last; row++) {
@@ -217,7 +217,7 @@ static void backward_step(const call *c, int64_t t, int64_t first, int64_t last,
     const bptt_options *o = &c->options;
     const int clips = o->step_clip_norm > 0 || o->step_clip_value > 0 || o->step_norms;
     if (t < c->T - 1 && !clips && !o->carry && !any_reset(c, t + 1, 0, c->B)) { /* the same choice in every thread */
-        vanilla_backward(c, rows, dz_after + first * H, h, dz + first * H);
+        vanilla_backward(c, t, rows, dz_after + first * H, h, dz + first * H);
         return;
     }
     if (t < c->T - 1 || c->dstate1) add_flow(c, t, first, last, dz_after, dz);
@@ -225,21 +225,10 @@ static void backward_step(const call *c, int64_t t, int64_t first, int64_t last,
     vanilla_slope(c, rows, h, dz + first * H);
 }
 
-/* sums[j] += the sum over rows of a[row][j], for columns [first, last); `other` (may be NULL) gets the same */
-static void add_column_sums(int64_t rows, int64_t cols, const REAL *a, int64_t first, int64_t last, REAL *sums,
-                            REAL *other) {
-    enum { WIDE = 64 };
-    REAL sum[WIDE];
-    for (int64_t j0 = first; j0 < last; j0 += WIDE) {
-        const int64_t n = min_of(WIDE, last - j0);
-        memset(sum, 0, sizeof sum);
-        for (int64_t row = 0; row < rows; row++)
-            for (int64_t j = 0; j < n; j++) sum[j] += a[row * cols + j0 + j];
-        for (int64_t j = 0; j < n; j++) {
-            sums[j0 + j] += sum[j];
-            if (other) other[j0 + j] += sum[j];
-        }
-    }
+/* bias += the column sums of a, columns [first, last) */
+static void add_bias(const call *c, int64_t rows, int64_t cols, const REAL *a, int64_t first, int64_t last,
+                     REAL *bias) {
+    c->kernels->add_column_sums(rows, last - first, a + first, cols, bias + first);
 }
 
 /* weight += aT b over rows, this member's rows of the weight */
@@ -279,16 +268,17 @@ static void chunk_gradients(const call *c, const bptt_internal_member *me, int64
     add_outer(c, me, rows, c->dz, H, c->x + t0 * B * c->I, c->I, NULL, gradient(c, WEIGHT_IH));
     add_outer(c, me, rows, c->dz, H, c->tape + t0 * B * H, H, reset, gradient(c, WEIGHT_HH));
     if (c->spec->bias) {
-        bptt_internal_share(me, H, 16, &first, &last);
-        add_column_sums(rows, H, c->dz, first, last, gradient(c, BIAS_IH), gradient(c, BIAS_HH));
+        bptt_internal_share(me, H, 64, &first, &last);
+        add_bias(c, rows, H, c->dz, first, last, gradient(c, BIAS_IH));
+        add_bias(c, rows, H, c->dz, first, last, gradient(c, BIAS_HH));
     }
     const int64_t given = max_of(t0, c->options.dy_start), counted = (t0 + steps - given) * B;
     if (!c->O || !c->dy || counted <= 0) return;
     const REAL *dy = c->dy + (given - c->options.dy_start) * B * c->O;
     add_outer(c, me, counted, dy, c->O, c->tape + (given + 1) * B * H, H, NULL, gradient(c, WEIGHT_HO));
     if (c->spec->bias) {
-        bptt_internal_share(me, c->O, 16, &first, &last);
-        add_column_sums(counted, c->O, dy, first, last, gradient(c, BIAS_O), NULL);
+        bptt_internal_share(me, c->O, 64, &first, &last);
+        add_bias(c, counted, c->O, dy, first, last, gradient(c, BIAS_O));
     }
 }
 
@@ -301,7 +291,7 @@ static void write_step_norms(const call *c, int64_t t0, int64_t steps) {
 /* the gradient by the state that enters step 0 */
 static void first_state_gradient(const call *c, int64_t first, int64_t last) {
     const int64_t H = c->H;
-    vanilla_flow(c, last - first, c->dz_after + first * H, c->dstate0 + first * H);
+    vanilla_flow(c, 0, last - first, c->dz_after + first * H, c->dstate0 + first * H);
     for (int64_t row = first; row < last; row++)
         if (reset_at(c, 0, row)) copy_or_clear(c->dstate0 + row * H, NULL, H);
 }
@@ -373,7 +363,7 @@ bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packe
     arena from = arena_at((REAL *)packed);
     take_weights(&c, &from, 1);
     project(&c, B, x, work);
-    vanilla_forward(&c, B, state, work);
+    vanilla_forward(&c, 0, B, state, work);
     copy_or_clear(state, work, B * c.H);
     if (y) read_out(&c, B, state, y);
     return BPTT_OK;
