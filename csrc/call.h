@@ -17,7 +17,6 @@ typedef struct {
     bptt_options options;
     bptt_internal_layout layout;
     int64_t I, H, O, Y, T, B;
-    int threads;   /* that the call uses */
     int64_t chunk; /* steps whose tall products are done together */
     const REAL *params, *x, *state0, *dy, *dstate1;
     REAL *y, *state1, *tape, *dx, *dstate0, *grads;
@@ -28,7 +27,7 @@ typedef struct {
     REAL *dz_after;    /* dz of the step after the chunk (B,H) */
     REAL *flow;        /* W_hhT dz_{t+1} on its own (B,H) */
     double *row_norms; /* ||dh_t|| of each row of a chunk (chunk,B) */
-    int stop;          /* set by the poll */
+    atomic_int stop;   /* set by the poll */
 } call;
 
 /* Scratch memory is handed out in order, each piece from a fresh cache line. The same walk with base = NULL only
@@ -51,17 +50,18 @@ static REAL *take(arena *from, int64_t elements) {
     return piece;
 }
 
-#define FLOPS_PER_THREAD 4e6
+#define CHUNK_BYTES (1 << 20)
 
 static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* How many threads pay: each must have about 100 microseconds of work in the lighter pass, forward. */
-static int useful_threads(const call *c) {
-    const double flops = 2.0 * (double)c->T * (double)c->B * (double)c->H * (double)(c->I + c->H + c->O);
-    if (flops < 2 * FLOPS_PER_THREAD) return 1;
+/* How many threads pay for that many multiplications and additions: each has some 100 microseconds of work at least,
+ * against the 20 to 50 that it costs to make and join. */
+static int useful_threads(const call *c, double flops) {
+    const double flops_per_thread = 3e7;
+    if (flops < 2 * flops_per_thread) return 1;
     const int most = c->options.threads ? c->options.threads : bptt_internal_processors();
-    return (int)fmin(flops / FLOPS_PER_THREAD, (double)min_of(most, BPTT_INTERNAL_MOST_THREADS));
+    return (int)fmin(flops / flops_per_thread, (double)min_of(most, BPTT_INTERNAL_MOST_THREADS));
 }
 
 static bptt_status begin(call *c, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options) {
@@ -77,9 +77,8 @@ static bptt_status begin(call *c, const bptt_spec *spec, int64_t T, int64_t B, c
     c->Y = c->O ? c->O : c->H;
     c->T = T;
     c->B = B;
-    /* enough rows for tall products to pay, few enough that a chunk stays in a core's cache */
-    c->threads = useful_threads(c);
-    c->chunk = min_of(T, max_of((256 + B - 1) / B, (1 << 18) / (int64_t)sizeof(REAL) / (B * c->H)));
+    /* enough rows for tall products to pay and for barriers not to count, few enough that chunks stay in caches */
+    c->chunk = min_of(T, max_of((256 + B - 1) / B, CHUNK_BYTES / (int64_t)sizeof(REAL) / (B * c->H)));
     return BPTT_OK;
 }
 

@@ -79,12 +79,32 @@ static int any_reset(const call *c, int64_t t, int64_t first, int64_t last) {
     return 0;
 }
 
-/* One barrier at which the calling thread may also ask whether to stop; all members get the same answer. */
-static int wait_or_stop(call *c, const bptt_internal_member *me) {
-    if (me->rank == 0 && c->options.poll && c->options.poll(c->options.poll_context)) c->stop = 1;
-    bptt_internal_team_wait(me);
-    return c->stop;
+/* Whether to stop; the calling thread asks the caller. Members may hear of it at different times. */
+static int stopped(call *c, const bptt_internal_member *me) {
+    if (me->rank == 0 && c->options.poll && c->options.poll(c->options.poll_context)) atomic_store(&c->stop, 1);
+    return atomic_load(&c->stop);
 }
+
+/* The same at a barrier: all members get the same answer, as nobody asks again before all have read this one. */
+static int stopped_together(call *c, const bptt_internal_member *me) {
+    stopped(c, me);
+    bptt_internal_team_wait(me);
+    return atomic_load(&c->stop);
+}
+
+/* A member's rows of the batch in a chunk of steps: blocks of rows that lie together, counted in rows of the chunk. A
+ * member alone has one tall block, others a block at each step. */
+typedef struct {
+    int64_t count, rows, first, apart;
+} blocks;
+
+static blocks own_blocks(const call *c, int64_t steps, int64_t first, int64_t last) {
+    if (last - first == c->B) return (blocks){1, steps * c->B, 0, 0};
+    return (blocks){last > first ? steps : 0, last - first, first, c->B};
+}
+
+/* fewer rows than this are not worth a thread */
+enum { ROWS_PER_THREAD = 4 };
 
 /* ---- forward -------------------------------------------------------------------------------------- */
 
@@ -110,19 +130,18 @@ static void forward_step(const call *c, int64_t t, int64_t first, int64_t last, 
 static void forward_body(void *context, const bptt_internal_member *me) {
     call *c = context;
     const int64_t B = c->B, H = c->H, slot = B * H;
-    int64_t row, row_end, first, last;
+    int64_t first, last;
     bptt_internal_share(me, B, 1, &first, &last);
-    for (int64_t t0 = 0; t0 < c->T; t0 += c->chunk) {
+    for (int64_t t0 = 0; t0 < c->T && !stopped(c, me); t0 += c->chunk) {
         const int64_t steps = min_of(c->chunk, c->T - t0);
+        const blocks own = own_blocks(c, steps, first, last);
         REAL *h = c->tape ? c->tape + t0 * slot : c->hidden; /* slot s: the state that enters step t0+s */
-        bptt_internal_share(me, steps * B, 8, &row, &row_end);
-        project(c, row_end - row, c->x + (t0 * B + row) * c->I, h + slot + row * H);
-        if (wait_or_stop(c, me)) return;
+        for (int64_t i = 0, row = own.first; i < own.count; i++, row += own.apart)
+            project(c, own.rows, c->x + (t0 * B + row) * c->I, h + slot + row * H);
         for (int64_t s = 0; s < steps; s++) forward_step(c, t0 + s, first, last, h + s * slot, h + (s + 1) * slot);
+        for (int64_t i = 0, row = own.first; c->y && i < own.count; i++, row += own.apart)
+            read_out(c, own.rows, h + slot + row * H, c->y + (t0 * B + row) * c->Y);
         if (!c->tape) copy_or_clear(h + first * H, h + steps * slot + first * H, (last - first) * H);
-        bptt_internal_team_wait(me);
-        if (c->y) read_out(c, row_end - row, h + slot + row * H, c->y + (t0 * B + row) * c->Y);
-        if (!c->tape) bptt_internal_team_wait(me); /* the next chunk overwrites what others may still read */
     }
 }
 
@@ -140,7 +159,9 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     plan_forward(&c, work);
     pack_forward(&c);
     if (state0 || !tape || !c.options.tape_first) copy_or_clear(tape ? c.tape : c.hidden, state0, B * c.H);
-    bptt_internal_team_run(c.threads, forward_body, &c);
+    const double flops = 2.0 * (double)T * (double)B * (double)c.H * (double)(c.I + c.H + c.O);
+    const int threads = (int)min_of(useful_threads(&c, flops), max_of(1, B / ROWS_PER_THREAD));
+    bptt_internal_team_run(threads, forward_body, &c);
     if (c.stop) return BPTT_ERROR_INTERRUPTED;
     if (state1) copy_or_clear(state1, tape ? c.tape + T * B * c.H : c.hidden, B * c.H);
     return BPTT_OK;
@@ -248,22 +269,22 @@ static void add_outer(const call *c, const bptt_internal_member *me, int64_t row
                                        .ldc = n});
 }
 
-/* what the chunk's dz and dy give to dx and to the gradients of the parameters */
-static void chunk_gradients(const call *c, const bptt_internal_member *me, int64_t t0, int64_t steps) {
+/* dx of some rows of the chunk that begins at step t0 */
+static void input_gradient(const call *c, int64_t t0, int64_t row, int64_t rows) {
+    c->kernels->multiply(&(product){.m = rows,
+                                    .n = c->I,
+                                    .k = c->H,
+                                    .a = c->dz + row * c->H,
+                                    .lda = c->H,
+                                    .panels = c->weights.ih,
+                                    .c = c->dx + (t0 * c->B + row) * c->I,
+                                    .ldc = c->I});
+}
+
+/* what the chunk's dz and dy give to the gradients of the parameters; each member has rows of each weight */
+static void add_weight_gradients(const call *c, const bptt_internal_member *me, int64_t t0, int64_t steps) {
     const int64_t B = c->B, H = c->H, rows = steps * B;
     int64_t first, last;
-    if (c->dx) {
-        bptt_internal_share(me, rows, 8, &first, &last);
-        c->kernels->multiply(&(product){.m = last - first,
-                                        .n = c->I,
-                                        .k = H,
-                                        .a = c->dz + first * H,
-                                        .lda = H,
-                                        .panels = c->weights.ih,
-                                        .c = c->dx + (t0 * B + first) * c->I,
-                                        .ldc = c->I});
-    }
-    if (!c->grads) return;
     const uint8_t *reset = c->options.reset ? c->options.reset + t0 * B : NULL;
     add_outer(c, me, rows, c->dz, H, c->x + t0 * B * c->I, c->I, NULL, gradient(c, WEIGHT_IH));
     add_outer(c, me, rows, c->dz, H, c->tape + t0 * B * H, H, reset, gradient(c, WEIGHT_HH));
@@ -299,21 +320,23 @@ static void first_state_gradient(const call *c, int64_t first, int64_t last) {
 static void backward_body(void *context, const bptt_internal_member *me) {
     call *c = context;
     const int64_t B = c->B, H = c->H, slot = B * H;
-    int64_t row, row_end, first, last;
-    bptt_internal_share(me, B, 1, &first, &last);
+    int64_t first, last;
+    bptt_internal_share(me, B, ROWS_PER_THREAD, &first, &last);
     for (int64_t t1 = c->T; t1 > 0;) {
         const int64_t t0 = (t1 - 1) / c->chunk * c->chunk, steps = t1 - t0;
-        bptt_internal_share(me, steps * B, 8, &row, &row_end);
-        output_gradient(c, t0, row, row_end);
-        if (wait_or_stop(c, me)) return;
+        const blocks own = own_blocks(c, steps, first, last);
+        for (int64_t i = 0, row = own.first; i < own.count; i++, row += own.apart)
+            output_gradient(c, t0, row, row + own.rows);
         for (int64_t s = steps - 1; s >= 0; s--)
             backward_step(c, t0 + s, first, last, s == steps - 1 ? c->dz_after : c->dz + (s + 1) * slot,
                           c->dz + s * slot, c->row_norms + s * B);
         copy_or_clear(c->dz_after + first * H, c->dz + first * H, (last - first) * H);
-        bptt_internal_team_wait(me);
-        chunk_gradients(c, me, t0, steps);
+        for (int64_t i = 0, row = own.first; c->dx && i < own.count; i++, row += own.apart)
+            input_gradient(c, t0, row, own.rows);
+        if (stopped_together(c, me)) return;
+        if (c->grads) add_weight_gradients(c, me, t0, steps);
         if (me->rank == 0 && c->options.step_norms) write_step_norms(c, t0, steps);
-        bptt_internal_team_wait(me);
+        bptt_internal_team_wait(me); /* the next chunk overwrites dz */
         t1 = t0;
     }
     if (c->dstate0) first_state_gradient(c, first, last);
@@ -336,7 +359,9 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     c.grads = grads;
     plan_backward(&c, work);
     pack_backward(&c);
-    bptt_internal_team_run(c.threads, backward_body, &c);
+    const int split = B >= 2 * ROWS_PER_THREAD; /* otherwise only the weight gradients are */
+    const double flops = 2.0 * (double)T * (double)B * (double)c.H * (double)(c.I + c.H + c.O) * (split ? 2 : 1);
+    bptt_internal_team_run(useful_threads(&c, flops), backward_body, &c);
     return c.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 

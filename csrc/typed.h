@@ -1,5 +1,7 @@
 /* Everything above the kernels, compiled once per type by f32.c and f64.c. All of it is static to that unit but the
  * public functions. */
+#include <stdatomic.h>
+
 #include "bptt.h"
 #include "real.h"
 

@@ -30,7 +30,7 @@ def run(threads, T, B, I, H, O, dtype, cell, extras):
        extras=st.booleans())  # fmt: skip
 def test_same_bits_for_any_number_of_threads(B, I, H, O, dtype, cell, extras):
     """T is chosen so that the work is enough for seven threads (a call with less uses fewer)."""
-    T = 1 + int(4e7 / (2 * B * H * (I + H + (O or 0))))
+    T = 1 + int(2.2e8 / (2 * B * H * (I + H + (O or 0))))
     T = min(T, 40_000)
     one = run(1, T, B, I, H, O, dtype, cell, extras)
     for threads in (2, 3, 7):
