@@ -137,7 +137,7 @@ static int record_poll(void *context) {
 
 /* enough work for all threads to run, in several chunks of steps; rows and units that no number of threads divides */
 static problem TYPED(large_problem)(int cell, unsigned features) {
-    return problem_of((shape){23, 67, 31, 97, 37}, cell, 1, features);
+    return problem_of((shape){101, 67, 31, 97, 37}, cell, 1, features);
 }
 
 static void TYPED(check_threads)(const problem *p) {
@@ -176,7 +176,7 @@ static void TYPED(check_large)(int cell, unsigned features) {
 
 /* Resets in one row only: some threads meet them and others do not. Wide enough for several blocks of a product. */
 static void TYPED(check_rare_resets)(void) {
-    problem p = problem_of((shape){9, 19, 5, 271, 3}, BPTT_CELL_TANH, 1, RESET);
+    problem p = problem_of((shape){40, 19, 5, 271, 3}, BPTT_CELL_TANH, 1, RESET);
     for (int64_t i = 0; i < p.T * p.B; i++) p.reset[i] = i % p.B == 2 && i / p.B % 3;
     TYPED(check_threads)(&p);
     free_problem(&p);
