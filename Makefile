@@ -10,12 +10,13 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
 CORE   := $(wildcard csrc/*.c csrc/*.h src/bptt/include/*.h src/bptt/*.pyx) setup.py pyproject.toml
 SANITIZERS := address,undefined
 
-.PHONY: help demo test test-slow lint format sanitize bench-quick clean
+.PHONY: help demo test test-slow lint format sanitize bench bench-quick clean
 help:
 	@echo "make demo [FILE=book.txt]   train a character model"
 	@echo "make test                   build and run the whole test suite"
 	@echo "make lint                   check style and types"
 	@echo "make sanitize               run the suite under ASan and UBSan"
+	@echo "make bench                  a training step against torch and jax (installs them), table and chart"
 	@echo "make bench-quick            a minute of benchmarks against NumPy"
 
 $(BIN)/python:
@@ -61,6 +62,16 @@ sanitize:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	BPTT_SANITIZE=$(SANITIZERS) $(PIP) install '.[test]'
 	tests/sanitized.sh $(BIN)/python $(SANITIZERS)
+
+$(VENV)/benched: $(VENV)/tested
+	$(PIP) install jax
+	@touch $@
+
+bench: $(VENV)/benched
+	$(BIN)/python benchmarks/train_step.py --json docs/bench.json
+	$(BIN)/python benchmarks/train_step.py --threads 2 med wide large
+	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
+	$(BIN)/python benchmarks/chart.py docs/bench.json docs/speed.png
 
 bench-quick: $(VENV)/installed
 	$(BIN)/python benchmarks/train_step.py --quick

@@ -52,6 +52,8 @@ def unit_flags(source):
 
 class BuildCore(build_ext):
     def build_extension(self, ext):
+        self.force = True  # flags and sanitizers are no files: no date tells whether they changed
+
         def compile_unit(source):
             flags = FLAGS + CORE_FLAGS + unit_flags(source)
             return self.compiler.compile(

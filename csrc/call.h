@@ -17,7 +17,8 @@ typedef struct {
     bptt_options options;
     bptt_internal_layout layout;
     int64_t I, H, O, Y, T, B;
-    int64_t chunk; /* steps whose tall products are done together */
+    int64_t poll_steps; /* steps between two questions whether to stop */
+    int64_t chunk;      /* steps whose tall products are done together */
     const REAL *params, *x, *state0, *dy, *dstate1;
     REAL *y, *state1, *tape, *dx, *dstate0, *grads;
     weights weights;
@@ -79,6 +80,7 @@ static bptt_status begin(call *c, const bptt_spec *spec, int64_t T, int64_t B, c
     c->B = B;
     /* enough rows for tall products to pay and for barriers not to count, few enough that chunks stay in caches */
     c->chunk = min_of(T, max_of((256 + B - 1) / B, CHUNK_BYTES / (int64_t)sizeof(REAL) / (B * c->H)));
+    c->poll_steps = max_of(1, (int64_t)(1e8 / ((double)B * (double)c->H * (double)(c->I + c->H + c->O))));
     return BPTT_OK;
 }
 

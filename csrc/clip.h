@@ -48,7 +48,7 @@ bptt_status TYPED(bptt_clip_norm)(int64_t n, REAL *grads, double max_norm, doubl
     if (!kernels) return BPTT_ERROR_ISA;
     if (!grads || !norm) return BPTT_ERROR_NULL;
     if (n < 1) return BPTT_ERROR_SIZE;
-    if (!(max_norm > 0)) return BPTT_ERROR_THRESHOLD;
+    if (!((REAL)max_norm > 0)) return BPTT_ERROR_THRESHOLD;
     *norm = norm_of(kernels, n, grads);
     scale_to(n, grads, *norm, max_norm);
     return BPTT_OK;
@@ -57,7 +57,7 @@ bptt_status TYPED(bptt_clip_norm)(int64_t n, REAL *grads, double max_norm, doubl
 bptt_status TYPED(bptt_clip_value)(int64_t n, REAL *grads, double limit, double *largest) {
     if (!grads) return BPTT_ERROR_NULL;
     if (n < 1) return BPTT_ERROR_SIZE;
-    if (!(limit > 0)) return BPTT_ERROR_THRESHOLD;
+    if (!((REAL)limit > 0)) return BPTT_ERROR_THRESHOLD;
     if (largest) *largest = largest_of(n, grads);
     clamp(n, grads, (REAL)limit);
     return BPTT_OK;

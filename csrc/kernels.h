@@ -2,7 +2,8 @@
  * A set owns its tile shape and the layout of packed panels; nobody else looks inside a panel.
  *
  * Every set keeps this promise, from which thread-independent results follow: the value of an output element
- * depends only on its own operands, never on where the element lies in the call's block of rows or columns.
+ * depends only on its own operands, never on where the element lies in the call's block of rows. (`lone` products
+ * sum in another order; a batch of one is never split.)
  *
  * Include real.h first; may be included once per type. */
 #ifndef BPTT_KERNELS_COMMON

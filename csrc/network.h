@@ -81,7 +81,8 @@ static int any_reset(const call *c, int64_t t, int64_t first, int64_t last) {
 
 /* Whether to stop; the calling thread asks the caller. Members may hear of it at different times. */
 static int stopped(call *c, const bptt_internal_member *me) {
-    if (me->rank == 0 && c->options.poll && c->options.poll(c->options.poll_context)) atomic_store(&c->stop, 1);
+    const int asks = me->rank == 0 && c->options.poll && !atomic_load(&c->stop);
+    if (asks && c->options.poll(c->options.poll_context)) atomic_store(&c->stop, 1);
     return atomic_load(&c->stop);
 }
 
@@ -90,6 +91,11 @@ static int stopped_together(call *c, const bptt_internal_member *me) {
     stopped(c, me);
     bptt_internal_team_wait(me);
     return atomic_load(&c->stop);
+}
+
+/* Long chunks are also left in the middle: the calling thread asks after every poll_steps steps, all see the answer. */
+static int stopped_at_step(call *c, const bptt_internal_member *me, int64_t s) {
+    return s % c->poll_steps == 0 ? stopped(c, me) : 0;
 }
 
 /* A member's rows of the batch in a chunk of steps: blocks of rows that lie together, counted in rows of the chunk. A
@@ -132,13 +138,14 @@ static void forward_body(void *context, const bptt_internal_member *me) {
     const int64_t B = c->B, H = c->H, slot = B * H;
     int64_t first, last;
     bptt_internal_share(me, B, 1, &first, &last);
-    for (int64_t t0 = 0; t0 < c->T && !stopped(c, me); t0 += c->chunk) {
+    for (int64_t t0 = 0; t0 < c->T && !atomic_load(&c->stop); t0 += c->chunk) {
         const int64_t steps = min_of(c->chunk, c->T - t0);
         const blocks own = own_blocks(c, steps, first, last);
         REAL *h = c->tape ? c->tape + t0 * slot : c->hidden; /* slot s: the state that enters step t0+s */
         for (int64_t i = 0, row = own.first; i < own.count; i++, row += own.apart)
             project(c, own.rows, c->x + (t0 * B + row) * c->I, h + slot + row * H);
-        for (int64_t s = 0; s < steps; s++) forward_step(c, t0 + s, first, last, h + s * slot, h + (s + 1) * slot);
+        for (int64_t s = 0; s < steps && !stopped_at_step(c, me, s); s++)
+            forward_step(c, t0 + s, first, last, h + s * slot, h + (s + 1) * slot);
         for (int64_t i = 0, row = own.first; c->y && i < own.count; i++, row += own.apart)
             read_out(c, own.rows, h + slot + row * H, c->y + (t0 * B + row) * c->Y);
         if (!c->tape) copy_or_clear(h + first * H, h + steps * slot + first * H, (last - first) * H);
@@ -327,7 +334,7 @@ static void backward_body(void *context, const bptt_internal_member *me) {
         const blocks own = own_blocks(c, steps, first, last);
         for (int64_t i = 0, row = own.first; i < own.count; i++, row += own.apart)
             output_gradient(c, t0, row, row + own.rows);
-        for (int64_t s = steps - 1; s >= 0; s--)
+        for (int64_t s = steps - 1; s >= 0 && !stopped_at_step(c, me, s); s--)
             backward_step(c, t0 + s, first, last, s == steps - 1 ? c->dz_after : c->dz + (s + 1) * slot,
                           c->dz + s * slot, c->row_norms + s * B);
         copy_or_clear(c->dz_after + first * H, c->dz + first * H, (last - first) * H);

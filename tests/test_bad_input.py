@@ -188,6 +188,30 @@ CASES = {
     "fit unknown optimiser": (lambda r: bptt.fit(r, x, y, optimizer="lion", progress=False), ValueError,
                               ["optimizer", "adam", "'lion'"]),
     "fit target of another length": (lambda r: bptt.fit(r, x, y[:4], progress=False), ValueError, ["target", "(4, 3, 2)"]),
+    "fit truncation is a number": (lambda r: bptt.fit(r, x, y, truncation=20, progress=False), TypeError, ["truncation", "TBPTT", "20"]),
+    "fit optimiser class": (lambda r: bptt.fit(r, x, y, optimizer=bptt.Adam, progress=False), ValueError, ["optimizer", "adam"]),
+    "fit optimiser of another network": (
+        lambda r: bptt.fit(r, x, y, optimizer=bptt.SGD(make().params, make().grads), progress=False), ValueError,
+        ["optimizer", "this network"]),
+    "fit validation of another width": (lambda r: bptt.fit(r, x, y, validation=(np.ones((T, B, 9)), y), progress=False),
+                                        ValueError, ["validation x", "I = 2", "(5, 3, 9)"]),
+    "fit loss in a list": (lambda r: bptt.fit(r, x, y, loss=["mse"], progress=False), ValueError, ["loss", "['mse']"]),
+    "cell in a list": (lambda r: make(cell=["tanh"]), ValueError, ["cell", "['tanh']"]),
+    "init in a list": (lambda r: make(init=["uniform"]), ValueError, ["init", "['uniform']"]),
+    "init of text": (lambda r: make(init=lambda n, s, g: "a"), TypeError, ["init", "real numbers"]),
+    "seed is text": (lambda r: bptt.RNN(I, H, seed="abc"), (TypeError, ValueError), ["seed", "'abc'"]),
+    "seed negative": (lambda r: bptt.RNN(I, H, seed=-1), ValueError, ["seed", "-1"]),
+    "tape is text": (lambda r: r.forward(x, tape="no"), TypeError, ["tape", "True or False", "'no'"]),
+    "threshold beyond floats": (lambda r: r.clip_grad_norm(10**400), ValueError, ["max_norm", "range"]),
+    "threshold below float32": (lambda r: r.clip_grad_norm(1e-60), ValueError, ["threshold", "above zero"]),
+    "windows ragged": (lambda r: windows(r, x=[[1.0], [2, 3]]), ValueError, ["x", "real numbers"]),
+    "optimiser state half wrong": (
+        lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
+            {"mean": np.ones(r.params.size), "square": np.full(r.params.size, "a"), "steps": 3}),
+        TypeError, ["square", "real numbers"]),
+    "optimiser steps negative": (
+        lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
+            {"mean": np.ones(r.params.size), "square": np.ones(r.params.size), "steps": -3}), ValueError, ["steps", "-3"]),
     "fit validation": (lambda r: bptt.fit(r, x, y, validation=5, progress=False), TypeError, ["validation", "(x, target)"]),
 }  # fmt: skip
 

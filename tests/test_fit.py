@@ -177,3 +177,46 @@ def test_ctrl_c_ends_a_script():
         assert time.perf_counter() - began < 1.5
     assert "KeyboardInterrupt" in errors
     assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT, 1)
+
+
+def test_loss_of_an_epoch_is_over_what_counts(rng):
+    """Padded sequences of several lengths: the epoch's loss is the mean over the valid steps, whatever the windows."""
+    x, target = delayed_sum(rng, T=30, N=6)
+    mask = np.arange(30)[:, None] < np.array([30, 3, 12, 7, 25, 1])
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    y, _ = rnn.forward(x)
+    expected = bptt.mse(y, target, mask=mask)[0]
+    for truncation, batch_size in ((None, None), (bptt.TBPTT(10), 1), (bptt.TBPTT(7), 4)):
+        history = bptt.fit(rnn, x, target, optimizer="sgd", lr=0, mask=mask, epochs=1, truncation=truncation,
+                           batch_size=batch_size, validation=(x, target, mask), progress=False)  # fmt: skip
+        assert history.loss[0] == pytest.approx(expected, rel=1e-5)
+        assert history.val_loss[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_ignored_labels_do_not_count(rng):
+    x = rng.normal(size=(12, 4, 2))
+    labels = rng.integers(0, 3, (12, 4))
+    labels[5:, 1:] = -100
+    rnn = bptt.RNN(2, 4, 3, seed=0, dtype="float64")
+    expected = bptt.cross_entropy(rnn.forward(x)[0], labels)[0]
+    history = bptt.fit(rnn, x, labels, loss="cross_entropy", optimizer="sgd", lr=0, epochs=1,
+                       truncation=bptt.TBPTT(4), batch_size=1, progress=False)  # fmt: skip
+    assert history.loss[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_gradient_that_is_not_finite_ends_the_training(rng):
+    x, target = delayed_sum(rng, N=4)
+    target[7, 2] = np.nan
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    kept = rnn.params.copy()
+    with pytest.raises(FloatingPointError, match="update 1 is nan"):
+        bptt.fit(rnn, x, target, progress=False)
+    np.testing.assert_array_equal(rnn.params, kept)
+
+
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="instrumented code is too slow for its second")
+def test_ctrl_c_stops_a_call_of_slow_steps(rng):
+    """A chunk of this network's steps takes over a second."""
+    rnn = bptt.RNN(1, 8192, 1, init=lambda name, shape, rng: np.zeros(shape, np.float32))
+    x = np.zeros((3000, 1, 1), np.float32)
+    assert seconds_until_interrupt(lambda: rnn.forward(x, tape=False), 0.8) < 1

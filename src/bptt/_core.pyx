@@ -230,9 +230,7 @@ cdef object as_input(object obj, str name, object dtype, Array *array):
     if look(obj, dtype, False, array):
         return obj
     obj = as_ndarray(obj, name, "fiub", "real numbers")
-    obj = np.require(obj, dtype, "CA")
-    if type(obj) is not ndarray:
-        obj = np.array(obj, dtype, order="C", copy=True, subok=False)
+    obj = np.require(np.asarray(obj), dtype, "CA")
     look(obj, dtype, False, array)
     return obj
 
@@ -297,8 +295,8 @@ cdef object shape_of(const Array *array):
     return tuple(array.shape[i] for i in range(array.ndim))
 
 
-cdef object threshold(object value, str name):
-    """A clipping threshold as a float: above zero, not NaN."""
+def threshold(value, name):
+    """A clipping threshold as a float: above zero, not NaN; inf clips nothing."""
     cdef double number = real(value, name)
     if not number > 0:
         raise ValueError(f"{name} must be above 0, got {value!r}")
@@ -312,6 +310,8 @@ cdef double real(object value, str name) except? -1.5:
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{name} is beyond the range of a float") from None
 
 
 def index(value, name, int64_t least=1):
@@ -332,7 +332,8 @@ cdef class Network:
 
     cdef bptt_spec spec
     cdef int bits, threads_
-    cdef object lock
+    cdef bint busy
+    cdef readonly object lock
     cdef readonly object dtype
     cdef object params_, grads_
     cdef readonly bint batch_first
@@ -346,11 +347,13 @@ cdef class Network:
     def __init__(self, *, input_size, hidden_size, output_size, cell, bias, batch_first, dtype, threads):
         cdef bptt_sizes sizes
         cdef Array array
+        if self.lock is not None:
+            raise RuntimeError("__init__ was called before: make a new object")
         self.spec.struct_size = sizeof(bptt_spec)
         self.spec.input_size = index(input_size, "input_size")
         self.spec.hidden_size = index(hidden_size, "hidden_size")
         self.spec.output_size = 0 if output_size is None else index(output_size, "output_size")
-        if cell not in CELLS:
+        if not isinstance(cell, str) or cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.spec.cell = CELLS.index(cell)
         self.spec.bias = flag(bias, "bias")
@@ -365,13 +368,31 @@ cdef class Network:
         self.dtype = float32 if self.dtype == float32 else float64
         self.bits = bits_of(self.dtype)
         self.sizes(1, 1, 0, &sizes)
-        self.lock = threading.RLock()
-        self.params_ = np.zeros(sizes.params, self.dtype)
-        self.grads_ = np.zeros(sizes.params, self.dtype)
+        # views: an array that owns its memory could be resized, and the addresses kept here would be stale
+        self.params_ = np.zeros(sizes.params, self.dtype)[:]
+        self.grads_ = np.zeros(sizes.params, self.dtype)[:]
         as_output(self.params_, "params", self.dtype, &array)
         self.params_data = array.data
         as_output(self.grads_, "grads", self.dtype, &array)
         self.grads_data = array.data
+        self.lock = threading.RLock()
+
+    cdef int enter(self) except -1:
+        """Begins a call that works on the network; other threads wait, the same thread (a signal handler, an input's
+        __array__) may not begin another."""
+        if self.lock is None:
+            raise RuntimeError("__init__ was never called")
+        self.lock.acquire()
+        if self.busy:
+            self.lock.release()
+            raise RuntimeError("the network is in the middle of a call that this thread began")
+        self.busy = True
+        return 0
+
+    cdef int leave(self) except -1:
+        self.busy = False
+        self.lock.release()
+        return 0
 
     @property
     def params(self):
@@ -380,7 +401,8 @@ cdef class Network:
 
     @params.setter
     def params(self, value):
-        write_into(self.params_, value, "params")
+        with self.lock:
+            write_into(self.params_, value, "params")
 
     @property
     def grads(self):
@@ -389,7 +411,8 @@ cdef class Network:
 
     @grads.setter
     def grads(self, value):
-        write_into(self.grads_, value, "grads")
+        with self.lock:
+            write_into(self.grads_, value, "grads")
 
     @property
     def input_size(self):
@@ -484,7 +507,7 @@ cdef class Network:
         array.data = NULL
         if obj is None:
             return None
-        obj = as_flags(obj, "reset", array)
+        obj = as_flags(obj, "reset", array).copy()  # it is kept for backward
         if unbatched:
             if array.ndim == 1:
                 obj = obj[:, None]
@@ -495,7 +518,7 @@ cdef class Network:
         expect(array, "reset", "(T,B)", 2, T, B)
         return obj
 
-    def forward(self, x, state=None, *, reset=None, bint tape=True):
+    def forward(self, x, state=None, *, reset=None, tape=True):
         """Run the network over a sequence.
 
         Parameters
@@ -513,12 +536,14 @@ cdef class Network:
         y : (T,B,O), or (T,B,H) without a readout; laid out as x is
         state : (1,B,H), the state after the last step
 
-        x is not copied where it has the network's dtype: do not change it before backward.
+        x is not copied where it has the network's dtype: do not change it before backward. Every forward replaces
+        what the one before left for backward, with tape=False by nothing.
         """
         cdef Array a, s, r
         cdef bptt_sizes sizes
-        cdef bint unbatched
-        with self.lock:
+        cdef bint unbatched, keep = flag(tape, "tape")
+        self.enter()
+        try:
             x = self.sequence(x, "x", self.spec.input_size, "I", &a, &unbatched)
             T, B = a.shape[0], a.shape[1]
             state = self.state_input(state, "state", B, &s)
@@ -528,15 +553,17 @@ cdef class Network:
             last = empty((1, B, self.spec.hidden_size), self.dtype)
             self.T = 0  # until this call succeeds there is nothing to go back over
             self.x = self.reset = None
-            self.tape = self.scratch(self.tape, sizes.tape) if tape else None
-            self.work = self.scratch(self.work, max(sizes.forward_work, sizes.backward_work if tape else 0))
+            self.tape = self.scratch(self.tape, sizes.tape) if keep else None
+            self.work = self.scratch(self.work, max(sizes.forward_work, sizes.backward_work if keep else 0))
             self.run_forward(T, B, x, state, y, last, self.tape, self.work, reset, 0, 0)
-            if tape:
+            if keep:
                 self.x, self.reset, self.T, self.B, self.unbatched = x, reset, T, B, unbatched
             return self.outward(y, unbatched), last
+        finally:
+            self.leave()
 
     def backward(self, dy, dstate=None, *, carry=None, step_clip_norm=None, step_clip_value=None, step_norms=None,
-                 bint input_grad=True):
+                 input_grad=True):
         """Go back over the sequence of the last forward; gradients of the parameters are added into `grads`.
 
         Parameters
@@ -560,8 +587,9 @@ cdef class Network:
         Raises RuntimeError if no forward with a tape came before.
         """
         cdef Array a, s, m, n
-        cdef bint unbatched = False
-        with self.lock:
+        cdef bint unbatched = False, wanted = flag(input_grad, "input_grad")
+        self.enter()
+        try:
             if self.T == 0:
                 raise RuntimeError("backward needs a forward (with tape=True) before it")
             T, B = self.T, self.B
@@ -576,11 +604,13 @@ cdef class Network:
             if step_norms is not None:
                 as_output(step_norms, "step_norms", self.dtype, &n)
                 expect(&n, "step_norms", "(T,)", 1, T)
-            dx = empty((T, B, self.spec.input_size), self.dtype) if input_grad else None
+            dx = empty((T, B, self.spec.input_size), self.dtype) if wanted else None
             dstate0 = empty((1, B, self.spec.hidden_size), self.dtype)
             self.run_backward(T, B, self.x, self.tape, dy, dstate, dx, dstate0, self.work, self.reset, carry,
                               step_clip_norm, step_clip_value, step_norms, 0, 0, 0)
             return None if dx is None else self.outward(dx, self.unbatched), dstate0
+        finally:
+            self.leave()
 
     cdef int run_forward(self, int64_t T, int64_t B, x, state, y, last, tape, work, reset, int64_t tape_steps,
                          int64_t tape_first) except -1:
@@ -632,8 +662,9 @@ cdef class Network:
 
     def zero_grad(self):
         """Set all gradients to zero."""
-        with self.lock:
-            memset(self.grads_data, 0, <size_t>self.grads_.nbytes)
+        self.enter()
+        memset(self.grads_data, 0, <size_t>self.grads_.nbytes)
+        self.leave()
 
     def clip_grad_norm(self, max_norm):
         """Scale all gradients to a norm of at most max_norm; returns the norm before. NaN or Inf scale nothing."""
@@ -660,7 +691,7 @@ cdef int write_into(object flat, object value, str name) except -1:
     return 0
 
 
-cdef object flag(object value, str name):
+def flag(value, name):
     if value is not True and value is not False and not isinstance(value, np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
@@ -714,18 +745,20 @@ cdef class WindowTape:
     """
 
     cdef Network network
-    cdef object tape, work
+    cdef object tape, work, last
     cdef int64_t B, capacity, used
 
-    def __init__(self, Network network, B, k1, k2, T):
+    def __init__(self, Network network, B, k1, k2, T, state):
         cdef bptt_sizes sizes
-        self.network, self.B, self.used = network, B, 0
+        if self.network is not None:
+            raise RuntimeError("__init__ was called before: make a new object")
+        self.network, self.B, self.used, self.last = network, B, 0, state
         self.capacity = min(T, max(2 * k2, k1 + k2))  # twice: each step is moved to the front about once
         network.sizes(min(k2, T), B, self.capacity, &sizes)
         self.tape = empty(sizes.tape, network.dtype)
         self.work = empty(max(sizes.forward_work, sizes.backward_work), network.dtype)
 
-    def forward(self, x, state, reset, back, keep):
+    def forward(self, x, reset, back, keep):
         """Outputs and final state of the steps x[back:] (core layout), of which `back` went before.
 
         keep: how many of the steps before must stay on the tape for backward.
@@ -734,7 +767,8 @@ cdef class WindowTape:
         cdef int64_t T = x.shape[0] - back, stay = keep
         cdef void *tape = address(self.tape)
         cdef bptt_status status
-        with network.lock:
+        network.enter()
+        try:
             if self.used + T > self.capacity:
                 with nogil:
                     status = any_tape_shift(network.bits, &network.spec, self.B, self.used, stay, tape)
@@ -742,19 +776,24 @@ cdef class WindowTape:
                 self.used = stay
             y = empty((T, self.B, network.spec.output_size or network.spec.hidden_size), network.dtype)
             last = empty((1, self.B, network.spec.hidden_size), network.dtype)
-            network.run_forward(T, self.B, x[back:], state if self.used == 0 else None, y, last, self.tape,
+            network.run_forward(T, self.B, x[back:], self.last if self.used == 0 else None, y, last, self.tape,
                                 self.work, None if reset is None else reset[back:], self.capacity, self.used)
-            self.used += T
-            return y, last
+            self.used, self.last = self.used + T, last
+            return y, last.copy()
+        finally:
+            network.leave()
 
     def backward(self, x, dy, reset, dy_start, clip_norm, clip_value):
         """Adds the gradients of the last steps, x in core layout; returns the norms of dL/dh_t."""
         cdef Network network = self.network
         cdef int64_t T = x.shape[0]
         norms = empty(T, network.dtype)
-        with network.lock:
+        network.enter()
+        try:
             network.run_backward(T, self.B, x, self.tape, dy, None, None, None, self.work, reset, None,
                                  clip_norm, clip_value, norms, dy_start, self.capacity, self.used - T)
+        finally:
+            network.leave()
         return norms
 
 
@@ -775,6 +814,8 @@ cdef class Stream:
 
     def __init__(self, Network network, batch, state):
         cdef bptt_sizes sizes
+        if self.network is not None:
+            raise RuntimeError("__init__ was called before: make a new object")
         self.network, self.batch = network, index(batch, "batch")
         network.sizes(1, self.batch, 0, &sizes)
         self.lock = threading.RLock()
@@ -788,8 +829,12 @@ cdef class Stream:
 
     def refresh(self):
         """Take the network's parameters as they are now."""
-        with self.lock, self.network.lock:
-            check(any_pack(self.network.bits, &self.network.spec, self.network.params_data, self.packed_data))
+        self.network.enter()
+        try:
+            with self.lock:
+                check(any_pack(self.network.bits, &self.network.spec, self.network.params_data, self.packed_data))
+        finally:
+            self.network.leave()
 
     @property
     def state(self):
@@ -895,8 +940,8 @@ cdef bptt_reduction reduction_of(object name) except *:
 
 cdef object loss_array(object y, str name, Array *array, int64_t *rows, int64_t *cols):
     """The first array of a loss: float32 stays, everything else is taken as float64."""
-    dtype = float32 if getattr(y, "dtype", None) == float32 else float64
-    y = as_input(y, name, dtype, array)
+    y = as_ndarray(y, name, "fiub", "real numbers")
+    y = as_input(y, name, float32 if y.dtype == float32 else float64, array)
     if y.ndim < 2 or y.size == 0:
         raise ValueError(f"{name} must have shape (..., C) with at least 2 axes, none of them empty, got {y.shape}")
     cols[0] = y.shape[y.ndim - 1]
@@ -1008,6 +1053,8 @@ def optimizer_arrays(params, grads):
     cdef Array p, g
     dtype = float_dtype(params, "params")
     params = as_output(params, "params", dtype, &p)
+    if isinstance(grads, ndarray):
+        grads = np.asarray(grads)  # of a subclass such as memmap, the array itself
     if not look(grads, dtype, False, &g):
         raise TypeError(f"grads must be a C-contiguous {dtype} array as params is, got {described(grads)}")
     if params.shape != grads.shape:
@@ -1072,6 +1119,11 @@ def adam_step(params, grads, mean, square, int64_t step, double lr, double beta1
 def version():
     """The version of the C core."""
     return bptt_version().decode()
+
+
+def isa_choices():
+    """The kernel sets that run here, slowest first."""
+    return bptt_isa_choices().decode().split(", ")
 
 
 def isa():

@@ -2,7 +2,8 @@
 
 import json
 import os
-import tempfile
+import secrets
+from contextlib import suppress
 
 import numpy as np
 import safetensors
@@ -15,38 +16,30 @@ FORMAT = 1
 
 def save(rnn, path) -> None:
     description = rnn.description() | {"format": FORMAT}
-    data = safetensors.numpy.save(rnn.param_views(), {"bptt": json.dumps(description)})
-    write_whole(os.fspath(path), data)
+    data = safetensors.numpy.save(rnn.state_dict(), {"bptt": json.dumps(description)})
+    write_whole(os.fsdecode(path), data)
 
 
 def write_whole(path: str, data: bytes) -> None:
     """Write beside, then replace: at any moment `path` holds the old bytes or the new ones, whole."""
-    folder, name = os.path.split(os.path.abspath(path))
-    handle, beside = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    path = os.path.realpath(path)  # a link keeps pointing where it did
+    beside = f"{path}.{secrets.token_hex(6)}.tmp"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(beside, _mode_of(path))
+        with suppress(FileNotFoundError):
+            os.chmod(beside, os.stat(path).st_mode & 0o777)  # those of the file that is replaced
         os.replace(beside, path)
     except BaseException:
-        os.unlink(beside)
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
         raise
 
 
-def _mode_of(path):
-    """The permissions of the file there is, or those that a new file would get."""
-    try:
-        return os.stat(path).st_mode & 0o777
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
-
-
 def load(cls, path, threads):
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     with open(path, "rb"):  # a missing or unreadable file is the system's own error
         pass
     try:
@@ -67,9 +60,6 @@ def _build(cls, path, metadata, tensors, threads):
         if found != FORMAT:
             raise ValueError(f"format {found!r}, this version reads {FORMAT}")
         dtype = np.dtype(description["dtype"])
-        sizes = (description["hidden_size"], description["input_size"])
-        if tensors["weight_ih_l0"].shape != sizes:  # before memory is taken on the word of a description
-            raise ValueError(f"weight_ih_l0 is {tensors['weight_ih_l0'].shape}, the description says {sizes}")
         rnn = cls(**description, init=zeros, threads=threads)
         for name, tensor in tensors.items():
             if tensor.dtype != dtype:

@@ -76,6 +76,6 @@ def initializer(init: str | Initializer, hidden_size: int) -> Initializer:
     """The initialiser of that name, or `init` itself if it is a function (name, shape, rng) -> array."""
     if callable(init):
         return init
-    if init not in _MAKERS:
+    if not isinstance(init, str) or init not in _MAKERS:
         raise ValueError(f"init must be one of {', '.join(_MAKERS)} or a function, got {init!r}")
     return _MAKERS[init](hidden_size)

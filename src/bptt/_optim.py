@@ -5,6 +5,11 @@ import numpy as np
 from . import _core
 
 
+def _fixed(name):
+    """A hyperparameter that is checked once, when the optimiser is made."""
+    return property(lambda self: getattr(self, name))
+
+
 class _Optimizer:
     """What the optimisers share: the arrays, the rate, and the saved state.
 
@@ -12,11 +17,12 @@ class _Optimizer:
     """
 
     _state: tuple[str, ...] = ()  # names of the attributes that step() changes
+    weight_decay = _fixed("_weight_decay")
 
     def __init__(self, params, grads, lr, weight_decay):
         self._params, self._grads = _core.optimizer_arrays(params, grads)
         self.lr = lr
-        self.weight_decay = _core.number(weight_decay, "weight_decay", 0)
+        self._weight_decay = _core.number(weight_decay, "weight_decay", 0)
 
     @property
     def lr(self) -> float:
@@ -26,6 +32,10 @@ class _Optimizer:
     @lr.setter
     def lr(self, value):
         self._lr = _core.number(value, "lr", 0)
+
+    def works_on(self, params, grads) -> bool:
+        """Whether these are the arrays it was made for."""
+        return np.shares_memory(self._params, params) and np.shares_memory(self._grads, grads)
 
     def _zeros(self, value=0.0):
         return np.full(self._params.shape, value, self._params.dtype)
@@ -38,18 +48,23 @@ class _Optimizer:
         """Take the state of another optimiser of the same kind and size. Nothing is changed unless all fits."""
         if set(state) != set(self._state):
             raise ValueError(f"state must have exactly the names {list(self._state)}, got {list(state)}")
-        arrays = {name: np.asarray(state[name]) for name in self._state}
-        for name, array in arrays.items():
-            if array.shape != np.shape(getattr(self, "_" + name)):
-                raise ValueError(
-                    f"state[{name!r}] must have shape {np.shape(getattr(self, '_' + name))}, got {array.shape}"
-                )
-        for name, array in arrays.items():
-            mine = getattr(self, "_" + name)
-            if isinstance(mine, np.ndarray):
-                mine[...] = array
+        new = {name: self._like_mine(name, state[name]) for name in self._state}
+        for name, value in new.items():
+            if isinstance(value, np.ndarray):
+                getattr(self, "_" + name)[...] = value
             else:
-                setattr(self, "_" + name, int(array))
+                setattr(self, "_" + name, value)
+
+    def _like_mine(self, name, value):
+        mine = getattr(self, "_" + name)
+        if not isinstance(mine, np.ndarray):
+            return _core.index(np.asarray(value)[()], f"state[{name!r}]", 0)
+        value = np.asarray(value)
+        if value.dtype.kind not in "fiu":
+            raise TypeError(f"state[{name!r}] must be an array of real numbers, got {value.dtype}")
+        if value.shape != mine.shape:
+            raise ValueError(f"state[{name!r}] must have shape {mine.shape}, got {value.shape}")
+        return value.astype(mine.dtype)
 
 
 class SGD(_Optimizer):
@@ -58,19 +73,22 @@ class SGD(_Optimizer):
     v = momentum*v + g; params -= lr*v, or lr*(g + momentum*v) with nesterov.
     """
 
+    momentum = _fixed("_momentum")
+    nesterov = _fixed("_nesterov")
+
     def __init__(self, params, grads, lr=1e-2, *, momentum=0.0, nesterov=False, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
-        self.momentum = _core.number(momentum, "momentum", 0)
-        self.nesterov = bool(nesterov)
-        if self.nesterov and not self.momentum:
+        self._momentum = _core.number(momentum, "momentum", 0)
+        self._nesterov = _core.flag(nesterov, "nesterov")
+        if self._nesterov and not self._momentum:
             raise ValueError("nesterov needs a momentum above 0")
-        self._velocity = self._zeros() if self.momentum else None
-        self._state = ("velocity",) if self.momentum else ()
+        self._velocity = self._zeros() if self._momentum else None
+        self._state = ("velocity",) if self._momentum else ()
 
     def step(self) -> None:
         """One update of params by grads."""
         _core.sgd_step(
-            self._params, self._grads, self._velocity, self._lr, self.momentum, self.nesterov, self.weight_decay
+            self._params, self._grads, self._velocity, self._lr, self._momentum, self._nesterov, self._weight_decay
         )
 
 
@@ -78,37 +96,45 @@ class RMSprop(_Optimizer):
     """Steps divided by a running root mean square of the gradient (Tieleman & Hinton 2012)."""
 
     _state = ("square",)
+    alpha = _fixed("_alpha")
+    eps = _fixed("_eps")
 
     def __init__(self, params, grads, lr=1e-2, *, alpha=0.99, eps=1e-8, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
-        self.alpha = _core.number(alpha, "alpha", 0, 1)
-        self.eps = _core.number(eps, "eps", 0)
+        self._alpha = _core.number(alpha, "alpha", 0, 1)
+        self._eps = _core.number(eps, "eps", 0)
         self._square = self._zeros()
 
     def step(self) -> None:
         """One update of params by grads."""
-        _core.rmsprop_step(self._params, self._grads, self._square, self._lr, self.alpha, self.eps, self.weight_decay)
+        _core.rmsprop_step(
+            self._params, self._grads, self._square, self._lr, self._alpha, self._eps, self._weight_decay
+        )
 
 
 class Adagrad(_Optimizer):
     """Steps divided by the root of the sum of all squared gradients (Duchi, Hazan, Singer 2011)."""
 
     _state = ("square",)
+    eps = _fixed("_eps")
 
     def __init__(self, params, grads, lr=1e-2, *, eps=1e-10, initial_accumulator_value=0.0, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
-        self.eps = _core.number(eps, "eps", 0)
+        self._eps = _core.number(eps, "eps", 0)
         self._square = self._zeros(_core.number(initial_accumulator_value, "initial_accumulator_value", 0))
 
     def step(self) -> None:
         """One update of params by grads."""
-        _core.adagrad_step(self._params, self._grads, self._square, self._lr, self.eps, self.weight_decay)
+        _core.adagrad_step(self._params, self._grads, self._square, self._lr, self._eps, self._weight_decay)
 
 
 class Adam(_Optimizer):
     """Adam (Kingma & Ba 2015); decoupled=True takes weight decay out of the gradient: AdamW (Loshchilov 2019)."""
 
     _state = ("mean", "square", "steps")
+    betas = _fixed("_betas")
+    eps = _fixed("_eps")
+    decoupled = _fixed("_decoupled")
 
     def __init__(self, params, grads, lr=1e-3, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
         super().__init__(params, grads, lr, weight_decay)
@@ -117,9 +143,9 @@ class Adam(_Optimizer):
             beta1, beta2 = betas
         except (TypeError, ValueError):
             raise TypeError(f"betas must be two numbers, got {betas!r}") from None
-        self.betas = (_core.number(beta1, "betas[0]", 0, below_one), _core.number(beta2, "betas[1]", 0, below_one))
-        self.eps = _core.number(eps, "eps", 0)
-        self.decoupled = bool(decoupled)
+        self._betas = (_core.number(beta1, "betas[0]", 0, below_one), _core.number(beta2, "betas[1]", 0, below_one))
+        self._eps = _core.number(eps, "eps", 0)
+        self._decoupled = _core.flag(decoupled, "decoupled")
         self._mean, self._square, self._steps = self._zeros(), self._zeros(), 0
 
     def step(self) -> None:
@@ -131,10 +157,10 @@ class Adam(_Optimizer):
             self._square,
             self._steps + 1,
             self._lr,
-            self.betas[0],
-            self.betas[1],
-            self.eps,
-            self.weight_decay,
-            self.decoupled,
+            self._betas[0],
+            self._betas[1],
+            self._eps,
+            self._weight_decay,
+            self._decoupled,
         )
         self._steps += 1

@@ -42,6 +42,9 @@ class RNN(_core.Network):
     ----------
     params, grads : flat contiguous arrays of all parameters and their gradients, written in place
 
+    lock : held during every call; take it (`with rnn.lock:`) around what must not mix with calls in other threads, such
+        as an optimiser's step
+
     One object serialises its own calls; separate objects run in parallel.
     """
 
@@ -70,12 +73,12 @@ class RNN(_core.Network):
             threads=threads,
         )
         draw = initializer(init, self.hidden_size)
-        rng = np.random.default_rng(seed)
-        for name, view in self.param_views().items():
-            values = np.asarray(draw(name, view.shape, rng))
-            if values.shape != view.shape:
-                raise ValueError(f"init must return shape {view.shape} for {name}, got {values.shape}")
-            view[...] = values
+        try:
+            rng = np.random.default_rng(seed)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"seed must be an int >= 0 or a numpy Generator, got {seed!r}: {error}") from None
+        for name, view in self.param_views().items() if draw is not zeros else ():
+            view[...] = _drawn(draw, name, view.shape, rng)
 
     def __repr__(self) -> str:
         readout = f", {self.output_size}" if self.output_size else ""
@@ -86,7 +89,9 @@ class RNN(_core.Network):
 
     def __reduce__(self):
         """Pickle and copy take the network and its parameters; gradients and the tape stay behind."""
-        return _rebuild, (type(self), self.description(), self.threads, self.params.copy())
+        with self.lock:
+            params = self.params.copy()
+        return _rebuild, (type(self), self.description(), self.threads, params), self.__dict__ or None
 
     def description(self) -> dict[str, object]:
         """The arguments that make a network of this kind again."""
@@ -120,7 +125,7 @@ class RNN(_core.Network):
         x : (T,B,I), with batch_first (B,T,I), or (T,I); may be an np.memmap: it is read window by window
         target : what the loss takes, with the same time and batch axes as x
         loss : "mse", "cross_entropy", "binary_cross_entropy", or a function (y, target) -> (loss, dy)
-            (called with mask=... too where a mask is given)
+            (called with mask=... and reduction="sum" too where they are given)
         truncation : TBPTT(k1, k2); None is full BPTT, one window
         state : (1,B,H), the state that enters step 0
         reset, mask : (T,B) of bool (with batch_first (B,T)): see forward and the losses
@@ -146,7 +151,8 @@ class RNN(_core.Network):
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """{name: copy of the parameter}."""
-        return {name: view.copy() for name, view in self.param_views().items()}
+        with self.lock:
+            return {name: view.copy() for name, view in self.param_views().items()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Take all parameters from {name: array}. Nothing is changed unless every name and shape fits."""
@@ -163,8 +169,9 @@ class RNN(_core.Network):
                 raise TypeError(f"state[{name!r}] must be an array of real numbers, got {arrays[name].dtype}")
             if arrays[name].shape != view.shape:
                 raise ValueError(f"state[{name!r}] must have shape {view.shape}, got {arrays[name].shape}")
-        for name, view in views.items():
-            view[...] = arrays[name]
+        with self.lock:
+            for name, view in views.items():
+                view[...] = arrays[name]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file that RNN.load reads. An interrupted save leaves an existing file whole."""
@@ -178,6 +185,15 @@ class RNN(_core.Network):
         from ._files import load
 
         return load(cls, path, threads)
+
+
+def _drawn(draw, name, shape, rng):
+    values = np.asarray(draw(name, shape, rng))
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"init must return real numbers for {name}, got {values.dtype}")
+    if values.shape != shape:
+        raise ValueError(f"init must return shape {shape} for {name}, got {values.shape}")
+    return values
 
 
 def _rebuild(cls, description, threads, params):

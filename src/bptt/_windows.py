@@ -58,7 +58,7 @@ class Window:
 def named_loss(loss: str | Loss) -> Loss:
     if callable(loss):
         return loss
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise ValueError(
             f"loss must be one of {', '.join(LOSSES)} or a function (y, target) -> (loss, dy), got {loss!r}"
         )
@@ -93,10 +93,9 @@ class Sequence:
 
 def iterate(rnn, x, target, loss, *, truncation, state, reset, mask, reduction, step_clip_norm, step_clip_value):
     """Checks everything now, then returns the generator of windows."""
-    x = np.asarray(x) if not isinstance(x, np.ndarray) else x
+    x = real_array(x, "x")
+    target = real_array(target, "target")
     width = rnn.input_size
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"x must be an array of real numbers, got {x.dtype}")
     if x.ndim not in (2, 3) or x.shape[-1] != width or x.size == 0:
         order = "B,T" if rnn.batch_first else "T,B"
         raise ValueError(f"x must have shape ({order},I) or (T,I) with I = {width} and no empty axis, got {x.shape}")
@@ -123,14 +122,26 @@ def iterate(rnn, x, target, loss, *, truncation, state, reset, mask, reduction, 
         k1=min(truncation.k1, steps),
         k2=min(truncation.k2, steps),
         clip=(
-            None if step_clip_norm is None else threshold(step_clip_norm, "step_clip_norm"),
-            None if step_clip_value is None else threshold(step_clip_value, "step_clip_value"),
+            None if step_clip_norm is None else _core.threshold(step_clip_norm, "step_clip_norm"),
+            None if step_clip_value is None else _core.threshold(step_clip_value, "step_clip_value"),
         ),
     )
     if state is not None:
         state = _core.state_array(state, (1, batch, rnn.hidden_size), rnn.dtype)
-    tape = _core.WindowTape(rnn, batch, plan.k1, plan.k2, steps)
-    return plan.run(tape, state)
+        state = state.copy()
+    return plan.run(_core.WindowTape(rnn, batch, plan.k1, plan.k2, steps, state))
+
+
+def real_array(array, name):
+    """array as an ndarray of real numbers, a memmap as it is."""
+    if not isinstance(array, np.ndarray):
+        try:
+            array = np.asarray(array)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{name} must be an array of real numbers: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of real numbers, got {array.dtype}")
+    return array
 
 
 def _flags(array, name):
@@ -138,13 +149,6 @@ def _flags(array, name):
     if array.dtype.kind not in "biu":
         raise TypeError(f"{name} must be an array of booleans, got {array.dtype}")
     return array
-
-
-def threshold(value, name):
-    """value, a number above 0."""
-    if not _core.number(value, name) > 0:
-        raise ValueError(f"{name} must be above 0, got {value!r}")
-    return value
 
 
 @dataclass
@@ -163,17 +167,15 @@ class Plan:
     k2: int
     clip: tuple
 
-    def run(self, tape, state) -> Iterator[Window]:
+    def run(self, tape) -> Iterator[Window]:
         for index in range(_core.window_count(self.steps, self.k1, self.k2)):
-            window = self.step(tape, state, *_core.window_at(self.steps, self.k1, self.k2, index))
-            yield window
-            state = window.state
+            yield self.step(tape, *_core.window_at(self.steps, self.k1, self.k2, index))
 
-    def step(self, tape, state, start, stop, back) -> Window:
+    def step(self, tape, start, stop, back) -> Window:
         rnn = self.rnn
         x = self.x.core(back, stop, rnn.dtype)
         reset = None if self.reset is None else self.reset.core(back, stop, np.bool_)
-        y, last = tape.forward(x, state, reset, start - back, start - back)
+        y, last = tape.forward(x, reset, start - back, start - back)
         y = self.outward(y)
         loss, dy = self.measure(y, start, stop)
         rnn.zero_grad()
@@ -195,7 +197,7 @@ class Plan:
         return y.swapaxes(0, 1) if self.x.time_axis else y
 
     def inward(self, dy, y):
-        dy = np.asarray(dy)
+        dy = real_array(dy, "the gradient that loss returns")
         if dy.shape != y.shape:
             raise ValueError(f"loss must return a gradient of y's shape {y.shape}, got {dy.shape}")
         return Sequence(dy, "dy", time_axis=self.x.time_axis, unbatched=self.x.unbatched).core(

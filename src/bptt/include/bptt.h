@@ -8,11 +8,10 @@
  *   Arrays     C-contiguous and time-major: x is (T,B,I), a state is (B,H), an output is (T,B,Y) where
  *              Y = O with a readout and H without one. Every size and offset is counted in ELEMENTS.
  *   Ownership  The caller owns every buffer. The core reads and writes them during the call only and keeps
- *              no pointer. bptt_sizes_f32/_f64 says how large each must be. No alignment is asked for.
- *              Buffers that a call writes must not overlap any other buffer of that call unless said so.
- *   NULL       allowed only where the comment says what it means.
- *   Types      every function that touches data has two forms, _f32 (float) and _f64 (double).
- *   Errors     every function returns bptt_status; anything but BPTT_OK means that no buffer was written
+ *              no pointer. bptt_sizes_f32/_f64 says how large each must be. No more alignment is asked for than that of
+ * the type. Buffers that a call writes must not overlap any other buffer of that call unless said so. NULL allowed only
+ * where the comment says what it means. Types      every function that touches data has two forms, _f32 (float) and
+ * _f64 (double). Errors     every function returns bptt_status; anything but BPTT_OK means that no buffer was written
  *              (BPTT_ERROR_INTERRUPTED excepted).
  *   Threads    every function may be called from any thread; calls on separate buffers run in parallel.
  *              Threads that a call makes are joined before it returns. The results are the same to the bit
@@ -47,7 +46,7 @@ typedef enum bptt_status {
     BPTT_ERROR_SIZE = 4,      /* a size is zero or negative (O may be zero), or a tensor's index is beyond the last */
     BPTT_ERROR_OVERFLOW = 5,  /* sizes multiply beyond what memory can address */
     BPTT_ERROR_OPTION = 6,    /* an option, a reduction or spec.bias is out of its range, or NaN */
-    BPTT_ERROR_THRESHOLD = 7, /* a clipping threshold is NaN or not above zero */
+    BPTT_ERROR_THRESHOLD = 7, /* a clipping threshold is NaN or, in the array's type, not above zero */
     BPTT_ERROR_LABEL = 8,     /* a label is neither a class nor the ignored one */
     BPTT_ERROR_WINDOW = 9,    /* k1 < 1, or k2 < k1, or a window beyond the last */
     BPTT_ERROR_HYPERPARAMETER = 10, /* an optimiser's number is NaN or out of its range */
@@ -123,7 +122,7 @@ typedef struct bptt_options {
 } bptt_options;
 
 /* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps matters. They never
- * fall as T, B or tape_steps grow. Set struct_size before the call. */
+ * fall as T or tape_steps grow. Set struct_size before the call. */
 typedef struct bptt_sizes {
     size_t struct_size;
     int64_t params;        /* parameters, and as many gradients */
