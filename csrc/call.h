@@ -51,7 +51,7 @@ static REAL *take(arena *from, int64_t elements) {
     return piece;
 }
 
-#define CHUNK_BYTES (1 << 20)
+#define CHUNK_BYTES (1 << 19)
 
 static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }

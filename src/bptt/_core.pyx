@@ -341,6 +341,7 @@ cdef class Network:
     cdef void *grads_data
     # what forward keeps for backward
     cdef object x, reset, tape, work
+    cdef object spare_tape, spare_work  # of windows that are over, for the next ones: fresh memory costs page faults
     cdef int64_t T, B
     cdef bint unbatched
 
@@ -755,8 +756,17 @@ cdef class WindowTape:
         self.network, self.B, self.used, self.last = network, B, 0, state
         self.capacity = min(T, max(2 * k2, k1 + k2))  # twice: each step is moved to the front about once
         network.sizes(min(k2, T), B, self.capacity, &sizes)
-        self.tape = empty(sizes.tape, network.dtype)
-        self.work = empty(max(sizes.forward_work, sizes.backward_work), network.dtype)
+        with network.lock:
+            self.tape = network.scratch(network.spare_tape, sizes.tape)
+            self.work = network.scratch(network.spare_work, max(sizes.forward_work, sizes.backward_work))
+            network.spare_tape = network.spare_work = None
+
+    def close(self):
+        """Leaves the memory to the next windows of this network."""
+        with self.network.lock:
+            if self.tape is not None:
+                self.network.spare_tape, self.network.spare_work = self.tape, self.work
+            self.tape = self.work = None
 
     def forward(self, x, reset, back, keep):
         """Outputs and final state of the steps x[back:] (core layout), of which `back` went before.
@@ -764,6 +774,8 @@ cdef class WindowTape:
         keep: how many of the steps before must stay on the tape for backward.
         """
         cdef Network network = self.network
+        if self.tape is None:
+            raise RuntimeError("these windows are closed")
         cdef int64_t T = x.shape[0] - back, stay = keep
         cdef void *tape = address(self.tape)
         cdef bptt_status status
@@ -786,6 +798,8 @@ cdef class WindowTape:
     def backward(self, x, dy, reset, dy_start, clip_norm, clip_value):
         """Adds the gradients of the last steps, x in core layout; returns the norms of dL/dh_t."""
         cdef Network network = self.network
+        if self.tape is None:
+            raise RuntimeError("these windows are closed")
         cdef int64_t T = x.shape[0]
         norms = empty(T, network.dtype)
         network.enter()

@@ -168,8 +168,11 @@ class Plan:
     clip: tuple
 
     def run(self, tape) -> Iterator[Window]:
-        for index in range(_core.window_count(self.steps, self.k1, self.k2)):
-            yield self.step(tape, *_core.window_at(self.steps, self.k1, self.k2, index))
+        try:
+            for index in range(_core.window_count(self.steps, self.k1, self.k2)):
+                yield self.step(tape, *_core.window_at(self.steps, self.k1, self.k2, index))
+        finally:
+            tape.close()
 
     def step(self, tape, start, stop, back) -> Window:
         rnn = self.rnn
