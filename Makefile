@@ -71,6 +71,7 @@ bench: $(VENV)/benched
 	$(BIN)/python benchmarks/train_step.py --json docs/bench.json
 	$(BIN)/python benchmarks/train_step.py --threads 2 med wide large
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
+	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/chart.py docs/bench.json docs/speed.png
 
 bench-quick: $(VENV)/installed

@@ -17,7 +17,7 @@
 #undef TILE_OF
 #define MATH(name) TYPED(vector_##name)
 #define WIDTH (2 * LANES)
-#define DEPTH (1024 / (int)sizeof(REAL)) /* rows of a panel that stay in the nearest cache */
+#define DEPTH (16384 / VECTOR_BYTES) /* rows of a panel that stay in the nearest cache: 32 kB */
 
 #include "vmath.h"
 

@@ -110,11 +110,19 @@ static inline V MATH(tanh)(V x) {
     return REALS(BITS(y) | sign);
 }
 
-/* 1 / (1 + e^-x) by t = e^-|x|, so that nothing overflows and small results keep their precision */
+/* 1 / (1 + e^-x) by t = e^-|x|, so that nothing overflows and small results keep their precision. In float the
+ * rounding of 1 + t is put right to first order where t is the numerator too: y = t / (sum + lost), and
+ * t / sum^2 = y - y^2. */
 static inline V MATH(logistic)(V x) {
     V t = MATH(exp)(REALS(BITS(x) | SIGN_BIT));
-    V numerator = MATH(select)(LESS(x, SPLAT(0)), t, SPLAT(1));
-    return numerator / (R(1) + t);
+    VU negative = LESS(x, SPLAT(0));
+    V sum = R(1) + t;
+    V y = MATH(select)(negative, t, SPLAT(1)) / sum;
+#if REAL_BITS == 32
+    V lost = t - (sum - R(1));
+    y = y - (y - y * y) * REALS(BITS(lost) & negative);
+#endif
+    return y;
 }
 
 static inline V MATH(activation)(int cell, V z) {

@@ -1,0 +1,85 @@
+"""What things cost here: one step of a stream, the import, and how time grows with T, B, H and threads.
+
+python benchmarks/costs.py
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+import timeit
+
+import numpy as np
+
+import bptt
+
+
+def median_us(call, seconds=0.5):
+    """Median microseconds of a call, in batches that a clock can measure."""
+    call()
+    number = max(1, int(2e-4 / max(timeit.timeit(call, number=3) / 3, 1e-8)))
+    times = []
+    began = time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - began < seconds:
+        times.append(timeit.timeit(call, number=number) / number)
+    return statistics.median(times) * 1e6
+
+
+def step_latency():
+    print("one step, batch 1, 16 inputs, microseconds from Python")
+    try:
+        import torch
+    except ImportError:
+        torch = None
+    for H in (16, 64, 256, 1024):
+        stream, x, out = bptt.RNN(16, H, seed=0).stream(), np.ones(16, np.float32), np.empty(H, np.float32)
+        line = f"  H = {H:<5} stream {median_us(lambda: stream(x, out=out)):8.2f}"  # noqa: B023
+        if torch:
+            torch.set_num_threads(1)
+            cell, xt, h = torch.nn.RNNCell(16, H), torch.ones(1, 16), torch.zeros(1, H)
+            with torch.no_grad():
+                line += f"   torch.nn.RNNCell {median_us(lambda: cell(xt, h)):8.2f}"  # noqa: B023
+        print(line)
+
+
+def import_time():
+    def milliseconds(statement):
+        runs = []
+        for _ in range(9):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", statement], check=True)
+            runs.append(time.perf_counter() - began)
+        return statistics.median(runs) * 1e3
+
+    numpy, ours = milliseconds("import numpy"), milliseconds("import bptt")
+    print(f"import numpy {numpy:.0f} ms, import bptt {ours:.0f} ms: {ours - numpy:.0f} ms more")
+
+
+def train_step(T, B, H, threads=1):
+    rnn = bptt.RNN(32, H, 32, seed=0, threads=threads)
+    x = np.random.default_rng(0).normal(size=(T, B, 32)).astype(np.float32)
+
+    def step():
+        rnn.zero_grad()
+        y, _ = rnn.forward(x)
+        rnn.backward(bptt.mse(y, x)[1], input_grad=False)
+
+    return median_us(step) / 1e3
+
+
+def growth():
+    print("a training step in milliseconds, 32 inputs and outputs, one thread unless said")
+    for T in (10, 100, 1000):
+        print(f"  T = {T:<5} B = 16, H = 128: {train_step(T, 16, 128):9.3f}")
+    for B in (1, 2, 4, 8, 16, 64, 256):
+        print(f"  B = {B:<5} T = 100, H = 128: {train_step(100, B, 128):8.3f}")
+    for H in (16, 33, 64, 128, 256, 512, 1024):
+        print(f"  H = {H:<5} T = 100, B = 16: {train_step(100, 16, H):9.3f}")
+    for threads in (1, 2):
+        print(f"  threads = {threads}, T = 100, B = 64, H = 256: {train_step(100, 64, 256, threads):.3f}")
+
+
+if __name__ == "__main__":
+    step_latency()
+    import_time()
+    growth()
