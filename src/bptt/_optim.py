@@ -5,19 +5,18 @@ import numpy as np
 from . import _core
 
 
-def _fixed(name):
-    """A hyperparameter that is checked once, when the optimiser is made."""
-    return property(lambda self: getattr(self, name))
-
-
 class _Optimizer:
     """What the optimisers share: the arrays, the rate, and the saved state.
 
     params, grads: C-contiguous arrays of one shape and dtype (float32 or float64); params is changed in place.
+    lr may be set between steps; the other hyperparameters are checked once, when the optimiser is made, and stay.
     """
 
     _state: tuple[str, ...] = ()  # names of the attributes that step() changes
-    weight_decay = _fixed("_weight_decay")
+
+    @property
+    def weight_decay(self) -> float:
+        return self._weight_decay
 
     def __init__(self, params, grads, lr, weight_decay):
         self._params, self._grads = _core.optimizer_arrays(params, grads)
@@ -73,8 +72,13 @@ class SGD(_Optimizer):
     v = momentum*v + g; params -= lr*v, or lr*(g + momentum*v) with nesterov.
     """
 
-    momentum = _fixed("_momentum")
-    nesterov = _fixed("_nesterov")
+    @property
+    def momentum(self) -> float:
+        return self._momentum
+
+    @property
+    def nesterov(self) -> bool:
+        return self._nesterov
 
     def __init__(self, params, grads, lr=1e-2, *, momentum=0.0, nesterov=False, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
@@ -96,8 +100,14 @@ class RMSprop(_Optimizer):
     """Steps divided by a running root mean square of the gradient (Tieleman & Hinton 2012)."""
 
     _state = ("square",)
-    alpha = _fixed("_alpha")
-    eps = _fixed("_eps")
+
+    @property
+    def alpha(self) -> float:
+        return self._alpha
+
+    @property
+    def eps(self) -> float:
+        return self._eps
 
     def __init__(self, params, grads, lr=1e-2, *, alpha=0.99, eps=1e-8, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
@@ -116,7 +126,10 @@ class Adagrad(_Optimizer):
     """Steps divided by the root of the sum of all squared gradients (Duchi, Hazan, Singer 2011)."""
 
     _state = ("square",)
-    eps = _fixed("_eps")
+
+    @property
+    def eps(self) -> float:
+        return self._eps
 
     def __init__(self, params, grads, lr=1e-2, *, eps=1e-10, initial_accumulator_value=0.0, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
@@ -132,9 +145,18 @@ class Adam(_Optimizer):
     """Adam (Kingma & Ba 2015); decoupled=True takes weight decay out of the gradient: AdamW (Loshchilov 2019)."""
 
     _state = ("mean", "square", "steps")
-    betas = _fixed("_betas")
-    eps = _fixed("_eps")
-    decoupled = _fixed("_decoupled")
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        return self._betas
+
+    @property
+    def eps(self) -> float:
+        return self._eps
+
+    @property
+    def decoupled(self) -> bool:
+        return self._decoupled
 
     def __init__(self, params, grads, lr=1e-3, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
         super().__init__(params, grads, lr, weight_decay)
