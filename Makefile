@@ -7,7 +7,7 @@ FILE   ?=
 
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
-CORE   := $(wildcard csrc/*.c csrc/*.h src/bptt/include/*.h src/bptt/*.pyx) setup.py pyproject.toml
+CORE   := $(wildcard csrc/*.c csrc/*.h src/bptt/include/*.h src/bptt/*.pyx src/bptt/bindings/*.pxi) setup.py pyproject.toml
 SANITIZERS := address,undefined
 
 .PHONY: help demo test test-slow lint format sanitize bench bench-quick clean
@@ -48,7 +48,7 @@ test-slow: $(VENV)/tested
 lint: $(VENV)/linted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH=$(abspath $(BIN)):$$PATH cython-lint src/bptt/_core.pyx
+	PATH=$(abspath $(BIN)):$$PATH cython-lint src/bptt/_core.pyx src/bptt/bindings/*.pxi
 	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c tests/c/*.h benchmarks/*.c
 	$(BIN)/python -m mypy.stubtest bptt --allowlist tests/stubtest.txt --ignore-unused-allowlist
 

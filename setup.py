@@ -14,7 +14,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CSRC = sorted(str(path) for path in Path("csrc").glob("*.c"))
-HEADERS = sorted(str(path) for path in [*Path("csrc").glob("*.h"), Path("src/bptt/include/bptt.h")])
+HEADERS = sorted(map(str, [*Path("csrc").glob("*.h"), Path("src/bptt/include/bptt.h")]))
+BINDINGS = sorted(map(str, Path("src/bptt/bindings").glob("*.pxi")))
 SANITIZE = os.environ.get("BPTT_SANITIZE", "")
 MSVC = os.name == "nt"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -84,7 +85,7 @@ setup(
             libraries=[] if MSVC else ["m"],
             extra_compile_args=FLAGS,
             extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [] if MSVC else ["-pthread"],
-            depends=CSRC + HEADERS,
+            depends=CSRC + HEADERS + BINDINGS,
         )
     ],
     cmdclass={"build_ext": BuildCore},

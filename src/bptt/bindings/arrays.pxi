@@ -1,0 +1,196 @@
+# Arrays and numbers that come in: every check, and the errors that name what did not fit.
+
+cdef struct Array:
+    void *data
+    int ndim
+    Py_ssize_t shape[3]
+
+
+cdef object dtype_of(int bits):
+    return float32 if bits == 32 else float64
+
+
+cdef int bits_of(object dtype) except -1:
+    return 8 * <int>dtype.itemsize
+
+
+cdef bint has_format(const char *format, object dtype) noexcept:
+    """Whether a NumPy buffer's format is this type in native byte order."""
+    if format == NULL or format[0] == 0 or format[1] != 0:
+        return False
+    if dtype is float32:
+        return format[0] == b"f"
+    if dtype is float64:
+        return format[0] == b"d"
+    if dtype is int64:
+        return format[0] == b"q" or (format[0] == b"l" and sizeof(long) == 8)
+    return format[0] == b"?"
+
+
+cdef bint look(object obj, object dtype, bint writable, Array *array) except -1:
+    """Fills *array if obj is an ndarray, C-contiguous, aligned, of this dtype (and writable).
+
+    The buffer is given back at once: callers hold a reference to the ndarray, which keeps its memory.
+    """
+    cdef Py_buffer view
+    cdef bint fits
+    cdef int i
+    if type(obj) is not ndarray:
+        return False
+    try:
+        PyObject_GetBuffer(obj, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    except (BufferError, ValueError):
+        return False
+    fits = (has_format(view.format, dtype) and not (writable and view.readonly)
+            and <uintptr_t>view.buf % <uintptr_t>view.itemsize == 0)
+    array.data = view.buf
+    array.ndim = view.ndim
+    for i in range(3):
+        array.shape[i] = view.shape[i] if i < view.ndim else 1
+    PyBuffer_Release(&view)
+    return fits
+
+
+cdef str described(object obj):
+    if not isinstance(obj, ndarray):
+        return type(obj).__name__
+    layout = "" if obj.flags.c_contiguous else "non-contiguous "
+    frozen = "" if obj.flags.writeable else "read-only "
+    aligned = "" if obj.flags.aligned else "unaligned "
+    return f"a {frozen}{layout}{aligned}{obj.dtype} array of shape {obj.shape}"
+
+
+cdef object as_ndarray(object obj, str name, str kinds, str what):
+    """obj as an ndarray without a copy where it is one or offers a buffer; its kind must be one of `kinds`."""
+    array = obj
+    if type(obj) is not ndarray:
+        try:
+            array = np.asarray(obj)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{name} must be an array of {what}, got {described(obj)}: {error}") from None
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{name} must be an array of {what}, got {described(obj)}")
+    return array
+
+
+cdef object as_input(object obj, str name, object dtype, Array *array):
+    """obj itself if the core can read it as it is, otherwise a converted copy."""
+    if look(obj, dtype, False, array):
+        return obj
+    obj = as_ndarray(obj, name, "fiub", "real numbers")
+    obj = np.require(np.asarray(obj), dtype, "CA")
+    look(obj, dtype, False, array)
+    return obj
+
+
+cdef object as_flags(object obj, str name, Array *array):
+    if look(obj, bool_, False, array):
+        return obj
+    obj = np.array(as_ndarray(obj, name, "biu", "booleans"), bool_, order="C", copy=True, subok=False)
+    look(obj, bool_, False, array)
+    return obj
+
+
+cdef object as_labels(object obj, str name, Array *array):
+    if look(obj, int64, False, array):
+        return obj
+    obj = as_ndarray(obj, name, "iu", "integers")
+    if obj.dtype.kind == "u" and obj.dtype.itemsize == 8 and obj.size and obj.max() > 2**63 - 1:
+        raise ValueError(f"{name} must fit into int64, got {obj.max()}")
+    obj = np.array(obj, int64, order="C", copy=True, subok=False)
+    look(obj, int64, False, array)
+    return obj
+
+
+cdef object as_output(object obj, str name, object dtype, Array *array):
+    """obj, which the core writes in place: never converted."""
+    if look(obj, dtype, True, array):
+        return obj
+    if type(obj) is not ndarray and PyObject_CheckBuffer(obj):
+        view = np.asarray(memoryview(obj))
+        if look(view, dtype, True, array):
+            return view
+    raise TypeError(f"{name} is written in place and must be a writable C-contiguous {dtype} array, "
+                    f"got {described(obj)}")
+
+
+cdef object float_dtype(object obj, str name):
+    """The dtype of an array that is worked on in place, float32 or float64."""
+    dtype = None
+    if isinstance(obj, ndarray):
+        dtype = obj.dtype
+    elif PyObject_CheckBuffer(obj):
+        dtype = np.asarray(memoryview(obj)).dtype
+    for known in (float32, float64):
+        if dtype is not None and dtype == known:
+            return known
+    raise TypeError(f"{name} is changed in place and must be a float32 or float64 array, got {described(obj)}")
+
+
+cdef int expect(const Array *array, str name, str letters, int ndim, int64_t s0, int64_t s1=1,
+                int64_t s2=1) except -1:
+    if (array.ndim == ndim and array.shape[0] == s0 and (ndim < 2 or array.shape[1] == s1)
+            and (ndim < 3 or array.shape[2] == s2)):
+        return 0
+    cdef object sizes = (s0, s1, s2)
+    want = sizes[:ndim]
+    raise ValueError(f"{name} must have shape {letters} = {want}, got {shape_of(array)}")
+
+
+cdef object shape_of(const Array *array):
+    if array.ndim > 3:
+        return f"{array.ndim} dimensions"
+    return tuple(array.shape[i] for i in range(array.ndim))
+
+
+def threshold(value, name):
+    """A clipping threshold as a float: above zero, not NaN; inf clips nothing."""
+    cdef double number = real(value, name)
+    if not number > 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}")
+    return number
+
+
+cdef double real(object value, str name) except? -1.5:
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{name} is beyond the range of a float") from None
+
+
+def index(value, name, int64_t least=1):
+    """value as an int of at least `least`; an error that names it otherwise."""
+    try:
+        number = operator_index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not least <= number < 2**63:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    return number
+
+
+def flag(value, name):
+    if value is not True and value is not False and not isinstance(value, np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def state_array(value, shape, dtype):
+    """`value` as a state of that shape and dtype; an error that says what came otherwise."""
+    cdef Array array
+    value = as_input(value, "state", dtype, &array)
+    expect(&array, "state", "(1,B,H)", 3, shape[0], shape[1], shape[2])
+    return value
+
+
+def number(value, name, low=None, high=None):
+    """value as a finite float in [low, high]; an error that names it otherwise."""
+    cdef double x = real(value, name)
+    if x != x or x in (INFINITY, -INFINITY) or (low is not None and x < low) or (high is not None and x > high):
+        bounds = f" in [{low}, {'...' if high is None else high}]" if low is not None else ""
+        raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
+    return x

@@ -1,0 +1,116 @@
+# Losses: the value and its gradient in one pass.
+
+cdef bptt_reduction reduction_of(object name) except *:
+    if name == "mean":
+        return BPTT_REDUCTION_MEAN
+    if name == "sum":
+        return BPTT_REDUCTION_SUM
+    raise ValueError(f"reduction must be 'mean' or 'sum', got {name!r}")
+
+
+cdef object loss_array(object y, str name, Array *array, int64_t *rows, int64_t *cols):
+    """The first array of a loss: float32 stays, everything else is taken as float64."""
+    y = as_ndarray(y, name, "fiub", "real numbers")
+    y = as_input(y, name, float32 if y.dtype == float32 else float64, array)
+    if y.ndim < 2 or y.size == 0:
+        raise ValueError(f"{name} must have shape (..., C) with at least 2 axes, none of them empty, got {y.shape}")
+    cols[0] = y.shape[y.ndim - 1]
+    rows[0] = y.size // cols[0]
+    return y
+
+
+cdef object same_shape(object obj, object shape, str name, str like):
+    if obj.shape != shape:
+        raise ValueError(f"{name} must have shape {like} = {shape}, got {obj.shape}")
+    return obj
+
+
+cdef object loss_mask(object mask, object y, str name, Array *array):
+    array.data = NULL
+    if mask is None:
+        return None
+    return same_shape(as_flags(mask, "mask", array), y.shape[:y.ndim - 1], "mask", f"{name}.shape[:-1]")
+
+
+def mse(y, target, *, mask=None, reduction="mean"):
+    """Mean (or sum) of squared errors, and its gradient by y.
+
+    y, target : (..., C), such as (T,B,O)
+    mask : bool of shape y.shape[:-1], optional; False leaves a row out
+    reduction : "mean" over the elements that count, or "sum"
+
+    Returns (loss, dy).
+    """
+    cdef Array a, t, m
+    cdef int64_t rows, cols
+    cdef double loss = 0
+    cdef bptt_status status
+    cdef bptt_reduction how = reduction_of(reduction)
+    y = loss_array(y, "y", &a, &rows, &cols)
+    cdef int bits = bits_of(y.dtype)
+    target = same_shape(as_input(target, "target", dtype_of(bits), &t), y.shape, "target", "y.shape")
+    mask = loss_mask(mask, y, "y", &m)
+    dy = empty(y.shape, dtype_of(bits))
+    cdef void *out = address(dy)
+    with nogil:
+        status = any_mse(bits, rows, cols, a.data, t.data, <const uint8_t *>m.data, how, out, &loss)
+    check(status)
+    return loss, dy
+
+
+def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-100):
+    """Softmax cross-entropy on integer labels, and its gradient by the logits.
+
+    logits : (..., C)
+    labels : integers of shape logits.shape[:-1], each in 0..C-1, or ignore_index for a row that does not count
+    mask : bool of the labels' shape, optional; False leaves a row out
+    reduction : "mean" over the rows that count, or "sum"
+
+    Returns (loss in nats, dlogits).
+    """
+    cdef Array a, t, m
+    cdef int64_t rows, cols, ignored = index(ignore_index, "ignore_index", -2**63)
+    cdef double loss = 0
+    cdef bptt_status status
+    cdef bptt_reduction how = reduction_of(reduction)
+    logits = loss_array(logits, "logits", &a, &rows, &cols)
+    cdef int bits = bits_of(logits.dtype)
+    labels = same_shape(as_labels(labels, "labels", &t), logits.shape[:logits.ndim - 1], "labels", "logits.shape[:-1]")
+    mask = loss_mask(mask, logits, "logits", &m)
+    dy = empty(logits.shape, dtype_of(bits))
+    cdef void *out = address(dy)
+    with nogil:
+        status = any_cross_entropy(bits, rows, cols, a.data, <const int64_t *>t.data, ignored,
+                                   <const uint8_t *>m.data, how, out, &loss)
+    if status == BPTT_ERROR_LABEL:
+        counted = labels[labels != ignored] if mask is None else labels[(labels != ignored) & mask]
+        wrong = counted[(counted < 0) | (counted >= cols)][0]
+        raise ValueError(f"labels must be in 0..{cols - 1} or {ignored} (ignored), got {wrong}")
+    check(status)
+    return loss, dy
+
+
+def binary_cross_entropy(logits, target, *, mask=None, reduction="mean"):
+    """Binary cross-entropy on logits, and its gradient by them.
+
+    logits, target : (..., C), targets from 0 to 1
+    mask : bool of shape logits.shape[:-1], optional; False leaves a row out
+    reduction : "mean" over the elements that count, or "sum"
+
+    Returns (loss in nats, dlogits).
+    """
+    cdef Array a, t, m
+    cdef int64_t rows, cols
+    cdef double loss = 0
+    cdef bptt_status status
+    cdef bptt_reduction how = reduction_of(reduction)
+    logits = loss_array(logits, "logits", &a, &rows, &cols)
+    cdef int bits = bits_of(logits.dtype)
+    target = same_shape(as_input(target, "target", dtype_of(bits), &t), logits.shape, "target", "logits.shape")
+    mask = loss_mask(mask, logits, "logits", &m)
+    dy = empty(logits.shape, dtype_of(bits))
+    cdef void *out = address(dy)
+    with nogil:
+        status = any_binary_cross_entropy(bits, rows, cols, a.data, t.data, <const uint8_t *>m.data, how, out, &loss)
+    check(status)
+    return loss, dy

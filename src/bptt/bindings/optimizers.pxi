@@ -1,0 +1,66 @@
+# One step of each optimiser; the classes around them are in _optim.py.
+
+def optimizer_arrays(params, grads):
+    """(params, grads) as flat arrays that share memory with what was given; errors name what does not fit."""
+    cdef Array p, g
+    dtype = float_dtype(params, "params")
+    params = as_output(params, "params", dtype, &p)
+    if isinstance(grads, ndarray):
+        grads = np.asarray(grads)  # of a subclass such as memmap, the array itself
+    if not look(grads, dtype, False, &g):
+        raise TypeError(f"grads must be a C-contiguous {dtype} array as params is, got {described(grads)}")
+    if params.shape != grads.shape:
+        raise ValueError(f"grads must have the shape of params = {params.shape}, got {grads.shape}")
+    if params.size == 0:
+        raise ValueError("params must not be empty")
+    return params.reshape(-1), grads.reshape(-1)
+
+
+def sgd_step(params, grads, velocity, double lr, double momentum, bint nesterov, double weight_decay):
+    cdef int bits = bits_of(params.dtype)
+    cdef int64_t n = params.size
+    cdef void *p = address(params)
+    cdef void *g = address(grads)
+    cdef void *v = address(velocity)
+    cdef bptt_status status
+    with nogil:
+        status = any_sgd(bits, n, p, g, v, lr, momentum, nesterov, weight_decay)
+    check(status)
+
+
+def rmsprop_step(params, grads, square, double lr, double alpha, double eps, double weight_decay):
+    cdef int bits = bits_of(params.dtype)
+    cdef int64_t n = params.size
+    cdef void *p = address(params)
+    cdef void *g = address(grads)
+    cdef void *s = address(square)
+    cdef bptt_status status
+    with nogil:
+        status = any_rmsprop(bits, n, p, g, s, lr, alpha, eps, weight_decay)
+    check(status)
+
+
+def adagrad_step(params, grads, square, double lr, double eps, double weight_decay):
+    cdef int bits = bits_of(params.dtype)
+    cdef int64_t n = params.size
+    cdef void *p = address(params)
+    cdef void *g = address(grads)
+    cdef void *s = address(square)
+    cdef bptt_status status
+    with nogil:
+        status = any_adagrad(bits, n, p, g, s, lr, eps, weight_decay)
+    check(status)
+
+
+def adam_step(params, grads, mean, square, int64_t step, double lr, double beta1, double beta2, double eps,
+              double weight_decay, bint decoupled):
+    cdef int bits = bits_of(params.dtype)
+    cdef int64_t n = params.size
+    cdef void *p = address(params)
+    cdef void *g = address(grads)
+    cdef void *m = address(mean)
+    cdef void *s = address(square)
+    cdef bptt_status status
+    with nogil:
+        status = any_adam(bits, n, p, g, m, s, step, lr, beta1, beta2, eps, weight_decay, decoupled)
+    check(status)

@@ -1,0 +1,85 @@
+# A network one step at a time.
+
+cdef class Stream:
+    """A network one step at a time: `y = stream(x)`. Made by rnn.stream().
+
+    The weights are packed when the stream is made: call refresh() after they change.
+    """
+
+    cdef Network network
+    cdef object packed, work, held, lock
+    cdef void *packed_data
+    cdef void *work_data
+    cdef void *state_data
+    cdef readonly int64_t batch
+
+    def __init__(self, Network network, batch, state):
+        cdef bptt_sizes sizes
+        if self.network is not None:
+            raise RuntimeError("__init__ was called before: make a new object")
+        self.network, self.batch = network, index(batch, "batch")
+        network.sizes(1, self.batch, 0, &sizes)
+        self.lock = threading.RLock()
+        self.packed, self.work = empty(sizes.packed, network.dtype), empty(sizes.step_work, network.dtype)
+        self.held = np.zeros((1, self.batch, network.spec.hidden_size), network.dtype)
+        self.packed_data, self.work_data = address(self.packed), address(self.work)
+        self.state_data = address(self.held)
+        self.refresh()
+        if state is not None:
+            self.state = state
+
+    def refresh(self):
+        """Take the network's parameters as they are now."""
+        self.network.enter()
+        try:
+            with self.lock:
+                check(any_pack(self.network.bits, &self.network.spec, self.network.params_data, self.packed_data))
+        finally:
+            self.network.leave()
+
+    @property
+    def state(self):
+        """(1,B,H): a copy of the state; assign to set it."""
+        with self.lock:
+            return self.held.copy()
+
+    @state.setter
+    def state(self, value):
+        cdef Array array
+        value = as_input(value, "state", self.network.dtype, &array)
+        expect(&array, "state", "(1,B,H)", 3, 1, self.batch, self.network.spec.hidden_size)
+        with self.lock:
+            self.held[...] = value
+
+    def reset(self, rows=None):
+        """Set the state to zero, of all rows or of those that `rows` (any index of the batch axis) names."""
+        with self.lock:
+            self.held[:, slice(None) if rows is None else rows] = 0
+
+    def __call__(self, x, *, out=None):
+        """The output of the next step: x (B,I), or (I,) for a batch of one, gives (B,O) or (O,).
+
+        out: array of the network's dtype and of that shape to write to and return.
+        """
+        cdef Array a, o
+        cdef Network network = self.network
+        cdef int64_t width = network.spec.output_size or network.spec.hidden_size
+        cdef bptt_status status
+        x = as_input(x, "x", network.dtype, &a)
+        if a.ndim == 1 and self.batch == 1:
+            expect(&a, "x", "(I,)", 1, network.spec.input_size)
+        else:
+            expect(&a, "x", "(B,I)", 2, self.batch, network.spec.input_size)
+        if out is None:
+            out = empty(width, network.dtype) if a.ndim == 1 else empty((self.batch, width), network.dtype)
+        as_output(out, "out", network.dtype, &o)
+        if a.ndim == 1:
+            expect(&o, "out", "(O,)", 1, width)
+        else:
+            expect(&o, "out", "(B,O)", 2, self.batch, width)
+        with self.lock:
+            with nogil:
+                status = any_step(network.bits, &network.spec, self.batch, self.packed_data, a.data, self.state_data,
+                                  o.data, self.work_data)
+            check(status)
+        return out
