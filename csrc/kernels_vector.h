@@ -23,21 +23,33 @@
 
 /* ---- panels ---------------------------------------------------------------------------------------- */
 
-static int64_t TYPED(packed_size)(int64_t k, int64_t n) { return (n + LANES - 1) / LANES * LANES * k; }
+/* One or two columns beyond whole vectors (65 = 64 + 1) would waste most of a vector: such thin columns lie one after
+ * another behind the panels and are taken one by one. The columns that the panels hold: */
+static int64_t TYPED(panel_columns)(int64_t n) {
+    const int64_t beyond = n % LANES;
+    return n > LANES && beyond <= LANES / 8 ? n - beyond : n;
+}
+
+static int64_t TYPED(packed_size)(int64_t k, int64_t n) {
+    return TYPED(panel_columns)(n) < n ? n * k : (n + LANES - 1) / LANES * LANES * k;
+}
 
 /* columns of the panel that begins at column j, of n in all */
 static int TYPED(panel_width)(int64_t j, int64_t n) { return n - j > LANES ? WIDTH : LANES; }
 
 static void TYPED(pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
-    for (int64_t j0 = 0; j0 < n; j0 += WIDTH) {
-        const int width = TYPED(panel_width)(j0, n);
-        const int64_t filled = n - j0 < width ? n - j0 : width;
+    const int64_t in_panels = TYPED(panel_columns)(n);
+    for (int64_t j0 = 0; j0 < in_panels; j0 += WIDTH) {
+        const int width = TYPED(panel_width)(j0, in_panels);
+        const int64_t filled = in_panels - j0 < width ? in_panels - j0 : width;
         for (int64_t i = 0; i < k; i++, panels += width) {
             const REAL *row = w + i * row_stride + j0 * col_stride;
             for (int64_t j = 0; j < filled; j++) panels[j] = row[j * col_stride];
             for (int64_t j = filled; j < width; j++) panels[j] = 0;
         }
     }
+    for (int64_t j = in_panels; j < n; j++)
+        for (int64_t i = 0; i < k; i++) *panels++ = w[i * row_stride + j * col_stride];
 }
 
 /* ---- one tile ---------------------------------------------------------------------------------------- */
@@ -291,14 +303,35 @@ static void TYPED(finish)(const TYPED(product) * p) {
     }
 }
 
+/* the columns behind the panels: each element one sum over k, along the rows of a */
+static void TYPED(multiply_thin)(const TYPED(product) * p) {
+    for (int64_t j = TYPED(panel_columns)(p->n); j < p->n; j++) {
+        const REAL *column = p->panels + j * p->k;
+        for (int64_t i = 0; i < p->m; i++) {
+            const REAL *a = p->a + i * p->lda;
+            V even = SPLAT(0), odd = SPLAT(0);
+            int64_t r = 0;
+            for (; r + 2 * LANES <= p->k; r += 2 * LANES) {
+                even += TYPED(load)(a + r) * TYPED(load)(column + r);
+                odd += TYPED(load)(a + r + LANES) * TYPED(load)(column + r + LANES);
+            }
+            for (; r < p->k; r += LANES) {
+                const int64_t left = p->k - r < LANES ? p->k - r : LANES;
+                even += TYPED(load_part)(a + r, left) * TYPED(load_part)(column + r, left);
+            }
+            p->c[i * p->ldc + j] = (p->init ? p->init[i * p->ldinit + j] : 0) + TYPED(sum_lanes)(even + odd);
+        }
+    }
+}
+
 /* one row by all panels: pairs of panels, then what is left */
 static void TYPED(multiply_lone)(const TYPED(product) * p) {
-    const int64_t groups = (p->n + 2 * WIDTH - 1) / (2 * WIDTH);
+    const int64_t n = TYPED(panel_columns)(p->n), groups = (n + 2 * WIDTH - 1) / (2 * WIDTH);
     for (int64_t i = 0; i < groups; i++) {
         int64_t j = (p->backwards ? groups - 1 - i : i) * 2 * WIDTH;
         TYPED(tile_task) t = {.k = p->k, .a = p->a};
-        for (const int64_t end = j + 2 * WIDTH; j < end && j < p->n;) {
-            const int64_t left = p->n - j;
+        for (const int64_t end = j + 2 * WIDTH; j < end && j < n;) {
+            const int64_t left = n - j;
             t.panel = p->panels + j * p->k;
             t.init = p->init ? p->init + j : NULL;
             t.c = p->c + j;
@@ -306,21 +339,16 @@ static void TYPED(multiply_lone)(const TYPED(product) * p) {
             if (left >= 2 * WIDTH) TYPED(lone)(2, 2, 2, &t, p->k * WIDTH);
             else if (left > LANES) TYPED(lone)(1, 2, 4, &t, 0);
             else TYPED(lone)(1, 1, 4, &t, 0);
-            j += left >= 2 * WIDTH ? 2 * WIDTH : TYPED(panel_width)(j, p->n);
+            j += left >= 2 * WIDTH ? 2 * WIDTH : TYPED(panel_width)(j, n);
         }
     }
-    TYPED(finish)(p);
 }
 
-static void TYPED(multiply)(const TYPED(product) * p) {
-    if (p->m < 1) return; /* a thread without rows */
-    if (p->lone) {
-        TYPED(multiply_lone)(p);
-        return;
-    }
+static void TYPED(multiply_panels)(const TYPED(product) * p) {
+    const int64_t n = TYPED(panel_columns)(p->n);
     for (int64_t r = 0; r < p->k; r += DEPTH) {
-        for (int64_t j = 0; j < p->n;) {
-            const int width = TYPED(panel_width)(j, p->n);
+        for (int64_t j = 0; j < n;) {
+            const int width = TYPED(panel_width)(j, n);
             const REAL *init = p->init ? p->init + j : NULL;
             const TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH,
                                         .a = p->a + r,
@@ -330,19 +358,25 @@ static void TYPED(multiply)(const TYPED(product) * p) {
                                         .ldinit = r ? p->ldc : p->ldinit,
                                         .c = p->c + j,
                                         .ldc = p->ldc,
-                                        .cols = p->n - j};
-            const int done = TYPED(wide_panels)(p->m, (p->n - j) / WIDTH, &t, p->k * WIDTH);
+                                        .cols = n - j};
+            const int done = TYPED(wide_panels)(p->m, (n - j) / WIDTH, &t, p->k * WIDTH);
             if (!done) TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t);
             j += done ? done * WIDTH : width;
         }
     }
+}
+
+static void TYPED(multiply)(const TYPED(product) * p) {
+    if (p->m < 1) return; /* a thread without rows */
+    if (p->lone) TYPED(multiply_lone)(p);
+    else TYPED(multiply_panels)(p);
+    TYPED(multiply_thin)(p);
     TYPED(finish)(p);
 }
 
-/* one panel of b: rows r0.. of columns j.., rows to skip as zeros */
-static void TYPED(pack_rows)(const TYPED(outer_product) * p, int64_t r0, int64_t depth, int64_t j, int width,
-                             REAL *panel) {
-    const int64_t cols = p->n - j < width ? p->n - j : width;
+/* one panel of b: `cols` columns from column j on, rows r0.., rows to skip as zeros */
+static void TYPED(pack_rows)(const TYPED(outer_product) * p, int64_t r0, int64_t depth, int64_t j, int64_t cols,
+                             int width, REAL *panel) {
     for (int64_t r = r0; r < r0 + depth; r++, panel += width) {
         const REAL *b = p->b + r * p->ldb + j;
         const int skipped = p->skip && p->skip[r];
@@ -353,13 +387,37 @@ static void TYPED(pack_rows)(const TYPED(outer_product) * p, int64_t r0, int64_t
     }
 }
 
+/* the rows r0.. of a column j that no panel holds: a vector of rows of c at a time, each element a sum over r */
+static void TYPED(outer_thin)(const TYPED(outer_product) * p, int64_t r0, int64_t depth, int64_t j) {
+    enum { AT_ONCE = 4 };
+    for (int64_t i = 0; i < p->m; i += AT_ONCE * LANES) {
+        const int64_t rows = p->m - i < AT_ONCE * LANES ? p->m - i : AT_ONCE * LANES;
+        V sum[AT_ONCE] = {SPLAT(0), SPLAT(0), SPLAT(0), SPLAT(0)};
+        REAL sums[AT_ONCE * LANES];
+        for (int64_t r = r0; r < r0 + depth; r++) {
+            if (p->skip && p->skip[r]) continue;
+            const V b = SPLAT(p->b[r * p->ldb + j]);
+            const REAL *a = p->a + r * p->lda + i;
+#pragma GCC unroll 4
+            for (int v = 0; v < AT_ONCE; v++) {
+                const int64_t left = rows - v * LANES;
+                if (left >= LANES) sum[v] += b * TYPED(load)(a + v * LANES);
+                else if (left > 0) sum[v] += b * TYPED(load_part)(a + v * LANES, left);
+            }
+        }
+        for (int v = 0; v < AT_ONCE; v++) TYPED(store)(sums + v * LANES, sum[v]);
+        for (int64_t row = 0; row < rows; row++) p->c[(i + row) * p->ldc + j] += sums[row];
+    }
+}
+
 static void TYPED(outer)(const TYPED(outer_product) * p) {
     REAL panel[DEPTH * WIDTH] __attribute__((aligned(64)));
+    const int64_t n = TYPED(panel_columns)(p->n);
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;
-        for (int64_t j = 0; j < p->n; j += WIDTH) {
-            const int width = TYPED(panel_width)(j, p->n);
-            TYPED(pack_rows)(p, r, depth, j, width, panel);
+        for (int64_t j = 0; j < n; j += WIDTH) {
+            const int width = TYPED(panel_width)(j, n);
+            TYPED(pack_rows)(p, r, depth, j, n - j < width ? n - j : width, width, panel);
             const TYPED(tile_task) t = {.k = depth,
                                         .a = p->a + r * p->lda,
                                         .unit = 1,
@@ -369,9 +427,10 @@ static void TYPED(outer)(const TYPED(outer_product) * p) {
                                         .ldinit = p->ldc,
                                         .c = p->c + j,
                                         .ldc = p->ldc,
-                                        .cols = p->n - j};
+                                        .cols = n - j};
             TYPED(column_of_tiles)(TYPED(tiles_by_cols), p->m, 1, t);
         }
+        for (int64_t j = n; j < p->n; j++) TYPED(outer_thin)(p, r, depth, j);
     }
 }
 

@@ -64,3 +64,15 @@ INLINE void TYPED(store_part)(REAL *p, V v, int64_t n) {
     memcpy(p, &v, (size_t)n * sizeof(REAL));
 #endif
 }
+
+INLINE REAL TYPED(sum_lanes)(V v) {
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+    return _mm512_reduce_add_ps((__m512)v);
+#elif VECTOR_BYTES == 64
+    return _mm512_reduce_add_pd((__m512d)v);
+#else
+    REAL sum = 0;
+    for (int i = 0; i < LANES; i++) sum += v[i];
+    return sum;
+#endif
+}
