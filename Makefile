@@ -37,7 +37,7 @@ $(VENV)/linted: $(VENV)/installed
 	@touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/python examples/char_rnn.py $(FILE)
+	$(BIN)/python examples/char_rnn.py $(if $(FILE),'$(FILE)')
 
 test: $(VENV)/tested
 	$(BIN)/python -m pytest
