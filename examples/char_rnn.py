@@ -22,7 +22,7 @@ CHUNK = 5 * TRUNCATION.k1  # steps that are made one-hot at a time
 LR, WARMUP = 8e-3, 0.1  # highest learning rate, and the part of the training after which it is reached
 WEIGHT_DECAY, BLANKED = 0.15, 0.1  # against overfitting; BLANKED: part of the training inputs that are set to zero
 CLIP_NORM = 1.0
-EVALUATIONS = 10  # on the held-out text, the last after training
+EVALUATIONS = 30  # on the validation text: the last twentieth of the text to learn, which is not trained on
 HELD_OUT_STREAMS = 8
 BITS = 1 / math.log(2)  # bits in a nat
 
@@ -93,7 +93,10 @@ class Log:
 
     def __init__(self):
         self.loss, self.smoothed, self.grad_norm = [], [], []  # of each update, in bits per character; before clipping
-        self.held_out = []  # (updates, bits per character)
+        self.validation = []  # (updates, bits per character)
+
+    def best(self):
+        return min(self.validation, key=lambda entry: entry[1])
 
     def record(self, loss, grad_norm):
         before = self.smoothed[-1] if self.smoothed else loss
@@ -102,9 +105,16 @@ class Log:
         self.grad_norm.append(grad_norm)
 
 
-def train(rnn, text, held_out, seconds, rng):
-    """Train until the time is over or Ctrl-C comes."""
-    log = Log()
+def train(rnn, text, validation, seconds, rng):
+    """Train until the time is over or Ctrl-C comes, and keep the parameters that were best on the validation text."""
+    log, best = Log(), None
+
+    def validate():
+        nonlocal best
+        log.validation.append((len(log.loss), bits_per_character(rnn, *validation)))
+        if log.best() == log.validation[-1]:
+            best = rnn.params.copy()
+
     optimizer = bptt.Adam(rnn.params, rnn.grads, weight_decay=WEIGHT_DECAY, decoupled=True)
     bar = tqdm(total=seconds, bar_format="training, Ctrl-C ends it early |{bar:20}| {remaining} left{postfix}")
     began = time.perf_counter()
@@ -117,14 +127,16 @@ def train(rnn, text, held_out, seconds, rng):
             grad_norm = rnn.clip_grad_norm(CLIP_NORM)
             optimizer.step()
             log.record(BITS * window.loss, grad_norm)
-            if elapsed >= seconds * (len(log.held_out) + 1) / EVALUATIONS:
-                log.held_out.append((len(log.loss), bits_per_character(rnn, *held_out)))
-            held = f", held-out {log.held_out[-1][1]:.3f}" if log.held_out else ""
-            bar.set_postfix_str(f"loss {log.smoothed[-1]:.3f}{held} bits/char", refresh=False)
+            if elapsed >= seconds * (len(log.validation) + 1) / EVALUATIONS:
+                validate()
+            valid = f", validation {log.validation[-1][1]:.3f}" if log.validation else ""
+            bar.set_postfix_str(f"loss {log.smoothed[-1]:.3f}{valid} bits/char", refresh=False)
             bar.update(elapsed - bar.n)
     except KeyboardInterrupt:
         pass
     bar.close()
+    validate()
+    rnn.params = best
     return log
 
 
@@ -191,7 +203,7 @@ def sample(rnn, prompt, length, rng, temperature=0.7):
     return drawn
 
 
-def plot(log, reach_back, markov, path):
+def plot(log, reach_back, bits, markov, path):
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     axes = figure.subplot_mosaic([["loss", "updates"], ["loss", "steps"]], width_ratios=[1.4, 1])
     updates = np.arange(1, len(log.loss) + 1)
@@ -199,8 +211,8 @@ def plot(log, reach_back, markov, path):
     ax = axes["loss"]
     ax.plot(updates, log.loss, color="#c9d6e3", linewidth=0.6, label=f"training, {BLANKED:.0%} of the inputs blanked")
     ax.plot(updates, log.smoothed, color="#1f4e79", linewidth=1.6, label="the same, smoothed")
-    updates_then, held_out = zip(*log.held_out, strict=True)
-    ax.plot(updates_then, held_out, "o-", color="#d95f02", label=f"held-out, at last {held_out[-1]:.3f}")
+    ax.plot(*zip(*log.validation, strict=True), "o-", markersize=3, color="#d95f02", label="validation")
+    ax.plot(log.best()[0], bits, "*", markersize=12, color="#b22222", label=f"held-out, best network: {bits:.3f}")
     ax.axhline(markov, color="#555555", linestyle="--", label=f"order-2 Markov model, held-out {markov:.3f}")
     ax.set(xlabel="update", ylabel="cross-entropy (bits per character)", title="Loss")
     ax.legend(frameon=False)
@@ -251,11 +263,13 @@ def main():
     size = len(vocabulary)
     rnn = bptt.RNN(size, options.hidden, size, init="orthogonal", seed=rng, threads=options.threads)
     print(f"{start} characters to learn, {held_out_size} held out, {size} different ones\n{rnn}")
-    log = train(rnn, ids[:start], held_out, options.seconds, rng)
+    validation = start - start // 20 // HELD_OUT_STREAMS * HELD_OUT_STREAMS
+    log = train(rnn, ids[:validation], streams(ids[validation - 1 : start], HELD_OUT_STREAMS), options.seconds, rng)
     bits = bits_per_character(rnn, *held_out)
-    log.held_out.append((len(log.loss), bits))
 
-    print(f"\nheld-out bits per character after {len(log.loss)} updates:")
+    print(
+        f"\nheld-out bits per character after {log.best()[0]} of {len(log.loss)} updates, the best on validation text:"
+    )
     print(f"  {bits:.3f}  this network\n  {markov:.3f}  order-2 Markov model, interpolated Kneser-Ney")
     print("The network beats the Markov model." if bits < markov else "The network does NOT beat the Markov model.")
     print("\nsample at temperature 0.7:\n" + "-" * 80)
@@ -267,7 +281,7 @@ def main():
     again = bits_per_character(bptt.RNN.load(model, threads=options.threads), *held_out)
     if again != bits:
         raise SystemExit(f"char_rnn: the saved model has {again} held-out bits per character instead of {bits}")
-    plot(log, reach(rnn, *held_out), markov, picture)
+    plot(log, reach(rnn, *held_out), bits, markov, picture)
     print(f"\nmodel (loaded again: same loss): {model}\nplot: {picture}\n{time.perf_counter() - began:.0f} s in all")
 
 
