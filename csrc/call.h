@@ -19,8 +19,8 @@ typedef struct {
     int64_t I, H, O, Y, T, B;
     int64_t poll_steps; /* steps between two questions whether to stop */
     int64_t chunk;      /* steps whose tall products are done together */
-    const REAL *params, *x, *state0, *dy, *dstate1;
-    REAL *y, *state1, *tape, *dx, *dstate0, *grads;
+    const REAL *params, *x, *dy, *dstate1;
+    REAL *y, *tape, *dx, *dstate0, *grads;
     weights weights;
     REAL *hidden;      /* without a tape: entering state and states of a chunk (chunk+1,B,H) */
     REAL *entering;    /* a step's entering state with reset rows zeroed (B,H) */
