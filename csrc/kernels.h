@@ -42,6 +42,24 @@ typedef struct {
     int64_t ldc;
 } TYPED(outer_product);
 
+/* One step of a gated cell for some rows: what is left to do after the products, element by element (gates.h). Matrices
+ * of H columns lie by rows, `ld` apart where one is given and H apart where not; `gates` and `dz` have 4 H columns. */
+typedef struct {
+    int64_t rows, H;
+    REAL *gates;                     /* forward: what the products gave, overwritten by the gates */
+    const REAL *h_before, *c_before; /* the state that enters */
+    int64_t ld_before;
+    REAL *h, *c; /* the state that leaves; in backward c is read */
+    int64_t ld;
+    const REAL *peepholes; /* (3,H), NULL: none */
+    const REAL *dh;        /* backward: the gradient by h */
+    int64_t ld_dh;
+    REAL *dz;      /* backward: receives the gradient by what the products gave */
+    REAL *flow_h;  /* backward, GRU: receives what flows into h_before past the products */
+    REAL *flow_c;  /* backward, LSTM: the gradient by c from the step after, overwritten by that by c_before */
+    const REAL *d_reset; /* backward, GRU with the reset before the product: the gradient by r*h_before */
+} TYPED(gated_step);
+
 typedef struct {
     const char *name;
     /* elements of the panels that hold a (k,n) matrix */
@@ -60,6 +78,17 @@ typedef struct {
     REAL (*exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y);
     /* y = s(x), the logistic function; in place allowed */
     void (*logistic)(int64_t n, const REAL *x, REAL *y);
+    /* y += scale * x */
+    void (*add_scaled)(int64_t n, REAL scale, const REAL *x, REAL *y);
+    void (*lstm_forward)(const TYPED(gated_step) *);
+    void (*lstm_backward)(const TYPED(gated_step) *);
+    void (*gru_forward)(const TYPED(gated_step) *);
+    void (*gru_backward)(const TYPED(gated_step) *);
+    /* the same where the reset gate acts before the product: r, z and r*h; then n and h; backward in two parts too */
+    void (*gru_before_gates)(const TYPED(gated_step) *);
+    void (*gru_before_forward)(const TYPED(gated_step) *);
+    void (*gru_before_backward)(const TYPED(gated_step) *);
+    void (*gru_before_reset)(const TYPED(gated_step) *);
 } TYPED(kernels);
 
 /* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. */

@@ -41,6 +41,20 @@ static inline REAL TYPED(reals)(UINT u) {
 
 #include "vmath.h"
 
+/* vectors of one element */
+#undef LANES
+#undef INLINE
+#define LANES 1
+#define INLINE static inline
+static inline V TYPED(load)(const REAL *p) { return *p; }
+static inline void TYPED(store)(REAL *p, V v) { *p = v; }
+static inline V TYPED(load_part)(const REAL *p, int64_t n) { return n ? *p : 0; }
+static inline void TYPED(store_part)(REAL *p, V v, int64_t n) {
+    if (n) *p = v;
+}
+
+#include "gates.h"
+
 static int64_t TYPED(packed_size)(int64_t k, int64_t n) { return (n + WIDTH - 1) / WIDTH * WIDTH * k; }
 
 static void TYPED(pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
@@ -185,4 +199,13 @@ const TYPED(kernels) TYPED(bptt_internal_portable) = {
     .sum_squares = TYPED(sum_squares),
     .exp_shifted = TYPED(exp_shifted),
     .logistic = TYPED(logistic),
+    .add_scaled = TYPED(add_scaled),
+    .lstm_forward = TYPED(lstm_forward),
+    .lstm_backward = TYPED(lstm_backward),
+    .gru_forward = TYPED(gru_forward),
+    .gru_backward = TYPED(gru_backward),
+    .gru_before_gates = TYPED(gru_before_gates),
+    .gru_before_forward = TYPED(gru_before_forward),
+    .gru_before_backward = TYPED(gru_before_backward),
+    .gru_before_reset = TYPED(gru_before_reset),
 };

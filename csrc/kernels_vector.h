@@ -21,6 +21,8 @@
 
 #include "vmath.h"
 
+#include "gates.h"
+
 /* ---- panels ---------------------------------------------------------------------------------------- */
 
 /* One or two columns beyond whole vectors (65 = 64 + 1) would waste most of a vector: such thin columns lie one after
@@ -445,4 +447,13 @@ const TYPED(kernels) TABLE(TYPED) = {
     .sum_squares = TYPED(sum_squares),
     .exp_shifted = TYPED(exp_shifted),
     .logistic = TYPED(logistic),
+    .add_scaled = TYPED(add_scaled),
+    .lstm_forward = TYPED(lstm_forward),
+    .lstm_backward = TYPED(lstm_backward),
+    .gru_forward = TYPED(gru_forward),
+    .gru_backward = TYPED(gru_backward),
+    .gru_before_gates = TYPED(gru_before_gates),
+    .gru_before_forward = TYPED(gru_before_forward),
+    .gru_before_backward = TYPED(gru_before_backward),
+    .gru_before_reset = TYPED(gru_before_reset),
 };

@@ -1,20 +1,35 @@
-/* What a spec means: its checks, and where each tensor lies in the flat parameter buffer. */
+/* What a spec means: its checks, the shape of its cell, and where each tensor lies in the flat parameter buffer. */
 #ifndef BPTT_SPEC_H
 #define BPTT_SPEC_H
 #include "bptt.h"
 
-/* the tensors in memory order */
-enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, WEIGHT_HO, BIAS_O, TENSORS };
+/* the tensors of one layer in one direction, in memory order */
+enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PEEPHOLES, UNIT_TENSORS };
+/* and those behind all layers */
+enum { WEIGHT_HO, BIAS_O, STATE_H0, STATE_C0, NETWORK_TENSORS };
 
+/* The shape of a cell, in blocks of H elements. Weights have G blocks of rows. What a step's products leave or need,
+ * its gates or their gradients dz, has `width` blocks; rows of the weights begin at block `first` of these. A block of
+ * rows that is `apart` has a product of its own: GRU's n, block 0 of the width on the side of the inputs. */
 typedef struct {
-    int64_t offset[TENSORS]; /* -1 where the network has none */
-    int64_t total;
-} bptt_internal_layout;
+    int blocks, width, first;
+    int ih_apart, hh_apart; /* 1: the last block of rows is apart */
+    int states;             /* 1: h; 2: h and c */
+    int gates;              /* 1: the tape holds the gates too */
+} bptt_internal_shape;
 
-bptt_status bptt_internal_check_spec(const bptt_spec *spec);
-bptt_internal_layout bptt_internal_layout_of(const bptt_spec *spec);
+static inline int bptt_internal_layers(const bptt_spec *spec) { return spec->num_layers ? spec->num_layers : 1; }
+static inline int bptt_internal_directions(const bptt_spec *spec) { return spec->bidirectional ? 2 : 1; }
 
-/* spec, sizes and options of a call on T steps of B rows; options (may be NULL) are copied to *full */
+bptt_internal_shape bptt_internal_shape_of(const bptt_spec *spec);
+
+/* where a tensor lies, -1 if the network has none; unit = layer * D + direction */
+int64_t bptt_internal_unit_offset(const bptt_spec *spec, int64_t unit, int which);
+int64_t bptt_internal_network_offset(const bptt_spec *spec, int which);
+int64_t bptt_internal_params(const bptt_spec *spec);
+
+/* spec, sizes and options of a call on T steps of B rows; spec and options (may be NULL) are copied to *full_spec and
+ * *full, fields that an older caller does not know zero */
 bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
-                                     bptt_options *full);
+                                     bptt_spec *full_spec, bptt_options *full);
 #endif

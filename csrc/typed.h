@@ -13,7 +13,21 @@
 
 #include "call.h"
 
+#include "weights.h"
+
+#include "tape.h"
+
+#include "dropout.h"
+
 #include "vanilla.h"
+
+#include "lstm.h"
+
+#include "gru.h"
+
+#include "forward.h"
+
+#include "backward.h"
 
 #include "network.h"
 

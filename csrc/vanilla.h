@@ -1,50 +1,69 @@
-/* The vanilla cell (Elman 1990): h_t = f(z_t), z_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh, f tanh, relu, the
- * logistic function or the identity. Forward and backward of one step, for some rows of the batch.
+/* A step of a cell, and the vanilla cell (Elman 1990): h_t = f(z_t), z_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh, f
+ * tanh, relu, the logistic function or the identity. Forward and backward of one step, for some rows of the batch.
  *
- * Shapes: z, h, dz, dh (rows, H). What all steps share, W_ih x_t + biases before and the weight gradients after,
- * is done by network.h for many steps at once. */
+ * What all steps share, the products of the inputs before and the weight gradients after, is done by forward.h and
+ * backward.h for many steps at once. Shapes: h, c, dh, flow (rows, H); z, dz (rows, H), for gated cells (rows, 4*H). */
 
-/* out = init + a W, W the recurrent matrix as the call packed it; panels are taken the other way at every step */
-static product recurrent(const call *c, int64_t t, int64_t rows, const REAL *a, const REAL *init, REAL *out) {
-    const int64_t H = c->H;
-    return (product){.m = rows,
-                     .n = H,
-                     .k = H,
+typedef struct {
+    const call *call;
+    int64_t t, rows;
+    const weights *w;
+    state_view before;     /* h_{t-1}, c_{t-1} */
+    const REAL *used;      /* h_{t-1} as the recurrent product takes it: thinned by recurrent dropout */
+    int64_t ld_used;
+    REAL *h, *c;           /* h_t, c_t; a vanilla cell's h holds z before */
+    int64_t ld;            /* of h, c, dh, and of a vanilla cell's dz */
+    REAL *gates;           /* gated cells: z before, the gates after */
+    const REAL *peepholes; /* (3,H) or NULL */
+    REAL *dh;              /* backward: dL/dh_t; a vanilla cell's dz_t after */
+    REAL *dz;              /* backward, gated cells */
+    REAL *flow_h, *flow_c; /* what flows on into the step before in processing order, ld H */
+    REAL *d_reset;         /* scratch (rows,H) */
+    const REAL *kept;      /* recurrent dropout: what h_{t-1} was multiplied by (rows,H); NULL: none */
+} step;
+
+/* out = init + a W, W in panels of k rows and n columns, taken the other way at every step: what was used last is used
+ * first */
+static product recurrent(const step *s, int64_t k, int64_t n, const REAL *a, int64_t lda, const REAL *panels,
+                         REAL *init, REAL *out, int64_t ld) {
+    return (product){.m = s->rows,
+                     .n = n,
+                     .k = k,
                      .a = a,
-                     .lda = H,
-                     .panels = c->weights.hh,
+                     .lda = lda,
+                     .panels = panels,
                      .init = init,
-                     .ldinit = H,
+                     .ldinit = ld,
                      .c = out,
-                     .ldc = H,
-                     .lone = c->B == 1,
-                     .backwards = t & 1};
+                     .ldc = ld,
+                     .lone = s->call->B == 1,
+                     .backwards = s->t & 1};
 }
 
-/* h holds W_ih x_t + b_ih + b_hh and receives h_t */
-static void vanilla_forward(const call *c, int64_t t, int64_t rows, const REAL *h_before, REAL *h) {
-    product p = recurrent(c, t, rows, h_before, h, h);
+static void vanilla_forward(const step *s) {
+    const call *c = s->call;
+    product p = recurrent(s, c->H, c->H, s->used, s->ld_used, s->w->hh, s->h, s->h, s->ld);
     p.finish = FINISH_ACTIVATE;
-    p.cell = c->spec->cell;
+    p.cell = c->spec.cell;
     c->kernels->multiply(&p);
 }
 
-/* dz holds the gradient by h_t from everything but step t+1 and receives dz_t = f'(z_t) * (dz + W_hhT dz_{t+1}) */
-static void vanilla_backward(const call *c, int64_t t, int64_t rows, const REAL *dz_after, const REAL *h, REAL *dz) {
-    product p = recurrent(c, t, rows, dz_after, dz, dz);
+/* dz_t = f'(z_t) * (dh_t + W_hhT dz_after), dz_after of the step after in processing order */
+static void vanilla_backward_through(const step *s, const REAL *dz_after, int64_t ld_after) {
+    const call *c = s->call;
+    product p = recurrent(s, c->H, c->H, dz_after, ld_after, s->w->hh, s->dh, s->dh, s->ld);
     p.finish = FINISH_SLOPE;
-    p.cell = c->spec->cell;
-    p.h = h;
-    p.ldh = c->H;
+    p.cell = c->spec.cell;
+    p.h = s->h;
+    p.ldh = s->ld;
     c->kernels->multiply(&p);
 }
 
-/* the two halves of vanilla_backward, for steps where something happens to dh_t in between */
-static void vanilla_flow(const call *c, int64_t t, int64_t rows, const REAL *dz_after, REAL *flow) {
-    const product p = recurrent(c, t, rows, dz_after, NULL, flow);
-    c->kernels->multiply(&p);
-}
-
-static void vanilla_slope(const call *c, int64_t rows, const REAL *h, REAL *dz) {
-    c->kernels->slope(c->spec->cell, rows * c->H, h, dz, dz);
+/* dz_t = f'(z_t) * dh_t */
+static void vanilla_backward(const step *s) {
+    const call *c = s->call;
+    const int flat = s->ld == c->H;
+    const int64_t rows = flat ? 1 : s->rows, n = flat ? s->rows * c->H : c->H;
+    for (int64_t i = 0; i < rows; i++)
+        c->kernels->slope(c->spec.cell, n, s->h + i * s->ld, s->dh + i * s->ld, s->dh + i * s->ld);
 }

@@ -5,16 +5,18 @@
 All algorithms are in csrc/; this module turns Python arguments into pointers and status codes into exceptions.
 """
 import threading
+from math import isqrt
 from operator import index as operator_index
 
 import numpy as np
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_Occurred
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
 cdef extern from "bptt.h" nogil:
@@ -31,7 +33,8 @@ cdef extern from "bptt.h" nogil:
     ctypedef struct bptt_spec:
         size_t struct_size
         int64_t input_size, hidden_size, output_size
-        int32_t cell, bias
+        int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state
+        double dropout, recurrent_dropout
     ctypedef struct bptt_tensor:
         char name[32]
         int64_t offset, rows, cols
@@ -45,6 +48,12 @@ cdef extern from "bptt.h" nogil:
         int64_t dy_start, tape_steps, tape_first
         int (*poll)(void *) noexcept nogil
         void *poll_context
+        const int64_t *lengths
+        int64_t segment
+        int64_t *forward_steps
+        int32_t training, state_given
+        uint64_t dropout_seed
+        int64_t first_step
     ctypedef struct bptt_sizes:
         size_t struct_size
         int64_t params, state, output, tape, forward_work, backward_work, packed, step_work
@@ -91,7 +100,7 @@ cdef extern from *:
     bptt_status any_backward(int, const bptt_spec *, int64_t, int64_t, void *params, void *x, void *tape, void *dy,
                              void *dstate1, void *dx, void *dstate0, void *grads, void *work,
                              const bptt_options *) nogil
-    bptt_status any_tape_shift(int, const bptt_spec *, int64_t, int64_t, int64_t, void *) nogil
+    bptt_status any_tape_shift(int, const bptt_spec *, int64_t, int64_t, int64_t, int64_t, void *) nogil
     bptt_status any_pack(int, const bptt_spec *, void *, void *) nogil
     bptt_status any_step(int, const bptt_spec *, int64_t, void *packed, void *x, void *state, void *y,
                          void *work) nogil
@@ -120,7 +129,7 @@ cdef object float64 = np.dtype(np.float64)
 cdef object int64 = np.dtype(np.int64)
 cdef object bool_ = np.dtype(np.bool_)
 
-CELLS = ("tanh", "relu", "sigmoid", "identity")
+CELLS = ("tanh", "relu", "sigmoid", "identity", "lstm", "gru")
 
 
 # ---- status codes ----------------------------------------------------------------------------------------
@@ -151,6 +160,7 @@ cdef int poll(void *context) noexcept nogil:
 
 
 include "bindings/arrays.pxi"
+include "bindings/states.pxi"
 include "bindings/network.pxi"
 include "bindings/windows.pxi"
 include "bindings/stream.pxi"

@@ -55,28 +55,44 @@ class RNN(_core.Network):
         output_size: int | None = None,
         *,
         cell: str = "tanh",
+        num_layers: int = 1,
+        bidirectional: bool = False,
         bias: bool = True,
+        reset_after: bool = True,
+        peepholes: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        learn_state: bool = False,
         init: str | Initializer = "uniform",
+        forget_bias: float = 0.0,
         batch_first: bool = False,
         dtype: str = "float32",
         seed: int | np.random.Generator | None = None,
         threads: int | None = None,
     ) -> None:
+        try:
+            rng = np.random.default_rng(seed)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"seed must be an int >= 0 or a numpy Generator, got {seed!r}: {error}") from None
         super().__init__(
             input_size=input_size,
             hidden_size=hidden_size,
             output_size=output_size,
             cell=cell,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
             bias=bias,
+            reset_after=reset_after,
+            peepholes=peepholes,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            learn_state=learn_state,
+            dropout_seed=0,
             batch_first=batch_first,
             dtype=dtype,
             threads=threads,
         )
         draw = initializer(init, self.hidden_size)
-        try:
-            rng = np.random.default_rng(seed)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"seed must be an int >= 0 or a numpy Generator, got {seed!r}: {error}") from None
         for name, view in self.param_views().items() if draw is not zeros else ():
             view[...] = _drawn(draw, name, view.shape, rng)
 
@@ -95,7 +111,10 @@ class RNN(_core.Network):
 
     def description(self) -> dict[str, object]:
         """The arguments that make a network of this kind again."""
-        names = ("input_size", "hidden_size", "output_size", "cell", "bias", "batch_first")
+        names = (
+            *("input_size", "hidden_size", "output_size", "cell", "num_layers", "bidirectional", "bias", "reset_after"),
+            *("peepholes", "dropout", "recurrent_dropout", "learn_state", "batch_first"),
+        )
         return {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
 
     def param_views(self) -> dict[str, np.ndarray]:

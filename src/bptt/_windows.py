@@ -127,8 +127,7 @@ def iterate(rnn, x, target, loss, *, truncation, state, reset, mask, reduction, 
         ),
     )
     if state is not None:
-        state = _core.state_array(state, (1, batch, rnn.hidden_size), rnn.dtype)
-        state = state.copy()
+        state = rnn.checked_state(state, batch)
     return plan.run(_core.WindowTape(rnn, batch, plan.k1, plan.k2, steps, state))
 
 

@@ -1,5 +1,22 @@
 # The network: parameters, gradients, and the calls of forward and backward on them.
 
+@cython.final
+cdef class Call:
+    """What a call of the core is told beside its arrays; the fields of bptt_options."""
+
+    cdef object lengths, reset, carry, norms, clip_norm, clip_value
+    cdef int64_t segment, tape_steps, tape_first, dy_start, first_step
+    cdef uint64_t seed
+    cdef bint training, state_given
+
+    def __init__(self, *, lengths=None, reset=None, carry=None, norms=None, clip_norm=None, clip_value=None, segment=0,
+                 tape_steps=0, tape_first=0, dy_start=0, first_step=0, seed=0, training=False, state_given=False):
+        self.lengths, self.reset, self.carry, self.norms = lengths, reset, carry, norms
+        self.clip_norm, self.clip_value, self.segment = clip_norm, clip_value, segment
+        self.tape_steps, self.tape_first, self.dy_start, self.first_step = tape_steps, tape_first, dy_start, first_step
+        self.seed, self.training, self.state_given = seed, training, state_given
+
+
 cdef class Network:
     """Parameters, gradients and the calls on them. bptt.RNN is the class to use: it adds what is not hot."""
 
@@ -13,12 +30,17 @@ cdef class Network:
     cdef void *params_data
     cdef void *grads_data
     # what forward keeps for backward
-    cdef object x, reset, tape, work
+    cdef object x, reset, lengths, order, tape, work
     cdef object spare_tape, spare_work  # of windows that are over, for the next ones: fresh memory costs page faults
-    cdef int64_t T, B
-    cdef bint unbatched
+    cdef int64_t T, B, segment
+    cdef uint64_t drawn
+    cdef bint unbatched, state_given
+    cdef uint64_t dropout_seed, draws
+    cdef readonly int states, units  # 2 for an LSTM, else 1; layers times directions
+    cdef int64_t steps_forward
 
-    def __init__(self, *, input_size, hidden_size, output_size, cell, bias, batch_first, dtype, threads):
+    def __init__(self, *, input_size, hidden_size, output_size, cell, num_layers, bidirectional, bias, reset_after,
+                 peepholes, dropout, recurrent_dropout, learn_state, dropout_seed, batch_first, dtype, threads):
         cdef bptt_sizes sizes
         cdef Array array
         if self.lock is not None:
@@ -31,6 +53,20 @@ cdef class Network:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.spec.cell = CELLS.index(cell)
         self.spec.bias = flag(bias, "bias")
+        self.spec.num_layers = min(index(num_layers, "num_layers"), 2**31 - 1)
+        self.spec.bidirectional = flag(bidirectional, "bidirectional")
+        self.spec.reset_before = not flag(reset_after, "reset_after")
+        if self.spec.reset_before and cell != "gru":
+            raise ValueError(f"reset_after=False goes with cell='gru', got cell={cell!r}")
+        self.spec.peepholes = flag(peepholes, "peepholes")
+        if self.spec.peepholes and cell != "lstm":
+            raise ValueError(f"peepholes=True goes with cell='lstm', got cell={cell!r}")
+        self.spec.learn_state = flag(learn_state, "learn_state")
+        self.spec.dropout = rate(dropout, "dropout")
+        self.spec.recurrent_dropout = rate(recurrent_dropout, "recurrent_dropout")
+        self.dropout_seed = dropout_seed
+        self.states = 2 if cell == "lstm" else 1
+        self.units = self.spec.num_layers * (2 if self.spec.bidirectional else 1)
         self.batch_first = flag(batch_first, "batch_first")
         self.threads = threads
         try:
@@ -41,7 +77,7 @@ cdef class Network:
             raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
         self.dtype = float32 if self.dtype == float32 else float64
         self.bits = bits_of(self.dtype)
-        self.sizes(1, 1, 0, &sizes)
+        self.sizes(1, 1, 0, 0, &sizes)
         # views: an array that owns its memory could be resized, and the addresses kept here would be stale
         self.params_ = np.zeros(sizes.params, self.dtype)[:]
         self.grads_ = np.zeros(sizes.params, self.dtype)[:]
@@ -109,6 +145,39 @@ cdef class Network:
         return bool(self.spec.bias)
 
     @property
+    def num_layers(self):
+        return self.spec.num_layers
+
+    @property
+    def bidirectional(self):
+        return bool(self.spec.bidirectional)
+
+    @property
+    def reset_after(self):
+        return not self.spec.reset_before
+
+    @property
+    def peepholes(self):
+        return bool(self.spec.peepholes)
+
+    @property
+    def learn_state(self):
+        return bool(self.spec.learn_state)
+
+    @property
+    def dropout(self):
+        return self.spec.dropout
+
+    @property
+    def recurrent_dropout(self):
+        return self.spec.recurrent_dropout
+
+    @property
+    def forward_steps(self):
+        """Time steps computed forward since the network was made, those of checkpointed backward calls among them."""
+        return self.steps_forward
+
+    @property
     def threads(self):
         """Most threads a call uses; None: one per processor. Results do not depend on it."""
         return self.threads_ or None
@@ -129,10 +198,10 @@ cdef class Network:
             found.append((tensor.name.decode(), tensor.offset, tuple(shape)))
         return found
 
-    cdef int sizes(self, int64_t T, int64_t B, int64_t tape_steps, bptt_sizes *sizes) except -1:
+    cdef int sizes(self, int64_t T, int64_t B, int64_t tape_steps, int64_t segment, bptt_sizes *sizes) except -1:
         cdef bptt_options options
         self.default_options(&options)
-        options.tape_steps = tape_steps
+        options.tape_steps, options.segment = tape_steps, segment
         sizes.struct_size = sizeof(bptt_sizes)
         return check(any_sizes(self.bits, &self.spec, T, B, &options, sizes))
 
@@ -169,13 +238,17 @@ cdef class Network:
             return array[:, 0]
         return array.swapaxes(0, 1) if self.batch_first else array
 
-    cdef object state_input(self, object obj, str name, int64_t B, Array *array):
-        array.data = NULL
-        if obj is None:
-            return None
-        obj = as_input(obj, name, self.dtype, array)
-        expect(array, name, "(1,B,H)", 3, 1, B, self.spec.hidden_size)
-        return obj
+    cdef int64_t width(self) noexcept:
+        """Columns of an output: O, or D*H without a readout."""
+        return self.spec.output_size or self.spec.hidden_size * (2 if self.spec.bidirectional else 1)
+
+    cdef str width_letters(self):
+        return "O" if self.spec.output_size else "2*H" if self.spec.bidirectional else "H"
+
+    cdef uint64_t draw(self) noexcept:
+        """The seed of the next dropout masks: a new one for every sequence that is trained on."""
+        self.draws += 1
+        return self.dropout_seed + self.draws * <uint64_t>0x9e3779b97f4a7c15
 
     cdef object reset_input(self, object obj, int64_t T, int64_t B, bint unbatched, Array *array):
         array.data = NULL
@@ -192,47 +265,66 @@ cdef class Network:
         expect(array, "reset", "(T,B)", 2, T, B)
         return obj
 
-    def forward(self, x, state=None, *, reset=None, tape=True):
+    def forward(self, x, state=None, *, lengths=None, reset=None, checkpoint=None, memory_budget=None, tape=True):
         """Run the network over a sequence.
 
         Parameters
         ----------
         x : (T,B,I), with batch_first (B,T,I), or (T,I) for a batch of one
-        state : (1,B,H), optional
-            The state that enters step 0; zeros by default.
+        state : (L*D,B,H), for an LSTM the pair (h, c) of these, optional
+            The state that enters; zeros, or the learned state, by default.
+        lengths : (B,) of int, optional
+            Row b has steps 0..lengths[b]-1: outputs beyond are zero, the final state is that of its last step, the
+            reverse direction starts there. Steps beyond cost next to nothing.
         reset : (T,B) of bool, with batch_first (B,T), optional
             True: the state that enters this step is zero for this row.
+        checkpoint : int or "auto", optional
+            Keep only the state that enters every k-th step ("auto": k = ceil(sqrt(T))); backward computes the others
+            again, k at a time (Chen et al. 2016). Outputs and dx are the same to the bit.
+        memory_budget : int, optional
+            Bytes that the tape may take: checkpoints are used, as few as possible, if all of it does not fit.
         tape : bool
-            False: keep nothing for backward, so that memory does not grow with T.
+            False: keep nothing for backward, so that memory does not grow with T, and drop nothing.
 
         Returns
         -------
-        y : (T,B,O), or (T,B,H) without a readout; laid out as x is
-        state : (1,B,H), the state after the last step
+        y : (T,B,O), or (T,B,D*H) without a readout; laid out as x is
+        state : as above, after the last step
 
         x is not copied where it has the network's dtype: do not change it before backward. Every forward replaces
         what the one before left for backward, with tape=False by nothing.
         """
-        cdef Array a, s, r
+        cdef Array a, r
         cdef bptt_sizes sizes
         cdef bint unbatched, keep = flag(tape, "tape")
+        cdef int64_t segment = 0
         self.enter()
         try:
             x = self.sequence(x, "x", self.spec.input_size, "I", &a, &unbatched)
             T, B = a.shape[0], a.shape[1]
-            state = self.state_input(state, "state", B, &s)
+            state = state_inward(self, state, "state", B)
             reset = self.reset_input(reset, T, B, unbatched, &r)
-            self.sizes(T, B, 0, &sizes)
-            y = empty((T, B, self.spec.output_size or self.spec.hidden_size), self.dtype)
-            last = empty((1, B, self.spec.hidden_size), self.dtype)
+            lengths = lengths_inward(lengths, T, B)
+            order = falling_order(lengths)
+            x, state, reset = reordered(x, order, 1), reordered(state, order, 2), reordered(reset, order, 1)
+            lengths = reordered(lengths, order, 0)
+            if keep:
+                segment = self.segment_of(T, B, checkpoint, memory_budget)
+            self.sizes(T, B, 0, segment, &sizes)
+            y = empty((T, B, self.width()), self.dtype)
+            last = new_state(self, B)
             self.T = 0  # until this call succeeds there is nothing to go back over
-            self.x = self.reset = None
+            self.x = self.reset = self.lengths = self.order = None
             self.tape = self.scratch(self.tape, sizes.tape) if keep else None
             self.work = self.scratch(self.work, max(sizes.forward_work, sizes.backward_work if keep else 0))
-            self.run_forward(T, B, x, state, y, last, self.tape, self.work, reset, 0, 0)
+            call = Call(lengths=lengths, reset=reset, segment=segment, training=keep, seed=self.draw() if keep else 0)
+            self.run_forward(T, B, x, state, y, last, self.tape, self.work, call)
             if keep:
-                self.x, self.reset, self.T, self.B, self.unbatched = x, reset, T, B, unbatched
-            return self.outward(y, unbatched), last
+                self.x, self.reset, self.lengths, self.order, self.T, self.B = x, reset, lengths, order, T, B
+                self.segment, self.unbatched, self.drawn = segment, unbatched, call.seed
+                self.state_given = state is not None
+            return (self.outward(back_in_order(y, order, 1), unbatched),
+                    state_outward(back_in_order(last, order, 2)))
         finally:
             self.leave()
 
@@ -242,13 +334,13 @@ cdef class Network:
 
         Parameters
         ----------
-        dy : gradient of the loss by y, in y's shape; None for zeros
-        dstate : (1,B,H), gradient by the state that forward returned; zeros by default
+        dy : gradient of the loss by y, in y's shape; None for zeros. What lies beyond a row's length counts nothing
+        dstate : gradient by the state that forward returned, laid out as that is; zeros by default
         carry : (T,) or (T,B), optional
             Scales the gradient that flows from step t+1 back into step t: 0 cuts it. carry[T-1] scales nothing.
         step_clip_norm, step_clip_value : float, optional
             Within the recursion scale each row of dL/dh_t to at most this norm; clamp its elements to +- this.
-        step_norms : (T,) array of the network's dtype, optional
+        step_norms : (T,) array of the network's dtype, (L*D,T) for several layers or directions, optional
             Receives ||dL/dh_t|| over rows and units before any per-step clip.
         input_grad : bool
             False: do not compute dx.
@@ -256,11 +348,11 @@ cdef class Network:
         Returns
         -------
         dx : gradient by x, in x's shape (None without input_grad)
-        dstate0 : (1,B,H), gradient by the state that entered step 0
+        dstate0 : gradient by the state that entered step 0, laid out as states are
 
         Raises RuntimeError if no forward with a tape came before.
         """
-        cdef Array a, s, m, n
+        cdef Array a, m, n
         cdef bint unbatched = False, wanted = flag(input_grad, "input_grad")
         self.enter()
         try:
@@ -268,26 +360,91 @@ cdef class Network:
                 raise RuntimeError("backward needs a forward (with tape=True) before it")
             T, B = self.T, self.B
             if dy is not None:
-                width = self.spec.output_size or self.spec.hidden_size
-                dy = self.sequence(dy, "dy", width, "O" if self.spec.output_size else "H", &a, &unbatched)
+                dy = self.sequence(dy, "dy", self.width(), self.width_letters(), &a, &unbatched)
                 if unbatched != self.unbatched:
                     raise ValueError("dy must have as many axes as x had in forward")
-                expect(&a, "dy", "(T,B,O)" if self.spec.output_size else "(T,B,H)", 3, T, B, width)
-            dstate = self.state_input(dstate, "dstate", B, &s)
+                expect(&a, "dy", f"(T,B,{self.width_letters()})", 3, T, B, self.width())
+            dstate = state_inward(self, dstate, "dstate", B)
             carry = carry_input(carry, T, B, self.batch_first and not self.unbatched, self.dtype, &m)
             if step_norms is not None:
                 as_output(step_norms, "step_norms", self.dtype, &n)
-                expect(&n, "step_norms", "(T,)", 1, T)
+                if self.units == 1 and n.ndim == 1:
+                    expect(&n, "step_norms", "(T,)", 1, T)
+                else:
+                    expect(&n, "step_norms", "(T,)" if self.units == 1 else "(L*D,T)", 2, self.units, T)
             dx = empty((T, B, self.spec.input_size), self.dtype) if wanted else None
-            dstate0 = empty((1, B, self.spec.hidden_size), self.dtype)
-            self.run_backward(T, B, self.x, self.tape, dy, dstate, dx, dstate0, self.work, self.reset, carry,
-                              step_clip_norm, step_clip_value, step_norms, 0, 0, 0)
-            return None if dx is None else self.outward(dx, self.unbatched), dstate0
+            dstate0 = new_state(self, B)
+            call = Call(lengths=self.lengths, reset=self.reset, segment=self.segment, training=True, seed=self.drawn,
+                        state_given=self.state_given, clip_norm=step_clip_norm, clip_value=step_clip_value,
+                        norms=step_norms,
+                        carry=reordered(carry, self.order, 1) if carry is not None and carry.ndim == 2 else carry)
+            self.run_backward(T, B, self.x, self.tape, reordered(dy, self.order, 1), reordered(dstate, self.order, 2),
+                              dx, dstate0, self.work, call)
+            return (None if dx is None else self.outward(back_in_order(dx, self.order, 1), self.unbatched),
+                    state_outward(back_in_order(dstate0, self.order, 2)))
         finally:
             self.leave()
 
-    cdef int run_forward(self, int64_t T, int64_t B, x, state, y, last, tape, work, reset, int64_t tape_steps,
-                         int64_t tape_first) except -1:
+    cdef int64_t segment_of(self, int64_t T, int64_t B, checkpoint, memory_budget) except -1:
+        """The steps between two checkpoints, 0 for none."""
+        if checkpoint is None and memory_budget is None:
+            return 0
+        if self.spec.bidirectional:
+            name = "memory_budget" if checkpoint is None else "checkpoint"
+            raise ValueError(f"{name} goes with one direction: the reverse one needs all later steps")
+        if checkpoint is not None and memory_budget is not None:
+            raise ValueError("checkpoint and memory_budget say the same thing: give one of them")
+        if memory_budget is not None:
+            return self.segment_within(T, B, index(memory_budget, "memory_budget"))
+        if isinstance(checkpoint, str):
+            if checkpoint != "auto":
+                raise ValueError(f"checkpoint must be an int or 'auto', got {checkpoint!r}")
+            return isqrt(T - 1) + 1  # ceil(sqrt(T))
+        return min(index(checkpoint, "checkpoint"), T)
+
+    cdef int64_t tape_bytes(self, int64_t T, int64_t B, int64_t segment) except -1:
+        """What the tape takes; with checkpoints also the segment that is computed again."""
+        cdef bptt_sizes sizes
+        cdef int64_t again = 0
+        if segment:
+            self.sizes(segment, B, 0, 0, &sizes)
+            again = sizes.tape
+        self.sizes(T, B, 0, segment, &sizes)
+        return (sizes.tape + again) * (self.bits // 8)
+
+    cdef int64_t segment_within(self, int64_t T, int64_t B, int64_t budget) except -1:
+        """The longest segment whose tape stays within the budget, 0 if all of the tape does."""
+        cdef int64_t low, high, middle
+        if self.tape_bytes(T, B, 0) <= budget:
+            return 0
+        # checkpoints take state*T/k, the segment about (tape/T)*k: the sum is least where they are equal
+        low = 1
+        for middle in range(1, isqrt(T - 1) + 2):
+            if self.tape_bytes(T, B, middle) <= self.tape_bytes(T, B, low):
+                low = middle
+        if self.tape_bytes(T, B, low) > budget:
+            raise ValueError(f"memory_budget must be at least {self.tape_bytes(T, B, low)} bytes for T = {T} and "
+                             f"B = {B}, got {budget}")
+        high = T  # beyond `low` the sum rises but for rounding: the longest segment that fits lies before `high`
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.tape_bytes(T, B, middle) <= budget:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    cdef void set_options(self, bptt_options *options, Call call):
+        """The options of a call on checked arrays."""
+        self.default_options(options)
+        options.lengths = <const int64_t *>address(call.lengths)
+        options.reset = <const uint8_t *>address(call.reset)
+        options.segment = call.segment
+        options.tape_steps, options.tape_first = call.tape_steps, call.tape_first
+        options.training, options.dropout_seed, options.first_step = call.training, call.seed, call.first_step
+        options.forward_steps = &self.steps_forward
+
+    cdef int run_forward(self, int64_t T, int64_t B, x, state, y, last, tape, work, Call call) except -1:
         """One call of the core on checked arrays, None for NULL."""
         cdef bptt_options options
         cdef void *xp = address(x)
@@ -298,16 +455,13 @@ cdef class Network:
         cdef void *wp = address(work)
         cdef double began = bptt_seconds()
         cdef bptt_status status
-        self.default_options(&options)
-        options.reset = <const uint8_t *>address(reset)
-        options.tape_steps, options.tape_first = tape_steps, tape_first
+        self.set_options(&options, call)
         options.poll_context = &began
         with nogil:
             status = any_forward(self.bits, &self.spec, T, B, self.params_data, xp, sp, yp, lp, tp, wp, &options)
         return check(status)
 
-    cdef int run_backward(self, int64_t T, int64_t B, x, tape, dy, dstate, dx, dstate0, work, reset, carry, clip_norm,
-                          clip_value, norms, int64_t dy_start, int64_t tape_steps, int64_t tape_first) except -1:
+    cdef int run_backward(self, int64_t T, int64_t B, x, tape, dy, dstate, dx, dstate0, work, Call call) except -1:
         cdef bptt_options options
         cdef void *xp = address(x)
         cdef void *tp = address(tape)
@@ -318,21 +472,25 @@ cdef class Network:
         cdef void *wp = address(work)
         cdef double began = bptt_seconds()
         cdef bptt_status status
-        self.default_options(&options)
-        options.reset = <const uint8_t *>address(reset)
-        options.carry = address(carry)
-        options.carry_per_row = carry is not None and carry.ndim == 2
-        options.step_norms = address(norms)
-        if clip_norm is not None:
-            options.step_clip_norm = threshold(clip_norm, "step_clip_norm")
-        if clip_value is not None:
-            options.step_clip_value = threshold(clip_value, "step_clip_value")
-        options.dy_start, options.tape_steps, options.tape_first = dy_start, tape_steps, tape_first
+        self.set_options(&options, call)
+        options.carry = address(call.carry)
+        options.carry_per_row = call.carry is not None and call.carry.ndim == 2
+        options.step_norms = address(call.norms)
+        options.state_given = call.state_given
+        options.dy_start = call.dy_start
+        if call.clip_norm is not None:
+            options.step_clip_norm = threshold(call.clip_norm, "step_clip_norm")
+        if call.clip_value is not None:
+            options.step_clip_value = threshold(call.clip_value, "step_clip_value")
         options.poll_context = &began
         with nogil:
             status = any_backward(self.bits, &self.spec, T, B, self.params_data, xp, tp, dyp, sp, dxp, s0p,
                                   self.grads_data, wp, &options)
         return check(status)
+
+    def checked_state(self, state, B):
+        """A copy of a user's state in the core's layout; an error that says what came otherwise."""
+        return state_inward(self, state, "state", B).copy()
 
     def zero_grad(self):
         """Set all gradients to zero."""
@@ -353,6 +511,14 @@ cdef class Network:
     def stream(self, batch=1, *, state=None):
         """A bptt.Stream: the network one step at a time, weights packed once."""
         return Stream(self, batch, state)
+
+
+cdef double rate(object value, str name) except -1:
+    """A share that dropout drops, in [0,1)."""
+    cdef double share = real(value, name)
+    if not 0 <= share < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+    return share
 
 
 cdef int write_into(object flat, object value, str name) except -1:

@@ -18,10 +18,11 @@ cdef class Stream:
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
         self.network, self.batch = network, index(batch, "batch")
-        network.sizes(1, self.batch, 0, &sizes)
+        network.sizes(1, self.batch, 0, 0, &sizes)
         self.lock = threading.RLock()
         self.packed, self.work = empty(sizes.packed, network.dtype), empty(sizes.step_work, network.dtype)
-        self.held = np.zeros((1, self.batch, network.spec.hidden_size), network.dtype)
+        self.held = new_state(network, self.batch)
+        self.held[...] = 0
         self.packed_data, self.work_data = address(self.packed), address(self.work)
         self.state_data = address(self.held)
         self.refresh()
@@ -39,22 +40,22 @@ cdef class Stream:
 
     @property
     def state(self):
-        """(1,B,H): a copy of the state; assign to set it."""
+        """(L,B,H), for an LSTM the pair (h, c): a copy of the state; assign to set it."""
         with self.lock:
-            return self.held.copy()
+            return state_outward(self.held.copy())
 
     @state.setter
     def state(self, value):
-        cdef Array array
-        value = as_input(value, "state", self.network.dtype, &array)
-        expect(&array, "state", "(1,B,H)", 3, 1, self.batch, self.network.spec.hidden_size)
+        value = state_inward(self.network, value, "state", self.batch)
+        if value is None:
+            raise TypeError("state must be an array, got None")
         with self.lock:
             self.held[...] = value
 
     def reset(self, rows=None):
         """Set the state to zero, of all rows or of those that `rows` (any index of the batch axis) names."""
         with self.lock:
-            self.held[:, slice(None) if rows is None else rows] = 0
+            self.held[:, :, slice(None) if rows is None else rows] = 0
 
     def __call__(self, x, *, out=None):
         """The output of the next step: x (B,I), or (I,) for a batch of one, gives (B,O) or (O,).
@@ -63,7 +64,7 @@ cdef class Stream:
         """
         cdef Array a, o
         cdef Network network = self.network
-        cdef int64_t width = network.spec.output_size or network.spec.hidden_size
+        cdef int64_t width = network.width()
         cdef bptt_status status
         x = as_input(x, "x", network.dtype, &a)
         if a.ndim == 1 and self.batch == 1:

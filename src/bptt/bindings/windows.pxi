@@ -29,7 +29,7 @@ cdef class WindowTape:
             raise RuntimeError("__init__ was called before: make a new object")
         self.network, self.B, self.used, self.last = network, B, 0, state
         self.capacity = min(T, max(2 * k2, k1 + k2))  # twice: each step is moved to the front about once
-        network.sizes(min(k2, T), B, self.capacity, &sizes)
+        network.sizes(min(k2, T), B, self.capacity, 0, &sizes)
         with network.lock:
             self.tape = network.scratch(network.spare_tape, sizes.tape)
             self.work = network.scratch(network.spare_work, max(sizes.forward_work, sizes.backward_work))
@@ -57,15 +57,16 @@ cdef class WindowTape:
         try:
             if self.used + T > self.capacity:
                 with nogil:
-                    status = any_tape_shift(network.bits, &network.spec, self.B, self.used, stay, tape)
+                    status = any_tape_shift(network.bits, &network.spec, self.B, self.capacity, self.used, stay, tape)
                 check(status)
                 self.used = stay
-            y = empty((T, self.B, network.spec.output_size or network.spec.hidden_size), network.dtype)
-            last = empty((1, self.B, network.spec.hidden_size), network.dtype)
-            network.run_forward(T, self.B, x[back:], self.last if self.used == 0 else None, y, last, self.tape,
-                                self.work, None if reset is None else reset[back:], self.capacity, self.used)
+            y = empty((T, self.B, network.width()), network.dtype)
+            last = new_state(network, self.B)
+            network.run_forward(T, self.B, x[back:], self.last if self.used == 0 else None, y, last, self.tape, self.work,
+                                Call(reset=None if reset is None else reset[back:], tape_steps=self.capacity,
+                                     tape_first=self.used))
             self.used, self.last = self.used + T, last
-            return y, last.copy()
+            return y, state_outward(last.copy())
         finally:
             network.leave()
 
@@ -78,8 +79,9 @@ cdef class WindowTape:
         norms = empty(T, network.dtype)
         network.enter()
         try:
-            network.run_backward(T, self.B, x, self.tape, dy, None, None, None, self.work, reset, None,
-                                 clip_norm, clip_value, norms, dy_start, self.capacity, self.used - T)
+            network.run_backward(T, self.B, x, self.tape, dy, None, None, None, self.work,
+                                 Call(reset=reset, clip_norm=clip_norm, clip_value=clip_value, norms=norms,
+                                      dy_start=dy_start, tape_steps=self.capacity, tape_first=self.used - T))
         finally:
             network.leave()
         return norms

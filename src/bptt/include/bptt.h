@@ -4,14 +4,17 @@
  * state between calls but the table of kernels it chose for this machine.
  *
  * CONVENTIONS
- *   Sizes      T steps, B batch rows, I inputs, H hidden units, O outputs.
- *   Arrays     C-contiguous and time-major: x is (T,B,I), a state is (B,H), an output is (T,B,Y) where
- *              Y = O with a readout and H without one. Every size and offset is counted in ELEMENTS.
+ *   Sizes      T steps, B batch rows, I inputs, H hidden units, O outputs, L layers, D directions (1 or 2),
+ *              G blocks of gates (1; GRU 3; LSTM 4).
+ *   Arrays     C-contiguous and time-major: x is (T,B,I), a state is (L*D,B,H), an output is (T,B,Y) where
+ *              Y = O with a readout and D*H without one. An LSTM's state is h (L*D,B,H) and behind it c (L*D,B,H).
+ *              Every size and offset is counted in ELEMENTS.
  *   Ownership  The caller owns every buffer. The core reads and writes them during the call only and keeps
- *              no pointer. bptt_sizes_f32/_f64 says how large each must be. No more alignment is asked for than that of
- * the type. Buffers that a call writes must not overlap any other buffer of that call unless said so. NULL allowed only
- * where the comment says what it means. Types      every function that touches data has two forms, _f32 (float) and
- * _f64 (double). Errors     every function returns bptt_status; anything but BPTT_OK means that no buffer was written
+ *              no pointer. bptt_sizes_f32/_f64 says how large each must be. No more alignment is asked for than
+ *              that of the type. Buffers that a call writes must not overlap any other buffer of that call unless
+ *              said so. NULL is allowed only where the comment says what it means.
+ *   Types      Every function that touches data has two forms, _f32 (float) and _f64 (double).
+ *   Errors     Every function returns bptt_status; anything but BPTT_OK means that no buffer was written
  *              (BPTT_ERROR_INTERRUPTED excepted).
  *   Threads    every function may be called from any thread; calls on separate buffers run in parallel.
  *              Threads that a call makes are joined before it returns. The results are the same to the bit
@@ -45,13 +48,15 @@ typedef enum bptt_status {
     BPTT_ERROR_CELL = 3,      /* the cell is not one of bptt_cell */
     BPTT_ERROR_SIZE = 4,      /* a size is zero or negative (O may be zero), or a tensor's index is beyond the last */
     BPTT_ERROR_OVERFLOW = 5,  /* sizes multiply beyond what memory can address */
-    BPTT_ERROR_OPTION = 6,    /* an option, a reduction or spec.bias is out of its range, or NaN */
+    BPTT_ERROR_OPTION = 6,    /* an option, a reduction or a field of the spec is out of its range, NaN, or
+                                 does not go with another */
     BPTT_ERROR_THRESHOLD = 7, /* a clipping threshold is NaN or, in the array's type, not above zero */
     BPTT_ERROR_LABEL = 8,     /* a label is neither a class nor the ignored one */
     BPTT_ERROR_WINDOW = 9,    /* k1 < 1, or k2 < k1, or a window beyond the last */
     BPTT_ERROR_HYPERPARAMETER = 10, /* an optimiser's number is NaN or out of its range */
     BPTT_ERROR_INTERRUPTED = 11,    /* bptt_options.poll asked to stop: outputs and gradients are unfinished */
-    BPTT_ERROR_ISA = 12             /* BPTT_ISA names a kernel set that is unknown or does not run here */
+    BPTT_ERROR_ISA = 12,            /* BPTT_ISA names a kernel set that is unknown or does not run here */
+    BPTT_ERROR_LENGTHS = 13         /* a length is not in 1..T, or above the one before it */
 } bptt_status;
 
 /* One English sentence without a full stop; never NULL, also for numbers that are no status. */
@@ -67,27 +72,44 @@ BPTT_API const char *bptt_isa_choices(void);
 
 /* ---- the network --------------------------------------------------------------------------------- */
 
-/* h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) with f by name (Elman 1990). */
+/* Vanilla cells (Elman 1990):  h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) with f by name.
+ * LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000), blocks i,f,g,o:  i,f,o = s(.), g = tanh(.),
+ *   c_t = f*c_{t-1} + i*g,  h_t = o*tanh(c_t);  with peepholes (Gers et al. 2002) i and f also see p*c_{t-1}, o sees
+ *   p*c_t.
+ * GRU (Cho et al. 2014), blocks r,z,n:  h_t = (1-z)*n + z*h_{t-1},
+ *   n = tanh(W_in x + b_in + r*(W_hn h + b_hn)), or with reset_before n = tanh(W_in x + b_in + W_hn (r*h) + b_hn). */
 typedef enum bptt_cell {
     BPTT_CELL_TANH = 0,
     BPTT_CELL_RELU = 1,
     BPTT_CELL_SIGMOID = 2,
-    BPTT_CELL_IDENTITY = 3
+    BPTT_CELL_IDENTITY = 3,
+    BPTT_CELL_LSTM = 4,
+    BPTT_CELL_GRU = 5
 } bptt_cell;
 
 /* What the network is. Set struct_size = sizeof(bptt_spec) and zero what you do not use. */
 typedef struct bptt_spec {
     size_t struct_size;
-    int64_t input_size;  /* I >= 1 */
-    int64_t hidden_size; /* H >= 1 */
-    int64_t output_size; /* O >= 1: a readout o_t = W_ho h_t + b_o; 0: no readout, the output is h_t */
-    int32_t cell;        /* bptt_cell */
-    int32_t bias;        /* 1: with b_ih, b_hh and b_o; 0: without */
+    int64_t input_size;     /* I >= 1 */
+    int64_t hidden_size;    /* H >= 1 */
+    int64_t output_size;    /* O >= 1: a readout o_t = W_ho h_t + b_o of the last layer; 0: none, the output is h_t */
+    int32_t cell;           /* bptt_cell */
+    int32_t bias;           /* 1: with b_ih, b_hh and b_o; 0: without */
+    int32_t num_layers;     /* L; 0 means 1. A layer's inputs are the states of the one below */
+    int32_t bidirectional;  /* 1: each layer also runs from the last step to the first; outputs lie side by side */
+    int32_t reset_before;   /* GRU: 1: the reset gate acts before the product with W_hn */
+    int32_t peepholes;      /* LSTM: 1: the gates see the cell state */
+    int32_t learn_state;    /* 1: the state that enters where none is given is a parameter, the same for all rows */
+    int32_t reserved;       /* 0 */
+    double dropout;         /* in [0,1): share of the inputs of layers above the first that training drops */
+    double recurrent_dropout; /* in [0,1): share of h_{t-1} that training drops before the product with W_hh, the same
+                                 units at all steps (Gal & Ghahramani 2016) */
 } bptt_spec;
 
 /* One named tensor inside the flat parameter buffer (gradients lie in the same places of their own buffer).
- * Names and shapes are PyTorch's: weight_ih_l0 (H,I), weight_hh_l0 (H,H), bias_ih_l0 (H), bias_hh_l0 (H),
- * then weight_ho (O,H), bias_o (O). Rows of W are output units. */
+ * Names and shapes are PyTorch's, for each layer k and direction ("" or "_reverse"): weight_ih_l{k} (G*H,I or D*H),
+ * weight_hh_l{k} (G*H,H), bias_ih_l{k} (G*H), bias_hh_l{k} (G*H), weight_peephole_l{k} (3,H: i,f,o); then weight_ho
+ * (O,D*H), bias_o (O), state_h0 (L*D,H), state_c0 (L*D,H). Rows of W are output units. */
 typedef struct bptt_tensor {
     char name[32];
     int64_t offset, rows, cols; /* cols = 0: a vector of `rows` elements */
@@ -103,14 +125,15 @@ typedef struct bptt_options {
     size_t struct_size;
     int32_t threads;        /* most threads to use; 0: one per processor. Small work uses fewer. */
     int32_t carry_per_row;  /* carry is (T,B) instead of (T,) */
-    const uint8_t *reset;   /* (T,B), nonzero: the state that enters this step is zero for this row, and no
-                               gradient crosses there. Backward needs the forward's. NULL: never. */
-    const void *carry;      /* typed (T,) or (T,B), backward only: scales the gradient that flows from step
-                               t+1 back into step t; exactly 0 cuts it, NaN and Inf included. carry[T-1]
+    const uint8_t *reset;   /* (T,B), nonzero: a sequence begins at this step of this row: the state that enters is
+                               zero, no gradient crosses there (nor does the reverse direction). Backward needs the
+                               forward's. NULL: never. */
+    const void *carry;      /* typed (T,) or (T,B), backward only: scales the gradient that flows between step
+                               t+1 and step t; exactly 0 cuts it, NaN and Inf included. carry[T-1]
                                scales nothing. NULL: 1 (Tallec & Ollivier 2017 give 1/(1-c)). */
     double step_clip_norm;  /* backward only: scale each row of dL/dh_t to a norm of at most this */
     double step_clip_value; /* backward only: clamp each element of dL/dh_t to +- this, after the norm */
-    void *step_norms;       /* typed (T,), backward only: receives ||dL/dh_t||, Frobenius over rows and units,
+    void *step_norms;       /* typed (L*D,T), backward only: receives ||dL/dh_t||, Frobenius over rows and units,
                                before any per-step clip. NULL: not wanted. */
     int64_t dy_start;       /* backward only: dy holds steps dy_start..T-1; the outputs before count nothing */
     int64_t tape_steps;     /* the tape was sized for this many steps; 0: for T */
@@ -119,16 +142,28 @@ typedef struct bptt_options {
     int (*poll)(void *);    /* called from the calling thread every few milliseconds of work; a nonzero
                                result ends the call with BPTT_ERROR_INTERRUPTED. NULL: never. */
     void *poll_context;
+    const int64_t *lengths; /* (B,), each in 1..T and none above the one before: row b has steps 0..lengths[b]-1.
+                               Outputs beyond are zero, the final state is that of the last of these steps, the
+                               reverse direction starts there. Backward needs the forward's. NULL: all T. */
+    int64_t segment;        /* k > 0: the tape holds only the state that enters every k-th step, and backward computes
+                               the others again, k steps at a time (Chen et al. 2016). One direction only, and
+                               neither tape_steps nor tape_first. 0: the tape holds everything. */
+    int64_t *forward_steps; /* steps that this call computed forward are added here. NULL: not wanted */
+    int32_t training;       /* 1: dropout acts. Backward needs the forward's, and so for the next two */
+    int32_t state_given;    /* backward only, with learn_state: 1: forward had a state0 or went on, so that the learned
+                               state gets no gradient */
+    uint64_t dropout_seed;  /* dropout is a function of this number and of layer, step, row and unit */
+    int64_t first_step;     /* the number of step 0 there: windows that go on give the number in the whole sequence */
 } bptt_options;
 
-/* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps matters. They never
- * fall as T or tape_steps grow. Set struct_size before the call. */
+/* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps and segment matter.
+ * With the same segment they never fall as T or tape_steps grow. Set struct_size before the call. */
 typedef struct bptt_sizes {
     size_t struct_size;
     int64_t params;        /* parameters, and as many gradients */
-    int64_t state;         /* one state, (B,H) */
+    int64_t state;         /* one state, (L*D,B,H), twice that for an LSTM */
     int64_t output;        /* y and dy, (T,B,Y) */
-    int64_t tape;          /* what forward leaves for backward: ((T or tape_steps) + 1, B, H) */
+    int64_t tape;          /* what forward leaves for backward; ((T or tape_steps) + 1, B, H) for one vanilla layer */
     int64_t forward_work;  /* scratch of bptt_forward */
     int64_t backward_work; /* scratch of bptt_backward */
     int64_t packed;        /* weights packed by bptt_pack */
@@ -143,11 +178,12 @@ BPTT_API bptt_status bptt_sizes_f64(const bptt_spec *spec, int64_t T, int64_t B,
 /* Forward over T steps.
  *   params  (params)   flat parameters
  *   x       (T,B,I)    inputs
- *   state0  (B,H)      the state that enters step 0; NULL: zeros (see tape_first)
+ *   state0  (state)    the state that enters step 0; NULL: zeros or the learned state (see tape_first)
  *   y       (T,B,Y)    receives the outputs; NULL: not wanted
- *   state1  (B,H)      receives the state after step T-1; NULL: not wanted; may be state0
- *   tape    (tape)     receives what backward needs: the entering state, then h_0 .. h_{T-1}; NULL: no
- *                      backward will follow, and memory does not grow with T
+ *   state1  (state)    receives the state after the last step; NULL: not wanted; may be state0
+ *   tape    (tape)     receives what backward needs (one vanilla layer: the entering state, then h_0 .. h_{T-1}; the
+ *                      layout of others may change); NULL: no backward will follow, and with one direction memory
+ *                      does not grow with T
  *   work    (forward_work) */
 BPTT_API bptt_status bptt_forward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
                                       const float *state0, float *y, float *state1, float *tape, float *work,
@@ -159,9 +195,9 @@ BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t 
 /* Backward over the T steps of the tape (Rumelhart, Hinton, Williams 1986; Werbos 1990).
  *   params, x, tape    as forward had and left them (parameters changed since then are used as they are)
  *   dy      (T-dy_start,B,Y)  gradient of the loss by the outputs; NULL: zeros
- *   dstate1 (B,H)      gradient by the state after step T-1; NULL: zeros
+ *   dstate1 (state)    gradient by the state after the last step; NULL: zeros
  *   dx      (T,B,I)    receives the gradient by x; NULL: not wanted
- *   dstate0 (B,H)      receives the gradient by the entering state; NULL: not wanted; may be dstate1
+ *   dstate0 (state)    receives the gradient by the entering state; NULL: not wanted; may be dstate1
  *   grads   (params)   the gradients by the parameters are ADDED here; NULL: not wanted
  *   work    (backward_work) */
 BPTT_API bptt_status bptt_backward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
@@ -173,14 +209,17 @@ BPTT_API bptt_status bptt_backward_f64(const bptt_spec *spec, int64_t T, int64_t
                                        const bptt_options *options);
 
 /* Moves the last `keep` steps of the first `used` steps of a tape (and the state that enters them) to its
- * front, so that forward can go on at tape_first = keep. used >= 1, 0 <= keep <= used. */
-BPTT_API bptt_status bptt_tape_shift_f32(const bptt_spec *spec, int64_t B, int64_t used, int64_t keep, float *tape);
-BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64_t used, int64_t keep, double *tape);
+ * front, so that forward can go on at tape_first = keep. used >= 1, 0 <= keep <= used <= tape_steps, those of the tape.
+ * One direction only. */
+BPTT_API bptt_status bptt_tape_shift_f32(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used,
+                                          int64_t keep, float *tape);
+BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used,
+                                          int64_t keep, double *tape);
 
-/* One step at a time, weights packed once.
+/* One step at a time, weights packed once. One direction only; nothing is dropped.
  *   packed  (packed)     written by bptt_pack; valid at this address until the parameters change
  *   x       (B,I)        the input of this step
- *   state   (B,H)        read and overwritten
+ *   state   (state)      read and overwritten
  *   y       (B,Y)        receives the output; NULL: not wanted
  *   work    (step_work)  */
 BPTT_API bptt_status bptt_pack_f32(const bptt_spec *spec, const float *params, float *packed);

@@ -1,0 +1,113 @@
+/* The weights of a call in panels. Forward multiplies by the transposed matrices, backward by the matrices themselves.
+ * A unit is a layer in one direction; those of the first layer are of one size, all others of another. */
+
+/* rows of W_ih and W_hh that are multiplied together */
+static int64_t ih_rows(const call *c) { return (c->shape.blocks - c->shape.ih_apart) * c->H; }
+static int64_t hh_rows(const call *c) { return (c->shape.blocks - c->shape.hh_apart) * c->H; }
+
+static weights take_weights(const call *c, arena *from, int64_t layer, int forward) {
+    const kernels *k = c->kernels;
+    const int64_t H = c->H, in = inputs_of(c, layer), ih = ih_rows(c), hh = hh_rows(c);
+    weights w;
+    w.ih = take(from, forward ? k->packed_size(in, ih) : k->packed_size(ih, in));
+    w.ih_apart = take(from, !c->shape.ih_apart ? 0 : forward ? k->packed_size(in, H) : k->packed_size(H, in));
+    w.hh = take(from, forward ? k->packed_size(H, hh) : k->packed_size(hh, H));
+    w.hh_apart = take(from, c->shape.hh_apart ? k->packed_size(H, H) : 0);
+    w.bias = take(from, forward ? c->shape.width * H : 0);
+    return w;
+}
+
+/* elements of the panels of one unit */
+static int64_t weights_size(const call *c, int64_t layer, int forward) {
+    arena counted = {NULL, 0};
+    take_weights(c, &counted, layer, forward);
+    return counted.used;
+}
+
+typedef struct {
+    REAL *ho, *bias_o;
+} readout_weights;
+
+static readout_weights take_readout(const call *c, arena *from, int forward) {
+    const int64_t DH = c->D * c->H, O = c->O;
+    readout_weights w = {NULL, NULL};
+    if (O) w.ho = take(from, forward ? c->kernels->packed_size(DH, O) : c->kernels->packed_size(O, DH));
+    if (O) w.bias_o = take(from, forward ? O : 0);
+    return w;
+}
+
+/* all panels of a call lie together: the readout's, then those of each unit */
+static REAL *take_panels(const call *c, arena *from, int forward) {
+    REAL *at = take(from, 0);
+    take_readout(c, from, forward);
+    from->used += c->D * weights_size(c, 0, forward);
+    if (c->L > 1) from->used += (c->L - 1) * c->D * weights_size(c, 1, forward);
+    return at;
+}
+
+static readout_weights readout_of(const call *c, int forward) {
+    arena from = {c->packed[forward], LINE};
+    return take_readout(c, &from, forward);
+}
+
+static weights weights_of(const call *c, int64_t unit, int forward) {
+    arena from = {c->packed[forward], LINE};
+    take_readout(c, &from, forward);
+    const int64_t in_first = min_of(unit, c->D);
+    from.used += in_first * weights_size(c, 0, forward);
+    if (unit > in_first) from.used += (unit - in_first) * weights_size(c, 1, forward);
+    return take_weights(c, &from, unit / c->D, forward);
+}
+
+/* b_ih + b_hh in the order of the gates: what is apart comes first. Block q of GRU begins with b_hn where the reset
+ * comes after the product, with nothing where it comes before. */
+static void pack_bias(const call *c, int64_t unit, REAL *bias) {
+    const int64_t H = c->H, together = ih_rows(c), first = c->shape.first * H;
+    const REAL *b_ih = unit_tensor(c, unit, BIAS_IH), *b_hh = unit_tensor(c, unit, BIAS_HH);
+    const int q = c->shape.ih_apart && !c->shape.hh_apart;
+    memset(bias, 0, (size_t)(c->shape.width * H) * sizeof(REAL));
+    if (!b_ih) return;
+    for (int64_t j = 0; j < together; j++) bias[first + j] = b_ih[j] + b_hh[j];
+    for (int64_t j = 0; c->shape.ih_apart && j < H; j++) {
+        bias[j] = b_ih[together + j] + (q ? 0 : b_hh[together + j]);
+        if (q) bias[3 * H + j] = b_hh[together + j];
+    }
+}
+
+/* panels of W transposed: forward multiplies rows of inputs by it */
+static void pack_forward(const call *c) {
+    const kernels *k = c->kernels;
+    const int64_t H = c->H, DH = c->D * H, ih = ih_rows(c), hh = hh_rows(c);
+    const readout_weights out = readout_of(c, 1);
+    for (int64_t unit = 0; unit < c->L * c->D; unit++) {
+        const int64_t in = inputs_of(c, unit / c->D);
+        const REAL *w_ih = unit_tensor(c, unit, WEIGHT_IH), *w_hh = unit_tensor(c, unit, WEIGHT_HH);
+        const weights w = weights_of(c, unit, 1);
+        k->pack(in, ih, w_ih, 1, in, w.ih);
+        if (c->shape.ih_apart) k->pack(in, H, w_ih + ih * in, 1, in, w.ih_apart);
+        k->pack(H, hh, w_hh, 1, H, w.hh);
+        if (c->shape.hh_apart) k->pack(H, H, w_hh + hh * H, 1, H, w.hh_apart);
+        pack_bias(c, unit, w.bias);
+    }
+    if (!c->O) return;
+    const REAL *b_o = network_tensor(c, BIAS_O);
+    k->pack(DH, c->O, network_tensor(c, WEIGHT_HO), 1, DH, out.ho);
+    for (int64_t j = 0; j < c->O; j++) out.bias_o[j] = b_o ? b_o[j] : 0;
+}
+
+/* panels of W itself: backward multiplies rows of gradients by it */
+static void pack_backward(const call *c) {
+    const kernels *k = c->kernels;
+    const int64_t H = c->H, DH = c->D * H, ih = ih_rows(c), hh = hh_rows(c);
+    for (int64_t unit = 0; unit < c->L * c->D; unit++) {
+        const int64_t in = inputs_of(c, unit / c->D);
+        const REAL *w_ih = unit_tensor(c, unit, WEIGHT_IH), *w_hh = unit_tensor(c, unit, WEIGHT_HH);
+        const weights w = weights_of(c, unit, 0);
+        const int wanted = c->dx || unit >= c->D;
+        if (wanted) k->pack(ih, in, w_ih, in, 1, w.ih);
+        if (wanted && c->shape.ih_apart) k->pack(H, in, w_ih + ih * in, in, 1, w.ih_apart);
+        k->pack(hh, H, w_hh, H, 1, w.hh);
+        if (c->shape.hh_apart) k->pack(H, H, w_hh + hh * H, H, 1, w.hh_apart);
+    }
+    if (c->O) k->pack(c->O, DH, network_tensor(c, WEIGHT_HO), DH, 1, readout_of(c, 0).ho);
+}
