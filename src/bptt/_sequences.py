@@ -15,20 +15,21 @@ AsArray = Callable[[object, str], np.ndarray]
 
 def real_array(array, name) -> np.ndarray:
     """array as an ndarray of real numbers, a memmap as it is."""
-    if not isinstance(array, np.ndarray):
-        try:
-            array = np.asarray(array)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{name} must be an array of real numbers: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array of real numbers, got {array.dtype}")
-    return array
+    return _array(array, name, "fiub", "real numbers")
 
 
 def flag_array(array, name) -> np.ndarray:
-    array = np.asarray(array)
-    if array.dtype.kind not in "biu":
-        raise TypeError(f"{name} must be an array of booleans, got {array.dtype}")
+    return _array(array, name, "biu", "booleans")
+
+
+def _array(value, name, kinds, what):
+    try:
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must be an array of {what}: {error}") from None
+    if array.dtype.kind not in kinds:
+        got = array.dtype if array is value else f"{type(value).__name__} ({array.dtype})"
+        raise TypeError(f"{name} must be an array of {what}, got {got}")
     return array
 
 
@@ -63,7 +64,7 @@ class Layout:
             piece = piece[:, None]
         elif self.batch_first:
             piece = piece.swapaxes(0, 1)
-        return np.require(piece, dtype, "CA")
+        return np.require(piece, dtype, ["C", "A"])
 
     def outward(self, array) -> np.ndarray:
         if self.unbatched:
@@ -128,10 +129,11 @@ class Whole:
 class Chunks:
     """An iterable of chunks along time, read no further than asked. What lies before the last piece is forgotten."""
 
+    steps: int | None = None
+
     def __init__(self, chunks, name, layout, as_array: AsArray):
         self.chunks = enumerate(chunks)
         self.name, self.layout, self.as_array = name, layout, as_array
-        self.steps = None
         self.held: list[np.ndarray] = []  # one after another the steps first..end-1
         self.start = self.first = self.end = 0
         self.like: tuple | None = None  # dtype and last axes of chunk 0

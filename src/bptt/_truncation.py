@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,9 +11,6 @@ import numpy as np
 
 from . import _core
 from ._init import generator
-
-Reach = Callable[[int], int]
-"""reach(n): how many of the first n steps there are"""
 
 
 class Bounds(NamedTuple):
@@ -45,14 +41,15 @@ class TBPTT:
         object.__setattr__(self, "k1", k1)
         object.__setattr__(self, "k2", k2)
 
-    def bounds(self, reach: Reach) -> Iterator[Bounds]:
+    def bounds(self, reach):
+        """The Bounds of every window; reach(n) says how many of the first n steps there are."""
         for index in itertools.count():
             steps = reach((index + 1) * self.k1)
             if steps <= index * self.k1:
                 return
             yield Bounds(*_core.window_at(steps, self.k1, self.k2, index), None)
 
-    def room(self) -> tuple[int, int]:
+    def room(self):
         """(the most steps that backward goes over, steps of tape that make each step move to its front about once)."""
         return self.k2, self.k2 if self.k2 == self.k1 else 2 * self.k2
 
@@ -110,16 +107,17 @@ class ARTBP:
         factors = np.concatenate([bounds.carry for bounds in self._draw(self._passes, lambda n: min(n, steps))])
         return np.flatnonzero(factors == 0), factors
 
-    def bounds(self, reach: Reach) -> Iterator[Bounds]:
+    def bounds(self, reach):
+        """As of TBPTT; takes a pass."""
         self._passes += 1
         return self._draw(self._passes - 1, reach)
 
-    def room(self) -> tuple[int, int]:
+    def room(self):
         """As of TBPTT, to begin with: a window that is longer takes more."""
         steps = math.ceil(min(self.mean_length, 1000))
         return steps, steps
 
-    def _draw(self, number, reach) -> Iterator[Bounds]:
+    def _draw(self, number, reach):
         rng = np.random.default_rng((self._key, number))
         start = 0
         while reach(start + 1) > start:

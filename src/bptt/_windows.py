@@ -20,8 +20,8 @@ LOSSES: dict[str, Loss] = {
     "binary_cross_entropy": _core.binary_cross_entropy,
 }
 
-BURN_IN_ELEMENTS = 1 << 20
-"""of x or of the states in one piece of the burn-in, so that its memory is a few megabytes"""
+BURN_IN_ELEMENTS = 1 << 16
+"""of x or of the states in one piece of the burn-in, so that its memory is small"""
 
 
 @dataclass

@@ -16,7 +16,8 @@ def window_count(T, k1, k2):
 cdef class WindowTape:
     """The last steps of a network that moves on window by window: a tape of bounded length and its scratch memory.
 
-    Between windows the stored states of the overlap are kept, not computed again, also if the weights changed.
+    Between windows the stored states of the overlap are kept, not computed again, also if the weights changed. A
+    window without overlap may be longer than the tape, which then is made anew.
     """
 
     cdef Network network
