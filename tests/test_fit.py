@@ -193,6 +193,24 @@ def test_loss_of_an_epoch_is_over_what_counts(rng):
         assert history.val_loss[0] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_burn_in_does_not_count(rng, batch_first):
+    """Neither in the loss of an epoch nor in that of the validation."""
+    x, target = delayed_sum(rng, T=30, N=6)
+    mask = rng.random((30, 6)) < 0.8
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    expected = bptt.mse(rnn.forward(x)[0][12:], target[12:], mask=mask[12:])[0]
+    rnn = bptt.RNN(1, 4, 1, seed=0, batch_first=batch_first)
+    if batch_first:
+        x, target, mask = (a.swapaxes(0, 1) for a in (x, target, mask))
+    for truncation in (None, bptt.TBPTT(5)):
+        history = bptt.fit(rnn, x, target, optimizer="sgd", lr=0, mask=mask, epochs=1, truncation=truncation,
+                           burn_in=12, validation=(x, target, mask), progress=False)  # fmt: skip
+        assert len(history.update_loss) == (1 if truncation is None else 4)
+        assert history.loss[0] == pytest.approx(expected, rel=1e-5)
+        assert history.val_loss[0] == pytest.approx(expected, rel=1e-5)
+
+
 def test_ignored_labels_do_not_count(rng):
     x = rng.normal(size=(12, 4, 2))
     labels = rng.integers(0, 3, (12, 4))

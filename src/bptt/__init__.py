@@ -9,12 +9,14 @@ from ._core import isa as _isa
 from ._fit import History, fit
 from ._optim import SGD, Adagrad, Adam, RMSprop
 from ._rnn import RNN
-from ._windows import TBPTT, Window
+from ._truncation import ARTBP, TBPTT
+from ._windows import Window
 
 __version__ = version()
 _isa()  # a BPTT_ISA that does not run here is an error now, not in the middle of a training run
 
 __all__ = [
+    "ARTBP",
     "RNN",
     "SGD",
     "TBPTT",

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import _core, _optim
-from ._windows import TBPTT, Loss, named_loss, real_array
+from ._init import generator
+from ._sequences import layout_of, real_array
+from ._truncation import ARTBP, Truncation, truncation_or_none
+from ._windows import Loss, burn_in_steps, named_loss
 
 IGNORED = -100  # the label that cross_entropy leaves out
 OPTIMIZERS = {"sgd": _optim.SGD, "rmsprop": _optim.RMSprop, "adagrad": _optim.Adagrad, "adam": _optim.Adam}
@@ -42,7 +45,8 @@ def fit(
     lr: float = 1e-3,
     epochs: int = 10,
     batch_size: int | None = None,
-    truncation: TBPTT | None = None,
+    truncation: Truncation | None = None,
+    burn_in: int = 0,
     clip_norm: float | None = 1.0,
     clip_value: float | None = None,
     mask=None,
@@ -60,8 +64,10 @@ def fit(
     loss : a name or a function, see RNN.windows
     optimizer : "adam", "rmsprop", "adagrad", "sgd" (made with `lr`), or an object with step()
     batch_size : sequences per update; None: all of them
-    truncation : TBPTT(k1, k2): an update after each window, the state carried on to the end of the sequence.
-        None: full BPTT, an update per minibatch
+    truncation : TBPTT(k1, k2) or ARTBP(mean_length): an update after each window, the state carried on to the end of
+        the sequence. None: full BPTT, an update per minibatch. With ARTBP each minibatch has cuts of its own, and a
+        window's mean gradient is multiplied by its steps / mean_length: weighed alike, short windows would bias it
+    burn_in : the first steps of each sequence that only move the state on, see RNN.windows; in the validation too
     clip_norm, clip_value : clip the gradient before each update, by norm and then by value; None: not
     validation : (x, target) or (x, target, mask), measured without truncation after each epoch
     shuffle : draw the sequences of the minibatches anew in each epoch
@@ -73,23 +79,24 @@ def fit(
     raised where the norm of a gradient is NaN or Inf.
     """
     epochs = _core.index(epochs, "epochs")
-    if truncation is not None and not isinstance(truncation, TBPTT):
-        raise TypeError(f"truncation must be a bptt.TBPTT or None, got {truncation!r}")
+    truncation = truncation_or_none(truncation)
     clip = Clip(clip_norm, clip_value)
     loss = named_loss(loss)
     step = make_optimizer(rnn, optimizer, lr).step
     data = Data(rnn, x, target, mask, reset, batch_size)
-    held_out = None if validation is None else _validation(rnn, validation)
-    rng = np.random.default_rng(seed) if _core.flag(shuffle, "shuffle") else None
+    burn_in = burn_in_steps(burn_in, data.steps)
+    held_out = None if validation is None else HeldOut(rnn, validation, burn_in)
+    rng = generator(seed) if _core.flag(shuffle, "shuffle") else None
+    windows = {"loss": loss, "truncation": truncation, "burn_in": burn_in}
     history = History()
-    bar = Bar(epochs, data.windows_per_epoch(truncation), progress)
+    bar = Bar(epochs, data.windows_per_epoch(truncation, burn_in), progress)
     try:
         for epoch in range(epochs):
             began = time.perf_counter()
-            history.loss.append(train_epoch(rnn, data, loss, truncation, clip, step, rng, history, bar))
+            history.loss.append(train_epoch(rnn, data, windows, clip, step, rng, history, bar))
             history.seconds.append(time.perf_counter() - began)
             if held_out is not None:
-                history.val_loss.append(evaluate(rnn, held_out, loss))
+                history.val_loss.append(held_out.loss(rnn, loss))
             bar.end_of_epoch(epoch, history)
             if callback is not None and callback(epoch, history) is True:
                 break
@@ -98,28 +105,24 @@ def fit(
     return history
 
 
-def train_epoch(rnn, data, loss, truncation, clip, step, rng, history, bar) -> float:
+def train_epoch(rnn, data, windows, clip, step, rng, history, bar) -> float:
     """One pass over all minibatches, an update after each window; returns the mean loss over steps and rows."""
     total = weight = 0.0
     for part in data.minibatches(rng):
-        for w in rnn.windows(**part, loss=loss, truncation=truncation):
+        for w in rnn.windows(**part, **windows):
+            counted = data.counted(part, w.start, w.stop)
+            if isinstance(windows["truncation"], ARTBP):
+                rnn.grads *= counted / (windows["truncation"].mean_length * data.rows_of(part))
             norm = clip(rnn)
             if not math.isfinite(norm):
                 raise FloatingPointError(f"the gradient norm of update {len(history.grad_norm) + 1} is {norm}")
             step()
             history.grad_norm.append(norm)
             history.update_loss.append(w.loss)
-            counted = data.counted(part, w.start, w.stop)
             total += w.loss * counted
             weight += counted
             bar.advance(total / max(weight, 1))
     return total / max(weight, 1)
-
-
-def evaluate(rnn, part: dict, loss: Loss) -> float:
-    """Loss of a forward pass over {x, target, and mask where there is one}, without a tape."""
-    y, _ = rnn.forward(part["x"], tape=False)
-    return loss(y, part["target"], **({"mask": part["mask"]} if "mask" in part else {}))[0]
 
 
 class Clip:
@@ -146,37 +149,26 @@ def make_optimizer(rnn, optimizer, lr):
     return OPTIMIZERS[optimizer](rnn.params, rnn.grads, lr)
 
 
-def _validation(rnn, validation) -> dict:
-    try:
-        x, target, *mask = validation
-        (mask,) = mask or (None,)
-    except (TypeError, ValueError):
-        raise TypeError("validation must be (x, target) or (x, target, mask)") from None
-    return Data(rnn, x, target, mask, None, None, "validation ").arrays
-
-
 class Data:
     """The training sequences, cut into minibatches along the batch axis."""
 
     def __init__(self, rnn, x, target, mask, reset, batch_size, prefix=""):
         given = {"x": x, "target": target, "mask": mask, "reset": reset}
         self.arrays = {n: real_array(array, prefix + n) for n, array in given.items() if array is not None}
-        shape = self.arrays["x"].shape
-        if len(shape) not in (2, 3) or shape[-1] != rnn.input_size or 0 in shape:
-            raise ValueError(f"{prefix}x must have shape (T,B,I) or (T,I) with I = {rnn.input_size}, got {shape}")
-        self.batch_axis = None if len(shape) == 2 else int(not rnn.batch_first)
-        self.rows = 1 if self.batch_axis is None else shape[self.batch_axis]
-        self.steps = shape[0] if self.batch_axis is None else shape[1 - self.batch_axis]
+        x = self.arrays["x"]
+        self.layout = layout_of(rnn, x, prefix + "x", least_steps=1)
+        self.rows, self.steps = self.layout.batch, x.shape[self.layout.time_axis]
         for name, array in self.arrays.items():
-            if array.shape[: len(shape) - 1] != shape[:-1]:
-                raise ValueError(
-                    f"{prefix}{name} must have the shape {shape[:-1]} of x in its first axes, got {array.shape}"
-                )
-        self.labels = self.arrays["target"].ndim == len(shape) - 1  # class labels, as cross-entropy takes them
+            self.layout.check(array, prefix + name, self.steps)
+        self.labels = self.arrays["target"].ndim == x.ndim - 1  # class labels, as cross-entropy takes them
         self.batch_size = self.rows if batch_size is None else min(_core.index(batch_size, "batch_size"), self.rows)
 
-    def windows_per_epoch(self, truncation):
-        per_sequence = 1 if truncation is None else -(-self.steps // truncation.k1)
+    def windows_per_epoch(self, truncation, burn_in) -> int | None:
+        """None: they are drawn."""
+        if isinstance(truncation, ARTBP):
+            return None
+        steps = self.steps - burn_in
+        per_sequence = 1 if truncation is None else _core.window_count(steps, truncation.k1, truncation.k2)
         return per_sequence * -(-self.rows // self.batch_size)
 
     def minibatches(self, rng):
@@ -186,20 +178,48 @@ class Data:
             chosen = order[first : first + self.batch_size]
             yield {name: self._rows(array, chosen) for name, array in self.arrays.items()}
 
+    def rows_of(self, part) -> int:
+        """How many rows a minibatch has."""
+        return 1 if self.layout.unbatched else part["x"].shape[1 - self.layout.time_axis]
+
     def counted(self, part, start, stop) -> int:
         """How many (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
-        steps = (slice(None), slice(start, stop)) if self.batch_axis == 0 else slice(start, stop)
-        counts = np.ones(part["x"].shape[:-1], bool)[steps]
+        steps = self.layout.steps_of
+        counts = np.ones(steps(part["x"], start, stop).shape[:-1], bool)
         if "mask" in part:
-            counts = counts & (part["mask"][steps] != 0)
+            counts &= steps(part["mask"], start, stop) != 0
         if self.labels:
-            counts = counts & (part["target"][steps] != IGNORED)
+            counts &= steps(part["target"], start, stop) != IGNORED
         return int(counts.sum())
 
     def _rows(self, array, chosen):
         if len(chosen) == self.rows:
             return array
-        return array[:, chosen] if self.batch_axis == 1 else array[chosen]
+        return array[chosen] if self.layout.batch_first else array[:, chosen]
+
+
+class HeldOut:
+    """The validation sequences: a forward pass over them without a tape; the steps after the burn-in count."""
+
+    def __init__(self, rnn, validation, burn_in):
+        try:
+            x, target, *mask = validation
+            (mask,) = mask or (None,)
+        except (TypeError, ValueError):
+            raise TypeError("validation must be (x, target) or (x, target, mask)") from None
+        data = Data(rnn, x, target, mask, None, None, "validation ")
+        self.first = burn_in_steps(burn_in, data.steps, "validation x")
+        self.layout = data.layout
+        self.x = data.arrays["x"]
+        self.target = self._counting(data.arrays["target"])
+        self.mask = {} if mask is None else {"mask": self._counting(data.arrays["mask"])}
+
+    def loss(self, rnn, loss: Loss) -> float:
+        y, _ = rnn.forward(self.x, tape=False)
+        return loss(self._counting(y), self.target, **self.mask)[0]
+
+    def _counting(self, array):
+        return self.layout.steps_of(array, self.first, None)
 
 
 class Bar:
@@ -211,7 +231,7 @@ class Bar:
         if shown:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=epochs * windows, unit="window")
+            self.bar = tqdm(total=None if windows is None else epochs * windows, unit="window")
             self.bar.set_description(f"epoch 1/{epochs}")
 
     def advance(self, loss):

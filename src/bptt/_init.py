@@ -8,6 +8,14 @@ import numpy as np
 Initializer = Callable[[str, tuple[int, ...], np.random.Generator], np.ndarray]
 
 
+def generator(seed) -> np.random.Generator:
+    """The numpy Generator that a `seed` argument means."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"seed must be an int >= 0 or a numpy Generator, got {seed!r}: {error}") from None
+
+
 def zeros(name, shape, rng):
     """For networks whose parameters come from elsewhere."""
     return np.zeros(shape)

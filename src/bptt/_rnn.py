@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from . import _core
-from ._init import Initializer, initializer, zeros
-from ._windows import TBPTT, Loss, Window, iterate
+from ._init import Initializer, generator, initializer, zeros
+from ._truncation import Truncation
+from ._windows import Loss, Window, iterate
 
 
 class RNN(_core.Network):
@@ -70,10 +71,7 @@ class RNN(_core.Network):
         seed: int | np.random.Generator | None = None,
         threads: int | None = None,
     ) -> None:
-        try:
-            rng = np.random.default_rng(seed)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"seed must be an int >= 0 or a numpy Generator, got {seed!r}: {error}") from None
+        rng = generator(seed)
         super().__init__(
             input_size=input_size,
             hidden_size=hidden_size,
@@ -131,28 +129,40 @@ class RNN(_core.Network):
         target,
         loss: str | Loss = "mse",
         *,
-        truncation: TBPTT | None = None,
+        truncation: Truncation | None = None,
+        burn_in: int = 0,
         state=None,
         reset=None,
         mask=None,
         reduction: str = "mean",
         step_clip_norm: float | None = None,
         step_clip_value: float | None = None,
+        checkpoint: int | str | None = None,
+        memory_budget: int | None = None,
     ) -> Iterator[Window]:
         """Go over a sequence window by window; after each, `grads` holds that window's gradient alone.
 
-        x : (T,B,I), with batch_first (B,T,I), or (T,I); may be an np.memmap: it is read window by window
-        target : what the loss takes, with the same time and batch axes as x
+        x : (T,B,I), with batch_first (B,T,I), or (T,I): an array (an np.memmap is read window by window), or an
+            iterable of chunks along time, each of any number of steps. What can be indexed, a list too, is an array
+        target : what the loss takes, with the same time and batch axes as x; an array or an iterable of chunks, whose
+            boundaries need not be those of x
         loss : "mse", "cross_entropy", "binary_cross_entropy", or a function (y, target) -> (loss, dy)
             (called with mask=... and reduction="sum" too where they are given)
-        truncation : TBPTT(k1, k2); None is full BPTT, one window
-        state : (1,B,H), the state that enters step 0
-        reset, mask : (T,B) of bool (with batch_first (B,T)): see forward and the losses
+        truncation : TBPTT(k1, k2) or ARTBP(mean_length); None is full BPTT, one window, and needs x as an array
+        burn_in : the first steps that only move the state on: without a loss, without a gradient and without memory for
+            them. The windows begin after them, and no gradient flows back into them
+        state : as forward takes it, the state that enters step 0, as Window.state of an earlier call to go on from there
+        reset, mask : (T,B) of bool (with batch_first (B,T)), arrays or iterables of chunks: see forward and the losses
         reduction : "mean" over the elements that count in the window's own steps, or "sum"
         step_clip_norm, step_clip_value : see backward
+        checkpoint, memory_budget : see forward; for windows that do not overlap
 
         The state flows forward uncut. Parameters may be changed between windows: the stored states of the overlap
-        are used as they are, not computed again. Memory is that of 2*k2 steps, whatever T is.
+        are used as they are, not computed again. Memory is that of 2*k2 steps (with ARTBP of the longest window) and
+        of one chunk, whatever T is.
+
+        Raises ValueError or TypeError where an argument does not fit, for a chunk when it is read; ValueError too,
+        after the last whole window, if target, reset or mask end before x or go on after it.
         """
         return iterate(
             self,
@@ -160,12 +170,15 @@ class RNN(_core.Network):
             target,
             loss,
             truncation=truncation,
+            burn_in=burn_in,
             state=state,
             reset=reset,
             mask=mask,
             reduction=reduction,
             step_clip_norm=step_clip_norm,
             step_clip_value=step_clip_value,
+            checkpoint=checkpoint,
+            memory_budget=memory_budget,
         )
 
     def state_dict(self) -> dict[str, np.ndarray]:

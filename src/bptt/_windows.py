@@ -1,13 +1,16 @@
-"""Truncated BPTT: windows over a long sequence (Williams & Peng 1990; Sutskever 2013, 2.8.6)."""
+"""Windows over a long sequence: forward, the loss and truncated backward, one window after another."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import _core
+from ._sequences import Sequence, flag_array, input_sequence, is_stream, real_array, sequence_along
+from ._truncation import TBPTT, truncation_or_none
 
 Loss = Callable[..., tuple[float, np.ndarray]]
 
@@ -17,24 +20,8 @@ LOSSES: dict[str, Loss] = {
     "binary_cross_entropy": _core.binary_cross_entropy,
 }
 
-
-@dataclass(frozen=True)
-class TBPTT:
-    """Every k1 steps run backward over at most k2 steps; only the losses of the last k1 steps enter.
-
-    k2 >= k1 >= 1. k2 defaults to k1, the common case of separate windows.
-    """
-
-    k1: int
-    k2: int | None = None
-
-    def __post_init__(self):
-        k1 = _core.index(self.k1, "k1")
-        k2 = k1 if self.k2 is None else _core.index(self.k2, "k2")
-        if k2 < k1:
-            raise ValueError(f"k2 must be at least k1 = {k1}, got {k2}")
-        object.__setattr__(self, "k1", k1)
-        object.__setattr__(self, "k2", k2)
+BURN_IN_ELEMENTS = 1 << 16
+"""of x or of the states in one piece of the burn-in, so that its memory is small"""
 
 
 @dataclass
@@ -42,16 +29,16 @@ class Window:
     """One window: its gradient stands in rnn.grads until the next one is asked for."""
 
     start: int
-    """first step whose loss counts here"""
+    """first step of x whose loss counts here"""
     stop: int
     """one past the last"""
     loss: float
     y: np.ndarray
     """outputs of steps start..stop-1"""
-    state: np.ndarray
-    """(1,B,H), the state after step stop-1"""
+    state: np.ndarray | tuple[np.ndarray, np.ndarray]
+    """(L,B,H), for an LSTM the pair (h, c): the state after step stop-1"""
     grad_norms: np.ndarray
-    """||dL/dh_t|| of the steps that backward went over, the last is step stop-1. Every step's own loss enters, so with
+    """(T,), (L,T) for several layers: ||dL/dh_t|| of the steps that backward went over, the last is step stop-1. Every step's own loss enters, so with
     k1 = k2 this is nearly flat: TBPTT(1, k) shows how one step's gradient fares over k steps"""
 
 
@@ -65,94 +52,72 @@ def named_loss(loss: str | Loss) -> Loss:
     return LOSSES[loss]
 
 
-class Sequence:
-    """An array with a time axis, read piece by piece: an np.memmap is never read whole."""
-
-    def __init__(self, array, name, *, time_axis, unbatched):
-        self.array = array if isinstance(array, np.ndarray) else np.asarray(array)
-        self.name, self.time_axis, self.unbatched = name, time_axis, unbatched
-
-    def user(self, start, stop):
-        """Steps start..stop-1 as the user laid them out."""
-        return np.asarray(self.array[:, start:stop] if self.time_axis else self.array[start:stop])
-
-    def core(self, start, stop, dtype):
-        """Steps start..stop-1 as (T,B,...), C-contiguous and of that dtype; a view where nothing must change."""
-        piece = self.user(start, stop)
-        if self.unbatched:
-            piece = piece[:, None]
-        elif self.time_axis:
-            piece = piece.swapaxes(0, 1)
-        return np.require(piece, dtype, "CA")
-
-    def expect(self, *shape):
-        if self.array.shape[: len(shape)] != shape:
-            raise ValueError(f"{self.name} must have the shape {shape} of x in its first axes, got {self.array.shape}")
-        return self
+def burn_in_steps(burn_in, steps, name="x") -> int:
+    """The checked argument, for a sequence of so many steps (None: not known)."""
+    burn_in = _core.index(burn_in, "burn_in", 0)
+    if steps is not None and burn_in >= steps:
+        raise ValueError(f"burn_in must be below the {steps} steps of {name}, got {burn_in}")
+    return burn_in
 
 
-def iterate(rnn, x, target, loss, *, truncation, state, reset, mask, reduction, step_clip_norm, step_clip_value):
-    """Checks everything now, then returns the generator of windows."""
-    x = real_array(x, "x")
-    target = real_array(target, "target")
-    width = rnn.input_size
-    if x.ndim not in (2, 3) or x.shape[-1] != width or x.size == 0:
-        order = "B,T" if rnn.batch_first else "T,B"
-        raise ValueError(f"x must have shape ({order},I) or (T,I) with I = {width} and no empty axis, got {x.shape}")
-    layout = {"time_axis": int(rnn.batch_first and x.ndim == 3), "unbatched": x.ndim == 2}
-    steps = x.shape[layout["time_axis"]]
-    batch = 1 if layout["unbatched"] else x.shape[1 - layout["time_axis"]]
-    if truncation is None:
-        truncation = TBPTT(steps)
-    if not isinstance(truncation, TBPTT):
-        raise TypeError(f"truncation must be a bptt.TBPTT or None, got {type(truncation).__name__}")
+def iterate(
+    rnn,
+    x,
+    target,
+    loss,
+    *,
+    truncation,
+    burn_in,
+    state,
+    reset,
+    mask,
+    reduction,
+    step_clip_norm,
+    step_clip_value,
+    checkpoint,
+    memory_budget,
+):
+    """Checks everything that can be known now, then returns the generator of windows."""
     loss = named_loss(loss)
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-    axes = x.shape[:-1]
+    truncation = truncation_or_none(truncation)
+    clip = (
+        None if step_clip_norm is None else _core.threshold(step_clip_norm, "step_clip_norm"),
+        None if step_clip_value is None else _core.threshold(step_clip_value, "step_clip_value"),
+    )
+    if truncation is None and is_stream(x):
+        raise ValueError("truncation must be a bptt.TBPTT or a bptt.ARTBP where x is an iterable of chunks, got None")
+    x = input_sequence(rnn, x)
+    first = burn_in_steps(burn_in, x.steps)
     plan = Plan(
         rnn=rnn,
-        x=Sequence(x, "x", **layout),
-        target=Sequence(target, "target", **layout).expect(*axes),
-        reset=None if reset is None else Sequence(_flags(reset, "reset"), "reset", **layout).expect(*axes),
-        mask=None if mask is None else Sequence(_flags(mask, "mask"), "mask", **layout).expect(*axes),
+        x=x,
+        target=sequence_along(x, target, "target", real_array),
+        reset=sequence_along(x, reset, "reset", flag_array),
+        mask=sequence_along(x, mask, "mask", flag_array),
         loss=loss,
         reduction={} if reduction == "mean" else {"reduction": reduction},
-        steps=steps,
-        k1=min(truncation.k1, steps),
-        k2=min(truncation.k2, steps),
-        clip=(
-            None if step_clip_norm is None else _core.threshold(step_clip_norm, "step_clip_norm"),
-            None if step_clip_value is None else _core.threshold(step_clip_value, "step_clip_value"),
-        ),
+        first=first,
+        clip=clip,
     )
     if state is not None:
-        state = rnn.checked_state(state, batch)
-    return plan.run(_core.WindowTape(rnn, batch, plan.k1, plan.k2, steps, state))
-
-
-def real_array(array, name):
-    """array as an ndarray of real numbers, a memmap as it is."""
-    if not isinstance(array, np.ndarray):
-        try:
-            array = np.asarray(array)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{name} must be an array of real numbers: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array of real numbers, got {array.dtype}")
-    return array
-
-
-def _flags(array, name):
-    array = np.asarray(array)
-    if array.dtype.kind not in "biu":
-        raise TypeError(f"{name} must be an array of booleans, got {array.dtype}")
-    return array
+        state = rnn.checked_state(state, x.layout.batch)
+    most = sys.maxsize if x.steps is None else x.steps - first
+    truncation = truncation or TBPTT(most)
+    backward, tape = (min(steps, most) for steps in truncation.room())
+    if tape > backward and not (checkpoint is None and memory_budget is None):
+        name = "memory_budget" if checkpoint is None else "checkpoint"
+        raise ValueError(f"{name} goes with windows that do not overlap (k2 = k1), got {truncation}")
+    if rnn.bidirectional and (backward < most or first):
+        raise ValueError("truncation and burn_in go with one direction: the reverse one begins at the last step")
+    tape = _core.WindowTape(rnn, x.layout.batch, backward, tape, state, checkpoint, memory_budget)
+    return plan.run(tape, truncation.bounds(plan.reach))
 
 
 @dataclass
 class Plan:
-    """The checked arguments of RNN.windows."""
+    """The checked arguments of RNN.windows. Bounds of windows count from the end of the burn-in, `first`."""
 
     rnn: _core.Network
     x: Sequence
@@ -161,47 +126,84 @@ class Plan:
     mask: Sequence | None
     loss: Loss
     reduction: dict
-    steps: int
-    k1: int
-    k2: int
+    first: int
     clip: tuple
 
-    def run(self, tape) -> Iterator[Window]:
+    def reach(self, stop) -> int:
+        """How many of the first `stop` steps after the burn-in there are. Where x ends, so must all."""
+        stop += self.first
+        end = self.x.reach(stop)
+        if end < stop:
+            for other in self.others():
+                if other.reach(end + 1) > end:
+                    raise ValueError(f"{other.name} must have as many steps as x, which ended after {end}; it goes on")
+        return end - self.first
+
+    def run(self, tape, windows) -> Iterator[Window]:
         try:
-            for index in range(_core.window_count(self.steps, self.k1, self.k2)):
-                yield self.step(tape, *_core.window_at(self.steps, self.k1, self.k2, index))
+            self.burn_in(tape)
+            for bounds in windows:
+                yield self.step(tape, *bounds)
         finally:
             tape.close()
 
-    def step(self, tape, start, stop, back) -> Window:
+    def burn_in(self, tape):
+        layout = self.x.layout
+        most = max(1, BURN_IN_ELEMENTS // (layout.batch * max(self.rnn.input_size, self.rnn.hidden_size)))
+        start = 0
+        while start < self.first:
+            stop = self.x.reach(min(start + most, self.first))
+            if stop == start:
+                break
+            tape.skip(self.inputs(start, stop), self.resets(start, stop))
+            for other in self.others():
+                self.along(other, start, stop)
+            start = stop
+        if self.x.reach(self.first + 1) <= self.first:
+            raise ValueError(f"x must have more than burn_in = {self.first} steps, it ended after {start}")
+
+    def step(self, tape, start, stop, back, carry) -> Window:
         rnn = self.rnn
-        x = self.x.core(back, stop, rnn.dtype)
-        reset = None if self.reset is None else self.reset.core(back, stop, np.bool_)
-        y, last = tape.forward(x, reset, start - back, start - back)
-        y = self.outward(y)
+        before = start - back
+        start, stop, back = start + self.first, stop + self.first, back + self.first
+        x = self.inputs(back, stop)
+        reset = self.resets(back, stop)
+        y, last = tape.forward(x, reset, before, before)
+        y = self.x.layout.outward(y)
         loss, dy = self.measure(y, start, stop)
         rnn.zero_grad()
-        norms = tape.backward(x, self.inward(dy, y), reset, start - back, *self.clip)
+        norms = tape.backward(x, self.inward(dy, y), reset, carry, before, *self.clip)
         return Window(start, stop, loss, y, last, norms)
 
     def measure(self, y, start, stop):
-        options = {} if self.mask is None else {"mask": self.mask.user(start, stop)}
-        result = self.loss(y, self.target.user(start, stop), **options, **self.reduction)
+        options = {} if self.mask is None else {"mask": self.along(self.mask, start, stop)}
+        result = self.loss(y, self.along(self.target, start, stop), **options, **self.reduction)
         try:
             loss, dy = result
         except (TypeError, ValueError):
             raise TypeError(f"loss must return (loss, dy), got {result!r}") from None
         return loss, dy
 
-    def outward(self, y):
-        if self.x.unbatched:
-            return y[:, 0]
-        return y.swapaxes(0, 1) if self.x.time_axis else y
+    def others(self):
+        return [other for other in (self.target, self.reset, self.mask) if other is not None]
+
+    def inputs(self, start, stop):
+        return self.x.layout.inward(self.x.piece(start, stop), self.rnn.dtype)
+
+    def resets(self, start, stop):
+        if self.reset is None:
+            return None
+        return self.x.layout.inward(self.along(self.reset, start, stop), np.bool_)
+
+    def along(self, other, start, stop):
+        """A piece of what comes along with x, which has these steps."""
+        end = other.reach(stop)
+        if end < stop:
+            raise ValueError(f"{other.name} must have as many steps as x, it ended after {end}; x goes on")
+        return other.piece(start, stop)
 
     def inward(self, dy, y):
         dy = real_array(dy, "the gradient that loss returns")
         if dy.shape != y.shape:
             raise ValueError(f"loss must return a gradient of y's shape {y.shape}, got {dy.shape}")
-        return Sequence(dy, "dy", time_axis=self.x.time_axis, unbatched=self.x.unbatched).core(
-            0, dy.shape[self.x.time_axis], self.rnn.dtype
-        )
+        return self.x.layout.inward(dy, self.rnn.dtype)

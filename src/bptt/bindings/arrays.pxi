@@ -143,11 +143,11 @@ cdef object shape_of(const Array *array):
     return tuple(array.shape[i] for i in range(array.ndim))
 
 
-def threshold(value, name):
-    """A clipping threshold as a float: above zero, not NaN; inf clips nothing."""
+def threshold(value, name, double least=0):
+    """A float above `least`, not NaN; inf, where a clipping threshold clips nothing, is one."""
     cdef double number = real(value, name)
-    if not number > 0:
-        raise ValueError(f"{name} must be above 0, got {value!r}")
+    if not number > least:
+        raise ValueError(f"{name} must be above {least:g}, got {value!r}")
     return number
 
 

@@ -16,24 +16,55 @@ def window_count(T, k1, k2):
 cdef class WindowTape:
     """The last steps of a network that moves on window by window: a tape of bounded length and its scratch memory.
 
-    Between windows the stored states of the overlap are kept, not computed again, also if the weights changed.
+    Between windows the stored states of the overlap are kept, not computed again, also if the weights changed. A
+    window without overlap may be longer than the tape, which then is made anew. With checkpoints every window has a
+    tape of its own, and there is no overlap.
     """
 
     cdef Network network
-    cdef object tape, work, last
-    cdef int64_t B, capacity, used
+    cdef object tape, work, last, checkpoint, memory_budget
+    cdef int64_t B, capacity, used, done, segment
+    cdef bint state_given, closed
+    cdef uint64_t seed
 
-    def __init__(self, Network network, B, k1, k2, T, state):
-        cdef bptt_sizes sizes
+    def __init__(self, Network network, B, steps, capacity, state, checkpoint, memory_budget):
+        """For backward over `steps` steps and a tape of `capacity`; state (core layout) enters the first step."""
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
+        network.segment_of(1, B, checkpoint, memory_budget and 2**62)  # what is wrong with them is said now
         self.network, self.B, self.used, self.last = network, B, 0, state
-        self.capacity = min(T, max(2 * k2, k1 + k2))  # twice: each step is moved to the front about once
-        network.sizes(min(k2, T), B, self.capacity, 0, &sizes)
+        self.checkpoint, self.memory_budget = checkpoint, memory_budget
+        self.state_given = state is not None
+        self.seed = network.draw()
         with network.lock:
-            self.tape = network.scratch(network.spare_tape, sizes.tape)
-            self.work = network.scratch(network.spare_work, max(sizes.forward_work, sizes.backward_work))
+            self.tape, self.work = network.spare_tape, network.spare_work
             network.spare_tape = network.spare_work = None
+            if checkpoint is None and memory_budget is None:
+                self.make_room(steps, capacity)
+
+    cdef int make_room(self, int64_t steps, int64_t capacity) except -1:
+        """A tape of that capacity, with nothing on it."""
+        cdef bptt_sizes sizes
+        self.segment = self.network.segment_of(steps, self.B, self.checkpoint, self.memory_budget)
+        self.network.sizes(steps, self.B, 0 if self.segment else capacity, self.segment, &sizes)
+        self.tape = self.network.scratch(self.tape, sizes.tape)
+        self.work = self.network.scratch(self.work, max(sizes.forward_work, sizes.backward_work))
+        self.used, self.capacity = 0, capacity
+        return 0
+
+    cdef int open_for(self, int64_t T, int64_t stay) except -1:
+        """Room for T more steps behind the last `stay`."""
+        cdef void *tape
+        cdef bptt_status status = BPTT_OK
+        cdef Network network = self.network
+        if self.checkpoint is not None or self.memory_budget is not None or (stay == 0 and T > self.capacity):
+            self.make_room(T, T)
+        elif self.used + T > self.capacity:
+            tape = address(self.tape)
+            with nogil:
+                status = any_tape_shift(network.bits, &network.spec, self.B, self.capacity, self.used, stay, tape)
+            self.used = stay
+        return check(status)
 
     def close(self):
         """Leaves the memory to the next windows of this network."""
@@ -41,6 +72,22 @@ cdef class WindowTape:
             if self.tape is not None:
                 self.network.spare_tape, self.network.spare_work = self.tape, self.work
             self.tape = self.work = None
+            self.closed = True
+
+    def skip(self, x, reset):
+        """Moves the state on over the steps of x (core layout), before the first forward, and keeps none of them."""
+        cdef Network network = self.network
+        cdef bptt_sizes sizes
+        cdef int64_t T = x.shape[0]
+        network.enter()
+        try:
+            network.sizes(T, self.B, 0, 0, &sizes)
+            work = network.scratch(self.work, sizes.forward_work)
+            last = new_state(network, self.B)
+            network.run_forward(T, self.B, x, self.last, None, last, None, work, Call(reset=reset))
+            self.last, self.state_given = last, True
+        finally:
+            network.leave()
 
     def forward(self, x, reset, back, keep):
         """Outputs and final state of the steps x[back:] (core layout), of which `back` went before.
@@ -48,40 +95,44 @@ cdef class WindowTape:
         keep: how many of the steps before must stay on the tape for backward.
         """
         cdef Network network = self.network
-        if self.tape is None:
-            raise RuntimeError("these windows are closed")
-        cdef int64_t T = x.shape[0] - back, stay = keep
-        cdef void *tape = address(self.tape)
-        cdef bptt_status status
+        cdef int64_t T = x.shape[0] - back
         network.enter()
         try:
-            if self.used + T > self.capacity:
-                with nogil:
-                    status = any_tape_shift(network.bits, &network.spec, self.B, self.capacity, self.used, stay, tape)
-                check(status)
-                self.used = stay
+            if self.closed:
+                raise RuntimeError("these windows are closed")
+            self.open_for(T, keep)
             y = empty((T, self.B, network.width()), network.dtype)
             last = new_state(network, self.B)
             network.run_forward(T, self.B, x[back:], self.last if self.used == 0 else None, y, last, self.tape, self.work,
-                                Call(reset=None if reset is None else reset[back:], tape_steps=self.capacity,
-                                     tape_first=self.used))
-            self.used, self.last = self.used + T, last
+                                Call(reset=None if reset is None else reset[back:], segment=self.segment,
+                                     tape_steps=0 if self.segment else self.capacity, tape_first=self.used,
+                                     training=True, seed=self.seed, first_step=self.done))
+            self.used, self.done, self.last = self.used + T, self.done + T, last
             return y, state_outward(last.copy())
         finally:
             network.leave()
 
-    def backward(self, x, dy, reset, dy_start, clip_norm, clip_value):
-        """Adds the gradients of the last steps, x in core layout; returns the norms of dL/dh_t."""
+    def backward(self, x, dy, reset, carry, dy_start, clip_norm, clip_value):
+        """Adds the gradients of the last steps, x in core layout; returns the norms of dL/dh_t.
+
+        carry: (T,) or (T,B), as Network.backward takes it.
+        """
         cdef Network network = self.network
-        if self.tape is None:
-            raise RuntimeError("these windows are closed")
-        cdef int64_t T = x.shape[0]
-        norms = empty(T, network.dtype)
+        cdef Array factors
+        cdef int64_t T = x.shape[0], tape_steps = 0 if self.segment else self.capacity
+        norms = empty((network.units, T), network.dtype)
+        if network.units == 1:
+            norms = norms.reshape(-1)
+        carry = carry_input(carry, T, self.B, False, network.dtype, &factors)
         network.enter()
         try:
+            if self.closed:
+                raise RuntimeError("these windows are closed")
             network.run_backward(T, self.B, x, self.tape, dy, None, None, None, self.work,
-                                 Call(reset=reset, clip_norm=clip_norm, clip_value=clip_value, norms=norms,
-                                      dy_start=dy_start, tape_steps=self.capacity, tape_first=self.used - T))
+                                 Call(reset=reset, carry=carry, clip_norm=clip_norm, clip_value=clip_value, norms=norms,
+                                      dy_start=dy_start, segment=self.segment, tape_steps=tape_steps,
+                                      tape_first=self.used - T, training=True, seed=self.seed,
+                                      first_step=self.done - T, state_given=self.state_given or self.done > T))
         finally:
             network.leave()
         return norms

@@ -1,0 +1,219 @@
+"""Arrays and iterables of chunks with a time axis, read piece by piece."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+AsArray = Callable[[object, str], np.ndarray]
+"""(what the user gave, its name) -> an ndarray, or an error"""
+
+
+def real_array(array, name) -> np.ndarray:
+    """array as an ndarray of real numbers, a memmap as it is."""
+    return _array(array, name, "fiub", "real numbers")
+
+
+def flag_array(array, name) -> np.ndarray:
+    return _array(array, name, "biu", "booleans")
+
+
+def _array(value, name, kinds, what):
+    try:
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must be an array of {what}: {error}") from None
+    if array.dtype.kind not in kinds:
+        got = array.dtype if array is value else f"{type(value).__name__} ({array.dtype})"
+        raise TypeError(f"{name} must be an array of {what}, got {got}")
+    return array
+
+
+def is_stream(value) -> bool:
+    """Whether it is an iterable of chunks: what can be indexed is an array, or a nested list that stands for one."""
+    return isinstance(value, Iterable) and not hasattr(value, "__getitem__")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How x is laid out: (B,T,..), (T,B,..) or (T,..). All that comes along with it has the same first axes."""
+
+    batch: int
+    batch_first: bool
+    unbatched: bool
+
+    @property
+    def time_axis(self) -> int:
+        return int(self.batch_first)
+
+    def axes(self, steps) -> tuple:
+        if self.unbatched:
+            return (steps,)
+        return (self.batch, steps) if self.batch_first else (steps, self.batch)
+
+    def steps_of(self, array, start, stop) -> np.ndarray:
+        return array[:, start:stop] if self.batch_first else array[start:stop]
+
+    def inward(self, piece, dtype) -> np.ndarray:
+        """As (T,B,...), C-contiguous and of that dtype; a view where nothing must change."""
+        if self.unbatched:
+            piece = piece[:, None]
+        elif self.batch_first:
+            piece = piece.swapaxes(0, 1)
+        return np.require(piece, dtype, ["C", "A"])
+
+    def outward(self, array) -> np.ndarray:
+        if self.unbatched:
+            return array[:, 0]
+        return array.swapaxes(0, 1) if self.batch_first else array
+
+    def check(self, array, name, steps=None) -> None:
+        """The first axes of what comes along with x; any number of steps if that is None."""
+        expected = self.axes("T" if steps is None else steps)
+        shape = array.shape[: len(expected)]
+        if len(shape) < len(expected) or shape != self.axes(shape[self.time_axis] if steps is None else steps):
+            axes = ", ".join(map(str, expected))
+            raise ValueError(f"{name} must have the shape ({axes}) of x in its first axes, got {array.shape}")
+
+
+def layout_of(rnn, x, name, least_steps) -> Layout:
+    """The layout of x, the network's input, or the error if it does not fit."""
+    time_axis = int(rnn.batch_first and x.ndim == 3)
+    if (
+        x.ndim not in (2, 3)
+        or x.shape[-1] != rnn.input_size
+        or x.shape[time_axis] < least_steps
+        or 0 in np.delete(x.shape, time_axis)
+    ):
+        order = "B,T" if rnn.batch_first else "T,B"
+        raise ValueError(
+            f"{name} must have shape ({order},I) or (T,I) with I = {rnn.input_size} and no empty axis, got {x.shape}"
+        )
+    batch = 1 if x.ndim == 2 else x.shape[1 - time_axis]
+    return Layout(batch, bool(time_axis), x.ndim == 2)
+
+
+class Sequence(Protocol):
+    """Steps that are asked for piece by piece."""
+
+    name: str
+    layout: Layout
+    steps: int | None
+    """how many; None: not known before the end"""
+
+    def reach(self, stop: int) -> int:
+        """How many of the steps before `stop` there are."""
+
+    def piece(self, start: int, stop: int) -> np.ndarray:
+        """Steps start..stop-1, which must be there, as the user laid them out. start never goes back."""
+
+
+class Whole:
+    """An array: an np.memmap is never read whole."""
+
+    def __init__(self, array, name, layout):
+        self.array, self.name, self.layout = array, name, layout
+        self.steps = array.shape[layout.time_axis]
+
+    def reach(self, stop) -> int:
+        return min(stop, self.steps)
+
+    def piece(self, start, stop) -> np.ndarray:
+        return np.asarray(self.layout.steps_of(self.array, start, stop))
+
+
+class Chunks:
+    """An iterable of chunks along time, read no further than asked. What lies before the last piece is forgotten."""
+
+    steps: int | None = None
+
+    def __init__(self, chunks, name, layout, as_array: AsArray):
+        self.chunks = enumerate(chunks)
+        self.name, self.layout, self.as_array = name, layout, as_array
+        self.held: list[np.ndarray] = []  # one after another the steps first..end-1
+        self.start = self.first = self.end = 0
+        self.like: tuple | None = None  # dtype and last axes of chunk 0
+
+    def reach(self, stop) -> int:
+        while self.end < stop and self._read():
+            pass
+        return min(stop, self.end)
+
+    def piece(self, start, stop) -> np.ndarray:
+        self.start = start
+        self.reach(stop)
+        self._forget()
+        if self._size(self.held[0]) < stop - start:
+            self._join(stop - start)
+        return self.layout.steps_of(self.held[0], 0, stop - start)
+
+    def _read(self) -> bool:
+        self._forget()
+        if self.held:
+            self.held[-1] = self.held[-1].copy()  # the reader may fill its buffer again with the next chunk
+        for index, chunk in self.chunks:
+            name = f"chunk {index} of {self.name}"
+            array = np.asarray(self.as_array(chunk, name))
+            self._check(array, name)
+            self.held.append(array)
+            self.end += self._size(array)
+            return True
+        return False
+
+    def _check(self, array, name):
+        self.layout.check(array, name)
+        last_axes = array.shape[len(self.layout.axes(0)) :]
+        if self.like is None:
+            self.like = array.dtype, last_axes
+        if (array.dtype, last_axes) != self.like:
+            raise ValueError(
+                f"{name} must have dtype {self.like[0]} and the last axes {self.like[1]} as chunk 0 has, "
+                f"got {array.dtype} and {last_axes}"
+            )
+
+    def _forget(self):
+        while self.held and self.first + self._size(self.held[0]) <= self.start:
+            self.first += self._size(self.held.pop(0))
+        if self.held and self.first < self.start:
+            self.held[0] = self.layout.steps_of(self.held[0], self.start - self.first, None)
+            self.first = self.start
+
+    def _join(self, steps):
+        """Copies the first `steps` held steps into one array, and no more: the last chunk may be large."""
+        parts = []
+        while steps > 0:
+            array = self.held.pop(0)
+            parts.append(self.layout.steps_of(array, 0, steps))
+            rest = self.layout.steps_of(array, steps, None)
+            steps -= self._size(array)
+        self.held[:0] = [np.concatenate(parts, self.layout.time_axis), rest]
+
+    def _size(self, array) -> int:
+        return array.shape[self.layout.time_axis]
+
+
+def input_sequence(rnn, x) -> Sequence:
+    """x, the network's input; the first chunk of a stream is read to know its layout."""
+    if not is_stream(x):
+        x = real_array(x, "x")
+        return Whole(x, "x", layout_of(rnn, x, "x", least_steps=1))
+    chunks = iter(x)
+    for first in chunks:
+        layout = layout_of(rnn, real_array(first, "chunk 0 of x"), "chunk 0 of x", least_steps=0)
+        return Chunks(itertools.chain([first], chunks), "x", layout, real_array)
+    raise ValueError("x must hold at least one chunk, got an iterable without any")
+
+
+def sequence_along(x, value, name, as_array: AsArray) -> Sequence | None:
+    """What comes along with x; None stays None."""
+    if value is None:
+        return None
+    if is_stream(value):
+        return Chunks(value, name, x.layout, as_array)
+    array = as_array(value, name)
+    x.layout.check(array, name, x.steps)
+    return Whole(array, name, x.layout)
