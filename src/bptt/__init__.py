@@ -4,6 +4,7 @@
 >>> rnn = bptt.RNN(input_size=3, hidden_size=32, output_size=2)
 """
 
+from . import init
 from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, mse, version
 from ._core import isa as _isa
 from ._fit import History, fit
@@ -29,5 +30,6 @@ __all__ = [
     "clip_grad_value",
     "cross_entropy",
     "fit",
+    "init",
     "mse",
 ]
