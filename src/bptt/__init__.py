@@ -4,9 +4,10 @@
 >>> rnn = bptt.RNN(input_size=3, hidden_size=32, output_size=2)
 """
 
-from . import init
+from . import init, plot
 from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, mse, version
 from ._core import isa as _isa
+from ._diagnostics import GradientFlow, Spectrum, gradient_flow
 from ._fit import History, fit
 from ._optim import SGD, Adagrad, Adam, RMSprop
 from ._rnn import RNN
@@ -21,8 +22,10 @@ __all__ = [
     "TBPTT",
     "Adagrad",
     "Adam",
+    "GradientFlow",
     "History",
     "RMSprop",
+    "Spectrum",
     "Stream",
     "Window",
     "binary_cross_entropy",
@@ -30,6 +33,8 @@ __all__ = [
     "clip_grad_value",
     "cross_entropy",
     "fit",
+    "gradient_flow",
     "init",
     "mse",
+    "plot",
 ]

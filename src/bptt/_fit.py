@@ -186,15 +186,23 @@ class Data:
             chosen = order[first : first + self.batch_size]
             yield {name: self._rows(array, chosen) for name, array in self.arrays.items()}
 
-    def counted(self, part, start, stop) -> int:
-        """How many (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
-        steps = (slice(None), slice(start, stop)) if self.batch_axis == 0 else slice(start, stop)
+    def index(self, start, stop):
+        """What takes the steps start..stop-1 from an array with x's axes."""
+        return (slice(None), slice(start, stop)) if self.batch_axis == 0 else slice(start, stop)
+
+    def counts(self, part, start, stop):
+        """Which (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
+        steps = self.index(start, stop)
         counts = np.ones(part["x"].shape[:-1], bool)[steps]
         if "mask" in part:
             counts = counts & (part["mask"][steps] != 0)
         if self.labels:
             counts = counts & (part["target"][steps] != IGNORED)
-        return int(counts.sum())
+        return counts
+
+    def counted(self, part, start, stop) -> int:
+        """How many."""
+        return int(self.counts(part, start, stop).sum())
 
     def _rows(self, array, chosen):
         if len(chosen) == self.rows:

@@ -65,6 +65,19 @@ def named_loss(loss: str | Loss) -> Loss:
     return LOSSES[loss]
 
 
+def measured(loss: Loss, y, target, **options):
+    """(loss, dy) of a loss function, which may be the user's own: checked."""
+    result = loss(y, target, **options)
+    try:
+        value, dy = result
+    except (TypeError, ValueError):
+        raise TypeError(f"loss must return (loss, dy), got {result!r}") from None
+    dy = real_array(dy, "the gradient that loss returns")
+    if dy.shape != y.shape:
+        raise ValueError(f"loss must return a gradient of y's shape {y.shape}, got {dy.shape}")
+    return value, dy
+
+
 class Sequence:
     """An array with a time axis, read piece by piece: an np.memmap is never read whole."""
 
@@ -182,27 +195,19 @@ class Plan:
         y = self.outward(y)
         loss, dy = self.measure(y, start, stop)
         rnn.zero_grad()
-        norms = tape.backward(x, self.inward(dy, y), reset, start - back, *self.clip)
+        norms = tape.backward(x, self.inward(dy), reset, start - back, *self.clip)
         return Window(start, stop, loss, y, last, norms)
 
     def measure(self, y, start, stop):
         options = {} if self.mask is None else {"mask": self.mask.user(start, stop)}
-        result = self.loss(y, self.target.user(start, stop), **options, **self.reduction)
-        try:
-            loss, dy = result
-        except (TypeError, ValueError):
-            raise TypeError(f"loss must return (loss, dy), got {result!r}") from None
-        return loss, dy
+        return measured(self.loss, y, self.target.user(start, stop), **options, **self.reduction)
 
     def outward(self, y):
         if self.x.unbatched:
             return y[:, 0]
         return y.swapaxes(0, 1) if self.x.time_axis else y
 
-    def inward(self, dy, y):
-        dy = real_array(dy, "the gradient that loss returns")
-        if dy.shape != y.shape:
-            raise ValueError(f"loss must return a gradient of y's shape {y.shape}, got {dy.shape}")
+    def inward(self, dy):
         return Sequence(dy, "dy", time_axis=self.x.time_axis, unbatched=self.x.unbatched).core(
             0, dy.shape[self.x.time_axis], self.rnn.dtype
         )
