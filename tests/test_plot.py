@@ -128,6 +128,14 @@ def python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
+def test_what_import_leaves_for_later():
+    assert python("import sys, bptt; print('bptt.plot' in sys.modules)") == "False\n"
+    assert python("from bptt import *; print(plot.__name__, gradient_flow.__name__)") == "bptt.plot gradient_flow\n"
+    assert {"plot", "gradient_flow", "RNN"} <= set(dir(bptt))
+    with pytest.raises(AttributeError, match="'bptt' has no attribute 'plots'"):
+        bptt.plots  # noqa: B018
+
+
 def test_matplotlib_is_loaded_only_to_draw():
     assert python("import sys, bptt; print(bptt.plot.history and 'matplotlib' in sys.modules)") == "False\n"
 
