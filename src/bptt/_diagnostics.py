@@ -103,8 +103,9 @@ class GradientFlow:
     def _layer_table(self):
         """A line per layer: the norms at a few distances, from near to far."""
         shown = np.unique(np.geomspace(1, self.distance[-1], 4).round().astype(int))
-        anchors = f"{len(self.anchors)} anchor steps, t = {self.anchors[0]} to {self.anchors[-1]}"
-        yield f"||dL_t/dh_(t-k)|| / ||dL_t/dh_t||, the median of {anchors}"
+        count, t = len(self.anchors), self.anchors
+        anchors = f"the median of {count} anchor steps from t = {t[0]} to {t[-1]}" if count > 1 else f"t = {t[0]}"
+        yield f"||dL_t/dh_(t-k)|| / ||dL_t/dh_t||, {anchors}"
         yield f"  {'layer':12}" + "".join(f"{f'k = {k}':>11}" for k in shown) + f"{'per step':>12}"
         for name, row, rate, verdict in zip(self.layers, self.norms, self.growth, self.verdicts, strict=True):
             numbers = "".join(f"{row[k]:11.3g}" for k in shown)
