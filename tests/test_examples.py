@@ -36,3 +36,22 @@ def test_char_rnn_says_what_is_wrong(tmp_path):
     small = tmp_path / "small.txt"
     small.write_text("too short")
     assert "small.txt" in run("char_rnn.py", small, code=1)
+
+
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_gradient_flow(tmp_path):
+    text = run("gradient_flow.py", tmp_path / "flow.png", "--steps", 60, "--hidden", 20)
+    assert re.findall(r"over 59 steps: (\w+)", text) == ["vanishing", "healthy"]
+    assert (tmp_path / "flow.png").stat().st_size > 20_000
+    assert "--steps must be at least 2" in run("gradient_flow.py", "--steps", 1, code=2)
+
+
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_sunspots(tmp_path):
+    pytest.importorskip("statsmodels")
+    text = run("sunspots.py", tmp_path / "sunspots.png", "--members", 4, "--updates", 100)
+    errors = {name: float(error) for error, name in re.findall(r"^ +([\d.]+)  (.+)$", text, re.M)}
+    assert 14 < errors["networks"] < errors["AR(9)"] < errors["naive: same as this year"] < 34
+    assert errors["AR(9) of square roots"] == pytest.approx(16.4, abs=0.02)
+    assert (tmp_path / "sunspots.png").stat().st_size > 20_000
+    assert "--updates at least 20" in run("sunspots.py", "--updates", 1, code=2)

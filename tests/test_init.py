@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bptt
+from bptt._init import initializer
 
 
 def test_same_seed_same_values():
@@ -35,6 +36,32 @@ def test_orthogonal(init):
     if init == "glorot":
         assert np.abs(v["weight_ih_l0"]).max() <= math.sqrt(6 / 47)
         assert not v["bias_ih_l0"].any()
+
+
+@pytest.mark.parametrize("gates", [3, 4])
+def test_gates(gates, rng):
+    """ "orthogonal" draws every gate's matrix; "glorot" the whole matrix, as Keras does."""
+    H, columns = 20, 7
+    blocks = initializer("orthogonal", H)("weight_hh_l1_reverse", (gates * H, H), rng).reshape(gates, H, H)
+    for block in blocks:
+        np.testing.assert_allclose(block @ block.T, np.eye(H), atol=1e-14)
+    assert not any(np.allclose(blocks[0], block) for block in blocks[1:])
+    whole = initializer("glorot", H)("weight_hh_l0", (gates * H, H), rng)
+    np.testing.assert_allclose(whole.T @ whole, np.eye(H), atol=1e-14)
+    bound = math.sqrt(6 / (columns + gates * H))
+    assert 0.95 * bound < np.abs(initializer("glorot", H)("weight_ih_l0", (gates * H, columns), rng)).max() <= bound
+    with pytest.raises(ValueError, match=f"'identity' .* weight_hh_l0 holds {gates}"):
+        initializer("identity", H)("weight_hh_l0", (gates * H, H), rng)
+
+
+def test_scaled_identity():
+    scaled, plain = (bptt.RNN(3, 5, 2, init=init, seed=0) for init in (bptt.init.identity(0.25), "identity"))
+    np.testing.assert_array_equal(scaled.param_views()["weight_hh_l0"], 0.25 * np.eye(5))
+    scaled.param_views()["weight_hh_l0"][...] = np.eye(5)
+    np.testing.assert_array_equal(scaled.params, plain.params)
+    for scale, error in [("1", TypeError), (math.nan, ValueError), (math.inf, ValueError)]:
+        with pytest.raises(error, match="scale must be a"):
+            bptt.init.identity(scale)
 
 
 def test_function():

@@ -4,6 +4,10 @@
 >>> rnn = bptt.RNN(input_size=3, hidden_size=32, output_size=2)
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from . import init
 from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, mse, version
 from ._core import isa as _isa
 from ._fit import History, fit
@@ -11,6 +15,18 @@ from ._optim import SGD, Adagrad, Adam, RMSprop
 from ._rnn import RNN
 from ._truncation import ARTBP, TBPTT
 from ._windows import Window
+
+if TYPE_CHECKING:
+    from . import plot
+    from ._diagnostics import GradientFlow, Spectrum, gradient_flow
+
+# loaded when they are first asked for: a fifth of the time that this import takes
+_LATER = {
+    "GradientFlow": "._diagnostics",
+    "Spectrum": "._diagnostics",
+    "gradient_flow": "._diagnostics",
+    "plot": ".plot",
+}
 
 __version__ = version()
 _isa()  # a BPTT_ISA that does not run here is an error now, not in the middle of a training run
@@ -22,8 +38,10 @@ __all__ = [
     "TBPTT",
     "Adagrad",
     "Adam",
+    "GradientFlow",
     "History",
     "RMSprop",
+    "Spectrum",
     "Stream",
     "Window",
     "binary_cross_entropy",
@@ -31,5 +49,19 @@ __all__ = [
     "clip_grad_value",
     "cross_entropy",
     "fit",
+    "gradient_flow",
+    "init",
     "mse",
+    "plot",
 ]
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(_LATER[name], __name__)
+    return module if name == "plot" else getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})

@@ -182,15 +182,19 @@ class Data:
         """How many rows a minibatch has."""
         return 1 if self.layout.unbatched else part["x"].shape[1 - self.layout.time_axis]
 
-    def counted(self, part, start, stop) -> int:
-        """How many (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
+    def counts(self, part, start, stop):
+        """Which (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
         steps = self.layout.steps_of
         counts = np.ones(steps(part["x"], start, stop).shape[:-1], bool)
         if "mask" in part:
             counts &= steps(part["mask"], start, stop) != 0
         if self.labels:
             counts &= steps(part["target"], start, stop) != IGNORED
-        return int(counts.sum())
+        return counts
+
+    def counted(self, part, start, stop) -> int:
+        """How many."""
+        return int(self.counts(part, start, stop).sum())
 
     def _rows(self, array, chosen):
         if len(chosen) == self.rows:

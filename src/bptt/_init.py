@@ -1,9 +1,14 @@
-"""Initial values of the parameters. Every function draws one tensor from a numpy Generator."""
+"""Initial values of the parameters. Every function draws one tensor from a numpy Generator.
+
+The weights of a gated cell hold its G gates one below the other: weight_ih (G*H,in), weight_hh (G*H,H).
+"""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
+
+from .init import identity
 
 Initializer = Callable[[str, tuple[int, ...], np.random.Generator], np.ndarray]
 
@@ -22,7 +27,10 @@ def zeros(name, shape, rng):
 
 
 def _orthogonal(shape, rng):
-    """The Q of a Gaussian matrix, signs fixed so that it is uniform over the orthogonal matrices (Mezzadri 2007)."""
+    """The Q of a Gaussian matrix, signs fixed so that it is uniform over the orthogonal matrices (Mezzadri 2007).
+
+    Where there are more rows than columns, the columns are orthonormal.
+    """
     q, r = np.linalg.qr(rng.standard_normal(shape))
     return q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
 
@@ -42,41 +50,34 @@ def _make_uniform(hidden_size):
     return uniform
 
 
-def _make_identity(hidden_size):
-    def identity(name, shape, rng):
-        """IRNN (Le, Jaitly, Hinton 2015): W_hh = I, biases 0, all other weights N(0, 0.001)."""
-        if name.startswith("bias"):
-            return np.zeros(shape)
-        return np.eye(shape[0]) if name.startswith("weight_hh") else rng.normal(0.0, 0.001, shape)
-
-    return identity
-
-
 def _make_orthogonal(hidden_size):
     uniform = _make_uniform(hidden_size)
 
     def orthogonal(name, shape, rng):
-        """W_hh orthogonal (Saxe, McClelland, Ganguli 2014), the rest as in "uniform"."""
-        return _orthogonal(shape, rng) if name.startswith("weight_hh") else uniform(name, shape, rng)
+        """W_hh of every gate orthogonal (Saxe, McClelland, Ganguli 2014), the rest as in "uniform"."""
+        if not name.startswith("weight_hh"):
+            return uniform(name, shape, rng)
+        rows, H = shape
+        return np.concatenate([_orthogonal((H, H), rng) for gate in range(rows // H)])
 
     return orthogonal
 
 
-def _make_glorot(hidden_size):
-    def glorot(name, shape, rng):
-        """Keras' defaults: W_hh orthogonal, other weights Glorot uniform, biases 0."""
-        if name.startswith("bias"):
-            return np.zeros(shape)
-        return _orthogonal(shape, rng) if name.startswith("weight_hh") else _glorot_uniform(shape, rng)
+def _glorot(name, shape, rng):
+    """Keras' defaults: W_hh orthogonal as a whole, all gates in one matrix; other weights Glorot uniform; biases 0.
 
-    return glorot
+    Fan in and fan out are those of the whole matrix too: in + G*H for W_ih.
+    """
+    if name.startswith("bias"):
+        return np.zeros(shape)
+    return _orthogonal(shape, rng) if name.startswith("weight_hh") else _glorot_uniform(shape, rng)
 
 
 _MAKERS = {
     "uniform": _make_uniform,
-    "identity": _make_identity,
+    "identity": lambda hidden_size: identity(),
     "orthogonal": _make_orthogonal,
-    "glorot": _make_glorot,
+    "glorot": lambda hidden_size: _glorot,
 }
 
 

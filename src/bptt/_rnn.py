@@ -29,8 +29,9 @@ class RNN(_core.Network):
     bias : bool
         Whether there are b_ih, b_hh and b_o.
     init : "uniform", "identity", "orthogonal", "glorot", or a function (name, shape, rng) -> array
-        "uniform": U(+-1/sqrt(H)), PyTorch's default. "identity": W_hh = I for relu (Le, Jaitly, Hinton 2015).
-        "orthogonal": W_hh orthogonal. "glorot": Keras' default.
+        "uniform": U(+-1/sqrt(H)), PyTorch's default. "identity": W_hh = I for relu (Le, Jaitly, Hinton 2015), not for
+        gated cells; bptt.init.identity(scale) scales it. "orthogonal": W_hh of every gate orthogonal. "glorot": Keras'
+        default.
     batch_first : bool
         Sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (1,B,H) always.
     dtype : "float32" or "float64"

@@ -60,6 +60,19 @@ def burn_in_steps(burn_in, steps, name="x") -> int:
     return burn_in
 
 
+def measured(loss: Loss, y, target, **options):
+    """(loss, dy) of a loss function, which may be the user's own: checked."""
+    result = loss(y, target, **options)
+    try:
+        value, dy = result
+    except (TypeError, ValueError):
+        raise TypeError(f"loss must return (loss, dy), got {result!r}") from None
+    dy = real_array(dy, "the gradient that loss returns")
+    if dy.shape != y.shape:
+        raise ValueError(f"loss must return a gradient of y's shape {y.shape}, got {dy.shape}")
+    return value, dy
+
+
 def iterate(
     rnn,
     x,
@@ -172,17 +185,12 @@ class Plan:
         y = self.x.layout.outward(y)
         loss, dy = self.measure(y, start, stop)
         rnn.zero_grad()
-        norms = tape.backward(x, self.inward(dy, y), reset, carry, before, *self.clip)
+        norms = tape.backward(x, self.x.layout.inward(dy, rnn.dtype), reset, carry, before, *self.clip)
         return Window(start, stop, loss, y, last, norms)
 
     def measure(self, y, start, stop):
         options = {} if self.mask is None else {"mask": self.along(self.mask, start, stop)}
-        result = self.loss(y, self.along(self.target, start, stop), **options, **self.reduction)
-        try:
-            loss, dy = result
-        except (TypeError, ValueError):
-            raise TypeError(f"loss must return (loss, dy), got {result!r}") from None
-        return loss, dy
+        return measured(self.loss, y, self.along(self.target, start, stop), **options, **self.reduction)
 
     def others(self):
         return [other for other in (self.target, self.reset, self.mask) if other is not None]
@@ -201,9 +209,3 @@ class Plan:
         if end < stop:
             raise ValueError(f"{other.name} must have as many steps as x, it ended after {end}; x goes on")
         return other.piece(start, stop)
-
-    def inward(self, dy, y):
-        dy = real_array(dy, "the gradient that loss returns")
-        if dy.shape != y.shape:
-            raise ValueError(f"loss must return a gradient of y's shape {y.shape}, got {dy.shape}")
-        return self.x.layout.inward(dy, self.rnn.dtype)

@@ -1,0 +1,130 @@
+"""Figures of what the library measures. They need matplotlib: pip install bptt[plot].
+
+Every function draws into `ax`, or a new figure of pyplot, and returns the Axes; save by ax.figure.savefig(path).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ._diagnostics import LIMIT, GradientFlow
+from ._fit import History
+
+__all__ = ["gradient_flow", "history"]
+
+DARK, LIGHT, WARM = "#1f4e79", "#a9bdd2", "#d95f02"
+
+
+def gradient_flow(flow: GradientFlow | Mapping[str, GradientFlow], ax=None):
+    """||dL_t/dh_{t-k}|| / ||dL_t/dh_t|| over the distance k in steps, a line for every layer.
+
+    flow : what bptt.gradient_flow returned, or {label: flow} for several
+    ax : matplotlib Axes, optional
+
+    Lines are medians over the anchor steps, shades reach from the lower to the upper quartile. The grey band is what
+    the verdict "healthy" allows. Zeros, Inf and what comes near to them have no place on a log scale and are left out.
+    """
+    flows = flow if isinstance(flow, Mapping) else {"": flow}
+    for label, one in flows.items():
+        if not isinstance(one, GradientFlow):
+            name = f"flow[{label!r}]" if flows is flow else "flow"
+            raise TypeError(f"{name} must be a bptt.GradientFlow, got {type(one).__name__}")
+    if not flows:
+        raise ValueError("flow must hold at least one bptt.GradientFlow, got an empty mapping")
+    ax = _axes(ax)
+    for label, one in flows.items():
+        for row, layer in enumerate(one.layers):
+            name = ", ".join(filter(None, [label, layer if len(one.layers) > 1 or not label else ""]))
+            text = f"{name}: factor {one.growth[row]:.4g} per step, {one.verdicts[row]}"
+            (line,) = ax.plot(one.distance, _drawable(one.norms[row]), linewidth=1.8, label=text)
+            quartiles = np.quantile(one.anchor_norms[row], [0.25, 0.75], axis=0, method="nearest")
+            ax.fill_between(one.distance, *_drawable(quartiles), color=line.get_color(), alpha=0.2, linewidth=0)
+    ax.axhspan(1 / LIMIT, LIMIT, color="0.93", zorder=0, linewidth=0, label=f"healthy: within a factor of {LIMIT:g}")
+    ratio = r"$\Vert\partial L_t/\partial h_{t-k}\Vert\ /\ \Vert\partial L_t/\partial h_t\Vert$"
+    ax.set(xlabel="distance $k$ (steps)", ylabel=ratio, yscale="log")
+    ax.set_xlim(0, max(one.distance[-1] for one in flows.values()))
+    _finish(ax)
+    return ax
+
+
+def history(history: History, ax=None):
+    """Training and validation loss over the epochs; below it, sharing its x axis, the gradient norm before clipping.
+
+    history : what bptt.fit returned
+    ax : Axes of a matplotlib grid (pyplot.subplots), optional; the gradient norm gets its lower third
+
+    Returns the Axes of the loss; that of the gradient norm is ax.figure.axes[-1]. The updates of an epoch are drawn
+    evenly spread over it. The loss has a log scale where it is positive and changes by a factor of 10 or more.
+    """
+    if not isinstance(history, History):
+        raise TypeError(f"history must be a bptt.History, got {type(history).__name__}")
+    if not history.loss:
+        raise ValueError("history must hold at least one epoch, got none")
+    ax, below = _split(_axes(ax))
+    epochs = np.arange(1, len(history.loss) + 1)
+    updates = np.arange(1, len(history.update_loss) + 1) * len(epochs) / max(1, len(history.update_loss))
+    marker = "o" if len(epochs) <= 30 else None
+    ax.plot(updates, history.update_loss, color=LIGHT, linewidth=0.6, label="training, each update")
+    ax.plot(epochs, history.loss, marker=marker, color=DARK, markersize=4, label="training, mean of the epoch")
+    if history.val_loss:
+        ax.plot(
+            epochs[: len(history.val_loss)],
+            history.val_loss,
+            marker=marker,
+            color=WARM,
+            markersize=4,
+            label="validation",
+        )
+    below.plot(updates, history.grad_norm, color=DARK, linewidth=0.6)
+    ax.set(ylabel="loss", yscale=_scale([*history.update_loss, *history.loss, *history.val_loss]))
+    ax.set_xlim(0, len(epochs))
+    ax.tick_params(labelbottom=False)
+    below.set(xlabel="epoch", ylabel="gradient norm\nbefore clipping", yscale="log")
+    _finish(ax)
+    _finish(below)
+    return ax
+
+
+def _axes(ax):
+    """ax, or the Axes of a new figure."""
+    try:
+        from matplotlib import pyplot
+        from matplotlib.axes import Axes
+    except ImportError as error:
+        raise ImportError(f"bptt.plot needs matplotlib, pip install bptt[plot] brings it: {error}") from error
+    if ax is None:
+        return pyplot.subplots(figsize=(7, 4.5), layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be a matplotlib Axes, got {type(ax).__name__}")
+    return ax
+
+
+def _split(ax):
+    """ax made smaller, and new Axes in its lower third with the same x axis."""
+    place = ax.get_subplotspec()
+    if place is None:
+        raise ValueError("ax must be Axes of a grid, such as those of pyplot.subplots, got Axes put at a position")
+    upper, lower = place.subgridspec(2, 1, height_ratios=[2, 1], hspace=0.1)
+    ax.set_subplotspec(upper)
+    return ax, ax.figure.add_subplot(lower, sharex=ax)
+
+
+def _finish(ax):
+    ax.grid(alpha=0.3, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize="small")
+
+
+def _drawable(values):
+    """NaN, which leaves a gap, in place of what has no logarithm or is too far out for matplotlib's margins."""
+    return np.where((values > 1e-250) & (values < 1e250), values, np.nan)
+
+
+def _scale(values):
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)]
+    return "log" if len(values) and values.min() > 0 and values.max() >= 10 * values.min() else "linear"
