@@ -116,7 +116,8 @@ class Torch:
         torch.set_num_threads(threads)
         T, B, I, H, O = case["shape"]
         dtype = getattr(torch, case["dtype"])
-        self.rnn = torch.nn.RNN(I, H, nonlinearity=case["cell"], dtype=dtype)
+        gated = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(case["cell"])
+        self.rnn = gated(I, H, dtype=dtype) if gated else torch.nn.RNN(I, H, nonlinearity=case["cell"], dtype=dtype)
         self.linear = torch.nn.Linear(H, O, dtype=dtype)
         with torch.no_grad():
             for name, p in self.parameters().items():
@@ -149,17 +150,36 @@ class Jax:
         import jax.numpy as jnp
 
         jax.config.update("jax_enable_x64", case["dtype"] == "float64")
-        self.jax, f = jax, {"tanh": jnp.tanh, "relu": jax.nn.relu}[case["cell"]]
+        self.jax, cell = jax, case["cell"]
+        f = {"tanh": jnp.tanh, "relu": jax.nn.relu}.get(cell)
+
+        def vanilla(w, bias, h, z):
+            h = f(z + h @ w)
+            return h, h
+
+        def lstm(w, bias, state, z):
+            h, c = state
+            i, forget, g, o = jnp.split(z + h @ w, 4, axis=-1)
+            c = jax.nn.sigmoid(forget) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        def gru(w, bias, h, z):
+            zr, zz, zn = jnp.split(z, 3, axis=-1)
+            hr, hz, hn = jnp.split(h @ w + bias, 3, axis=-1)
+            update = jax.nn.sigmoid(zz + hz)
+            new = jnp.tanh(zn + jax.nn.sigmoid(zr + hr) * hn)
+            h = (1 - update) * new + update * h
+            return h, h
+
+        step = {"lstm": lstm, "gru": gru}.get(cell, vanilla)
 
         def loss(p, x, target):
-            z = x @ p["weight_ih_l0"].T + (p["bias_ih_l0"] + p["bias_hh_l0"])
-            w = p["weight_hh_l0"].T
-
-            def step(h, z):
-                h = f(z + h @ w)
-                return h, h
-
-            _, h = jax.lax.scan(step, jnp.zeros(z.shape[1:], z.dtype), z)
+            bias = p["bias_ih_l0"] + (0 if cell == "gru" else p["bias_hh_l0"])
+            z = x @ p["weight_ih_l0"].T + bias
+            zeros = jnp.zeros((z.shape[1], p["weight_hh_l0"].shape[1]), z.dtype)
+            start = (zeros, zeros) if cell == "lstm" else zeros
+            _, h = jax.lax.scan(lambda s, z: step(p["weight_hh_l0"].T, p["bias_hh_l0"], s, z), start, z)
             return jnp.mean((h @ p["weight_ho"].T + p["bias_o"] - target) ** 2)
 
         self.function = jax.jit(jax.value_and_grad(loss))
@@ -185,10 +205,11 @@ def make_case(np, shape, dtype, cell):
     return {"shape": shape, "dtype": dtype, "cell": cell, "params": params, "x": x, "target": target}
 
 
-def flops(shape):
+def flops(shape, cell):
     """Multiplications and additions of the products: forward, and backward without the gradient by x."""
     T, B, I, H, O = shape
-    return 2 * T * B * H * ((I + H + O) + (I + 2 * H + 2 * O))
+    G = {"lstm": 4, "gru": 3}.get(cell, 1)
+    return 2 * T * B * H * ((G * (I + H) + O) + (G * (I + 2 * H) + 2 * O))
 
 
 def check_same(np, contestants):
@@ -263,7 +284,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a minute, against NumPy only")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
-    parser.add_argument("--cell", default="tanh", choices=["tanh", "relu"])
+    parser.add_argument("--cell", default="tanh", choices=["tanh", "relu", "lstm", "gru"])
     parser.add_argument("--seconds", type=float, help="for each shape")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -274,6 +295,8 @@ def main():
     from bptt import _core
 
     peers = available(["numpy"] if args.quick else args.peers.split(","))
+    if args.cell in ("lstm", "gru"):
+        peers = [peer for peer in peers if peer is not NumPy]
     seconds = args.seconds or (2 if args.quick else 12)
     peak = measure_peak(args.dtype, _core.isa())
     print(f"bptt {bptt.__version__} ({_core.isa()}), {args.dtype}, {args.cell}, {args.threads} thread(s)")
@@ -286,7 +309,7 @@ def main():
         contestants = [c(np, case, args.threads) for c in (Ours, *peers)]
         check_same(np, contestants)
         median = race(contestants, seconds)
-        rate = flops(SHAPES[name]) / median["bptt"] * 1e-9
+        rate = flops(SHAPES[name], args.cell) / median["bptt"] * 1e-9
         share = rate / (peak * args.threads) if peak else float("nan")
         line = f"{name:<9}{','.join(map(str, SHAPES[name])):>20}{median['bptt'] * 1e3:>10.3f}{rate:>9.1f}{share:>9.0%}"
         line += "".join(f"{median[p.name] * 1e3:>11.3f}{median[p.name] / median['bptt']:>7.2f}" for p in peers)

@@ -198,11 +198,18 @@ static step begin_steps_back(const pass *p) {
 
 /* ---- the gradients of the parameters ----------------------------------------------------------------------- */
 
-/* bias += the column sums of rows of a, this member's columns */
-static void add_bias(const pass *p, int64_t rows, int64_t cols, const REAL *a, int64_t lda, REAL *bias) {
+/* bias (and a second one that gets the same, or NULL) += the column sums of rows of a, this member's columns */
+static void add_bias(const pass *p, int64_t rows, int64_t cols, const REAL *a, int64_t lda, REAL *bias, REAL *second) {
+    REAL sums[64];
     int64_t first, last;
     bptt_internal_share(p->me, cols, 64, &first, &last);
-    p->call->kernels->add_column_sums(rows, last - first, a + first, lda, bias + first);
+    for (int64_t j = first; j < last; j += 64) {
+        const int64_t n = min_of(64, last - j);
+        copy_or_clear(sums, NULL, n);
+        p->call->kernels->add_column_sums(rows, n, a + j, lda, sums);
+        for (int64_t i = 0; i < n; i++) bias[j + i] += sums[i];
+        for (int64_t i = 0; second && i < n; i++) second[j + i] += sums[i];
+    }
 }
 
 /* weight (m,n) += aT b over rows, this member's rows of the weight */
@@ -246,16 +253,17 @@ static void add_weights(const pass *p, const block *b, const REAL *x, const REAL
     if (c->shape.hh_apart) add_outer(p, b->rows, dz, ld, H, gates_at(p, b->t) + 3 * H, 4 * H, H, NULL, w_hh + hh * H);
 }
 
+/* b_ih and b_hh get the same but for what is apart: blocks of a vanilla cell and of an LSTM, r and z of a GRU */
 static void add_biases(const pass *p, const block *b) {
     const call *c = p->call;
-    const int64_t H = c->H, ih = ih_rows(c), hh = hh_rows(c), ld = ld_dz(c);
+    const int64_t H = c->H, ih = ih_rows(c), ld = ld_dz(c);
     const REAL *dz = dz_at(p, b->t), *main = dz + c->shape.first * H;
     REAL *b_ih = unit_gradient(p, BIAS_IH), *b_hh = unit_gradient(p, BIAS_HH);
     if (!b_ih) return;
-    add_bias(p, b->rows, ih, main, ld, b_ih);
-    if (c->shape.ih_apart) add_bias(p, b->rows, H, dz, ld, b_ih + ih);
-    add_bias(p, b->rows, hh, main, ld, b_hh);
-    if (c->shape.hh_apart) add_bias(p, b->rows, H, dz, ld, b_hh + hh);
+    add_bias(p, b->rows, ih, main, ld, b_ih, b_hh);
+    if (!c->shape.ih_apart) return;
+    add_bias(p, b->rows, H, dz, ld, b_ih + ih, c->shape.hh_apart ? b_hh + ih : NULL);
+    if (!c->shape.hh_apart) add_bias(p, b->rows, H, main + ih, ld, b_hh + ih, NULL);
 }
 
 static void add_peepholes(const pass *p, const block *b) {
@@ -294,7 +302,7 @@ static void add_readout_gradients(const pass *p) {
         const REAL *dy = c->dy + ((b.t - given) * c->B + without) * c->O;
         const REAL *h = state_at(c, c->L - 1, 0, 0, slot_of(p, b.t)) + without * DH;
         add_outer(p, rows, dy, c->O, c->O, h, DH, DH, NULL, w);
-        if (bias) add_bias(p, rows, c->O, dy, c->O, bias);
+        if (bias) add_bias(p, rows, c->O, dy, c->O, bias, NULL);
     }
 }
 

@@ -68,7 +68,7 @@ static REAL *take(arena *from, int64_t elements) {
     return piece;
 }
 
-#define CHUNK_BYTES (1 << 19)
+enum { CHUNK_ROWS = 256, CHUNK_BYTES = 1 << 19 };
 
 static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -106,7 +106,7 @@ static bptt_status begin(call *c, const bptt_spec *spec, int64_t T, int64_t B, c
     c->step_flops = 2.0 * (double)B * (rows * inputs + (double)c->O * (double)c->D * (double)c->H);
     /* enough rows for tall products to pay and for barriers not to count, few enough that chunks stay in caches */
     const int64_t row_bytes = c->shape.width * c->H * (int64_t)sizeof(REAL);
-    c->chunk = min_of(T, max_of((256 + B - 1) / B, CHUNK_BYTES / row_bytes / B));
+    c->chunk = min_of(T, max_of(max_of(1, CHUNK_ROWS / B), CHUNK_BYTES / row_bytes / B));
     if (c->options.segment) c->chunk = min_of(c->chunk, c->options.segment);
     c->poll_steps = max_of(1, (int64_t)(2e8 / c->step_flops));
     return BPTT_OK;
