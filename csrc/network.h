@@ -162,17 +162,19 @@ bptt_status TYPED(bptt_sizes)(const bptt_spec *spec, int64_t T, int64_t B, const
     bptt_status status = begin(&c, spec, T, B, options);
     if (status) return status;
     if (!sizes) return BPTT_ERROR_NULL;
-    if (sizes->struct_size != sizeof *sizes) return BPTT_ERROR_STRUCT;
+    if (sizes->struct_size < BPTT_INTERNAL_SIZES_1 || sizes->struct_size > sizeof *sizes) return BPTT_ERROR_STRUCT;
     arena packed = arena_at(NULL);
     take_panels(&c, &packed, 1);
-    sizes->params = bptt_internal_params(&c.spec);
-    sizes->state = c.shape.states * c.state;
-    sizes->output = T * B * c.Y;
-    sizes->tape = tape_size(&c);
-    sizes->forward_work = plan_forward(&c, NULL, 0);
-    sizes->backward_work = plan_backward(&c, NULL);
-    sizes->packed = packed.used;
-    sizes->step_work = plan_step(&c, NULL);
+    bptt_sizes all = {.struct_size = sizes->struct_size};
+    all.params = bptt_internal_params(&c.spec);
+    all.state = c.shape.states * c.state;
+    all.output = T * B * c.Y;
+    all.tape = tape_size(&c);
+    all.forward_work = plan_forward(&c, NULL, 0);
+    all.backward_work = plan_backward(&c, NULL);
+    all.packed = packed.used;
+    all.step_work = plan_step(&c, NULL);
+    memcpy(sizes, &all, sizes->struct_size);
     return BPTT_OK;
 }
 

@@ -18,10 +18,6 @@ enum {
     STORED = 8 /* blocks of H that a step leaves on the tape: h, c, gates, and a margin */
 };
 
-/* the first version's structs end here; later ones only add fields */
-#define SPEC_SIZE_1 (offsetof(bptt_spec, bias) + sizeof(int32_t))
-#define OPTIONS_SIZE_1 (offsetof(bptt_options, poll_context) + sizeof(void *))
-
 static int is_flag(int32_t value) { return value == 0 || value == 1; }
 static int is_rate(double value) { return value >= 0 && value < 1; }
 
@@ -43,7 +39,7 @@ static bptt_status check_sizes(const bptt_spec *spec) {
 
 static bptt_status check_spec(const bptt_spec *spec, bptt_spec *full) {
     if (!spec) return BPTT_ERROR_NULL;
-    if (spec->struct_size < SPEC_SIZE_1 || spec->struct_size > sizeof *spec) return BPTT_ERROR_STRUCT;
+    if (spec->struct_size < BPTT_INTERNAL_SPEC_1 || spec->struct_size > sizeof *spec) return BPTT_ERROR_STRUCT;
     memset(full, 0, sizeof *full);
     memcpy(full, spec, spec->struct_size);
     if (full->cell < BPTT_CELL_TANH || full->cell > BPTT_CELL_GRU) return BPTT_ERROR_CELL;
@@ -79,7 +75,7 @@ bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B
     if (T < 1 || B < 1) return BPTT_ERROR_SIZE;
     memset(full, 0, sizeof *full);
     if (options) {
-        if (options->struct_size < OPTIONS_SIZE_1 || options->struct_size > sizeof *options) return BPTT_ERROR_STRUCT;
+        if (options->struct_size < BPTT_INTERNAL_OPTIONS_1 || options->struct_size > sizeof *options) return BPTT_ERROR_STRUCT;
         memcpy(full, options, options->struct_size);
         status = check_options(full_spec, full, T);
         if (!status) status = check_lengths(full->lengths, T, B);

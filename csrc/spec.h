@@ -3,6 +3,12 @@
 #define BPTT_SPEC_H
 #include "bptt.h"
 
+/* How structs grow: later versions add fields at the end. A caller's struct_size says which fields it knows, at least
+ * those of the first version, which ended here; the others are zero (bptt_sizes: are not written). */
+#define BPTT_INTERNAL_SPEC_1 (offsetof(bptt_spec, bias) + sizeof(int32_t))
+#define BPTT_INTERNAL_OPTIONS_1 (offsetof(bptt_options, poll_context) + sizeof(void *))
+#define BPTT_INTERNAL_SIZES_1 (offsetof(bptt_sizes, step_work) + sizeof(int64_t))
+
 /* the tensors of one layer in one direction, in memory order */
 enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PEEPHOLES, UNIT_TENSORS };
 /* and those behind all layers */

@@ -19,6 +19,8 @@
  *   Threads    every function may be called from any thread; calls on separate buffers run in parallel.
  *              Threads that a call makes are joined before it returns. The results are the same to the bit
  *              for any number of threads.
+ *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
+ *              knows: those it does not know count as zero, so what was built against an older header goes on working.
  *   NaN, Inf   pass through as IEEE 754 says; nothing hides them.
  */
 #ifndef BPTT_H
@@ -44,7 +46,7 @@ extern "C" {
 typedef enum bptt_status {
     BPTT_OK = 0,
     BPTT_ERROR_NULL = 1,      /* a required pointer is NULL */
-    BPTT_ERROR_STRUCT = 2,    /* struct_size is not a size that this library knows */
+    BPTT_ERROR_STRUCT = 2,    /* struct_size is smaller than the first version's or larger than this library's */
     BPTT_ERROR_CELL = 3,      /* the cell is not one of bptt_cell */
     BPTT_ERROR_SIZE = 4,      /* a size is zero or negative (O may be zero), or a tensor's index is beyond the last */
     BPTT_ERROR_OVERFLOW = 5,  /* sizes multiply beyond what memory can address */
