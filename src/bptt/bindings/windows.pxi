@@ -31,7 +31,7 @@ cdef class WindowTape:
         """For backward over `steps` steps and a tape of `capacity`; state (core layout) enters the first step."""
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
-        network.segment_of(1, B, checkpoint, memory_budget and 2**62)  # what is wrong with them is said now
+        network.check_checkpoint(checkpoint, memory_budget)
         self.network, self.B, self.used, self.last = network, B, 0, state
         self.checkpoint, self.memory_budget = checkpoint, memory_budget
         self.state_given = state is not None
