@@ -49,8 +49,8 @@ class RNN(_core.Network):
         gated cells; bptt.init.identity(scale) scales it. "orthogonal": W_hh of every gate orthogonal. "glorot": Keras'
         default.
     forget_bias : float
-        LSTM: added to the forget gate's part of every b_ih after it was drawn (Gers et al. 2000; Jozefowicz et al. 2015).
-        b_f in the equations is b_ih + b_hh: the sum has it once, as Keras' one bias does.
+        LSTM: added to the forget gate's part of every b_ih after it was drawn (Jozefowicz et al. 2015). The gate sees
+        b_ih + b_hh, which has it once, as Keras' one bias does.
     batch_first : bool
         Sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (L*D,B,H) always.
     dtype : "float32" or "float64"
@@ -175,11 +175,12 @@ class RNN(_core.Network):
         truncation : TBPTT(k1, k2) or ARTBP(mean_length); None is full BPTT, one window, and needs x as an array
         burn_in : the first steps that only move the state on: without a loss, without a gradient and without memory for
             them. The windows begin after them, and no gradient flows back into them
-        state : as forward takes it, the state that enters step 0, as Window.state of an earlier call to go on from there
+        state : as forward takes it, the state that enters step 0; Window.state of an earlier call to go on from there
         reset, mask : (T,B) of bool (with batch_first (B,T)), arrays or iterables of chunks: see forward and the losses
         reduction : "mean" over the elements that count in the window's own steps, or "sum"
         step_clip_norm, step_clip_value : see backward
-        checkpoint, memory_budget : see forward; for windows that do not overlap
+        checkpoint, memory_budget : see forward, for each window; for windows that do not overlap. (A shorter last
+            window of TBPTT(k) does: the end of the one before is then computed again from its checkpoints)
 
         The state flows forward uncut. Parameters may be changed between windows: the stored states of the overlap
         are used as they are, not computed again. Memory is that of 2*k2 steps (with ARTBP of the longest window) and
