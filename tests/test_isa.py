@@ -28,7 +28,7 @@ for dtype, shape, cell in itertools.product(("float32", "float64"), shapes, ("ta
     for name, value in p.gradients().items():
         results[f"{dtype} {shape} {cell} {name}"] = value
 deep = {"num_layers": 2, "bidirectional": True, "lengths": True, "reset": True, "carry": 2}
-shapes = [(3, *sizes) for sizes in itertools.product((1, 2, 13), (1, 17), (1, 7, 8, 15, 16, 17, 33), (None,))]
+shapes = [(3, *sizes) for sizes in itertools.product((1, 2, 13), (1, 17), (1, 8, 15, 17, 33), (None,))]
 for dtype, shape, name in itertools.product(("float32", "float64"), shapes, GATED):
     for options in ({"reset": True}, deep):
         p = Problem(*shape, dtype=dtype, **options, **CELLS[name])

@@ -58,7 +58,8 @@ def run_deep(threads, T, B, I, H, O, extras, **options):
 @given(B=st.integers(1, 40), I=st.integers(1, 40), H=st.integers(1, 70), O=st.none() | st.integers(1, 20),
        dtype=st.sampled_from(["float32", "float64"]), name=st.sampled_from(list(CELLS)), layers=st.integers(1, 3),
        bidirectional=st.booleans(), dropout=st.sampled_from([0.0, 0.4]), recurrent_dropout=st.sampled_from([0.0, 0.3]),
-       learn=st.booleans(), extras=st.sets(st.sampled_from(["lengths", "reset", "carry", "clip", "checkpoint"])))  # fmt: skip
+       learn=st.booleans(),
+       extras=st.sets(st.sampled_from(["lengths", "reset", "carry", "clip", "checkpoint"])))  # fmt: skip
 def test_same_bits_for_any_number_of_threads_in_deep_networks(
     B, I, H, O, dtype, name, layers, bidirectional, dropout, recurrent_dropout, learn, extras
 ):
