@@ -1,7 +1,5 @@
 """bptt.gradient_flow: how gradients decay or grow on their way back in time."""
 
-import inspect
-
 import numpy as np
 import pytest
 
@@ -347,7 +345,6 @@ def test_bad_input(case):
 # ---- several layers, directions and gates -----------------------------------------------------------------
 
 
-@pytest.mark.skipif("bidirectional" not in inspect.signature(bptt.RNN).parameters, reason="one layer only so far")
 @pytest.mark.parametrize("cell, gates", [("tanh", 1), ("gru", 3), ("lstm", 4)])
 @pytest.mark.parametrize("both_ways", [False, True])
 def test_layers(cell, gates, both_ways, data):
@@ -365,3 +362,29 @@ def test_layers(cell, gates, both_ways, data):
         for row, layer in enumerate(flow.layers):
             expected = norms[row, t : t + 11] if layer.endswith("_reverse") else norms[row, t - 10 : t + 1][::-1]
             np.testing.assert_allclose(flow.anchor_norms[row, i], expected / expected[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
+@pytest.mark.parametrize("given", [False, True])
+def test_states_that_enter(cell, given, data, rng):
+    """A given one, an LSTM's pair, and the learned one where none is given; whatever the first anchor's step."""
+    rnn = network(cell=cell, num_layers=2, learn_state=True)
+    h, c = rng.normal(size=(2, 2, B, H))
+    state = ((h, c) if cell == "lstm" else h) if given else None
+    for K in (10, T - 1):
+        flow = bptt.gradient_flow(rnn, *data, max_distance=K, anchors=3, state=state)
+        y, _ = rnn.forward(data[0], state)
+        t = flow.anchors[0]
+        dy, norms = np.zeros_like(y), np.empty((2, T))
+        dy[t] = (y - data[1])[t]
+        rnn.backward(dy, step_norms=norms)
+        expected = norms[:, t - K : t + 1][:, ::-1]
+        np.testing.assert_allclose(flow.anchor_norms[:, 0], expected / expected[:, :1], rtol=1e-10)
+
+
+def test_dropout_goes_on_as_if_nothing_had_been_measured(data):
+    rnn = network(cell="lstm", num_layers=2, dropout=0.5)
+    before = rnn.dropout_state
+    flow = bptt.gradient_flow(rnn, *data)
+    assert rnn.dropout_state == before
+    np.testing.assert_array_equal(flow.norms, bptt.gradient_flow(rnn, *data).norms)

@@ -19,6 +19,9 @@ def rnn():
 
 @pytest.mark.parametrize("options", [
     {}, {"output_size": None}, {"bias": False}, {"dtype": "float64"}, {"batch_first": True, "cell": "sigmoid"},
+    {"cell": "lstm", "num_layers": 3, "bidirectional": True, "peepholes": True, "learn_state": True},
+    {"cell": "gru", "reset_after": False, "num_layers": 2, "dropout": 0.25, "recurrent_dropout": 0.5},
+    {"cell": "lstm", "forget_bias": 1.0, "bidirectional": True},
 ], ids=str)  # fmt: skip
 def test_load_is_what_was_saved(tmp_path, options):
     rnn = bptt.RNN(**{"input_size": 3, "hidden_size": 5, "output_size": 2, "seed": 0} | options)
@@ -27,9 +30,10 @@ def test_load_is_what_was_saved(tmp_path, options):
     again = bptt.RNN.load(path)
     np.testing.assert_array_equal(again.params, rnn.params)
     assert repr(again) == repr(rnn)
-    assert (again.batch_first, again.dtype) == (rnn.batch_first, rnn.dtype)
+    assert again.description() == rnn.description()
+    assert all(again.description()[name] == value for name, value in options.items() if name != "forget_bias")
     x = np.ones((4, 2, 3))
-    np.testing.assert_array_equal(again.forward(x)[0], rnn.forward(x)[0])
+    np.testing.assert_array_equal(again.forward(x, tape=False)[0], rnn.forward(x, tape=False)[0])
     again.save(str(path))  # a str, over the old file
 
 
@@ -62,6 +66,8 @@ BROKEN = {
     "description is a list": lambda p: safetensors.numpy.save_file({"a": np.ones(3)}, p, {"bptt": "[1]"}),
     "later format": lambda p: rewrite(p, lambda d, t: d.update(format=99)),
     "no cell": lambda p: rewrite(p, lambda d, t: d.pop("cell")) or rewrite(p, lambda d, t: d.update(cell=None)),
+    "fewer layers": lambda p: rewrite(p, lambda d, t: d.update(num_layers=2)),
+    "a cell of other gates": lambda p: rewrite(p, lambda d, t: d.update(cell="gru")),
     "unknown field": lambda p: rewrite(p, lambda d, t: d.update(colour="red")),
     "sizes that do not fit": lambda p: rewrite(p, lambda d, t: d.update(hidden_size=6)),
     "sizes beyond memory": lambda p: rewrite(p, lambda d, t: d.update(hidden_size=2**40)),
@@ -80,6 +86,19 @@ def test_broken_and_foreign_files(tmp_path, rnn, how):
     with pytest.raises(ValueError, match=r"path must name a model file, got .*model.safetensors: ") as caught:
         bptt.RNN.load(path)
     assert len(str(caught.value)) > len(str(path)) + 40
+
+
+def test_state_dicts_go_between_networks():
+    options = {"cell": "lstm", "num_layers": 2, "bidirectional": True, "learn_state": True, "peepholes": True}
+    a, b = (bptt.RNN(3, 5, 2, seed=seed, **options) for seed in (1, 2))
+    state = a.state_dict()
+    assert {"weight_ih_l1_reverse", "weight_peephole_l0", "state_h0", "state_c0"} <= set(state)
+    assert state["weight_ih_l1_reverse"].shape == (20, 10)
+    assert state["state_c0"].shape == (4, 5)
+    b.load_state_dict(state)
+    np.testing.assert_array_equal(b.params, a.params)
+    with pytest.raises(ValueError, match=r"missing \['state_c0'\]"):
+        b.load_state_dict({name: value for name, value in state.items() if name != "state_c0"})
 
 
 def test_missing_file(tmp_path):
@@ -141,12 +160,18 @@ def test_permissions(tmp_path, rnn):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_pickle_and_copy(rnn):
+@pytest.mark.parametrize("options", [
+    {"cell": "relu"}, {"cell": "lstm", "num_layers": 2, "bidirectional": True, "peepholes": True, "learn_state": True},
+    {"cell": "gru", "reset_after": False, "num_layers": 2, "dropout": 0.25},
+], ids=str)  # fmt: skip
+def test_pickle_and_copy(options):
     import copy
     import pickle
 
+    rnn = bptt.RNN(3, 5, 2, seed=1, **options)
     for again in (pickle.loads(pickle.dumps(rnn)), copy.deepcopy(rnn), copy.copy(rnn)):
         assert repr(again) == repr(rnn)
+        assert again.description() == rnn.description()
         np.testing.assert_array_equal(again.params, rnn.params)
         again.params += 1
         assert not np.array_equal(again.params, rnn.params)

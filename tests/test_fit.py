@@ -53,6 +53,71 @@ def test_one_update_is_the_loop_written_out(rng):
     np.testing.assert_array_equal(a.params, b.params)
 
 
+@pytest.mark.parametrize("options", [
+    {"cell": "lstm", "num_layers": 2, "forget_bias": 1.0}, {"cell": "lstm", "peepholes": True, "learn_state": True},
+    {"cell": "gru", "bidirectional": True}, {"cell": "gru", "reset_after": False, "num_layers": 2},
+    {"cell": "lstm", "num_layers": 2, "bidirectional": True, "learn_state": True},
+    {"cell": "tanh", "num_layers": 2, "dropout": 0.05, "recurrent_dropout": 0.05},
+], ids=str)  # fmt: skip
+def test_every_kind_of_network_learns(rng, options):
+    x, target = delayed_sum(rng)
+    both_ways = options.get("bidirectional", False)
+    rnn = bptt.RNN(1, 16, 1, seed=0, **options)
+    validation = delayed_sum(np.random.default_rng(5))
+    before = bptt.mse(rnn.forward(validation[0], tape=False)[0], validation[1])[0]
+    learned = {name: view.copy() for name, view in rnn.param_views().items() if name.startswith("state_")}
+    history = bptt.fit(rnn, x, target, lr=1e-2, epochs=30, batch_size=16, validation=validation, seed=0, progress=False,
+                       truncation=None if both_ways else bptt.TBPTT(10, 15))  # fmt: skip
+    assert history.val_loss[-1] < 0.35 * before
+    for name, view in learned.items():
+        assert (rnn.param_views()[name] != view).all(), name
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_lengths(rng, batch_first, bidirectional, batch_size):
+    """Minibatches take their rows' lengths: every update is that of the rows without their padding."""
+    x, target = delayed_sum(rng, T=12, N=10)
+    lengths = rng.integers(1, 13, 10)
+    target[np.arange(12)[:, None] >= lengths] = 1e30
+    options = {"cell": "gru", "bidirectional": bidirectional, "dtype": "float64", "seed": 0}
+    rnn, plain = bptt.RNN(1, 4, 1, batch_first=batch_first, **options), bptt.RNN(1, 4, 1, **options)
+    swapped = [a.swapaxes(0, 1) if batch_first else a for a in (x, target)]
+    history = bptt.fit(rnn, *swapped, optimizer="sgd", lr=0.1, epochs=2, lengths=lengths, batch_size=batch_size,
+                       clip_norm=None, seed=3, progress=False)  # fmt: skip
+    optimizer, shuffle, losses = bptt.SGD(plain.params, plain.grads, lr=0.1), np.random.default_rng(3), []
+    for _ in range(2):
+        order = shuffle.permutation(10)
+        total = 0.0
+        for first in range(0, 10, batch_size or 10):
+            rows = order[first : first + (batch_size or 10)]
+            plain.zero_grad()
+            for row in rows:
+                y, _ = plain.forward(x[: lengths[row], row])
+                error = y - target[: lengths[row], row]
+                total += (error**2).sum()
+                plain.backward(2 * error / lengths[rows].sum(), input_grad=False)
+            optimizer.step()
+        losses.append(total / lengths.sum())
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-12)
+    np.testing.assert_allclose(rnn.params, plain.params, rtol=1e-10)
+
+
+def test_lengths_combine_with_masks_and_ignored_labels(rng):
+    x = rng.normal(size=(12, 4, 2))
+    labels = rng.integers(0, 3, (12, 4))
+    labels[3:5] = -100
+    mask, lengths = rng.random((12, 4)) < 0.7, np.array([12, 2, 7, 9])
+    rnn = bptt.RNN(2, 4, 3, seed=0, dtype="float64")
+    counts = mask & (np.arange(12)[:, None] < lengths)
+    expected = bptt.cross_entropy(rnn.forward(x)[0], labels, mask=counts)[0]
+    for batch_size in (None, 1, 3):
+        history = bptt.fit(rnn, x, labels, loss="cross_entropy", optimizer="sgd", lr=0, epochs=1, lengths=lengths,
+                           mask=mask, batch_size=batch_size, progress=False)  # fmt: skip
+        assert history.loss[0] == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_minibatches_hold_every_sequence_once(batch_first):
     x = np.arange(10.0)[None, :, None] * np.ones((4, 1, 1))  # row b holds b

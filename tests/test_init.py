@@ -64,6 +64,27 @@ def test_scaled_identity():
             bptt.init.identity(scale)
 
 
+@pytest.mark.parametrize("init", ["uniform", "orthogonal", "glorot", lambda name, shape, rng: np.full(shape, 0.25)])
+def test_forget_bias(init):
+    """In the forget gate's block of b_ih alone, of every layer and direction: b_ih + b_hh has it once."""
+    options = {"cell": "lstm", "num_layers": 2, "bidirectional": True, "init": init, "seed": 0, "dtype": "float64"}
+    plain, biased = bptt.RNN(3, 5, 2, **options), bptt.RNN(3, 5, 2, forget_bias=1.5, **options)
+    for name, view in biased.param_views().items():
+        expected = plain.param_views()[name].copy()
+        if name.startswith("bias_ih"):
+            expected[5:10] += 1.5
+        np.testing.assert_array_equal(view, expected, err_msg=name)
+
+
+def test_forget_bias_is_a_matter_of_the_parameters_alone(tmp_path):
+    import copy
+
+    rnn = bptt.RNN(3, 5, cell="lstm", forget_bias=1, seed=0)
+    rnn.save(tmp_path / "model")
+    for again in (copy.copy(rnn), bptt.RNN.load(tmp_path / "model")):
+        np.testing.assert_array_equal(again.params, rnn.params)
+
+
 def test_function():
     def ones(name, shape, rng):
         return np.full(shape, len(name))

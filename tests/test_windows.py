@@ -134,6 +134,61 @@ def test_artbp_of_gated_cells(problem, name, a):
     assert_close(total, flat(p.rnn, p.oracle()), 1e-12)
 
 
+@pytest.mark.parametrize("name", ["tanh", "lstm", "gru"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layout", ["steps first", "batch first", "unbatched"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_lengths(problem, name, bidirectional, layout, masked):
+    """Full BPTT over padded rows: what lies beyond the end counts nothing, in the loss and its mean neither."""
+    B = 1 if layout == "unbatched" else 4
+    p = problem(9, B, 2, 3, 2, num_layers=2, bidirectional=bidirectional, lengths=True, reset=True, **CELLS[name])
+    if B == 1:
+        p.lengths[:] = 6
+    mask = np.random.default_rng(1).random((9, B)) < 0.7
+    counts = (np.arange(9)[:, None] < p.lengths) & (mask | (not masked))
+    y, final = p.forward()
+    loss = np.mean((y - p.dy)[counts] ** 2)
+    p.rnn.zero_grad()
+    p.rnn.backward(2 * (y - p.dy) * counts[..., None] / (2 * counts.sum()))
+    grads = p.rnn.grads.copy()
+    target = np.where(counts[..., None], p.dy, 1e30)  # would show in the loss
+    outward = {
+        "steps first": lambda a: a,
+        "batch first": lambda a: a.swapaxes(0, 1),
+        "unbatched": lambda a: a[:, 0],
+    }[layout]
+    options = {**p.rnn.description(), "batch_first": layout == "batch first"}
+    rnn = bptt.RNN(**options)
+    rnn.params = p.rnn.params
+    for how in ({}, {"checkpoint": 2}):
+        if how and bidirectional:
+            continue
+        (w,) = rnn.windows(outward(p.x), outward(target), state=p.state, lengths=p.lengths.tolist(),
+                           reset=outward(p.reset), mask=outward(mask) if masked else None, **how)  # fmt: skip
+        assert (w.start, w.stop) == (0, 9)
+        assert w.loss == pytest.approx(loss, rel=1e-12)
+        np.testing.assert_array_equal(w.y, outward(y))
+        np.testing.assert_array_equal(np.stack(w.state) if len(final) == 2 else w.state[None], final)
+        assert_close(rnn.grads, grads, 1e-12)
+
+
+@pytest.mark.parametrize("truncation", [bptt.TBPTT(4), bptt.TBPTT(1, 12), bptt.ARTBP(30)], ids=str)
+def test_truncation_goes_with_one_direction(problem, truncation):
+    """Also where a window could reach over all steps."""
+    p = problem(12, 2, 3, 4, bidirectional=True)
+    with pytest.raises(ValueError, match=r"truncation goes with bidirectional=False, got (TBPTT|ARTBP)\("):
+        p.rnn.windows(p.x, p.dy, truncation=truncation)
+    with pytest.raises(ValueError, match="burn_in goes with bidirectional=False, got 3"):
+        p.rnn.windows(p.x, p.dy, burn_in=3)
+    p.dstates[:] = 0
+    p.gradients()
+    expected = p.rnn.grads.copy()
+    for whole in (None, bptt.TBPTT(12), bptt.TBPTT(20, 30)):
+        (w,) = p.rnn.windows(p.x, p.dy, whole_loss, truncation=whole, state=p.state)
+        assert_close(p.rnn.grads, expected, 1e-14)
+        assert w.grad_norms.shape == (2, 12)
+
+
 @pytest.mark.parametrize("readout", [None, 2])
 @pytest.mark.parametrize("k1, k2", [(40, 40), (1, 40), (1, 99), (7, 46), (13, 53)])
 def test_no_truncation_is_full_bptt(problem, readout, k1, k2):

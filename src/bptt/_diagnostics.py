@@ -161,7 +161,7 @@ def gradient_flow(
     anchor alone, and a geometric one be zero where one anchor's gradient is (dead relu units, a reset). In layers below
     the last, dL_t/dh_{t-k} takes all ways, through the layers above too. In a direction that runs backward through
     time, distance counts forward, and anchors have K steps after them as well. Of an LSTM h is measured, not c; both
-    change at the same rate in the long run.
+    change at the same rate in the long run. Dropout acts as in training, with masks of each anchor's own.
 
     The fit leaves out norms too small for the dtype to hold with full precision, and Inf; where nothing else is left,
     growth is 0 or Inf.
@@ -186,11 +186,11 @@ def gradient_flow(
     K = _largest_distance(max_distance, data.steps, both_ways)
     chosen = _anchor_steps(data, K, _core.index(anchors, "anchors"), both_ways)
     with rnn.lock:
-        grads = rnn.grads.copy()
+        grads, drawn = rnn.grads.copy(), rnn.dropout_state
         try:
             absolute = _norms(rnn, data, loss, state, chosen, K, layers, both_ways)
         finally:
-            rnn.grads[...] = grads
+            rnn.grads[...], rnn.dropout_state = grads, drawn
         spectra = tuple(s for name, w in weights.items() for s in _spectra(name, w))
     usable = _usable(absolute[:, :, 0], chosen)
     absolute = absolute[:, usable]

@@ -13,7 +13,7 @@ from . import _core, _optim
 from ._init import generator
 from ._sequences import layout_of, real_array
 from ._truncation import ARTBP, Truncation, truncation_or_none
-from ._windows import Loss, burn_in_steps, named_loss
+from ._windows import Loss, burn_in_steps, check_goes_with_lengths, named_loss
 
 IGNORED = -100  # the label that cross_entropy leaves out
 OPTIMIZERS = {"sgd": _optim.SGD, "rmsprop": _optim.RMSprop, "adagrad": _optim.Adagrad, "adam": _optim.Adam}
@@ -49,6 +49,7 @@ def fit(
     burn_in: int = 0,
     clip_norm: float | None = 1.0,
     clip_value: float | None = None,
+    lengths=None,
     mask=None,
     reset=None,
     validation: tuple | None = None,
@@ -68,6 +69,8 @@ def fit(
         the sequence. None: full BPTT, an update per minibatch. With ARTBP each minibatch has cuts of its own, and a
         window's mean gradient is multiplied by its steps / mean_length: weighed alike, short windows would bias it
     burn_in : the first steps of each sequence that only move the state on, see RNN.windows; in the validation too
+    lengths : (B,) of int, the steps that each padded sequence has, see RNN.forward: what lies beyond counts nothing and
+        costs next to nothing. Goes with truncation=None
     clip_norm, clip_value : clip the gradient before each update, by norm and then by value; None: not
     validation : (x, target) or (x, target, mask), measured without truncation after each epoch
     shuffle : draw the sequences of the minibatches anew in each epoch
@@ -85,6 +88,9 @@ def fit(
     step = make_optimizer(rnn, optimizer, lr).step
     data = Data(rnn, x, target, mask, reset, batch_size)
     burn_in = burn_in_steps(burn_in, data.steps)
+    if lengths is not None:
+        check_goes_with_lengths(truncation, burn_in)
+        data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
     held_out = None if validation is None else HeldOut(rnn, validation, burn_in)
     rng = generator(seed) if _core.flag(shuffle, "shuffle") else None
     windows = {"loss": loss, "truncation": truncation, "burn_in": burn_in}
@@ -161,6 +167,7 @@ class Data:
         for name, array in self.arrays.items():
             self.layout.check(array, prefix + name, self.steps)
         self.labels = self.arrays["target"].ndim == x.ndim - 1  # class labels, as cross-entropy takes them
+        self.lengths = None
         self.batch_size = self.rows if batch_size is None else min(_core.index(batch_size, "batch_size"), self.rows)
 
     def windows_per_epoch(self, truncation, burn_in) -> int | None:
@@ -172,11 +179,15 @@ class Data:
         return per_sequence * -(-self.rows // self.batch_size)
 
     def minibatches(self, rng):
-        """{x, target, and mask and reset where given} of each minibatch; all rows at once are not copied."""
+        """{x, target, and mask, reset and lengths where given} of each minibatch; all rows at once are not copied."""
         order = np.arange(self.rows) if rng is None else rng.permutation(self.rows)
         for first in range(0, self.rows, self.batch_size):
             chosen = order[first : first + self.batch_size]
-            yield {name: self._rows(array, chosen) for name, array in self.arrays.items()}
+            part = {name: self._rows(array, chosen) for name, array in self.arrays.items()}
+            whole = len(chosen) == self.rows  # then the rows stay in their order
+            if self.lengths is not None:
+                part["lengths"] = self.lengths if whole else self.lengths[chosen]
+            yield part
 
     def rows_of(self, part) -> int:
         """How many rows a minibatch has."""
@@ -188,6 +199,8 @@ class Data:
         counts = np.ones(steps(part["x"], start, stop).shape[:-1], bool)
         if "mask" in part:
             counts &= steps(part["mask"], start, stop) != 0
+        if "lengths" in part:
+            counts &= self.layout.within(part["lengths"], start, stop)
         if self.labels:
             counts &= steps(part["target"], start, stop) != IGNORED
         return counts

@@ -119,8 +119,11 @@ class RNN(_core.Network):
 
     def __repr__(self) -> str:
         readout = f", {self.output_size}" if self.output_size else ""
+        usual = {"num_layers": 1, "bidirectional": False, "reset_after": True, "peepholes": False, "dropout": 0.0}
+        usual |= {"recurrent_dropout": 0.0, "learn_state": False}
+        other = "".join(f"{n}={v!r}, " for n in usual if (v := getattr(self, n)) != usual[n])
         return (
-            f"RNN({self.input_size}, {self.hidden_size}{readout}, cell={self.cell!r}, bias={self.bias}, "
+            f"RNN({self.input_size}, {self.hidden_size}{readout}, cell={self.cell!r}, {other}bias={self.bias}, "
             f"dtype={self.dtype.name!r}): {self.params.size} parameters"
         )
 
@@ -156,6 +159,7 @@ class RNN(_core.Network):
         truncation: Truncation | None = None,
         burn_in: int = 0,
         state=None,
+        lengths=None,
         reset=None,
         mask=None,
         reduction: str = "mean",
@@ -171,11 +175,13 @@ class RNN(_core.Network):
         target : what the loss takes, with the same time and batch axes as x; an array or an iterable of chunks, whose
             boundaries need not be those of x
         loss : "mse", "cross_entropy", "binary_cross_entropy", or a function (y, target) -> (loss, dy)
-            (called with mask=... and reduction="sum" too where they are given)
+            (called with mask=... and reduction="sum" too where they are given, and with mask=... for lengths)
         truncation : TBPTT(k1, k2) or ARTBP(mean_length); None is full BPTT, one window, and needs x as an array
         burn_in : the first steps that only move the state on: without a loss, without a gradient and without memory for
             them. The windows begin after them, and no gradient flows back into them
         state : as forward takes it, the state that enters step 0; Window.state of an earlier call to go on from there
+        lengths : (B,) of int, see forward: what lies beyond a row's length counts nothing in the loss either. Goes with
+            truncation=None
         reset, mask : (T,B) of bool (with batch_first (B,T)), arrays or iterables of chunks: see forward and the losses
         reduction : "mean" over the elements that count in the window's own steps, or "sum"
         step_clip_norm, step_clip_value : see backward
@@ -197,6 +203,7 @@ class RNN(_core.Network):
             truncation=truncation,
             burn_in=burn_in,
             state=state,
+            lengths=lengths,
             reset=reset,
             mask=mask,
             reduction=reduction,

@@ -71,6 +71,11 @@ class Layout:
             return array[:, 0]
         return array.swapaxes(0, 1) if self.batch_first else array
 
+    def within(self, lengths, start, stop) -> np.ndarray:
+        """Which of the steps start..stop-1 of each row lie within its length."""
+        inside = np.arange(start, stop)[:, None] < lengths
+        return self.outward(inside)
+
     def check(self, array, name, steps=None) -> None:
         """The first axes of what comes along with x; any number of steps if that is None."""
         expected = self.axes("T" if steps is None else steps)

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _core
 from ._sequences import Sequence, flag_array, input_sequence, is_stream, real_array, sequence_along
-from ._truncation import TBPTT, truncation_or_none
+from ._truncation import ARTBP, TBPTT, truncation_or_none
 
 Loss = Callable[..., tuple[float, np.ndarray]]
 
@@ -61,6 +61,15 @@ def burn_in_steps(burn_in, steps, name="x") -> int:
     return burn_in
 
 
+def check_goes_with_lengths(truncation, burn_in) -> None:
+    if truncation is not None:
+        raise ValueError(
+            f"lengths goes with truncation=None, got {truncation!r}: mark the ends by reset and mask instead"
+        )
+    if burn_in:
+        raise ValueError(f"lengths goes with burn_in=0, got {burn_in}")
+
+
 def measured(loss: Loss, y, target, **options):
     """(loss, dy) of a loss function, which may be the user's own: checked."""
     result = loss(y, target, **options)
@@ -83,6 +92,7 @@ def iterate(
     truncation,
     burn_in,
     state,
+    lengths,
     reset,
     mask,
     reduction,
@@ -104,6 +114,9 @@ def iterate(
         raise ValueError("truncation must be a bptt.TBPTT or a bptt.ARTBP where x is an iterable of chunks, got None")
     x = input_sequence(rnn, x)
     first = burn_in_steps(burn_in, x.steps)
+    if lengths is not None:
+        check_goes_with_lengths(truncation, first)
+        lengths = _core.checked_lengths(lengths, x.steps, x.layout.batch)
     plan = Plan(
         rnn=rnn,
         x=x,
@@ -113,19 +126,24 @@ def iterate(
         loss=loss,
         reduction={} if reduction == "mean" else {"reduction": reduction},
         first=first,
+        lengths=lengths,
         clip=clip,
     )
     if state is not None:
         state = rnn.checked_state(state, x.layout.batch)
     most = sys.maxsize if x.steps is None else x.steps - first
+    if rnn.bidirectional and (first or isinstance(truncation, ARTBP) or (truncation and truncation.k1 < most)):
+        which = "truncation" if truncation else "burn_in"
+        raise ValueError(
+            f"{which} goes with bidirectional=False, got {truncation or first} and bidirectional=True: the reverse "
+            "direction begins at the last step"
+        )
     truncation = truncation or TBPTT(most)
     backward, tape = (min(steps, most) for steps in truncation.room())
     if tape > backward and not (checkpoint is None and memory_budget is None):
         name = "memory_budget" if checkpoint is None else "checkpoint"
         raise ValueError(f"{name} goes with windows that do not overlap (k2 = k1), got {truncation}")
-    if rnn.bidirectional and (backward < most or first):
-        raise ValueError("truncation and burn_in go with one direction: the reverse one begins at the last step")
-    tape = _core.WindowTape(rnn, x.layout.batch, backward, tape, state, checkpoint, memory_budget)
+    tape = _core.WindowTape(rnn, x.layout.batch, backward, tape, state, lengths, checkpoint, memory_budget)
     return plan.run(tape, truncation.bounds(plan.reach))
 
 
@@ -141,6 +159,7 @@ class Plan:
     loss: Loss
     reduction: dict
     first: int
+    lengths: np.ndarray | None
     clip: tuple
     window_before: int = 0
     """where the one before the current window began"""
@@ -195,6 +214,8 @@ class Plan:
 
     def measure(self, y, start, stop):
         options = {} if self.mask is None else {"mask": self.along(self.mask, start, stop)}
+        if self.lengths is not None:
+            options["mask"] = self.x.layout.within(self.lengths, start, stop) & (options.get("mask", True) != 0)
         return measured(self.loss, y, self.along(self.target, start, stop), **options, **self.reduction)
 
     def others(self):

@@ -44,6 +44,11 @@ cdef object lengths_inward(object obj, int64_t T, int64_t B):
     return obj
 
 
+def checked_lengths(lengths, T, B):
+    """lengths as an array of their own, (B,) of int64; an error that says what came otherwise."""
+    return lengths_inward(lengths, T, B)
+
+
 cdef object falling_order(object lengths):
     """The order of rows in which lengths never rise; None where they do not."""
     if lengths is None or (np.diff(lengths) <= 0).all():

@@ -24,17 +24,22 @@ cdef class WindowTape:
 
     cdef Network network
     cdef object tape, work, last, checkpoint, memory_budget
-    cdef object tape_before
+    cdef object tape_before, lengths, order
     cdef int64_t B, capacity, used, done, segment, used_before, segment_before
     cdef bint state_given, closed
     cdef uint64_t seed
 
-    def __init__(self, Network network, B, steps, capacity, state, checkpoint, memory_budget):
-        """For backward over `steps` steps and a tape of `capacity`; state (core layout) enters the first step."""
+    def __init__(self, Network network, B, steps, capacity, state, lengths, checkpoint, memory_budget):
+        """For backward over `steps` steps and a tape of `capacity`; state (core layout) enters the first step.
+
+        lengths (B,) goes with a single window over all steps.
+        """
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
         network.check_checkpoint(checkpoint, memory_budget)
-        self.network, self.B, self.used, self.last = network, B, 0, state
+        self.network, self.B, self.used = network, B, 0
+        self.order = falling_order(lengths)
+        self.lengths, self.last = reordered(lengths, self.order, 0), reordered(state, self.order, 2)
         self.checkpoint, self.memory_budget = checkpoint, memory_budget
         self.state_given = state is not None
         self.seed = network.draw()
@@ -114,12 +119,13 @@ cdef class WindowTape:
             self.open_for(T, keep)
             y = empty((T, self.B, network.width()), network.dtype)
             last = new_state(network, self.B)
-            network.run_forward(T, self.B, x[back:], self.last if self.used == 0 else None, y, last, self.tape, self.work,
-                                Call(reset=None if reset is None else reset[back:], segment=self.segment,
+            x, reset = reordered(x[back:], self.order, 1), None if reset is None else reordered(reset[back:], self.order, 1)
+            network.run_forward(T, self.B, x, self.last if self.used == 0 else None, y, last, self.tape, self.work,
+                                Call(lengths=self.lengths, reset=reset, segment=self.segment,
                                      tape_steps=0 if self.segment else self.capacity, tape_first=self.used,
                                      training=True, seed=self.seed, first_step=self.done))
             self.used, self.done, self.last = self.used + T, self.done + T, last
-            return y, state_outward(last.copy())
+            return back_in_order(y, self.order, 1), state_outward(back_in_order(last, self.order, 2).copy())
         finally:
             network.leave()
 
@@ -141,9 +147,10 @@ cdef class WindowTape:
                 norms = self.backward_apart(x, dy, reset, dy_start, clip_norm, clip_value)
             else:
                 norms = empty((network.units, T), network.dtype)
+                x, dy, reset = (reordered(array, self.order, 1) for array in (x, dy, reset))
                 network.run_backward(T, self.B, x, self.tape, dy, None, None, None, self.work,
-                                     Call(reset=reset, carry=carry, clip_norm=clip_norm, clip_value=clip_value,
-                                          norms=norms, dy_start=dy_start, segment=self.segment,
+                                     Call(lengths=self.lengths, reset=reset, carry=carry, clip_norm=clip_norm,
+                                          clip_value=clip_value, norms=norms, dy_start=dy_start, segment=self.segment,
                                           tape_steps=0 if self.segment else self.capacity, tape_first=self.used - T,
                                           training=True, seed=self.seed, first_step=self.done - T,
                                           state_given=self.state_given or self.done > T))
