@@ -58,6 +58,31 @@ CASES = {
     "init of the wrong shape": (lambda r: make(init=lambda n, s, g: np.ones(99)), ValueError, ["init", "shape", "(99,)"]),
     "bias not a bool": (lambda r: make(bias="no"), TypeError, ["bias", "True or False", "'no'"]),
     "threads zero": (lambda r: make(threads=0), ValueError, ["threads", "at least 1", "0"]),
+    "no layers": (lambda r: make(num_layers=0), ValueError, ["num_layers", "at least 1", "0"]),
+    "layers not an integer": (lambda r: make(num_layers=1.5), TypeError, ["num_layers", "integer", "1.5"]),
+    "too many layers": (lambda r: make(num_layers=10_001), ValueError, ["num_layers", "at most 10000", "10001"]),
+    "layers beyond int64": (lambda r: make(num_layers=2**40), ValueError, ["num_layers", "at most 10000", str(2**40)]),
+    "bidirectional not a bool": (lambda r: make(bidirectional=1), TypeError, ["bidirectional", "True or False", "1"]),
+    "reset_after not a bool": (lambda r: make(cell="gru", reset_after="no"), TypeError, ["reset_after", "True or False", "'no'"]),
+    "reset_after without a GRU": (lambda r: make(reset_after=False), ValueError, ["reset_after=False", "cell='gru'", "'tanh'"]),
+    "peepholes not a bool": (lambda r: make(cell="lstm", peepholes=1), TypeError, ["peepholes", "True or False", "1"]),
+    "peepholes without an LSTM": (lambda r: make(cell="gru", peepholes=True), ValueError, ["peepholes=True", "cell='lstm'", "'gru'"]),
+    "dropout of all": (lambda r: make(dropout=1), ValueError, ["dropout", "[0, 1)", "got 1"]),
+    "dropout negative": (lambda r: make(dropout=-0.1), ValueError, ["dropout", "[0, 1)", "-0.1"]),
+    "dropout NaN": (lambda r: make(dropout=np.nan), ValueError, ["dropout", "[0, 1)", "nan"]),
+    "dropout text": (lambda r: make(dropout="half"), TypeError, ["dropout", "number", "'half'"]),
+    "recurrent dropout of all": (lambda r: make(recurrent_dropout=1.0), ValueError, ["recurrent_dropout", "[0, 1)", "1.0"]),
+    "recurrent dropout text": (lambda r: make(recurrent_dropout="a"), TypeError, ["recurrent_dropout", "number", "'a'"]),
+    "learn_state not a bool": (lambda r: make(learn_state=None), TypeError, ["learn_state", "True or False", "None"]),
+    "forget bias without an LSTM": (lambda r: make(cell="gru", forget_bias=1), ValueError, ["forget_bias", "cell='lstm'", "1.0", "'gru'"]),
+    "forget bias without biases": (lambda r: make(cell="lstm", bias=False, forget_bias=1), ValueError,
+                                   ["forget_bias", "bias=True", "bias=False"]),
+    "forget bias infinite": (lambda r: make(cell="lstm", forget_bias=np.inf), ValueError, ["forget_bias", "finite", "inf"]),
+    "forget bias text": (lambda r: make(cell="lstm", forget_bias="1"), TypeError, ["forget_bias", "number", "'1'"]),
+    "identity of gates": (lambda r: make(cell="lstm", init="identity"), ValueError, ["identity", "one recurrent matrix", "holds 4"]),
+    "dropout state a number": (lambda r: setattr(r, "dropout_state", 5), TypeError, ["dropout_state", "(seed, draws)", "5"]),
+    "dropout state negative": (lambda r: setattr(r, "dropout_state", (1, -1)), ValueError, ["dropout_state[1]", "2**64", "-1"]),
+    "dropout state of floats": (lambda r: setattr(r, "dropout_state", (1.5, 0)), TypeError, ["dropout_state[0]", "integer", "1.5"]),
     # forward
     "x is text": (lambda r: r.forward("abc"), TypeError, ["x", "real numbers", "str"]),
     "x ragged": (lambda r: r.forward([[1.0, 2], [3]]), ValueError, ["x", "array", "list"]),
@@ -73,6 +98,22 @@ CASES = {
     "reset of another length": (lambda r: r.forward(x, reset=np.zeros((4, B), bool)), ValueError,
                                 ["reset", "(5, 3)", "(4, 3)"]),
     "reset of floats": (lambda r: r.forward(x, reset=np.zeros((T, B))), TypeError, ["reset", "booleans", "float64"]),
+    "lengths of another batch": (lambda r: r.forward(x, lengths=[1, 2]), ValueError, ["lengths", "(B,) = (3,)", "(2,)"]),
+    "lengths a number": (lambda r: r.forward(x, lengths=3), ValueError, ["lengths", "(B,) = (3,)", "()"]),
+    "lengths with a zero": (lambda r: r.forward(x, lengths=[5, 0, 3]), ValueError, ["lengths", "1..5", "0..5"]),
+    "lengths beyond the steps": (lambda r: r.forward(x, lengths=[6, 2, 3]), ValueError, ["lengths", "1..5", "2..6"]),
+    "lengths of floats": (lambda r: r.forward(x, lengths=[5.0, 2, 3]), TypeError, ["lengths", "integers", "list", "float64"]),
+    "lengths of text": (lambda r: r.forward(x, lengths="abc"), TypeError, ["lengths", "integers", "str"]),
+    "checkpoint zero": (lambda r: r.forward(x, checkpoint=0), ValueError, ["checkpoint", "at least 1", "0"]),
+    "checkpoint not an integer": (lambda r: r.forward(x, checkpoint=2.5), TypeError, ["checkpoint", "integer", "2.5"]),
+    "checkpoint of a word": (lambda r: r.forward(x, checkpoint="all"), ValueError, ["checkpoint", "'auto'", "'all'"]),
+    "checkpoint where nothing is kept": (lambda r: r.forward(x, checkpoint=-1, tape=False), ValueError, ["checkpoint", "-1"]),
+    "checkpoint and a budget": (lambda r: r.forward(x, checkpoint=2, memory_budget=99), ValueError,
+                                ["checkpoint", "memory_budget", "one of them", "2", "99"]),
+    "budget zero": (lambda r: r.forward(x, memory_budget=0), ValueError, ["memory_budget", "at least 1", "0"]),
+    "budget in words": (lambda r: r.forward(x, memory_budget="1 GB"), TypeError, ["memory_budget", "integer", "'1 GB'"]),
+    "budget too small": (lambda r: r.forward(x, memory_budget=7), ValueError, ["memory_budget", "at least 288 bytes", "T = 5", "B = 3", "7"]),
+    "state a pair without an LSTM": (lambda r: r.forward(x, (state, state)), ValueError, ["state", "(1, 3, 4)", "4 dimensions"]),
     # backward
     "backward before forward": (lambda r: r.backward(y), RuntimeError, ["backward", "forward"]),
     "backward after a failed forward": (
@@ -144,6 +185,17 @@ CASES = {
     "burn-in negative": (lambda r: windows(r, burn_in=-1), ValueError, ["burn_in", "at least 0", "-1"]),
     "burn-in not an integer": (lambda r: windows(r, burn_in=1.5), TypeError, ["burn_in", "integer", "1.5"]),
     "burn-in of all steps": (lambda r: windows(r, burn_in=T), ValueError, ["burn_in", "below the 5 steps of x", "got 5"]),
+    "windows lengths with truncation": (lambda r: windows(r, lengths=[1, 2, 3], truncation=bptt.TBPTT(2)), ValueError,
+                                        ["lengths", "truncation=None", "TBPTT(k1=2, k2=2)"]),
+    "windows lengths with a burn-in": (lambda r: windows(r, lengths=[1, 2, 3], burn_in=2), ValueError, ["lengths", "burn_in=0", "2"]),
+    "windows lengths of another batch": (lambda r: windows(r, lengths=[1, 2]), ValueError, ["lengths", "(3,)", "(2,)"]),
+    "windows lengths beyond the steps": (lambda r: windows(r, lengths=[1, 2, 9]), ValueError, ["lengths", "1..5", "1..9"]),
+    "windows checkpoint of a word": (lambda r: r.windows(x, y, checkpoint="x"), ValueError, ["checkpoint", "'auto'", "'x'"]),
+    "windows budget in words": (lambda r: r.windows(x, y, memory_budget="x"), TypeError, ["memory_budget", "integer", "'x'"]),
+    "windows checkpoint and a budget": (lambda r: r.windows(x, y, checkpoint=2, memory_budget=9), ValueError, ["one of them"]),
+    "windows budget too small": (lambda r: windows(r, memory_budget=7), ValueError, ["memory_budget", "at least 288 bytes", "7"]),
+    "windows checkpoint with overlap": (lambda r: r.windows(x, y, truncation=bptt.TBPTT(1, 2), checkpoint=2), ValueError,
+                                        ["checkpoint", "overlap", "TBPTT(k1=1, k2=2)"]),
     "ARTBP mean below one": (lambda r: bptt.ARTBP(0.5), ValueError, ["mean_length", "[1, ...]", "0.5"]),
     "ARTBP mean infinite": (lambda r: bptt.ARTBP(np.inf), ValueError, ["mean_length", "finite", "inf"]),
     "ARTBP mean of text": (lambda r: bptt.ARTBP("16"), TypeError, ["mean_length", "number", "'16'"]),
@@ -207,6 +259,12 @@ CASES = {
     "fit validation within the burn-in": (
         lambda r: bptt.fit(r, x, y, burn_in=3, validation=(x[:3], y[:3]), progress=False), ValueError,
         ["burn_in", "below the 3 steps of validation x", "got 3"]),
+    "fit lengths with truncation": (lambda r: bptt.fit(r, x, y, lengths=[1, 2, 3], truncation=bptt.ARTBP(2), progress=False),
+                                    ValueError, ["lengths", "truncation=None", "ARTBP(2.0, a=3.0)"]),
+    "fit lengths with a burn-in": (lambda r: bptt.fit(r, x, y, lengths=[1, 2, 3], burn_in=1, progress=False), ValueError,
+                                   ["lengths", "burn_in=0", "1"]),
+    "fit lengths of another batch": (lambda r: bptt.fit(r, x, y, lengths=[1, 2], progress=False), ValueError, ["lengths", "(3,)", "(2,)"]),
+    "fit lengths beyond the steps": (lambda r: bptt.fit(r, x, y, lengths=[1, 2, 9], progress=False), ValueError, ["lengths", "1..5", "1..9"]),
     "fit seed of text": (lambda r: bptt.fit(r, x, y, seed="x", progress=False), (TypeError, ValueError), ["seed", "'x'"]),
     "fit a stream": (lambda r: bptt.fit(r, iter([x]), y, progress=False), TypeError, ["x", "array of real numbers", "iterator"]),
     "fit optimiser class": (lambda r: bptt.fit(r, x, y, optimizer=bptt.Adam, progress=False), ValueError, ["optimizer", "adam"]),
@@ -251,6 +309,56 @@ def test_bad_input(name):
         np.testing.assert_array_equal(rnn.grads, grads)
     rnn.forward(x)  # and it still works
     rnn.backward(y)
+
+
+LSTM = {"cell": "lstm", "num_layers": 2, "dropout": 0.5}
+BOTH = {"cell": "gru", "bidirectional": True, "dropout": 0.5}
+deep = np.ones((2, B, H), F32)
+# (the network's options, what is done to it, exception, words that the message must hold)
+DEEP = {
+    "state not a pair": (LSTM, lambda r: r.forward(x, 5), TypeError, ["state", "pair (h, c)", "int"]),
+    "state of h alone": (LSTM, lambda r: r.forward(x, deep), ValueError, ["state[0]", "(2, 3, 4)", "(3, 4)"]),
+    "state of one": (LSTM, lambda r: r.forward(x, (deep,)), TypeError, ["state", "pair (h, c)", "tuple of 1"]),
+    "state of three": (LSTM, lambda r: r.forward(x, (deep,) * 3), TypeError, ["state", "pair (h, c)", "tuple of 3"]),
+    "state without c": (LSTM, lambda r: r.forward(x, (deep, None)), TypeError, ["state[1]", "real numbers", "NoneType"]),
+    "c of one layer": (LSTM, lambda r: r.forward(x, (deep, deep[:1])), ValueError, ["state[1]", "(2, 3, 4)", "(1, 3, 4)"]),
+    "state of one direction": (BOTH, lambda r: r.forward(x, deep[:1]), ValueError, ["state", "(L*D,B,H) = (2, 3, 4)", "(1, 3, 4)"]),
+    "dstate of h alone": (LSTM, lambda r: r.backward(None, deep), ValueError, ["dstate[0]", "(2, 3, 4)", "(3, 4)"]),
+    "dstate of another batch": (BOTH, lambda r: r.backward(None, deep[:, :1]), ValueError, ["dstate", "(2, 3, 4)", "(2, 1, 4)"]),
+    "norms of one layer": (LSTM, lambda r: r.backward(y, step_norms=np.empty(T, F32)), ValueError, ["step_norms", "(L*D,T) = (2, 5)", "(5,)"]),
+    "norms of three": (BOTH, lambda r: r.backward(y, step_norms=np.empty((3, T), F32)), ValueError, ["step_norms", "(2, 5)", "(3, 5)"]),
+    "norms of another dtype": (BOTH, lambda r: r.backward(y, step_norms=np.empty((2, T))), TypeError, ["step_norms", "float32", "float64"]),
+    "dy of one direction": ({**BOTH, "output_size": None}, lambda r: r.backward(np.ones((T, B, H))), ValueError, ["dy", "2*H = 8", "(5, 3, 4)"]),
+    "checkpoint both ways": (BOTH, lambda r: r.forward(x, checkpoint="auto"), ValueError, ["checkpoint", "bidirectional=False", "bidirectional=True"]),
+    "budget both ways": (BOTH, lambda r: r.forward(x, memory_budget=10**9), ValueError, ["memory_budget", "bidirectional=False"]),
+    "stream both ways": (BOTH, lambda r: r.stream(), ValueError, ["stream", "bidirectional=False", "bidirectional=True"]),
+    "stream state of h alone": (LSTM, lambda r: r.stream(3, state=deep), ValueError, ["state[0]", "(2, 3, 4)", "(3, 4)"]),
+    "stream state of another batch": (LSTM, lambda r: r.stream(3, state=(deep, deep[:, :1])), ValueError, ["state[1]", "(2, 1, 4)"]),
+    "windows both ways": (BOTH, lambda r: r.windows(x, y, truncation=bptt.TBPTT(2)), ValueError, ["truncation", "bidirectional=False", "TBPTT(k1=2, k2=2)"]),
+    "burn-in both ways": (BOTH, lambda r: r.windows(x, y, burn_in=2), ValueError, ["burn_in", "bidirectional=False", "2"]),
+    "windows checkpoint both ways": (BOTH, lambda r: r.windows(x, y, checkpoint=2), ValueError, ["checkpoint", "bidirectional=False"]),
+    "windows state of h alone": (LSTM, lambda r: r.windows(x, y, state=deep), ValueError, ["state[0]", "(2, 3, 4)", "(3, 4)"]),
+    "fit both ways": (BOTH, lambda r: bptt.fit(r, x, y, truncation=bptt.TBPTT(2), progress=False), ValueError, ["truncation", "bidirectional=False"]),
+    "params of one layer": (LSTM, lambda r: setattr(r, "params", np.ones(7)), ValueError, ["params", "(7,)"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_bad_input_of_deep_networks(name):
+    """The network is as it was: parameters, gradients, what forward left for backward, and what dropout drops next."""
+    options, call, exception, words = DEEP[name]
+    rnn = bptt.RNN(**{"input_size": I, "hidden_size": H, "output_size": O, "seed": 0, **options})
+    out, _ = rnn.forward(x, lengths=[5, 2, 4])
+    dx, _ = rnn.backward(out)
+    before = rnn.params.copy(), rnn.grads.copy(), rnn.forward_steps, rnn.dropout_state
+    with pytest.raises(exception) as caught:
+        call(rnn)
+    for word in words:
+        assert word in str(caught.value)
+    np.testing.assert_array_equal(rnn.params, before[0])
+    np.testing.assert_array_equal(rnn.grads, before[1])
+    assert (rnn.forward_steps, rnn.dropout_state) == before[2:]
+    np.testing.assert_array_equal(rnn.backward(out)[0], dx)
 
 
 def test_the_table_is_long_enough():

@@ -69,7 +69,8 @@ cdef object as_ndarray(object obj, str name, str kinds, str what):
         except (ValueError, TypeError) as error:
             raise ValueError(f"{name} must be an array of {what}, got {described(obj)}: {error}") from None
     if array.dtype.kind not in kinds:
-        raise TypeError(f"{name} must be an array of {what}, got {described(obj)}")
+        came = described(obj) if array is obj else f"{described(obj)} ({array.dtype})"
+        raise TypeError(f"{name} must be an array of {what}, got {came}")
     return array
 
 
@@ -177,14 +178,6 @@ def flag(value, name):
     if value is not True and value is not False and not isinstance(value, np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
-
-
-def state_array(value, shape, dtype):
-    """`value` as a state of that shape and dtype; an error that says what came otherwise."""
-    cdef Array array
-    value = as_input(value, "state", dtype, &array)
-    expect(&array, "state", "(1,B,H)", 3, shape[0], shape[1], shape[2])
-    return value
 
 
 def number(value, name, low=None, high=None):

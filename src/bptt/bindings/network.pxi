@@ -1,5 +1,8 @@
 # The network: parameters, gradients, and the calls of forward and backward on them.
 
+MOST_LAYERS = 10_000  # of the core
+
+
 @cython.final
 cdef class Call:
     """What a call of the core is told beside its arrays; the fields of bptt_options."""
@@ -53,7 +56,9 @@ cdef class Network:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.spec.cell = CELLS.index(cell)
         self.spec.bias = flag(bias, "bias")
-        self.spec.num_layers = min(index(num_layers, "num_layers"), 2**31 - 1)
+        if index(num_layers, "num_layers") > MOST_LAYERS:
+            raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {num_layers!r}")
+        self.spec.num_layers = num_layers
         self.spec.bidirectional = flag(bidirectional, "bidirectional")
         self.spec.reset_before = not flag(reset_after, "reset_after")
         if self.spec.reset_before and cell != "gru":

@@ -28,7 +28,8 @@ cdef object state_inward(Network network, object obj, str name, int64_t B):
     try:
         h, c = obj
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be the pair (h, c) for an LSTM, got {described(obj)}") from None
+        count = f" of {len(obj)}" if isinstance(obj, (tuple, list)) else ""
+        raise TypeError(f"{name} must be the pair (h, c) for an LSTM, got {described(obj)}{count}") from None
     return np.stack([part_inward(network, h, f"{name}[0]", B), part_inward(network, c, f"{name}[1]", B)])
 
 
