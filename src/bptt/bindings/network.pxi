@@ -178,8 +178,8 @@ cdef class Network:
 
     @property
     def dropout_state(self):
-        """(seed, draws): the seed of all that dropout drops and how often it was drawn. A forward with a tape and a pass of
-        windows draw once each. Assign it to have the same masks again, to check a gradient or to resume a training."""
+        """(seed, draws): the seed of all that dropout drops and how often it was drawn. A forward with a tape and a pass
+        of windows draw once each. Assign it to have the same masks again, to check a gradient or resume a training."""
         return self.dropout_seed, self.draws
 
     @dropout_state.setter
@@ -420,8 +420,8 @@ cdef class Network:
         else:
             index(memory_budget if checkpoint is None else checkpoint, name)
         if self.spec.bidirectional:
-            raise ValueError(f"{name} goes with bidirectional=False, got bidirectional=True: the reverse direction needs "
-                             "all later steps")
+            raise ValueError(f"{name} goes with bidirectional=False, got bidirectional=True: the reverse direction "
+                             "needs all later steps")
         return 0
 
     cdef int64_t segment_of(self, int64_t T, int64_t B, checkpoint, memory_budget) except -1:
@@ -430,7 +430,9 @@ cdef class Network:
             return self.segment_within(T, B, index(memory_budget, "memory_budget"))
         if checkpoint is None:
             return 0
-        return isqrt(T - 1) + 1 if checkpoint == "auto" else min(index(checkpoint, "checkpoint"), T)  # "auto": ceil(sqrt(T))
+        if isinstance(checkpoint, str):
+            return isqrt(T - 1) + 1  # "auto": ceil(sqrt(T))
+        return min(index(checkpoint, "checkpoint"), T)
 
     cdef int64_t tape_bytes(self, int64_t T, int64_t B, int64_t segment) except -1:
         """What the tape takes; with checkpoints also the segment that is computed again."""

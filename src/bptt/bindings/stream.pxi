@@ -18,8 +18,8 @@ cdef class Stream:
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
         if network.spec.bidirectional:
-            raise ValueError("stream goes with bidirectional=False, got bidirectional=True: the reverse direction begins "
-                             "at the last step")
+            raise ValueError("stream goes with bidirectional=False, got bidirectional=True: the reverse direction "
+                             "begins at the last step")
         self.network, self.batch = network, index(batch, "batch")
         network.sizes(1, self.batch, 0, 0, &sizes)
         self.lock = threading.RLock()

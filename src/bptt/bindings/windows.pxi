@@ -119,7 +119,8 @@ cdef class WindowTape:
             self.open_for(T, keep)
             y = empty((T, self.B, network.width()), network.dtype)
             last = new_state(network, self.B)
-            x, reset = reordered(x[back:], self.order, 1), None if reset is None else reordered(reset[back:], self.order, 1)
+            x = reordered(x[back:], self.order, 1)
+            reset = None if reset is None else reordered(reset[back:], self.order, 1)
             network.run_forward(T, self.B, x, self.last if self.used == 0 else None, y, last, self.tape, self.work,
                                 Call(lengths=self.lengths, reset=reset, segment=self.segment,
                                      tape_steps=0 if self.segment else self.capacity, tape_first=self.used,
