@@ -20,7 +20,9 @@ static REAL *dz_at(const pass *p, int64_t t) {
 static int64_t ld_dz(const call *c) { return c->shape.gates ? 4 * c->H : ld_state(c); }
 
 /* dz of the step after the chunk, kept from the chunk before */
-static REAL *dz_kept(const pass *p) { return p->call->dz_after + p->unit * p->call->B * p->call->shape.width * p->call->H; }
+static REAL *dz_kept(const pass *p) {
+    return p->call->dz_after + p->unit * p->call->B * p->call->shape.width * p->call->H;
+}
 
 /* the gradient by the outputs of the last layer from dy alone; steps before dy_start have none */
 static void output_gradient(const pass *p) {
@@ -42,14 +44,14 @@ static void output_gradient(const pass *p) {
 /* ---- what flows between steps ---------------------------------------------------------------------------- */
 
 /* flow_h = what the step whose dz this is sends back: the products of W_hh, and in GRU what passed them by */
-static void cell_flow(const pass *p, int64_t t, int64_t row, int64_t rows, const REAL *dz, int64_t ld,
-                      REAL *flow) {
+static void cell_flow(const pass *p, int64_t t, int64_t row, int64_t rows, const REAL *dz, int64_t ld, REAL *flow) {
     const call *c = p->call;
     const int64_t H = c->H, first = c->shape.first * H, k = hh_rows(c);
     const int direct = c->shape.ih_apart;
     step s = {.call = c, .t = t, .rows = rows};
     REAL *out = drops_recurrent(c) ? c->d_reset + row * H : flow;
-    const product product_of_dz = recurrent(&s, k, H, dz + first, ld, p->w.hh, direct && out == flow ? flow : NULL, out, H);
+    const product product_of_dz =
+        recurrent(&s, k, H, dz + first, ld, p->w.hh, direct && out == flow ? flow : NULL, out, H);
     c->kernels->multiply(&product_of_dz);
     if (out == flow) return;
     thin(c, row, rows, out, H, out);
@@ -88,21 +90,23 @@ static void add_flow(const pass *p, int64_t t, int64_t going, int64_t end, REAL 
     }
 }
 
-/* notes the norm of each row of dh_t, then clips it */
-static void clip_rows(const pass *p, int64_t t, int64_t end, REAL *dh) {
+/* Notes the square of the norm of each row of dh_t, then clips it. A norm whose square is beyond the range is noted as
+ * it is, with a minus sign. */
+static void watch_rows(const pass *p, int64_t t, int64_t end, REAL *dh) {
     const call *c = p->call;
     const int64_t H = c->H;
     const double most = c->options.step_clip_norm;
-    double *norms = c->row_norms + (t - p->t0) * c->B;
+    double *squares = c->row_squares + (t - p->t0) * c->B;
     for (int64_t row = p->first; row < p->last; row++) {
         REAL *g = dh + (row - p->first) * ld_state(c);
-        norms[row] = 0;
+        squares[row] = 0;
         if (row >= end) continue;
         if (most > 0 || c->options.step_norms) {
-            norms[row] = norm_of(c->kernels, H, g);
-            if (most > 0) scale_to(H, g, norms[row], most);
+            const double sum = c->kernels->sum_squares(H, g);
+            squares[row] = is_square(sum) ? sum : -scaled_norm(H, g);
+            if (most > 0) scale_to(H, g, norm_from(squares[row]), most);
         }
-        if (c->options.step_clip_value > 0) clamp(H, g, (REAL)c->options.step_clip_value);
+        if (c->options.step_clip_value > 0) c->kernels->clamp(H, (REAL)c->options.step_clip_value, g);
     }
 }
 
@@ -118,17 +122,11 @@ static int64_t going_on(const pass *p, int64_t t, int64_t first, int64_t last) {
     return t < c->T - 1 ? active(c, t + 1, first, last) : first;
 }
 
-/* whether backward does more to dh_t at any step than to add what W_hhT dz gives */
-static int watches(const call *c) {
-    const bptt_options *o = &c->options;
-    return o->step_clip_norm > 0 || o->step_clip_value > 0 || o->step_norms || o->carry || drops_recurrent(c) ||
-           c->shape.ih_apart;
-}
-
-/* whether that is all that happens to dh_t at this step: the same choice in every thread */
+/* whether all that flows into dh_t from the step after is W_hhT dz as it is: the same choice in every thread */
 static int flows_plainly(const pass *p, int64_t t) {
     const call *c = p->call;
-    if (c->watches || after(p, t) < 0 || after(p, t) == c->T) return 0;
+    if (c->options.carry || drops_recurrent(c) || c->shape.ih_apart) return 0;
+    if (after(p, t) < 0 || after(p, t) == c->T) return 0;
     return going_on(p, t, 0, c->B) == active(c, t, 0, c->B) && !any_enters_zero(c, p->direction, after(p, t), 0, c->B);
 }
 
@@ -144,7 +142,9 @@ static void cell_backward(const step *s) {
 static void state_gradient(const pass *p, int64_t t, int64_t end) {
     const call *c = p->call;
     const int64_t H = c->H;
-    const int64_t row = !p->direction ? (t ? end : p->first) : t + 1 < c->T ? active(c, t + 1, p->first, end) : p->first;
+    const int64_t row = !p->direction  ? (t ? end : p->first)
+                        : t + 1 < c->T ? active(c, t + 1, p->first, end)
+                                       : p->first;
     REAL *flow = flow_h_of(p) + row * H;
     if (!c->dstate0 || row == end) return;
     cell_flow(p, t, row, end - row, dz_at(p, t) + row * ld_dz(c), ld_dz(c), flow);
@@ -154,15 +154,12 @@ static void state_gradient(const pass *p, int64_t t, int64_t end) {
                           enters_zero(c, p->direction, t, i) ? NULL : (part ? flow_c_of(p) : flow_h_of(p)) + i * H, H);
 }
 
-/* what flows into dh_t from the step after, and what is done to it there */
+/* dh_t += what flows back from the step after */
 static void complete_dh(const pass *p, int64_t t, int64_t end, const REAL *dz_after, int64_t ld_after, step *s) {
-    const call *c = p->call;
-    const bptt_options *o = &c->options;
     const int64_t going = going_on(p, t, p->first, end);
     if (going > p->first) cell_flow(p, t, p->first, going - p->first, dz_after, ld_after, s->flow_h);
     if (end > going) begin_flow(p, going, end);
     add_flow(p, t, going, end, s->dh);
-    if (o->step_clip_norm > 0 || o->step_clip_value > 0 || o->step_norms) clip_rows(p, t, end, s->dh);
 }
 
 static void backward_step(const pass *p, int64_t t, step *s) {
@@ -174,11 +171,12 @@ static void backward_step(const pass *p, int64_t t, step *s) {
     take_step(p, t, end, s);
     s->dh = dh_at(p, t) + p->first * s->ld;
     s->dz = dz_at(p, t) + p->first * ld_dz(c);
-    if (plain && !c->shape.gates) {
+    if (plain && !c->watches && !c->shape.gates) {
         vanilla_backward_through(s, dz_after, ld_after);
     } else {
-        if (plain) lstm_flow(s, dz_after, ld_after);
+        if (plain) plain_flow(s, dz_after, ld_after);
         else complete_dh(p, t, end, dz_after, ld_after, s);
+        if (c->watches) watch_rows(p, t, end, s->dh);
         if (s->rows) cell_backward(s);
     }
     state_gradient(p, t, end);
@@ -272,8 +270,8 @@ static void add_peepholes(const pass *p, const block *b) {
     if (!c->spec.peepholes) return;
     bptt_internal_share(p->me, c->H, 64, &first, &last);
     lstm_peephole_gradient(c, b->rows, dz_at(p, b->t), in_slot(p, p->c, slot_before(p, b->t)),
-                           in_slot(p, p->c, slot_of(p, b->t)), ld_state(c), skipped(p, b), first,
-                           last, unit_gradient(p, PEEPHOLES));
+                           in_slot(p, p->c, slot_of(p, b->t)), ld_state(c), skipped(p, b), first, last,
+                           unit_gradient(p, PEEPHOLES));
 }
 
 /* the chunk's part of the gradients of the layer's parameters, in an order that does not depend on threads */
@@ -358,8 +356,8 @@ static void prepare_weight_gradients(const pass *p) {
         if (drops_recurrent(c))
             for (int64_t i = 0, t = b.t, row = b.row; i < b.rows; i += p->last - p->first, t++) {
                 const int64_t rows = min_of(b.rows - i, p->last - p->first);
-                thin(c, row, rows, in_slot(p, p->h, slot_before(p, t)) + row * ld_state(c),
-                     ld_state(c), c->thinned + ((t - p->t0) * c->B + row) * c->H);
+                thin(c, row, rows, in_slot(p, p->h, slot_before(p, t)) + row * ld_state(c), ld_state(c),
+                     c->thinned + ((t - p->t0) * c->B + row) * c->H);
             }
     }
 }
@@ -368,7 +366,7 @@ static void prepare_weight_gradients(const pass *p) {
 static void write_step_norms(const pass *p) {
     const call *c = p->call;
     REAL *norms = (REAL *)c->options.step_norms + p->unit * c->T;
-    for (int64_t s = 0; s < p->steps; s++) norms[p->t0 + s] = (REAL)norm_of_norms(c->B, c->row_norms + s * c->B);
+    for (int64_t s = 0; s < p->steps; s++) norms[p->t0 + s] = (REAL)norm_of_rows(c->B, c->row_squares + s * c->B);
 }
 
 /* one layer in one direction over a chunk; returns whether to stop */
@@ -414,7 +412,8 @@ static int backward_both(pass *p) {
     p->steps = c->T;
     output_gradient(p);
     for (int64_t unit = c->L * c->D - 1; unit >= 0; unit--) {
-        choose_unit(p, unit / c->D, 1 - unit % c->D); /* the first direction's inputs are overwritten, the second's add */
+        choose_unit(p, unit / c->D,
+                    1 - unit % c->D); /* the first direction's inputs are overwritten, the second's add */
         for (int64_t i = 0; i < chunks; i++) {
             p->t0 = (p->direction ? i : chunks - 1 - i) * c->chunk;
             p->steps = min_of(c->chunk, c->T - p->t0);
@@ -444,7 +443,8 @@ static void add_learned_gradient(const pass *p) {
     for (int part = 0; part < c->shape.states; part++) {
         REAL *grads = gradient(c, bptt_internal_network_offset(&c->spec, part ? STATE_C0 : STATE_H0));
         for (int64_t unit = 0; unit < c->L * c->D; unit++)
-            c->kernels->add_column_sums(c->B, c->H, c->dstate0 + state_offset(c, unit, part, 0), c->H, grads + unit * c->H);
+            c->kernels->add_column_sums(c->B, c->H, c->dstate0 + state_offset(c, unit, part, 0), c->H,
+                                        grads + unit * c->H);
     }
 }
 
@@ -452,7 +452,9 @@ static void backward_body(void *context, const bptt_internal_member *me) {
     call *c = context;
     pass p = {.call = c, .me = me, .origin = -c->options.tape_first};
     share_rows(&p, ROWS_PER_THREAD);
-    const int stop = c->D == 2 ? backward_both(&p) : c->checkpoints ? backward_segments(&p) : backward_chunks(&p, 0, c->T);
+    const int stop = c->D == 2        ? backward_both(&p)
+                     : c->checkpoints ? backward_segments(&p)
+                                      : backward_chunks(&p, 0, c->T);
     if (stop || !c->grads || !c->spec.learn_state || c->options.state_given) return;
     bptt_internal_team_wait(me);
     if (me->rank == 0) add_learned_gradient(&p);

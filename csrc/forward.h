@@ -22,8 +22,8 @@ static const REAL *block_input(const pass *p, const block *b) {
 /* c = init (a row for all) + a panels */
 static void multiply(const call *c, int64_t rows, int64_t n, int64_t k, const REAL *a, int64_t lda, const REAL *panels,
                      const REAL *init, REAL *out, int64_t ldout) {
-    c->kernels->multiply(
-        &(product){.m = rows, .n = n, .k = k, .a = a, .lda = lda, .panels = panels, .init = init, .c = out, .ldc = ldout});
+    c->kernels->multiply(&(product){
+        .m = rows, .n = n, .k = k, .a = a, .lda = lda, .panels = panels, .init = init, .c = out, .ldc = ldout});
 }
 
 /* z = x W_ihT + b_ih + b_hh for the chunk's rows; z of a vanilla cell lies where h will, of others where gates will */

@@ -75,7 +75,8 @@ bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B
     if (T < 1 || B < 1) return BPTT_ERROR_SIZE;
     memset(full, 0, sizeof *full);
     if (options) {
-        if (options->struct_size < BPTT_INTERNAL_OPTIONS_1 || options->struct_size > sizeof *options) return BPTT_ERROR_STRUCT;
+        if (options->struct_size < BPTT_INTERNAL_OPTIONS_1 || options->struct_size > sizeof *options)
+            return BPTT_ERROR_STRUCT;
         memcpy(full, options, options->struct_size);
         status = check_options(full_spec, full, T);
         if (!status) status = check_lengths(full->lengths, T, B);

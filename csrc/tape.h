@@ -35,7 +35,9 @@ static int64_t slot_of(const pass *p, int64_t t) { return t - p->origin + 1; }
 static int64_t slot_before(const pass *p, int64_t t) { return slot_of(p, t) + (p->direction ? 1 : -1); }
 
 /* h or c of the unit in a slot, row 0 */
-static REAL *in_slot(const pass *p, REAL *states, int64_t slot) { return states + slot * p->call->B * p->call->D * p->call->H; }
+static REAL *in_slot(const pass *p, REAL *states, int64_t slot) {
+    return states + slot * p->call->B * p->call->D * p->call->H;
+}
 
 /* rows of distance D*H in the store */
 static int64_t ld_state(const call *c) { return c->D * c->H; }
