@@ -1,4 +1,4 @@
-"""What things cost here: one step of a stream, the import, and how time grows with T, B, H and threads.
+"""What things cost here: one step of a stream, the import, checkpoints, and how time grows with T, B, H and threads.
 
 python benchmarks/costs.py
 """
@@ -79,7 +79,25 @@ def growth():
         print(f"  threads = {threads}, T = 100, B = 64, H = 256: {train_step(100, 64, 256, threads):.3f}")
 
 
+def checkpoints():
+    print("a training step with checkpoint='auto' against the plain tape, T = 1000, B = 16, H = 128, one thread")
+    x = np.random.default_rng(0).normal(size=(1000, 16, 32)).astype(np.float32)
+    for cell in ("tanh", "lstm", "gru"):
+        rnn = bptt.RNN(32, 128, 32, seed=0, cell=cell, threads=1)
+
+        def step(checkpoint):
+            y, _ = rnn.forward(x, checkpoint=checkpoint)  # noqa: B023
+            rnn.backward(y, input_grad=False)  # noqa: B023
+
+        # in turns, so that what else the machine does falls on both; the least is what the work itself takes
+        runs = [(timeit.timeit(lambda: step(None), number=1), timeit.timeit(lambda: step("auto"), number=1))
+                for _ in range(30)]  # fmt: skip
+        plain, again = (1e3 * min(times) for times in zip(*runs, strict=True))
+        print(f"  {cell:5} plain {plain:8.2f} ms   checkpoints {again:8.2f} ms   {100 * (again / plain - 1):+5.0f} %")
+
+
 if __name__ == "__main__":
     step_latency()
     import_time()
+    checkpoints()
     growth()

@@ -9,6 +9,7 @@ typedef TYPED(kernels) kernels;
 typedef struct {
     REAL *ih, *ih_apart, *hh, *hh_apart; /* what is apart: see bptt_internal_shape */
     REAL *bias; /* forward only: what the products of the inputs begin with, in the order of the gates (width,H) */
+    REAL *peepholes; /* forward only: (3,H) or NULL */
 } weights;
 
 typedef struct {

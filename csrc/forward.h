@@ -86,6 +86,7 @@ static void forward_step(const pass *p, int64_t t, step *s) {
 /* one layer in one direction over a chunk */
 static void forward_pass(pass *p) {
     p->w = weights_of(p->call, p->unit, 1);
+    p->peepholes = p->w.peepholes; /* a single step has no other parameters than those in panels */
     if (drops_recurrent(p->call)) choose_kept(p);
     project(p);
     step s = begin_steps(p);

@@ -14,6 +14,7 @@ static weights take_weights(const call *c, arena *from, int64_t layer, int forwa
     w.hh = take(from, forward ? k->packed_size(H, hh) : k->packed_size(hh, H));
     w.hh_apart = take(from, c->shape.hh_apart ? k->packed_size(H, H) : 0);
     w.bias = take(from, forward ? c->shape.width * H : 0);
+    w.peepholes = forward && c->spec.peepholes ? take(from, 3 * H) : NULL;
     return w;
 }
 
@@ -88,6 +89,7 @@ static void pack_forward(const call *c) {
         k->pack(H, hh, w_hh, 1, H, w.hh);
         if (c->shape.hh_apart) k->pack(H, H, w_hh + hh * H, 1, H, w.hh_apart);
         pack_bias(c, unit, w.bias);
+        if (w.peepholes) memcpy(w.peepholes, unit_tensor(c, unit, PEEPHOLES), (size_t)(3 * H) * sizeof(REAL));
     }
     if (!c->O) return;
     const REAL *b_o = network_tensor(c, BIAS_O);

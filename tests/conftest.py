@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import reference
 
 import bptt
 
@@ -9,35 +10,74 @@ def rng():
     return np.random.default_rng(20)
 
 
-class Problem:
-    """A network and one sequence for it, all drawn from a seed."""
+@pytest.fixture(scope="session")
+def torch():
+    """On one thread: its pool spins between small operations, which takes minutes where others run beside."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    return torch
 
-    def __init__(self, T, B, I, H, O=None, *, seed=0, reset=False, carry=0, **options):
+
+class Problem:
+    """A network and one sequence for it, all drawn from a seed. States are (parts,L*D,B,H): h, for an LSTM also c."""
+
+    def __init__(self, T, B, I, H, O=None, *, seed=0, reset=False, carry=0, lengths=False, state=True, **options):
         rng = np.random.default_rng((seed, T, B, H))
         options.setdefault("dtype", "float64")
         self.rnn = bptt.RNN(I, H, O, seed=rng, **options)
         dtype = self.rnn.dtype
+        directions = 2 if self.rnn.bidirectional else 1
+        parts = 2 if self.rnn.cell == "lstm" else 1
+        shape = (parts, self.rnn.num_layers * directions, B, H)
         self.x = rng.normal(size=(T, B, I)).astype(dtype)
-        self.state = rng.normal(size=(1, B, H)).astype(dtype)
-        self.dy = rng.normal(size=(T, B, O or H)).astype(dtype)
-        self.dstate = rng.normal(size=(1, B, H)).astype(dtype)
+        self.states = rng.normal(size=shape).astype(dtype)
+        self.dy = rng.normal(size=(T, B, O or directions * H)).astype(dtype)
+        self.dstates = rng.normal(size=shape).astype(dtype)
+        self.state, self.dstate = self.given(self.states), self.given(self.dstates)
+        if not state:
+            self.state = self.states = None
         self.reset = rng.random((T, B)) < 0.25 if reset else None
-        self.carry = None
+        self.carry = self.lengths = None
         if carry:  # 1: one factor per step, 2: one per step and row; some of them cut
             shape = (T, B)[:carry]
             self.carry = (rng.uniform(0.3, 1.8, shape) * (rng.random(shape) < 0.8)).astype(dtype)
+        if lengths:  # in any order, one of them T
+            self.lengths = rng.integers(1, T + 1, B)
+            self.lengths[rng.integers(B)] = T
 
-    def loss(self):
-        """A loss whose gradients are dy and dstate, in double."""
-        y, state = self.rnn.forward(self.x, self.state, reset=self.reset, tape=False)
-        return float(np.vdot(y.astype(float), self.dy) + np.vdot(state.astype(float), self.dstate))
+    @staticmethod
+    def given(states):
+        """A state as the library takes it, views."""
+        return states[0] if len(states) == 1 else (states[0], states[1])
 
-    def gradients(self, **options):
-        """{name: gradient} of everything, by the library."""
+    def forward(self, **options):
+        """(y, final state as (parts,L*D,B,H))."""
+        y, state = self.rnn.forward(self.x, self.state, lengths=self.lengths, reset=self.reset, **options)
+        return y, np.stack(state) if isinstance(state, tuple) else state[None]
+
+    def loss(self, tape=False):
+        """A loss whose gradients are dy and dstates, in double."""
+        y, states = self.forward(tape=tape)
+        return float(np.vdot(y.astype(float), self.dy) + np.vdot(states.astype(float), self.dstates))
+
+    def gradients(self, forward_options=None, **options):
+        """{name: gradient} of everything, by the library; "state" is (L*D,B,H), "cell" that of an LSTM's c."""
         self.rnn.zero_grad()
-        y, _ = self.rnn.forward(self.x, self.state, reset=self.reset)
+        y, _ = self.forward(**forward_options or {})
         dx, dstate0 = self.rnn.backward(self.dy, self.dstate, carry=self.carry, **options)
-        return {**self.rnn.grad_views(), "x": dx, "state": dstate0[0], "y": y}
+        return {**self.rnn.grad_views(), "x": dx, **by_part(dstate0), "y": y}
+
+    def oracle(self, dot=np.dot, **options):
+        """The same by the naive oracle, and "norms"."""
+        oracle = reference.Oracle(self.rnn, dot)
+        states, carry = (None if a is None else a.astype(float) for a in (self.states, self.carry))
+        y, _ = oracle.forward(self.x.astype(float), states, self.lengths, self.reset)
+        g = oracle.backward(self.dy.astype(float), self.dstates.astype(float), carry, **options)
+        return {**g, **by_part(self.given(g["state"])), "y": y}
+
+
+def by_part(state):
+    return {"state": state[0], "cell": state[1]} if isinstance(state, tuple) else {"state": state}
 
 
 @pytest.fixture

@@ -48,10 +48,11 @@ def patterns(law, T):
 
 
 @LAWS
-def test_unbiased_over_all_cuts(problem, a):
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
+def test_unbiased_over_all_cuts(problem, a, cell):
     """T = 7: the 2^6 patterns, weighted by their probability, sum to the gradient of full BPTT; without the factor
     they miss it by a large part."""
-    p = problem(7, 2, 2, 4, 2, cell="tanh")
+    p = problem(7, 2, 2, 4, 2, cell=cell)
     p.rnn.params *= 2
     full = p.gradients()["weight_hh_l0"].copy()
     total, plain, weights = np.zeros_like(full), np.zeros_like(full), 0
@@ -63,7 +64,7 @@ def test_unbiased_over_all_cuts(problem, a):
         weights += weight
     assert weights == pytest.approx(1, abs=1e-14)
     assert_close(total, full, 1e-12)
-    assert np.linalg.norm(plain - full) > 0.2 * np.linalg.norm(full)
+    assert np.linalg.norm(plain - full) > (0.2 if cell == "tanh" else 0.04) * np.linalg.norm(full)
 
 
 @LAWS

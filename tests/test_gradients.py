@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-import reference
 from conftest import assert_close
 
 import bptt
@@ -76,8 +75,8 @@ def torch_gradients(torch, p, cell):
     f = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda z: z}[cell]
     leaf = {n: torch.tensor(v, dtype=torch.float64, requires_grad=True) for n, v in p.rnn.param_views().items()}
     leaf["x"] = torch.tensor(p.x, requires_grad=True)
-    leaf["state"] = torch.tensor(p.state[0], requires_grad=True)
-    h, T = leaf["state"], len(p.x)
+    leaf["state"] = torch.tensor(p.state, requires_grad=True)
+    h, T = leaf["state"][0], len(p.x)
     ys = []
     for t in range(T):
         if t > 0 and p.carry is not None:
@@ -99,8 +98,7 @@ def torch_gradients(torch, p, cell):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 @pytest.mark.parametrize("cell", CELLS)
-def test_torch_autograd(problem, shape, cell):
-    torch = pytest.importorskip("torch")
+def test_torch_autograd(torch, problem, shape, cell):
     T, B, H = shape
     for options in OPTIONS:
         p = problem(T, B, 3, H, cell=cell, **options)
@@ -113,9 +111,8 @@ def test_torch_autograd(problem, shape, cell):
 
 @pytest.mark.parametrize("cell", ["tanh", "relu"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_torch_module(problem, cell, bias):
+def test_torch_module(torch, problem, cell, bias):
     """torch.nn.RNN and Linear loaded with our state_dict: names, shapes and order are theirs."""
-    torch = pytest.importorskip("torch")
     p = problem(20, 5, 6, 11, 3, cell=cell, bias=bias)
     state = {name: torch.tensor(value) for name, value in p.rnn.state_dict().items()}
     module = torch.nn.RNN(6, 11, nonlinearity=cell, bias=bias, dtype=torch.float64)
@@ -143,15 +140,10 @@ def test_torch_module(problem, cell, bias):
 def test_oracle_with_clips_and_norms(problem, cell, clip, carry, reset, O):
     p = problem(9, 4, 3, 7, O, cell=cell, carry=carry, reset=reset)
     norms = np.empty(9)
-    ours = p.gradients(**clip, step_norms=norms)
-    params = reference.parameters(p.rnn)
-    y, h = reference.forward(params, cell, p.x, p.state[0], p.reset)
-    theirs = reference.backward(params, cell, p.x, h, p.dy, p.dstate[0], p.reset, p.carry,
-                                clip.get("step_clip_norm"), clip.get("step_clip_value"))  # fmt: skip
-    assert_close(ours["y"], y, 1e-12)
-    assert_close(norms, theirs["norms"], 1e-12, "norms")
-    for name in (*p.rnn.grad_views(), "x", "state"):
-        assert_close(ours[name], theirs[name], 1e-12, name)
+    ours, theirs = p.gradients(**clip, step_norms=norms), p.oracle(**clip)
+    assert_close(norms, theirs["norms"][0], 1e-12, "norms")
+    for name, gradient in ours.items():
+        assert_close(gradient, theirs[name], 1e-12, name)
 
 
 def rounding_dot(rng, terms):
@@ -166,7 +158,7 @@ def rounding_dot(rng, terms):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (7, 3, 5), (50, 3, 33), (23, 16, 64)], ids=shape_id)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, "lstm", "gru"])
 def test_float32_against_float64_oracle(problem, shape, cell):
     """The bound is derived: the oracle runs eight more times with the worst rounding float32 may make in each sum
     (Higham 2002, eq. 3.5: n units of roundoff), and three times the largest change that this makes is allowed,
@@ -174,17 +166,9 @@ def test_float32_against_float64_oracle(problem, shape, cell):
     T, B, H = shape
     p = problem(T, B, 3, H, 2, cell=cell, dtype="float32", reset=True, carry=2)
     ours = p.gradients()
-    params = reference.parameters(p.rnn)
-
-    def oracle(dot):
-        y, h = reference.forward(params, cell, p.x.astype(float), p.state[0].astype(float), p.reset, dot)
-        g = reference.backward(params, cell, p.x.astype(float), h, p.dy.astype(float), p.dstate[0].astype(float),
-                               p.reset, p.carry.astype(float), dot=dot)  # fmt: skip
-        return {**g, "y": y}
-
-    exact = oracle(np.dot)
-    draws = [oracle(rounding_dot(np.random.default_rng(i), H + 5)) for i in range(8)]
-    for name in (*p.rnn.grad_views(), "x", "state", "y"):
+    exact = p.oracle()
+    draws = [p.oracle(rounding_dot(np.random.default_rng(i), H + 5)) for i in range(8)]
+    for name in ours:
         moved = max(np.abs(draw[name] - exact[name]).max() for draw in draws)
         final_sum = T * B * np.finfo(np.float32).eps * np.abs(exact[name]).max()
         error = np.abs(ours[name] - exact[name]).max()
@@ -214,7 +198,7 @@ def test_layouts(problem):
     dx, dstate0 = other.backward(p.dy.swapaxes(0, 1), p.dstate)
     np.testing.assert_array_equal(y, ours["y"].swapaxes(0, 1))
     np.testing.assert_array_equal(dx, ours["x"].swapaxes(0, 1))
-    np.testing.assert_array_equal(dstate0[0], ours["state"])
+    np.testing.assert_array_equal(dstate0, ours["state"])
     np.testing.assert_array_equal(other.grads, p.rnn.grads)
 
     one = problem(6, 1, 3, 5, 2, seed=3)

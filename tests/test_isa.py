@@ -17,6 +17,7 @@ import itertools, sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 from conftest import Problem
+from test_cells import CELLS, GATED
 import bptt
 results = {}
 widths = (1, 8, 15, 16, 17, 31, 33, 65, 130)
@@ -26,6 +27,17 @@ for dtype, shape, cell in itertools.product(("float32", "float64"), shapes, ("ta
     p = Problem(*shape, cell=cell, dtype=dtype, reset=True, init="orthogonal")
     for name, value in p.gradients().items():
         results[f"{dtype} {shape} {cell} {name}"] = value
+deep = {"num_layers": 2, "bidirectional": True, "lengths": True, "reset": True, "carry": 2}
+shapes = [(3, *sizes) for sizes in itertools.product((1, 2, 13), (1, 17), (1, 7, 8, 15, 16, 17, 33), (None,))]
+for dtype, shape, name in itertools.product(("float32", "float64"), shapes, GATED):
+    for options in ({"reset": True}, deep):
+        p = Problem(*shape, dtype=dtype, **options, **CELLS[name])
+        for tensor, value in p.gradients().items():
+            results[f"{dtype} {shape} {name} {len(options)} {tensor}"] = value
+for dtype, name in itertools.product(("float32", "float64"), CELLS):
+    p = Problem(90, 20, 40, 130, 5, dtype=dtype, num_layers=2, dropout=0.3, recurrent_dropout=0.2, **CELLS[name])
+    for tensor, value in p.gradients().items():
+        results[f"{dtype} dropped {name} {tensor}"] = value
 for dtype in ("float32", "float64"):
     logits = np.random.default_rng(0).normal(size=(7, 39)).astype(dtype) * 5
     results[f"{dtype} softmax"] = bptt.cross_entropy(logits, np.arange(7))[1]

@@ -2,22 +2,61 @@
 
 import numpy as np
 import pytest
+from test_cells import CELLS
 
 import bptt
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", ["tanh", "relu", "sigmoid", "identity"])
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("B, I, H, O", [(1, 1, 1, None), (1, 16, 64, 3), (3, 5, 33, 7), (16, 4, 40, None)])
-def test_stream_equals_forward(problem, dtype, cell, B, I, H, O):
-    p = problem(12, B, I, H, O, dtype=dtype, cell=cell)
-    y, state = p.rnn.forward(p.x, p.state)
+def test_stream_equals_forward(problem, dtype, name, layers, B, I, H, O):
+    """Nothing is dropped, as in a forward without a tape."""
+    p = problem(12, B, I, H, O, dtype=dtype, num_layers=layers, dropout=0.5, recurrent_dropout=0.3, **CELLS[name])
+    y, state = p.rnn.forward(p.x, p.state, tape=False)
     stream = p.rnn.stream(batch=B, state=p.state)
     out = np.empty((B, O or H), dtype)
     for t in range(12):
         assert stream(p.x[t], out=out) is out
         np.testing.assert_array_equal(out, y[t])
     np.testing.assert_array_equal(stream.state, state)
+
+
+@pytest.mark.parametrize("name", ["tanh", "lstm", "gru"])
+def test_a_stream_begins_with_the_learned_state(problem, name):
+    p = problem(5, 3, 2, 4, num_layers=2, learn_state=True, state=False, **CELLS[name])
+    y, state = p.forward(tape=False)
+    stream = p.rnn.stream(batch=3)
+    np.testing.assert_array_equal([stream(x) for x in p.x], y)
+    np.testing.assert_array_equal(stream.state, p.given(state))
+    stream.reset(rows=[1])
+    again = stream(p.x[0])
+    np.testing.assert_array_equal(again[1], y[0, 1])
+    assert (again[[0, 2]] != y[0, [0, 2]]).any(axis=1).all()
+    p.rnn.param_views()["state_h0"][...] *= 2
+    stream.refresh()
+    stream.reset()
+    np.testing.assert_array_equal(stream(p.x[0]), p.forward(tape=False)[0][0])
+
+
+def test_the_state_of_an_lstm_is_a_pair(problem):
+    p = problem(5, 3, 2, 4, cell="lstm")
+    stream = p.rnn.stream(batch=3, state=p.state)
+    h, c = stream.state
+    np.testing.assert_array_equal((h, c), p.state)
+    h[:] = c[:] = 0  # copies
+    np.testing.assert_array_equal(stream.state, p.state)
+    stream.reset(rows=[2])
+    h, c = stream.state
+    assert not h[0, 2].any()
+    assert not c[0, 2].any()
+    assert c[0, :2].all()
+    kept = stream.state
+    for wrong in (p.state[0], (p.state[0], p.state[1][:, :2])):
+        with pytest.raises((ValueError, TypeError), match="state"):
+            stream.state = wrong
+    np.testing.assert_array_equal(stream.state, kept)
 
 
 def test_state_can_be_set_and_reset(problem):

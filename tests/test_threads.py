@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_cells import CELLS
 
 import bptt
 
@@ -35,6 +36,41 @@ def test_same_bits_for_any_number_of_threads(B, I, H, O, dtype, cell, extras):
     one = run(1, T, B, I, H, O, dtype, cell, extras)
     for threads in (2, 3, 7):
         for a, b in zip(one, run(threads, T, B, I, H, O, dtype, cell, extras), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def run_deep(threads, T, B, I, H, O, extras, **options):
+    rng = np.random.default_rng(0)
+    rnn = bptt.RNN(I, H, O, seed=1, threads=threads, **options)
+    width = O or H * (1 + rnn.bidirectional)
+    x, dy = rng.normal(size=(T, B, I)), rng.normal(size=(T, B, width))
+    lengths, reset, carry = rng.integers(1, T + 1, B), rng.random((T, B)) < 0.05, rng.random((T, B))
+    norms = np.zeros((rnn.num_layers * (1 + rnn.bidirectional), T), rnn.dtype)
+    y, state = rnn.forward(x, lengths=lengths if "lengths" in extras else None,
+                           reset=reset if "reset" in extras else None,
+                           checkpoint="auto" if "checkpoint" in extras and not rnn.bidirectional else None)  # fmt: skip
+    watched = {"step_norms": norms, "step_clip_norm": 0.5} if "clip" in extras else {}
+    dx, dstate = rnn.backward(dy, carry=carry if "carry" in extras else None, **watched)
+    return [y, np.stack(state), dx, np.stack(dstate), rnn.grads, norms]
+
+
+@settings(max_examples=30, deadline=None)
+@given(B=st.integers(1, 40), I=st.integers(1, 40), H=st.integers(1, 70), O=st.none() | st.integers(1, 20),
+       dtype=st.sampled_from(["float32", "float64"]), name=st.sampled_from(list(CELLS)), layers=st.integers(1, 3),
+       bidirectional=st.booleans(), dropout=st.sampled_from([0.0, 0.4]), recurrent_dropout=st.sampled_from([0.0, 0.3]),
+       learn=st.booleans(), extras=st.sets(st.sampled_from(["lengths", "reset", "carry", "clip", "checkpoint"])))  # fmt: skip
+def test_same_bits_for_any_number_of_threads_in_deep_networks(
+    B, I, H, O, dtype, name, layers, bidirectional, dropout, recurrent_dropout, learn, extras
+):
+    """T again for enough work for seven threads, but for short steps: memory and time of the test are bounded."""
+    directions, blocks = 1 + bidirectional, {"lstm": 4, "gru": 3}.get(CELLS[name]["cell"], 1)
+    flops = 2 * B * blocks * H * directions * (I + layers * H + (layers - 1) * directions * H)
+    T = min(1 + int(2.2e8 / flops), 2000)
+    options = {"num_layers": layers, "bidirectional": bidirectional, "dropout": dropout, "dtype": dtype,
+               "recurrent_dropout": recurrent_dropout, "learn_state": learn, **CELLS[name]}  # fmt: skip
+    one = run_deep(1, T, B, I, H, O, extras, **options)
+    for threads in (2, 3, 7):
+        for a, b in zip(one, run_deep(threads, T, B, I, H, O, extras, **options), strict=True):
             np.testing.assert_array_equal(a, b)
 
 

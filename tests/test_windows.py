@@ -7,9 +7,11 @@ import textwrap
 
 import numpy as np
 import pytest
+import reference
 from conftest import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_cells import CELLS, GATED
 
 import bptt
 from bptt import _core
@@ -68,11 +70,8 @@ def test_windows_equal_the_double_sum(T, k1, more, seed):
     rnn = bptt.RNN(2, 3, dtype="float64", seed=rng)
     x, dy, state = rng.normal(size=(T, 1, 2)), rng.normal(size=(T, 1, 3)), rng.normal(size=(1, 1, 3))
 
-    def loss(y, target):  # its gradient by y is `target`
-        return float(np.vdot(y, target)), target
-
     expected = double_sum(rnn, x, dy, state, k1, k1 + more)
-    windows = rnn.windows(x, dy, loss, truncation=bptt.TBPTT(k1, k1 + more), state=state)
+    windows = rnn.windows(x, dy, whole_loss, truncation=bptt.TBPTT(k1, k1 + more), state=state)
     y, last = rnn.forward(x, state)
     stop = 0
     for window, gradient in zip(windows, expected, strict=True):
@@ -83,6 +82,54 @@ def test_windows_equal_the_double_sum(T, k1, more, seed):
         assert len(window.grad_norms) == min(k1 + more, window.stop)
     assert stop == T
     np.testing.assert_allclose(window.state, last, rtol=0, atol=1e-15)
+
+
+def whole_loss(y, target):
+    """Its gradient by y is `target`."""
+    return float(np.vdot(y, target)), target
+
+
+def flat(rnn, g):
+    return np.concatenate([g[name].ravel() for name in rnn.param_views()])
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("k1, k2", [(1, 1), (1, 4), (3, 5), (5, 5), (4, 13), (2, 30), (40, 40)])
+def test_windows_of_every_cell_are_the_definition(problem, name, layers, k1, k2):
+    """Backward of the losses of a window's own steps, cut before the window: by the oracle over the whole sequence."""
+    for reset, clip, learn in [(False, {}, True), (True, {"step_clip_norm": 0.8, "step_clip_value": 0.5}, False)]:
+        p = problem(23, 2, 2, 3, 2, num_layers=layers, reset=reset, learn_state=learn, state=not learn, **CELLS[name])
+        oracle = reference.Oracle(p.rnn)
+        y, final = oracle.forward(p.x, p.states, reset=p.reset)
+        windows = p.rnn.windows(p.x, p.dy, whole_loss, truncation=bptt.TBPTT(k1, k2), state=p.state, reset=p.reset,
+                                **clip)  # fmt: skip
+        for w in windows:
+            back = max(0, w.stop - k2)
+            dy, carry = np.zeros_like(p.dy), np.ones(23)
+            dy[w.start : w.stop] = p.dy[w.start : w.stop]
+            carry[max(0, back - 1)] = back == 0
+            g = oracle.backward(dy, carry=carry, **clip)
+            assert_close(p.rnn.grads, flat(p.rnn, g), 1e-12)
+            assert_close(np.atleast_2d(w.grad_norms), g["norms"][:, back : w.stop], 1e-12)
+            assert_close(w.y, y[w.start : w.stop], 1e-13)
+        assert w.stop == 23
+        assert_close(np.stack(w.state) if len(final) == 2 else w.state[None], final, 1e-13)
+
+
+@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("a", [3, np.inf])
+def test_artbp_of_gated_cells(problem, name, a):
+    """Windows at the cuts sum to one backward with the factors as carry, which scales dh and dc of an LSTM."""
+    p = problem(60, 3, 2, 4, 2, num_layers=2, reset=True, **CELLS[name])
+    rule = bptt.ARTBP(8, a, seed=1)
+    p.carry = rule.schedule(60)[1]
+    p.dstates[:] = 0
+    total = np.zeros_like(p.rnn.grads)
+    for count, _ in enumerate(p.rnn.windows(p.x, p.dy, whole_loss, truncation=rule, state=p.state, reset=p.reset)):
+        total += p.rnn.grads
+    assert count > 2
+    assert_close(total, flat(p.rnn, p.oracle()), 1e-12)
 
 
 @pytest.mark.parametrize("readout", [None, 2])

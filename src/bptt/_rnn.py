@@ -24,19 +24,38 @@ class RNN(_core.Network):
         I and H.
     output_size : int, optional
         O of a linear readout; without it the outputs are the hidden states.
-    cell : "tanh", "relu", "sigmoid" or "identity"
-        f.
+    cell : "tanh", "relu", "sigmoid", "identity", "lstm" or "gru"
+        f, or a gated cell: LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000), GRU (Cho et al. 2014).
+    num_layers : int
+        L: the inputs of a layer are the outputs of the one below.
+    bidirectional : bool
+        Each layer also runs from the last step to the first; outputs lie side by side (Schuster & Paliwal 1997).
     bias : bool
         Whether there are b_ih, b_hh and b_o.
+    reset_after : bool
+        GRU: whether the reset gate acts after the product with W_hn, as in PyTorch, or before it, as in the paper.
+    peepholes : bool
+        LSTM: the gates see the cell state (Gers et al. 2002).
+    dropout : float in [0, 1)
+        Share of the inputs of the layers above the first that training drops, anew at every step; the rest is scaled
+        up (Srivastava et al. 2014). A forward with a tape is training.
+    recurrent_dropout : float in [0, 1)
+        Share of h_{t-1} that training drops before the product with W_hh, the same units at all steps of a sequence
+        (Gal & Ghahramani 2016).
+    learn_state : bool
+        The state that enters where none is given is a parameter, state_h0 (and state_c0), the same for all rows.
     init : "uniform", "identity", "orthogonal", "glorot", or a function (name, shape, rng) -> array
         "uniform": U(+-1/sqrt(H)), PyTorch's default. "identity": W_hh = I for relu (Le, Jaitly, Hinton 2015), not for
         gated cells; bptt.init.identity(scale) scales it. "orthogonal": W_hh of every gate orthogonal. "glorot": Keras'
         default.
+    forget_bias : float
+        LSTM: added to the forget gate's part of every b_ih after it was drawn (Jozefowicz et al. 2015). The gate sees
+        b_ih + b_hh, which has it once, as Keras' one bias does.
     batch_first : bool
-        Sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (1,B,H) always.
+        Sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (L*D,B,H) always.
     dtype : "float32" or "float64"
     seed : int or numpy Generator, optional
-        For the initial values.
+        For the initial values and for what dropout drops.
     threads : int, optional
         Most threads a call uses, by default one per processor. Results are the same to the bit for any number.
 
@@ -86,14 +105,17 @@ class RNN(_core.Network):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             learn_state=learn_state,
-            dropout_seed=0,
             batch_first=batch_first,
             dtype=dtype,
             threads=threads,
         )
-        draw = initializer(init, self.hidden_size)
+        draw, forget_bias = initializer(init, self.hidden_size), _forget_bias(forget_bias, self)
         for name, view in self.param_views().items() if draw is not zeros else ():
             view[...] = _drawn(draw, name, view.shape, rng)
+            if forget_bias and name.startswith("bias_ih"):  # of the two biases one, so that their sum has it once
+                view[self.hidden_size : 2 * self.hidden_size] += forget_bias
+        if self.dropout or self.recurrent_dropout:
+            self.dropout_state = int(rng.integers(2**64, dtype=np.uint64)), 0
 
     def __repr__(self) -> str:
         readout = f", {self.output_size}" if self.output_size else ""
@@ -103,10 +125,11 @@ class RNN(_core.Network):
         )
 
     def __reduce__(self):
-        """Pickle and copy take the network and its parameters; gradients and the tape stay behind."""
+        """Pickle and copy take the network, its parameters and what dropout drops next; gradients and the tape stay
+        behind."""
         with self.lock:
-            params = self.params.copy()
-        return _rebuild, (type(self), self.description(), self.threads, params), self.__dict__ or None
+            params, drawn = self.params.copy(), self.dropout_state
+        return _rebuild, (type(self), self.description(), self.threads, params, drawn), self.__dict__ or None
 
     def description(self) -> dict[str, object]:
         """The arguments that make a network of this kind again."""
@@ -152,11 +175,12 @@ class RNN(_core.Network):
         truncation : TBPTT(k1, k2) or ARTBP(mean_length); None is full BPTT, one window, and needs x as an array
         burn_in : the first steps that only move the state on: without a loss, without a gradient and without memory for
             them. The windows begin after them, and no gradient flows back into them
-        state : as forward takes it, the state that enters step 0, as Window.state of an earlier call to go on from there
+        state : as forward takes it, the state that enters step 0; Window.state of an earlier call to go on from there
         reset, mask : (T,B) of bool (with batch_first (B,T)), arrays or iterables of chunks: see forward and the losses
         reduction : "mean" over the elements that count in the window's own steps, or "sum"
         step_clip_norm, step_clip_value : see backward
-        checkpoint, memory_budget : see forward; for windows that do not overlap
+        checkpoint, memory_budget : see forward, for each window; for windows that do not overlap. (A shorter last
+            window of TBPTT(k) does: the end of the one before is then computed again from its checkpoints)
 
         The state flows forward uncut. Parameters may be changed between windows: the stored states of the overlap
         are used as they are, not computed again. Memory is that of 2*k2 steps (with ARTBP of the longest window) and
@@ -229,9 +253,18 @@ def _drawn(draw, name, shape, rng):
     return values
 
 
-def _rebuild(cls, description, threads, params):
+def _forget_bias(value, rnn):
+    value = _core.number(value, "forget_bias")
+    if value and (rnn.cell != "lstm" or not rnn.bias):
+        raise ValueError(
+            f"forget_bias goes with cell='lstm' and bias=True, got {value!r} with cell={rnn.cell!r} and bias={rnn.bias}"
+        )
+    return value
+
+
+def _rebuild(cls, description, threads, params, dropout_state):
     rnn = cls(**description, init=zeros, threads=threads)
-    rnn.params = params
+    rnn.params, rnn.dropout_state = params, dropout_state
     return rnn
 
 

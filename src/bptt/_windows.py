@@ -36,10 +36,11 @@ class Window:
     y: np.ndarray
     """outputs of steps start..stop-1"""
     state: np.ndarray | tuple[np.ndarray, np.ndarray]
-    """(L,B,H), for an LSTM the pair (h, c): the state after step stop-1"""
+    """(L*D,B,H), for an LSTM the pair (h, c): the state after step stop-1"""
     grad_norms: np.ndarray
-    """(T,), (L,T) for several layers: ||dL/dh_t|| of the steps that backward went over, the last is step stop-1. Every step's own loss enters, so with
-    k1 = k2 this is nearly flat: TBPTT(1, k) shows how one step's gradient fares over k steps"""
+    """(T,), for several layers or directions (L*D,T): ||dL/dh_t|| of the steps that backward went over, the last is
+    step stop-1. Every step's own loss enters, so with k1 = k2 this is nearly flat: TBPTT(1, k) shows how one step's
+    gradient fares over k steps"""
 
 
 def named_loss(loss: str | Loss) -> Loss:
@@ -141,6 +142,8 @@ class Plan:
     reduction: dict
     first: int
     clip: tuple
+    window_before: int = 0
+    """where the one before the current window began"""
 
     def reach(self, stop) -> int:
         """How many of the first `stop` steps after the burn-in there are. Where x ends, so must all."""
@@ -179,9 +182,11 @@ class Plan:
         rnn = self.rnn
         before = start - back
         start, stop, back = start + self.first, stop + self.first, back + self.first
-        x = self.inputs(back, stop)
-        reset = self.resets(back, stop)
-        y, last = tape.forward(x, reset, before, before)
+        first = self.window_before if before and tape.checkpointed else back
+        self.window_before = back
+        x = self.inputs(first, stop)
+        reset = self.resets(first, stop)
+        y, last = tape.forward(x, reset, start - first, before)
         y = self.x.layout.outward(y)
         loss, dy = self.measure(y, start, stop)
         rnn.zero_grad()

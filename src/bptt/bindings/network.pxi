@@ -40,7 +40,7 @@ cdef class Network:
     cdef int64_t steps_forward
 
     def __init__(self, *, input_size, hidden_size, output_size, cell, num_layers, bidirectional, bias, reset_after,
-                 peepholes, dropout, recurrent_dropout, learn_state, dropout_seed, batch_first, dtype, threads):
+                 peepholes, dropout, recurrent_dropout, learn_state, batch_first, dtype, threads):
         cdef bptt_sizes sizes
         cdef Array array
         if self.lock is not None:
@@ -64,7 +64,6 @@ cdef class Network:
         self.spec.learn_state = flag(learn_state, "learn_state")
         self.spec.dropout = rate(dropout, "dropout")
         self.spec.recurrent_dropout = rate(recurrent_dropout, "recurrent_dropout")
-        self.dropout_seed = dropout_seed
         self.states = 2 if cell == "lstm" else 1
         self.units = self.spec.num_layers * (2 if self.spec.bidirectional else 1)
         self.batch_first = flag(batch_first, "batch_first")
@@ -171,6 +170,22 @@ cdef class Network:
     @property
     def recurrent_dropout(self):
         return self.spec.recurrent_dropout
+
+    @property
+    def dropout_state(self):
+        """(seed, draws): the seed of all that dropout drops and how often it was drawn. A forward with a tape and a pass of
+        windows draw once each. Assign it to have the same masks again, to check a gradient or to resume a training."""
+        return self.dropout_seed, self.draws
+
+    @dropout_state.setter
+    def dropout_state(self, value):
+        try:
+            seed, draws = value
+        except (TypeError, ValueError):
+            raise TypeError(f"dropout_state must be the pair (seed, draws), got {value!r}") from None
+        seed, draws = uint64_number(seed, "dropout_state[0]"), uint64_number(draws, "dropout_state[1]")
+        with self.lock:
+            self.dropout_seed, self.draws = seed, draws
 
     @property
     def forward_steps(self):
@@ -308,6 +323,7 @@ cdef class Network:
             order = falling_order(lengths)
             x, state, reset = reordered(x, order, 1), reordered(state, order, 2), reordered(reset, order, 1)
             lengths = reordered(lengths, order, 0)
+            self.check_checkpoint(checkpoint, memory_budget)
             if keep:
                 segment = self.segment_of(T, B, checkpoint, memory_budget)
             self.sizes(T, B, 0, segment, &sizes)
@@ -385,22 +401,31 @@ cdef class Network:
         finally:
             self.leave()
 
-    cdef int64_t segment_of(self, int64_t T, int64_t B, checkpoint, memory_budget) except -1:
-        """The steps between two checkpoints, 0 for none."""
+    cdef int check_checkpoint(self, checkpoint, memory_budget) except -1:
+        """What can be wrong with them whatever the sequence is."""
         if checkpoint is None and memory_budget is None:
             return 0
-        if self.spec.bidirectional:
-            name = "memory_budget" if checkpoint is None else "checkpoint"
-            raise ValueError(f"{name} goes with one direction: the reverse one needs all later steps")
+        name = "memory_budget" if checkpoint is None else "checkpoint"
         if checkpoint is not None and memory_budget is not None:
-            raise ValueError("checkpoint and memory_budget say the same thing: give one of them")
-        if memory_budget is not None:
-            return self.segment_within(T, B, index(memory_budget, "memory_budget"))
+            raise ValueError("checkpoint and memory_budget say the same thing: give one of them, "
+                             f"got {checkpoint!r} and {memory_budget!r}")
         if isinstance(checkpoint, str):
             if checkpoint != "auto":
-                raise ValueError(f"checkpoint must be an int or 'auto', got {checkpoint!r}")
-            return isqrt(T - 1) + 1  # ceil(sqrt(T))
-        return min(index(checkpoint, "checkpoint"), T)
+                raise ValueError(f"checkpoint must be an integer or 'auto', got {checkpoint!r}")
+        else:
+            index(memory_budget if checkpoint is None else checkpoint, name)
+        if self.spec.bidirectional:
+            raise ValueError(f"{name} goes with bidirectional=False, got bidirectional=True: the reverse direction needs "
+                             "all later steps")
+        return 0
+
+    cdef int64_t segment_of(self, int64_t T, int64_t B, checkpoint, memory_budget) except -1:
+        """The steps between two checkpoints, 0 for none; the arguments went through check_checkpoint."""
+        if memory_budget is not None:
+            return self.segment_within(T, B, index(memory_budget, "memory_budget"))
+        if checkpoint is None:
+            return 0
+        return isqrt(T - 1) + 1 if checkpoint == "auto" else min(index(checkpoint, "checkpoint"), T)  # "auto": ceil(sqrt(T))
 
     cdef int64_t tape_bytes(self, int64_t T, int64_t B, int64_t segment) except -1:
         """What the tape takes; with checkpoints also the segment that is computed again."""
@@ -488,6 +513,15 @@ cdef class Network:
                                   self.grads_data, wp, &options)
         return check(status)
 
+    cdef object first_state(self):
+        """The state that enters where none is given, for any row: zeros, or the learned one; (states,L*D,1,H)."""
+        first = np.zeros((self.states, self.units, 1, self.spec.hidden_size), self.dtype)
+        for name, offset, shape in self.tensors():
+            if name in ("state_h0", "state_c0"):
+                part = first[int(name == "state_c0")]
+                part[...] = self.params_[offset:offset + part.size].reshape(part.shape)
+        return first
+
     def checked_state(self, state, B):
         """A copy of a user's state in the core's layout; an error that says what came otherwise."""
         return state_inward(self, state, "state", B).copy()
@@ -519,6 +553,16 @@ cdef double rate(object value, str name) except -1:
     if not 0 <= share < 1:
         raise ValueError(f"{name} must be in [0, 1), got {value!r}")
     return share
+
+
+cdef object uint64_number(object value, str name):
+    try:
+        number = operator_index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not 0 <= number < 2**64:
+        raise ValueError(f"{name} must be an integer in [0, 2**64), got {value!r}")
+    return number
 
 
 cdef int write_into(object flat, object value, str name) except -1:

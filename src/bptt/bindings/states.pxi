@@ -37,7 +37,7 @@ cdef object lengths_inward(object obj, int64_t T, int64_t B):
     cdef Array array
     if obj is None:
         return None
-    obj = as_labels(obj, "lengths", &array)
+    obj = as_labels(obj, "lengths", &array).copy()  # it is kept for backward
     expect(&array, "lengths", "(B,)", 1, B)
     if obj.min() < 1 or obj.max() > T:
         raise ValueError(f"lengths must be in 1..{T}, got {obj.min()}..{obj.max()}")

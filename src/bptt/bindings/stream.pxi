@@ -7,7 +7,7 @@ cdef class Stream:
     """
 
     cdef Network network
-    cdef object packed, work, held, lock
+    cdef object packed, work, held, first, lock
     cdef void *packed_data
     cdef void *work_data
     cdef void *state_data
@@ -22,10 +22,10 @@ cdef class Stream:
         self.lock = threading.RLock()
         self.packed, self.work = empty(sizes.packed, network.dtype), empty(sizes.step_work, network.dtype)
         self.held = new_state(network, self.batch)
-        self.held[...] = 0
         self.packed_data, self.work_data = address(self.packed), address(self.work)
         self.state_data = address(self.held)
         self.refresh()
+        self.reset()
         if state is not None:
             self.state = state
 
@@ -35,6 +35,7 @@ cdef class Stream:
         try:
             with self.lock:
                 check(any_pack(self.network.bits, &self.network.spec, self.network.params_data, self.packed_data))
+                self.first = self.network.first_state()
         finally:
             self.network.leave()
 
@@ -53,9 +54,10 @@ cdef class Stream:
             self.held[...] = value
 
     def reset(self, rows=None):
-        """Set the state to zero, of all rows or of those that `rows` (any index of the batch axis) names."""
+        """Begin anew with all rows or with those that `rows` (any index of the batch axis) names: their state becomes
+        zero, with learn_state the learned one."""
         with self.lock:
-            self.held[:, :, slice(None) if rows is None else rows] = 0
+            self.held[:, :, slice(None) if rows is None else rows] = self.first
 
     def __call__(self, x, *, out=None):
         """The output of the next step: x (B,I), or (I,) for a batch of one, gives (B,O) or (O,).

@@ -18,12 +18,14 @@ cdef class WindowTape:
 
     Between windows the stored states of the overlap are kept, not computed again, also if the weights changed. A
     window without overlap may be longer than the tape, which then is made anew. With checkpoints every window has a
-    tape of its own, and there is no overlap.
+    tape of its own; of overlaps there is only that of a last window that is shorter than the others, and the tape of
+    the window before is kept for it.
     """
 
     cdef Network network
     cdef object tape, work, last, checkpoint, memory_budget
-    cdef int64_t B, capacity, used, done, segment
+    cdef object tape_before
+    cdef int64_t B, capacity, used, done, segment, used_before, segment_before
     cdef bint state_given, closed
     cdef uint64_t seed
 
@@ -31,7 +33,7 @@ cdef class WindowTape:
         """For backward over `steps` steps and a tape of `capacity`; state (core layout) enters the first step."""
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
-        network.segment_of(1, B, checkpoint, memory_budget and 2**62)  # what is wrong with them is said now
+        network.check_checkpoint(checkpoint, memory_budget)
         self.network, self.B, self.used, self.last = network, B, 0, state
         self.checkpoint, self.memory_budget = checkpoint, memory_budget
         self.state_given = state is not None
@@ -57,7 +59,12 @@ cdef class WindowTape:
         cdef void *tape
         cdef bptt_status status = BPTT_OK
         cdef Network network = self.network
-        if self.checkpoint is not None or self.memory_budget is not None or (stay == 0 and T > self.capacity):
+        if self.checkpointed:
+            if stay:
+                self.tape_before, self.used_before, self.segment_before = self.tape, self.used, self.segment
+                self.tape = None
+            self.make_room(T, T)
+        elif stay == 0 and T > self.capacity:
             self.make_room(T, T)
         elif self.used + T > self.capacity:
             tape = address(self.tape)
@@ -66,12 +73,16 @@ cdef class WindowTape:
             self.used = stay
         return check(status)
 
+    @property
+    def checkpointed(self):
+        return self.checkpoint is not None or self.memory_budget is not None
+
     def close(self):
         """Leaves the memory to the next windows of this network."""
         with self.network.lock:
             if self.tape is not None:
                 self.network.spare_tape, self.network.spare_work = self.tape, self.work
-            self.tape = self.work = None
+            self.tape = self.tape_before = self.work = None
             self.closed = True
 
     def skip(self, x, reset):
@@ -115,24 +126,50 @@ cdef class WindowTape:
     def backward(self, x, dy, reset, carry, dy_start, clip_norm, clip_value):
         """Adds the gradients of the last steps, x in core layout; returns the norms of dL/dh_t.
 
-        carry: (T,) or (T,B), as Network.backward takes it.
+        carry: (T,) or (T,B), as Network.backward takes it. With checkpoints and an overlap, x begins where the window
+        before began.
         """
         cdef Network network = self.network
         cdef Array factors
-        cdef int64_t T = x.shape[0], tape_steps = 0 if self.segment else self.capacity
-        norms = empty((network.units, T), network.dtype)
-        if network.units == 1:
-            norms = norms.reshape(-1)
+        cdef int64_t T = x.shape[0]
         carry = carry_input(carry, T, self.B, False, network.dtype, &factors)
         network.enter()
         try:
             if self.closed:
                 raise RuntimeError("these windows are closed")
-            network.run_backward(T, self.B, x, self.tape, dy, None, None, None, self.work,
-                                 Call(reset=reset, carry=carry, clip_norm=clip_norm, clip_value=clip_value, norms=norms,
-                                      dy_start=dy_start, segment=self.segment, tape_steps=tape_steps,
-                                      tape_first=self.used - T, training=True, seed=self.seed,
-                                      first_step=self.done - T, state_given=self.state_given or self.done > T))
+            if self.checkpointed and T > self.used:
+                norms = self.backward_apart(x, dy, reset, dy_start, clip_norm, clip_value)
+            else:
+                norms = empty((network.units, T), network.dtype)
+                network.run_backward(T, self.B, x, self.tape, dy, None, None, None, self.work,
+                                     Call(reset=reset, carry=carry, clip_norm=clip_norm, clip_value=clip_value,
+                                          norms=norms, dy_start=dy_start, segment=self.segment,
+                                          tape_steps=0 if self.segment else self.capacity, tape_first=self.used - T,
+                                          training=True, seed=self.seed, first_step=self.done - T,
+                                          state_given=self.state_given or self.done > T))
         finally:
             network.leave()
-        return norms
+        return norms[0] if network.units == 1 else norms
+
+    cdef object backward_apart(self, x, dy, reset, int64_t overlap, clip_norm, clip_value):
+        """The same over two tapes: the window's own steps, then the `overlap` last ones of the window before; a carry
+        of 0 keeps the gradient out of the others."""
+        cdef Network network = self.network
+        cdef bptt_sizes sizes
+        cdef int64_t own = self.used, before = self.used_before
+        through = new_state(network, self.B)
+        norms, norms_before = empty((network.units, own), network.dtype), empty((network.units, before), network.dtype)
+        network.run_backward(own, self.B, x[before:], self.tape, dy, None, None, through, self.work,
+                             Call(reset=None if reset is None else reset[before:], clip_norm=clip_norm,
+                                  clip_value=clip_value, norms=norms, segment=self.segment, training=True,
+                                  seed=self.seed, first_step=self.done - own, state_given=True))
+        carry = np.ones(before, network.dtype)
+        if before > overlap:
+            carry[before - overlap - 1] = 0
+        network.sizes(before, self.B, 0, self.segment_before, &sizes)
+        self.work = network.scratch(self.work, sizes.backward_work)
+        network.run_backward(before, self.B, x[:before], self.tape_before, None, through, None, None, self.work,
+                             Call(reset=None if reset is None else reset[:before], carry=carry, clip_norm=clip_norm,
+                                  clip_value=clip_value, norms=norms_before, segment=self.segment_before, training=True,
+                                  seed=self.seed, first_step=self.done - own - before, state_given=True))
+        return np.concatenate([norms_before[:, before - overlap:], norms], axis=1)
