@@ -8,8 +8,8 @@ typedef TYPED(kernels) kernels;
 /* the weights of a layer in one direction, in panels: weights.h */
 typedef struct {
     REAL *ih, *ih_apart, *hh, *hh_apart; /* what is apart: see bptt_internal_shape */
-    REAL *bias; /* forward only: what the products of the inputs begin with, in the order of the gates (width,H) */
-    REAL *peepholes; /* forward only: (3,H) or NULL */
+    REAL *bias;      /* forward only: what the products of the inputs begin with, gates in their order (width,H) */
+    REAL *peepholes; /* (3,H) or NULL */
 } weights;
 
 typedef struct {
@@ -134,9 +134,8 @@ typedef struct {
     int64_t origin;      /* the step whose outputs lie first in the store */
     int64_t t0, steps;   /* the chunk */
     int64_t layer, direction, unit;
-    REAL *h, *c, *gates;   /* where these lie in the store, see tape.h */
-    REAL *dh;              /* backward: the layer's dL/dh, see dh_at */
-    const REAL *peepholes; /* (3,H) or NULL */
+    REAL *h, *c, *gates; /* where these lie in the store, see tape.h */
+    REAL *dh;            /* backward: the layer's dL/dh, see dh_at */
     weights w;
 } pass;
 

@@ -45,7 +45,7 @@ static void project(const pass *p) {
 
 /* What forward and backward know of all steps of a pass, and what changes from step to step: rows p->first .. end. */
 static step begin_steps(const pass *p) {
-    return (step){.call = p->call, .w = &p->w, .ld = ld_state(p->call), .peepholes = p->peepholes};
+    return (step){.call = p->call, .w = &p->w, .ld = ld_state(p->call)};
 }
 
 static void take_step(const pass *p, int64_t t, int64_t end, step *s) {
@@ -86,7 +86,6 @@ static void forward_step(const pass *p, int64_t t, step *s) {
 /* one layer in one direction over a chunk */
 static void forward_pass(pass *p) {
     p->w = weights_of(p->call, p->unit, 1);
-    p->peepholes = p->w.peepholes; /* a single step has no other parameters than those in panels */
     if (drops_recurrent(p->call)) choose_kept(p);
     project(p);
     step s = begin_steps(p);

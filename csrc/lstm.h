@@ -11,7 +11,7 @@ static gated_step gated(const step *s) {
                         .h = s->h,
                         .c = s->c,
                         .ld = s->ld,
-                        .peepholes = s->peepholes,
+                        .peepholes = s->w->peepholes,
                         .dh = s->dh,
                         .ld_dh = s->ld,
                         .dz = s->dz,

@@ -79,14 +79,13 @@ bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B
             return BPTT_ERROR_STRUCT;
         memcpy(full, options, options->struct_size);
         status = check_options(full_spec, full, T);
-        if (!status) status = check_lengths(full->lengths, T, B);
         if (status) return status;
     }
     const int64_t units = bptt_internal_layers(full_spec) * bptt_internal_directions(full_spec);
-    const int64_t steps = larger(larger(full->tape_steps, T), full->segment);
+    const int64_t steps = larger(full->tape_steps, T);
     if (steps > most_elements - ROUNDING || B > most_elements - ROUNDING) return BPTT_ERROR_OVERFLOW;
     if (!fits(steps + 2, B + ROUNDING, widest(full_spec) + ROUNDING, STORED * units)) return BPTT_ERROR_OVERFLOW;
-    return BPTT_OK;
+    return check_lengths(full->lengths, T, B);
 }
 
 /* ---- the cell ------------------------------------------------------------------------------------ */

@@ -25,7 +25,6 @@ static void choose_unit(pass *p, int64_t layer, int64_t direction) {
     p->c = c->shape.states == 2 ? state_at(c, layer, direction, 1, 0) : NULL;
     p->gates = state_at(c, layer, 0, c->shape.states, 0) + direction * c->store_steps * c->B * 4 * c->H;
     p->dh = c->dh[(c->L - 1 - layer) % 2];
-    p->peepholes = c->spec.peepholes && c->params ? unit_tensor(c, p->unit, PEEPHOLES) : NULL;
 }
 
 /* the gates (B,4*H) of step t */

@@ -14,7 +14,6 @@ typedef struct {
     REAL *h, *c;           /* h_t, c_t; a vanilla cell's h holds z before */
     int64_t ld;            /* of h, c, dh, and of a vanilla cell's dz */
     REAL *gates;           /* gated cells: z before, the gates after */
-    const REAL *peepholes; /* (3,H) or NULL */
     REAL *dh;              /* backward: dL/dh_t; a vanilla cell's dz_t after */
     REAL *dz;              /* backward, gated cells */
     REAL *flow_h, *flow_c; /* what flows on into the step before in processing order, ld H */
