@@ -44,9 +44,7 @@ static void project(const pass *p) {
 }
 
 /* What forward and backward know of all steps of a pass, and what changes from step to step: rows p->first .. end. */
-static step begin_steps(const pass *p) {
-    return (step){.call = p->call, .w = &p->w, .ld = ld_state(p->call)};
-}
+static step begin_steps(const pass *p) { return (step){.call = p->call, .w = &p->w, .ld = ld_state(p->call)}; }
 
 static void take_step(const pass *p, int64_t t, int64_t end, step *s) {
     const call *c = p->call;
