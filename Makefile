@@ -14,6 +14,7 @@ SANITIZERS := address,undefined
 help:
 	@echo "make demo [FILE=book.txt]   train a character model"
 	@echo "make test                   build and run the whole test suite"
+	@echo "make test-slow              run the tests that take minutes"
 	@echo "make lint                   check style and types"
 	@echo "make sanitize               run the suite under ASan and UBSan"
 	@echo "make bench                  a training step against torch and jax (installs them), table and chart"

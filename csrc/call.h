@@ -8,8 +8,8 @@ typedef TYPED(kernels) kernels;
 /* the weights of a layer in one direction, in panels: weights.h */
 typedef struct {
     REAL *ih, *ih_apart, *hh, *hh_apart; /* what is apart: see bptt_internal_shape */
-    REAL *bias; /* forward only: what the products of the inputs begin with, in the order of the gates (width,H) */
-    REAL *peepholes; /* forward only: (3,H) or NULL */
+    REAL *bias;      /* forward only: what the products of the inputs begin with, gates in their order (width,H) */
+    REAL *peepholes; /* (3,H) or NULL */
 } weights;
 
 typedef struct {
@@ -22,31 +22,31 @@ typedef struct {
     int64_t poll_steps; /* steps between two questions whether to stop */
     int64_t chunk;      /* steps whose tall products are done together */
     double step_flops;  /* multiplications and additions of a step forward */
-    int watches;        /* backward does something to dh_t but add what W_hhT dz gives */
+    int watches;        /* backward measures or clips dh_t */
     const REAL *params, *x, *state0, *dy, *dstate1;
     REAL *y, *state1, *dx, *dstate0, *grads;
 
-    REAL *packed[2];    /* weights in panels, for backward and for forward: weights.h */
-    REAL *store;        /* states and gates of store_steps steps: tape.h */
+    REAL *packed[2]; /* weights in panels, for backward and for forward: weights.h */
+    REAL *store;     /* states and gates of store_steps steps: tape.h */
     int64_t store_steps;
-    int moving;         /* the store holds a chunk or a segment only and moves along */
-    REAL *checkpoints;  /* with a segment: the state that enters each, in a row */
+    int moving;        /* the store holds a chunk or a segment only and moves along */
+    REAL *checkpoints; /* with a segment: the state that enters each, in a row */
 
     /* scratch, rows of all members side by side */
-    REAL *entering;     /* a step's entering state with reset rows zeroed (B,H), twice that with c */
-    REAL *dropped;      /* a chunk's inputs of a layer after dropout (chunk,B,D*H) */
-    REAL *kept;         /* recurrent dropout: what each unit of h is multiplied by (B,H) */
-    REAL *thinned;      /* h times that: of a chunk (chunk,B,H) in backward, of a step (B,H) in forward */
-    REAL *dh[2];        /* dL/dh of a layer's outputs: (span,B,D*H), span a chunk or with two directions all steps */
-    REAL *dz;           /* gated cells: a chunk (chunk,B,4*H) */
-    REAL *dz_after;     /* of each layer and direction: dz of the step after the chunk */
-    REAL *flow_h;       /* of each (B,H): what flows back into h, past the products or in all */
-    REAL *flow_c;       /* of each (B,H): the gradient by c */
-    REAL *d_reset;      /* GRU with the reset before: the gradient by r*h (B,H); elsewhere scratch of dropout */
-    REAL *learned;      /* gradient by the entering state where it is learned and not asked for (state) */
-    double *row_norms;  /* ||dh_t|| of each row of a chunk (chunk,B) */
-    uint8_t *skip;      /* two directions: rows of a chunk whose entering state is zero (chunk,B) */
-    atomic_int stop;    /* set by the poll */
+    REAL *entering;      /* a step's entering state with reset rows zeroed (B,H), twice that with c */
+    REAL *dropped;       /* a chunk's inputs of a layer after dropout (chunk,B,D*H) */
+    REAL *kept;          /* recurrent dropout: what each unit of h is multiplied by (B,H) */
+    REAL *thinned;       /* h times that: of a chunk (chunk,B,H) in backward, of a step (B,H) in forward */
+    REAL *dh[2];         /* dL/dh of a layer's outputs: (span,B,D*H), span a chunk or with two directions all steps */
+    REAL *dz;            /* gated cells: a chunk (chunk,B,4*H) */
+    REAL *dz_after;      /* of each layer and direction: dz of the step after the chunk */
+    REAL *flow_h;        /* of each (B,H): what flows back into h, past the products or in all */
+    REAL *flow_c;        /* of each (B,H): the gradient by c */
+    REAL *d_reset;       /* GRU with the reset before: the gradient by r*h (B,H); elsewhere scratch of dropout */
+    REAL *learned;       /* gradient by the entering state where it is learned and not asked for (state) */
+    double *row_squares; /* ||dh_t||^2 of each row of a chunk (chunk,B) */
+    uint8_t *skip;       /* two directions: rows of a chunk whose entering state is zero (chunk,B) */
+    atomic_int stop;     /* set by the poll */
 } call;
 
 /* Scratch memory is handed out in order, each piece from a fresh cache line. The same walk with base = NULL only
@@ -134,9 +134,8 @@ typedef struct {
     int64_t origin;      /* the step whose outputs lie first in the store */
     int64_t t0, steps;   /* the chunk */
     int64_t layer, direction, unit;
-    REAL *h, *c, *gates;   /* where these lie in the store, see tape.h */
-    REAL *dh;              /* backward: the layer's dL/dh, see dh_at */
-    const REAL *peepholes; /* (3,H) or NULL */
+    REAL *h, *c, *gates; /* where these lie in the store, see tape.h */
+    REAL *dh;            /* backward: the layer's dL/dh, see dh_at */
     weights w;
 } pass;
 

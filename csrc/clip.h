@@ -20,15 +20,30 @@ static double scaled_norm(int64_t n, const REAL *x) {
     return largest * sqrt(sum);
 }
 
+/* whether a sum of squares lost nothing at the ends of the range */
+static int is_square(double sum) { return sum > 1e-280 && sum < 1e300; }
+
 static double norm_of(const TYPED(kernels) * kernels, int64_t n, const REAL *x) {
     const double sum = kernels->sum_squares(n, x);
-    return sum > 1e-280 && sum < 1e300 ? sqrt(sum) : scaled_norm(n, x);
+    return is_square(sum) ? sqrt(sum) : scaled_norm(n, x);
 }
 
-/* the norm of a matrix from the norms of its rows, always added in the same order; NaN wins over Inf */
-static double norm_of_norms(int64_t rows, const double *norms) {
-    double total = 0;
-    for (int64_t i = 0; i < rows; i++) total = isnan(total) || isnan(norms[i]) ? (double)NAN : hypot(total, norms[i]);
+/* the norm of a row that is noted by its square or, with a minus sign, by itself */
+static double norm_from(double square) { return square > 0 ? sqrt(square) : -square; }
+
+/* the norm of a matrix from its rows', always added in the same order; NaN wins over Inf */
+static double norm_of_rows(int64_t rows, const double *squares) {
+    double sum = 0, total = 0;
+    int plain = 1;
+    for (int64_t i = 0; i < rows; i++) {
+        sum += squares[i];
+        plain &= squares[i] >= 0;
+    }
+    if (plain) return sqrt(sum);
+    for (int64_t i = 0; i < rows; i++) {
+        const double norm = norm_from(squares[i]);
+        total = isnan(total) || isnan(norm) ? (double)NAN : hypot(total, norm);
+    }
     return total;
 }
 
@@ -37,10 +52,6 @@ static void scale_to(int64_t n, REAL *x, double norm, double max_norm) {
     if (!(norm > max_norm) || isinf(norm)) return;
     const double scale = max_norm / norm;
     for (int64_t i = 0; i < n; i++) x[i] = (REAL)((double)x[i] * scale);
-}
-
-static void clamp(int64_t n, REAL *x, REAL limit) {
-    for (int64_t i = 0; i < n; i++) x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
 }
 
 bptt_status TYPED(bptt_clip_norm)(int64_t n, REAL *grads, double max_norm, double *norm) {
@@ -55,10 +66,12 @@ bptt_status TYPED(bptt_clip_norm)(int64_t n, REAL *grads, double max_norm, doubl
 }
 
 bptt_status TYPED(bptt_clip_value)(int64_t n, REAL *grads, double limit, double *largest) {
+    const TYPED(kernels) *kernels = TYPED(bptt_internal_kernels)();
+    if (!kernels) return BPTT_ERROR_ISA;
     if (!grads) return BPTT_ERROR_NULL;
     if (n < 1) return BPTT_ERROR_SIZE;
     if (!((REAL)limit > 0)) return BPTT_ERROR_THRESHOLD;
     if (largest) *largest = largest_of(n, grads);
-    clamp(n, grads, (REAL)limit);
+    kernels->clamp(n, (REAL)limit, grads);
     return BPTT_OK;
 }

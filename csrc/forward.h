@@ -22,8 +22,8 @@ static const REAL *block_input(const pass *p, const block *b) {
 /* c = init (a row for all) + a panels */
 static void multiply(const call *c, int64_t rows, int64_t n, int64_t k, const REAL *a, int64_t lda, const REAL *panels,
                      const REAL *init, REAL *out, int64_t ldout) {
-    c->kernels->multiply(
-        &(product){.m = rows, .n = n, .k = k, .a = a, .lda = lda, .panels = panels, .init = init, .c = out, .ldc = ldout});
+    c->kernels->multiply(&(product){
+        .m = rows, .n = n, .k = k, .a = a, .lda = lda, .panels = panels, .init = init, .c = out, .ldc = ldout});
 }
 
 /* z = x W_ihT + b_ih + b_hh for the chunk's rows; z of a vanilla cell lies where h will, of others where gates will */
@@ -44,9 +44,7 @@ static void project(const pass *p) {
 }
 
 /* What forward and backward know of all steps of a pass, and what changes from step to step: rows p->first .. end. */
-static step begin_steps(const pass *p) {
-    return (step){.call = p->call, .w = &p->w, .ld = ld_state(p->call), .peepholes = p->peepholes};
-}
+static step begin_steps(const pass *p) { return (step){.call = p->call, .w = &p->w, .ld = ld_state(p->call)}; }
 
 static void take_step(const pass *p, int64_t t, int64_t end, step *s) {
     const call *c = p->call;
@@ -86,7 +84,6 @@ static void forward_step(const pass *p, int64_t t, step *s) {
 /* one layer in one direction over a chunk */
 static void forward_pass(pass *p) {
     p->w = weights_of(p->call, p->unit, 1);
-    p->peepholes = p->w.peepholes; /* a single step has no other parameters than those in panels */
     if (drops_recurrent(p->call)) choose_kept(p);
     project(p);
     step s = begin_steps(p);

@@ -61,14 +61,14 @@ INLINE void TYPED(lstm_backward_at)(const TYPED(gated_step) * s, int64_t row, in
 }
 
 static void TYPED(lstm_forward)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(lstm_forward_at)) }
-static void TYPED(lstm_backward)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(lstm_backward_at)) }
+static void TYPED(lstm_backward)(const TYPED(gated_step) * s){EACH_VECTOR(TYPED(lstm_backward_at))}
 
 /* ---- GRU, reset after the product: blocks n, r, z, q = W_hn h + b_hn; gradients dn, dr, dz, dq ------ */
 
 /* h = (1-z)*n + z*h_before */
 INLINE void TYPED(gru_mix)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t lanes, V new, V z) {
     const int64_t n = lanes;
-    STORE(s->h + row * s->ld + j, (SPLAT(1) - z) * new + z * LOAD(s->h_before + row * s->ld_before + j));
+    STORE(s->h + row * s->ld + j, (SPLAT(1) - z) * new + z *LOAD(s->h_before + row * s->ld_before + j));
 }
 
 INLINE void TYPED(gru_forward_at)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
@@ -105,7 +105,7 @@ INLINE void TYPED(gru_backward_at)(const TYPED(gated_step) * s, int64_t row, int
 }
 
 static void TYPED(gru_forward)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(gru_forward_at)) }
-static void TYPED(gru_backward)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(gru_backward_at)) }
+static void TYPED(gru_backward)(const TYPED(gated_step) * s){EACH_VECTOR(TYPED(gru_backward_at))}
 
 /* ---- GRU, reset before the product: blocks n, r, z, q = r*h_before ----------------------------------- */
 
@@ -144,12 +144,22 @@ static void TYPED(gru_before_forward)(const TYPED(gated_step) * s) { EACH_VECTOR
 static void TYPED(gru_before_backward)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(gru_before_backward_at)) }
 static void TYPED(gru_before_reset)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(gru_before_reset_at)) }
 
-/* ---- y += scale * x ----------------------------------------------------------------------------------- */
+/* ---- y += scale * x, and x into [-limit, limit] --------------------------------------------------------- */
 
 static void TYPED(add_scaled)(int64_t n, REAL scale, const REAL *x, REAL *y) {
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES) TYPED(store)(y + i, TYPED(load)(y + i) + SPLAT(scale) * TYPED(load)(x + i));
     for (; i < n; i++) y[i] += scale * x[i];
+}
+
+INLINE void TYPED(clamp_at)(REAL limit, REAL *x, const int64_t n) {
+    STORE(x, MATH(at_least)(MATH(at_most)(LOAD(x), SPLAT(limit)), SPLAT(-limit)));
+}
+
+static void TYPED(clamp)(int64_t n, REAL limit, REAL *x) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) TYPED(clamp_at)(limit, x + i, LANES);
+    if (i < n) TYPED(clamp_at)(limit, x + i, n - i);
 }
 #undef LOAD
 #undef STORE

@@ -1,7 +1,7 @@
 /* The GRU (Cho et al. 2014): r, z = s(.);  h_t = (1-z)*n + z*h_{t-1}, where the reset gate acts
- *   after the product,   n = tanh(W_in x + b_in + r*(W_hn h + b_hn))    (one recurrent product for r, z and q = W_hn h), or
- *   before the product,  n = tanh(W_in x + b_in + W_hn (r*h) + b_hn)    (two: r and z, then n from q = r*h).
- * Gates lie as n, r, z, q, their gradients as dn, dr, dz, dq = dn*r: so r, z, q side by side, and n apart. */
+ *   after the product,   n = tanh(W_in x + b_in + r*(W_hn h + b_hn))    (one recurrent product for r, z and q = W_hn
+ * h), or before the product,  n = tanh(W_in x + b_in + W_hn (r*h) + b_hn)    (two: r and z, then n from q = r*h). Gates
+ * lie as n, r, z, q, their gradients as dn, dr, dz, dq = dn*r: so r, z, q side by side, and n apart. */
 
 static void gru_forward(const step *s) {
     const call *c = s->call;
@@ -36,6 +36,7 @@ static void gru_backward(const step *s) {
     const product p = recurrent(s, H, H, s->dz, 4 * H, s->w->hh_apart, NULL, s->d_reset, H);
     c->kernels->gru_before_backward(&g);
     c->kernels->multiply(&p);
-    for (int64_t i = 0; s->kept && i < s->rows * H; i++) s->d_reset[i] = s->kept[i] == 0 ? 0 : s->d_reset[i] * s->kept[i];
+    for (int64_t i = 0; s->kept && i < s->rows * H; i++)
+        s->d_reset[i] = s->kept[i] == 0 ? 0 : s->d_reset[i] * s->kept[i];
     c->kernels->gru_before_reset(&g);
 }

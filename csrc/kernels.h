@@ -54,9 +54,9 @@ typedef struct {
     const REAL *peepholes; /* (3,H), NULL: none */
     const REAL *dh;        /* backward: the gradient by h */
     int64_t ld_dh;
-    REAL *dz;      /* backward: receives the gradient by what the products gave */
-    REAL *flow_h;  /* backward, GRU: receives what flows into h_before past the products */
-    REAL *flow_c;  /* backward, LSTM: the gradient by c from the step after, overwritten by that by c_before */
+    REAL *dz;            /* backward: receives the gradient by what the products gave */
+    REAL *flow_h;        /* backward, GRU: receives what flows into h_before past the products */
+    REAL *flow_c;        /* backward, LSTM: the gradient by c from the step after, overwritten by that by c_before */
     const REAL *d_reset; /* backward, GRU with the reset before the product: the gradient by r*h_before */
 } TYPED(gated_step);
 
@@ -80,6 +80,8 @@ typedef struct {
     void (*logistic)(int64_t n, const REAL *x, REAL *y);
     /* y += scale * x */
     void (*add_scaled)(int64_t n, REAL scale, const REAL *x, REAL *y);
+    /* x into [-limit, limit]; NaN stays NaN */
+    void (*clamp)(int64_t n, REAL limit, REAL *x);
     void (*lstm_forward)(const TYPED(gated_step) *);
     void (*lstm_backward)(const TYPED(gated_step) *);
     void (*gru_forward)(const TYPED(gated_step) *);

@@ -277,17 +277,29 @@ static void TYPED(add_column_sums)(int64_t rows, int64_t n, const REAL *a, int64
     }
 }
 
-typedef double TYPED(double_vector) __attribute__((vector_size(LANES * sizeof(double))));
+/* as many doubles as a vector holds, and as many REALs: pieces of x that convert to them */
+typedef double TYPED(doubles) __attribute__((vector_size(VECTOR_BYTES)));
+typedef REAL TYPED(narrow) __attribute__((vector_size(VECTOR_BYTES / sizeof(double) * sizeof(REAL))));
+typedef REAL TYPED(loose_narrow)
+    __attribute__((vector_size(VECTOR_BYTES / sizeof(double) * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+
+INLINE TYPED(doubles) TYPED(square)(const REAL *x) {
+    const TYPED(narrow) v = *(const TYPED(loose_narrow) *)x;
+    const TYPED(doubles) d = __builtin_convertvector(v, TYPED(doubles));
+    return d * d;
+}
 
 static double TYPED(sum_squares)(int64_t n, const REAL *x) {
-    TYPED(double_vector) sums = {0};
+    enum { PIECE_OF_DOUBLES = VECTOR_BYTES / sizeof(double) };
+    TYPED(doubles) even = {0}, odd = {0};
     double sum = 0;
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        const TYPED(double_vector) d = __builtin_convertvector(TYPED(load)(x + i), TYPED(double_vector));
-        sums += d * d;
+    for (; i + 2 * PIECE_OF_DOUBLES <= n; i += 2 * PIECE_OF_DOUBLES) {
+        even += TYPED(square)(x + i);
+        odd += TYPED(square)(x + i + PIECE_OF_DOUBLES);
     }
-    for (int j = 0; j < LANES; j++) sum += sums[j];
+    even += odd;
+    for (int j = 0; j < PIECE_OF_DOUBLES / 2; j++) sum += even[j] + even[j + PIECE_OF_DOUBLES / 2];
     for (; i < n; i++) sum += (double)x[i] * (double)x[i];
     return sum;
 }
@@ -448,6 +460,7 @@ const TYPED(kernels) TABLE(TYPED) = {
     .exp_shifted = TYPED(exp_shifted),
     .logistic = TYPED(logistic),
     .add_scaled = TYPED(add_scaled),
+    .clamp = TYPED(clamp),
     .lstm_forward = TYPED(lstm_forward),
     .lstm_backward = TYPED(lstm_backward),
     .gru_forward = TYPED(gru_forward),

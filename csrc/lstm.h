@@ -11,7 +11,7 @@ static gated_step gated(const step *s) {
                         .h = s->h,
                         .c = s->c,
                         .ld = s->ld,
-                        .peepholes = s->peepholes,
+                        .peepholes = s->w->peepholes,
                         .dh = s->dh,
                         .ld_dh = s->ld,
                         .dz = s->dz,
@@ -27,13 +27,6 @@ static void lstm_forward(const step *s) {
     const gated_step g = gated(s);
     c->kernels->multiply(&p);
     c->kernels->lstm_forward(&g);
-}
-
-/* dh_t += W_hhT dz_after, dz_after of the step after in processing order */
-static void lstm_flow(const step *s, const REAL *dz_after, int64_t ld_after) {
-    const call *c = s->call;
-    const product p = recurrent(s, 4 * c->H, c->H, dz_after, ld_after, s->w->hh, s->dh, s->dh, s->ld);
-    c->kernels->multiply(&p);
 }
 
 /* dz_t from dh_t and the gradient by c_t in flow_c, which becomes that by c_{t-1} */

@@ -37,7 +37,7 @@ static int64_t plan_backward(call *c, REAL *work) {
     c->flow_c = take(&from, c->shape.states == 2 ? units * c->B * c->H : 0);
     c->d_reset = take(&from, c->shape.hh_apart || recurrent_dropout ? c->B * c->H : 0);
     c->learned = take(&from, c->spec.learn_state ? c->shape.states * c->state : 0);
-    c->row_norms = (double *)take(&from, rows * (int64_t)(sizeof(double) / sizeof(REAL)));
+    c->row_squares = (double *)take(&from, rows * (int64_t)(sizeof(double) / sizeof(REAL)));
     c->skip = (uint8_t *)take(&from, c->D == 2 ? rows / (int64_t)sizeof(REAL) + 1 : 0);
     if (!c->options.segment) return from.used;
     c->packed[1] = take_panels(c, &from, 1);
@@ -97,7 +97,7 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     c.dstate1 = dstate1;
     c.dx = dx;
     c.grads = grads;
-    c.watches = watches(&c);
+    c.watches = c.options.step_clip_norm > 0 || c.options.step_clip_value > 0 || c.options.step_norms;
     plan_backward(&c, work);
     use_tape(&c, (REAL *)tape);
     c.dstate0 = dstate0 ? dstate0 : c.spec.learn_state ? c.learned : NULL;

@@ -75,17 +75,17 @@ bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B
     if (T < 1 || B < 1) return BPTT_ERROR_SIZE;
     memset(full, 0, sizeof *full);
     if (options) {
-        if (options->struct_size < BPTT_INTERNAL_OPTIONS_1 || options->struct_size > sizeof *options) return BPTT_ERROR_STRUCT;
+        if (options->struct_size < BPTT_INTERNAL_OPTIONS_1 || options->struct_size > sizeof *options)
+            return BPTT_ERROR_STRUCT;
         memcpy(full, options, options->struct_size);
         status = check_options(full_spec, full, T);
-        if (!status) status = check_lengths(full->lengths, T, B);
         if (status) return status;
     }
     const int64_t units = bptt_internal_layers(full_spec) * bptt_internal_directions(full_spec);
-    const int64_t steps = larger(larger(full->tape_steps, T), full->segment);
+    const int64_t steps = larger(full->tape_steps, T);
     if (steps > most_elements - ROUNDING || B > most_elements - ROUNDING) return BPTT_ERROR_OVERFLOW;
     if (!fits(steps + 2, B + ROUNDING, widest(full_spec) + ROUNDING, STORED * units)) return BPTT_ERROR_OVERFLOW;
-    return BPTT_OK;
+    return check_lengths(full->lengths, T, B);
 }
 
 /* ---- the cell ------------------------------------------------------------------------------------ */

@@ -5,11 +5,13 @@ const char *bptt_status_string(bptt_status status) {
     switch (status) {
     case BPTT_OK: return "success";
     case BPTT_ERROR_NULL: return "a required pointer is NULL";
-    case BPTT_ERROR_STRUCT: return "struct_size is smaller than the first version's struct or larger than this library's";
+    case BPTT_ERROR_STRUCT:
+        return "struct_size is smaller than the first version's struct or larger than this library's";
     case BPTT_ERROR_CELL: return "the cell is not one that this library has";
     case BPTT_ERROR_SIZE: return "a size is zero or negative, or an index is beyond the last";
     case BPTT_ERROR_OVERFLOW: return "the sizes multiply beyond what memory can address";
-    case BPTT_ERROR_OPTION: return "an option, a reduction or a field of the spec is out of its range, NaN, or does not go with another";
+    case BPTT_ERROR_OPTION:
+        return "an option, a reduction or a field of the spec is out of its range, NaN, or does not go with another";
     case BPTT_ERROR_THRESHOLD: return "a clipping threshold is NaN or, in the array's type, not above zero";
     case BPTT_ERROR_LABEL: return "a label is neither a class nor the ignored one";
     case BPTT_ERROR_WINDOW: return "windows need k1 >= 1, k2 >= k1 and an index below their count";

@@ -25,7 +25,6 @@ static void choose_unit(pass *p, int64_t layer, int64_t direction) {
     p->c = c->shape.states == 2 ? state_at(c, layer, direction, 1, 0) : NULL;
     p->gates = state_at(c, layer, 0, c->shape.states, 0) + direction * c->store_steps * c->B * 4 * c->H;
     p->dh = c->dh[(c->L - 1 - layer) % 2];
-    p->peepholes = c->spec.peepholes && c->params ? unit_tensor(c, p->unit, PEEPHOLES) : NULL;
 }
 
 /* the gates (B,4*H) of step t */
@@ -35,7 +34,9 @@ static int64_t slot_of(const pass *p, int64_t t) { return t - p->origin + 1; }
 static int64_t slot_before(const pass *p, int64_t t) { return slot_of(p, t) + (p->direction ? 1 : -1); }
 
 /* h or c of the unit in a slot, row 0 */
-static REAL *in_slot(const pass *p, REAL *states, int64_t slot) { return states + slot * p->call->B * p->call->D * p->call->H; }
+static REAL *in_slot(const pass *p, REAL *states, int64_t slot) {
+    return states + slot * p->call->B * p->call->D * p->call->H;
+}
 
 /* rows of distance D*H in the store */
 static int64_t ld_state(const call *c) { return c->D * c->H; }

@@ -27,6 +27,10 @@
 
 #include "forward.h"
 
+#include "flow.h"
+
+#include "gradients.h"
+
 #include "backward.h"
 
 #include "network.h"

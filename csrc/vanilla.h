@@ -8,13 +8,12 @@ typedef struct {
     const call *call;
     int64_t t, rows;
     const weights *w;
-    state_view before;     /* h_{t-1}, c_{t-1} */
-    const REAL *used;      /* h_{t-1} as the recurrent product takes it: thinned by recurrent dropout */
+    state_view before; /* h_{t-1}, c_{t-1} */
+    const REAL *used;  /* h_{t-1} as the recurrent product takes it: thinned by recurrent dropout */
     int64_t ld_used;
     REAL *h, *c;           /* h_t, c_t; a vanilla cell's h holds z before */
     int64_t ld;            /* of h, c, dh, and of a vanilla cell's dz */
     REAL *gates;           /* gated cells: z before, the gates after */
-    const REAL *peepholes; /* (3,H) or NULL */
     REAL *dh;              /* backward: dL/dh_t; a vanilla cell's dz_t after */
     REAL *dz;              /* backward, gated cells */
     REAL *flow_h, *flow_c; /* what flows on into the step before in processing order, ld H */
@@ -48,7 +47,14 @@ static void vanilla_forward(const step *s) {
     c->kernels->multiply(&p);
 }
 
-/* dz_t = f'(z_t) * (dh_t + W_hhT dz_after), dz_after of the step after in processing order */
+/* dh_t += W_hhT dz_after, dz_after of the step after in processing order: one product for all blocks of W_hh */
+static void plain_flow(const step *s, const REAL *dz_after, int64_t ld_after) {
+    const call *c = s->call;
+    const product p = recurrent(s, hh_rows(c), c->H, dz_after, ld_after, s->w->hh, s->dh, s->dh, s->ld);
+    c->kernels->multiply(&p);
+}
+
+/* dz_t = f'(z_t) * (dh_t + W_hhT dz_after) */
 static void vanilla_backward_through(const step *s, const REAL *dz_after, int64_t ld_after) {
     const call *c = s->call;
     product p = recurrent(s, c->H, c->H, dz_after, ld_after, s->w->hh, s->dh, s->dh, s->ld);

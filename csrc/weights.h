@@ -14,7 +14,7 @@ static weights take_weights(const call *c, arena *from, int64_t layer, int forwa
     w.hh = take(from, forward ? k->packed_size(H, hh) : k->packed_size(hh, H));
     w.hh_apart = take(from, c->shape.hh_apart ? k->packed_size(H, H) : 0);
     w.bias = take(from, forward ? c->shape.width * H : 0);
-    w.peepholes = forward && c->spec.peepholes ? take(from, 3 * H) : NULL;
+    w.peepholes = c->spec.peepholes ? take(from, 3 * H) : NULL;
     return w;
 }
 
@@ -75,6 +75,10 @@ static void pack_bias(const call *c, int64_t unit, REAL *bias) {
     }
 }
 
+static void pack_peepholes(const call *c, int64_t unit, REAL *peepholes) {
+    if (peepholes) memcpy(peepholes, unit_tensor(c, unit, PEEPHOLES), (size_t)(3 * c->H) * sizeof(REAL));
+}
+
 /* panels of W transposed: forward multiplies rows of inputs by it */
 static void pack_forward(const call *c) {
     const kernels *k = c->kernels;
@@ -89,7 +93,7 @@ static void pack_forward(const call *c) {
         k->pack(H, hh, w_hh, 1, H, w.hh);
         if (c->shape.hh_apart) k->pack(H, H, w_hh + hh * H, 1, H, w.hh_apart);
         pack_bias(c, unit, w.bias);
-        if (w.peepholes) memcpy(w.peepholes, unit_tensor(c, unit, PEEPHOLES), (size_t)(3 * H) * sizeof(REAL));
+        pack_peepholes(c, unit, w.peepholes);
     }
     if (!c->O) return;
     const REAL *b_o = network_tensor(c, BIAS_O);
@@ -110,6 +114,7 @@ static void pack_backward(const call *c) {
         if (wanted && c->shape.ih_apart) k->pack(H, in, w_ih + ih * in, in, 1, w.ih_apart);
         k->pack(hh, H, w_hh, H, 1, w.hh);
         if (c->shape.hh_apart) k->pack(H, H, w_hh + hh * H, H, 1, w.hh_apart);
+        pack_peepholes(c, unit, w.peepholes);
     }
     if (c->O) k->pack(c->O, DH, network_tensor(c, WEIGHT_HO), DH, 1, readout_of(c, 0).ho);
 }

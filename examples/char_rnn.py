@@ -1,13 +1,18 @@
 """A character model trained by truncated backpropagation through time: python examples/char_rnn.py [FILE]
 
-It learns FILE, or the language reference that every CPython has within it, holds out the last tenth, and prints its
-bits per character there beside those of an order-2 Markov model. The model and a plot of the training go to DIR.
+An LSTM and a tanh network learn FILE, or the language reference that every CPython has within it, at the same time and
+for the same time, half of the processors each. Printed are their bits per character on the last tenth of the text, held
+out, beside those of an order-2 Markov model. The LSTM and a plot of both trainings go to DIR.
 """
 
 import argparse
 import json
 import math
+import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +24,25 @@ import bptt
 BATCH = 32  # streams that the training text is cut into
 TRUNCATION = bptt.TBPTT(100)  # an update every 100 steps, back over these 100; the state goes on
 CHUNK = 5 * TRUNCATION.k1  # steps that are made one-hot at a time
-LR, WARMUP = 8e-3, 0.1  # highest learning rate, and the part of the training after which it is reached
+WARMUP = 0.1  # the part of the training after which the learning rate is highest
 WEIGHT_DECAY, BLANKED = 0.15, 0.1  # against overfitting; BLANKED: part of the training inputs that are set to zero
 CLIP_NORM = 1.0
 EVALUATIONS = 30  # on the validation text: the last twentieth of the text to learn, which is not trained on
 HELD_OUT_STREAMS = 8
 BITS = 1 / math.log(2)  # bits in a nat
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A network to train: its cell, by default so many units, and the highest learning rate."""
+
+    cell: str
+    hidden: int
+    lr: float
+    color: str
+
+
+KINDS = (Kind("lstm", 256, 8e-3, "#b22222"), Kind("tanh", 384, 8e-3, "#1f4e79"))
 
 
 # ---- text ---------------------------------------------------------------------------------------------
@@ -83,9 +101,9 @@ def bits_per_character(rnn, x, labels):
     return BITS * loss / labels.size
 
 
-def learning_rate(done):
+def learning_rate(highest, done):
     """Linear warm-up, then half a cosine down to zero; done goes from 0 to 1."""
-    return LR * min(1, done / WARMUP) * (1 + math.cos(math.pi * min(1, done))) / 2
+    return highest * min(1, done / WARMUP) * (1 + math.cos(math.pi * min(1, done))) / 2
 
 
 class Log:
@@ -105,9 +123,22 @@ class Log:
         self.grad_norm.append(grad_norm)
 
 
-def train(rnn, text, validation, seconds, rng):
-    """Train until the time is over or Ctrl-C comes, and keep the parameters that were best on the validation text."""
-    log, best = Log(), None
+class Clock:
+    """How much of the training is over; all of it once Ctrl-C came."""
+
+    def __init__(self, seconds):
+        self.seconds, self.began, self.stopped = seconds, time.perf_counter(), threading.Event()
+
+    def elapsed(self):
+        return self.seconds if self.stopped.is_set() else time.perf_counter() - self.began
+
+    def done(self):
+        return min(1.0, self.elapsed() / self.seconds)
+
+
+def train(rnn, lr, text, validation, clock, log, rng):
+    """Train until the time is over, and keep the parameters that were best on the validation text."""
+    best = None
 
     def validate():
         nonlocal best
@@ -116,28 +147,35 @@ def train(rnn, text, validation, seconds, rng):
             best = rnn.params.copy()
 
     optimizer = bptt.Adam(rnn.params, rnn.grads, weight_decay=WEIGHT_DECAY, decoupled=True)
-    bar = tqdm(total=seconds, bar_format="training, Ctrl-C ends it early |{bar:20}| {remaining} left{postfix}")
-    began = time.perf_counter()
-    try:
-        for window in training_windows(rnn, text, rng):
-            elapsed = time.perf_counter() - began
-            if elapsed >= seconds:
-                break
-            optimizer.lr = learning_rate(elapsed / seconds)
-            grad_norm = rnn.clip_grad_norm(CLIP_NORM)
-            optimizer.step()
-            log.record(BITS * window.loss, grad_norm)
-            if elapsed >= seconds * (len(log.validation) + 1) / EVALUATIONS:
-                validate()
-            valid = f", validation {log.validation[-1][1]:.3f}" if log.validation else ""
-            bar.set_postfix_str(f"loss {log.smoothed[-1]:.3f}{valid} bits/char", refresh=False)
-            bar.update(elapsed - bar.n)
-    except KeyboardInterrupt:
-        pass
-    bar.close()
+    for window in training_windows(rnn, text, rng):
+        if clock.done() == 1:
+            break
+        optimizer.lr = learning_rate(lr, clock.done())
+        grad_norm = rnn.clip_grad_norm(CLIP_NORM)
+        optimizer.step()
+        log.record(BITS * window.loss, grad_norm)
+        if clock.done() >= (len(log.validation) + 1) / EVALUATIONS:
+            validate()
     validate()
     rnn.params = best
-    return log
+
+
+def train_together(trainings, clock):
+    """Run all trainings, each in a thread of its own, and show how they are getting on."""
+    bar = tqdm(total=clock.seconds, bar_format="training, Ctrl-C ends it early |{bar:20}| {remaining} left{postfix}")
+    with ThreadPoolExecutor(len(trainings)) as pool:
+        running = [pool.submit(train, *training, clock, log, rng) for training, log, rng in trainings]
+        while not all(future.done() for future in running):
+            try:
+                time.sleep(0.1)
+            except KeyboardInterrupt:
+                clock.stopped.set()
+            latest = [(t[0].cell, log.validation[-1][1]) for t, log, _ in trainings if log.validation]
+            bar.set_postfix_str("".join(f", {cell} {bits:.3f}" for cell, bits in latest), refresh=False)
+            bar.update(min(clock.elapsed(), clock.seconds) - bar.n)
+        bar.close()
+        for future in running:
+            future.result()
 
 
 def reach(rnn, x, labels):
@@ -203,48 +241,56 @@ def sample(rnn, prompt, length, rng, temperature=0.7):
     return drawn
 
 
-def plot(log, reach_back, bits, markov, path):
+def plot(results, markov, path):
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     axes = figure.subplot_mosaic([["loss", "updates"], ["loss", "steps"]], width_ratios=[1.4, 1])
-    updates = np.arange(1, len(log.loss) + 1)
+    for r in results:
+        updates = np.arange(1, len(r.log.loss) + 1)
+        ax, cell = axes["loss"], r.rnn.cell
+        ax.plot(updates, r.log.smoothed, color=r.color, linewidth=0.8, alpha=0.5, label=f"{cell}, training, smoothed")
+        ax.plot(*zip(*r.log.validation, strict=True), "o-", markersize=3, color=r.color, label=f"{cell}, validation")
+        ax.plot(r.log.best()[0], r.bits, "*", markersize=12, color=r.color, label=f"{cell}, held-out: {r.bits:.3f}")
+        axes["updates"].plot(updates, r.log.grad_norm, color=r.color, linewidth=0.4, label=cell)
+        axes["steps"].plot(r.reach, color=r.color, label=cell)
 
     ax = axes["loss"]
-    ax.plot(updates, log.loss, color="#c9d6e3", linewidth=0.6, label=f"training, {BLANKED:.0%} of the inputs blanked")
-    ax.plot(updates, log.smoothed, color="#1f4e79", linewidth=1.6, label="the same, smoothed")
-    ax.plot(*zip(*log.validation, strict=True), "o-", markersize=3, color="#d95f02", label="validation")
-    ax.plot(log.best()[0], bits, "*", markersize=12, color="#b22222", label=f"held-out, best network: {bits:.3f}")
-    ax.axhline(markov, color="#555555", linestyle="--", label=f"order-2 Markov model, held-out {markov:.3f}")
-    ax.set(xlabel="update", ylabel="cross-entropy (bits per character)", title="Loss")
-    ax.legend(frameon=False)
-
-    ax = axes["updates"]
-    ax.plot(updates, log.grad_norm, color="#1f4e79", linewidth=0.4)
-    ax.axhline(CLIP_NORM, color="#555555", linestyle="--", linewidth=1, label=f"clipped to {CLIP_NORM:g}")
-    ax.set(xlabel="update", ylabel="‖∂L/∂θ‖ (nats)", yscale="log", title="Gradient norm of each update")
-    ax.legend(frameon=False)
-
-    ax = axes["steps"]
-    ax.plot(reach_back, color="#1f4e79")
-    ax.set(xlabel="steps back", ylabel="‖∂L/∂h‖ (nats)", yscale="log", title="Gradient of one step's loss back in time")
-
+    ax.axhline(markov, color="#555555", linestyle="--", label=f"order-2 Markov model, held-out: {markov:.3f}")
+    ax.set(xlabel="update", ylabel="cross-entropy (bits per character)", title="Loss", ylim=(None, 1.6 * markov))
+    axes["updates"].axhline(CLIP_NORM, color="#555555", linestyle="--", linewidth=1, label=f"clipped to {CLIP_NORM:g}")
+    axes["updates"].set(xlabel="update", ylabel="‖∂L/∂θ‖ (nats)", yscale="log", title="Gradient norm of each update")
+    axes["steps"].set(xlabel="steps back", ylabel="‖∂L/∂h‖ (nats)", yscale="log")
+    axes["steps"].set_title("Gradient of one step's loss back in time")
     for ax in axes.values():
+        ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
     figure.savefig(path, dpi=120)
 
 
+@dataclass
+class Result:
+    """A trained network and what is shown of it."""
+
+    rnn: bptt.RNN
+    log: Log
+    color: str
+    bits: float
+    reach: np.ndarray
+
+
 def arguments():
-    parser = argparse.ArgumentParser(description="Train a character model and compare it with a Markov model.")
+    parser = argparse.ArgumentParser(description="Train two character models and compare them with a Markov model.")
+    sizes = ", ".join(f"{kind.hidden} {kind.cell}" for kind in KINDS)
     parser.add_argument("file", nargs="?", metavar="FILE", help="text to learn, utf-8 (default: Python's reference)")
-    parser.add_argument("--hidden", type=int, default=384, help="hidden units (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=90, help="training time (default %(default)s)")
+    parser.add_argument("--hidden", type=int, help=f"hidden units of each (default {sizes})")
+    parser.add_argument("--seconds", type=float, default=100, help="training time (default %(default)s)")
     parser.add_argument("--out", type=Path, default="demo", metavar="DIR", help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    parser.add_argument("--threads", type=int, help="default: one per processor")
+    parser.add_argument("--threads", type=int, help="of each network (default: half of the processors)")
     options = parser.parse_args()
     if not 0 < options.seconds < math.inf:
         parser.error("--seconds must be above 0")
-    if options.hidden < 1 or options.seed < 0 or (options.threads is not None and options.threads < 1):
+    if options.seed < 0 or any(n is not None and n < 1 for n in (options.hidden, options.threads)):
         parser.error("--hidden and --threads must be at least 1, --seed at least 0")
     return options
 
@@ -259,29 +305,39 @@ def main():
     held_out = streams(ids[start - 1 :], HELD_OUT_STREAMS)
     markov = markov_bits(ids, start, len(vocabulary))
 
-    rng = np.random.default_rng(options.seed)
     size = len(vocabulary)
-    rnn = bptt.RNN(size, options.hidden, size, init="orthogonal", seed=rng, threads=options.threads)
-    print(f"{start} characters to learn, {held_out_size} held out, {size} different ones\n{rnn}")
+    threads = options.threads or max(1, (os.cpu_count() or 1) // len(KINDS))
     validation = start - start // 20 // HELD_OUT_STREAMS * HELD_OUT_STREAMS
-    log = train(rnn, ids[:validation], streams(ids[validation - 1 : start], HELD_OUT_STREAMS), options.seconds, rng)
-    bits = bits_per_character(rnn, *held_out)
+    texts = ids[:validation], streams(ids[validation - 1 : start], HELD_OUT_STREAMS)
+    print(f"{start} characters to learn, {held_out_size} held out, {size} different ones")
+    trainings = []
+    for kind in KINDS:
+        rng = np.random.default_rng(options.seed)
+        settings = {"cell": kind.cell, "forget_bias": float(kind.cell == "lstm"), "init": "orthogonal"}
+        rnn = bptt.RNN(size, options.hidden or kind.hidden, size, **settings, seed=rng, threads=threads)
+        trainings.append(((rnn, kind.lr, *texts), Log(), rng))
+        print(rnn)
+    train_together(trainings, Clock(options.seconds))
 
-    print(
-        f"\nheld-out bits per character after {log.best()[0]} of {len(log.loss)} updates, the best on validation text:"
-    )
-    print(f"  {bits:.3f}  this network\n  {markov:.3f}  order-2 Markov model, interpolated Kneser-Ney")
-    print("The network beats the Markov model." if bits < markov else "The network does NOT beat the Markov model.")
-    print("\nsample at temperature 0.7:\n" + "-" * 80)
+    print("\nheld-out bits per character, each network as it was best on the validation text:")
+    results = []
+    for kind, ((rnn, *_), log, _) in zip(KINDS, trainings, strict=True):
+        bits = bits_per_character(rnn, *held_out)
+        results.append(Result(rnn, log, kind.color, bits, reach(rnn, *held_out)))
+        print(f"  {bits:.3f}  {rnn.cell} network of {rnn.hidden_size}, {log.best()[0]} of {len(log.loss)} updates")
+    print(f"  {markov:.3f}  order-2 Markov model, interpolated Kneser-Ney")
+    rnn, bits = results[0].rnn, results[0].bits
+    print(f"The {rnn.cell} network {'beats' if bits < markov else 'does NOT beat'} the Markov model.")
+    print(f"\nits sample at temperature 0.7:\n{'-' * 80}")
     print("".join(vocabulary[sample(rnn, ids[start - 100 : start], 400, rng)]) + "\n" + "-" * 80)
 
     model, picture = options.out / "char_rnn.safetensors", options.out / "char_rnn.png"
     rnn.save(model)
     (options.out / "char_rnn_vocabulary.json").write_text(json.dumps(vocabulary.tolist()), encoding="utf-8")
-    again = bits_per_character(bptt.RNN.load(model, threads=options.threads), *held_out)
+    again = bits_per_character(bptt.RNN.load(model, threads=threads), *held_out)
     if again != bits:
         raise SystemExit(f"char_rnn: the saved model has {again} held-out bits per character instead of {bits}")
-    plot(log, reach(rnn, *held_out), bits, markov, picture)
+    plot(results, markov, picture)
     print(f"\nmodel (loaded again: same loss): {model}\nplot: {picture}\n{time.perf_counter() - began:.0f} s in all")
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bptt
@@ -55,3 +56,52 @@ def test_sunspots(tmp_path):
     assert errors["AR(9) of square roots"] == pytest.approx(16.4, abs=0.02)
     assert (tmp_path / "sunspots.png").stat().st_size > 20_000
     assert "--updates at least 20" in run("sunspots.py", "--updates", 1, code=2)
+
+
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_influence_balancing(tmp_path):
+    text = run("influence_balancing.py", tmp_path / "influence.png", "--steps", 40_000)
+    ends = dict(re.findall(r"^(\S+(?: \d+\))?) +theta (beyond|[-.\d]+)", text, re.M))
+    assert ends == {"TBPTT(10, 10)": "beyond", "TBPTT(100, 100)": "beyond", "TBPTT(200, 200)": "-0.166667",
+                    "ARTBP(16)": "-0.166667", "solution": "-0.166667"}  # fmt: skip
+    assert (tmp_path / "influence.png").stat().st_size > 20_000
+    assert "--steps must be at least 1000" in run("influence_balancing.py", "--steps", 1, code=2)
+
+
+def errors_of_adding(*arguments):
+    text = run("adding_problem.py", *arguments)
+    return {name: float(error) for name, error in re.findall(r"^(.+?) +held-out error ([\d.]+)", text, re.M)}
+
+
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_adding_problem(tmp_path):
+    """Over 10 steps both solve it."""
+    short = ("--steps", 10, "--hidden", 40, "--updates", 3000, "--lr", 5e-3)
+    errors = errors_of_adding(tmp_path / "adding.png", *short)
+    assert max(errors["relu, identity"], errors["tanh, orthogonal"]) < 0.02
+    assert errors["always say 1"] == pytest.approx(1 / 6, abs=0.02)
+    assert (tmp_path / "adding.png").stat().st_size > 20_000
+    assert "--updates at least 1" in run("adding_problem.py", "--updates", 0, code=2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_adding_problem_in_full(tmp_path):
+    """Le, Jaitly, Hinton 2015: over 150 steps relu with the identity solves it, tanh is left where it began."""
+    errors = errors_of_adding(tmp_path / "adding.png")
+    assert errors["relu, identity"] < 0.02
+    assert errors["tanh, orthogonal"] > 0.1
+
+
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_million_steps(tmp_path):
+    text = run("million_steps.py", tmp_path / "million.png", "--steps", 60_000)
+    rows = re.findall(r"^ *([\d,]+) +([\d.]+) +([\d.]+) +(\d+) MB$", text, re.M)
+    steps, loss, naive, memory = (np.array([float(row[i].replace(",", "")) for row in rows]) for i in range(4))
+    np.testing.assert_array_equal(steps, np.arange(1, 11) * 6000)
+    for half in (4, 9):  # 0.02 and 0.02 against 0.09 and 0.37
+        assert 0.01 < loss[half] < 0.5 * naive[half]
+    assert naive[9] > 2 * naive[4]
+    assert memory[-1] < memory[0] + 10
+    assert (tmp_path / "million.png").stat().st_size > 20_000
+    assert "--steps must be at least 1000" in run("million_steps.py", "--steps", 10, code=2)

@@ -50,16 +50,58 @@ static inline int end_of_checks(void) {
     return isa ? 0 : SKIPPED;
 }
 
-/* Exactly `bytes` of memory, so that a sanitizer sees the first byte too far. Filled with ones, which is NaN in
- * both types: what nobody wrote shows in every result it enters. */
+/* ---- memory ------------------------------------------------------------------------------------- */
+
+/* In front of a buffer lies a guard zone, behind it another, but under a sanitizer, which itself sees the first byte
+ * too far. */
+enum { GUARD = 64, GUARD_BYTE = 0xfe };
+#ifdef __SANITIZE_ADDRESS__
+enum { GUARD_BEHIND = 0 };
+#else
+enum { GUARD_BEHIND = GUARD };
+#endif
+
+/* What buffers hold at first, NaN in both types: what nobody wrote shows in every result it enters. And how many bytes
+ * further than malloc aligns they begin. A check may set both for a while. */
+static int buffer_fill = 0xff;
+static int64_t buffer_shift;
+
+typedef struct {
+    int64_t bytes, shift;
+} buffer_label; /* begins the guard zone in front */
+
 static inline void *buffer_of(int64_t bytes) {
-    void *buffer = malloc(bytes ? (size_t)bytes : 1);
-    if (!buffer) {
+    const buffer_label label = {bytes, buffer_shift};
+    unsigned char *block = malloc((size_t)(buffer_shift + GUARD + bytes + GUARD_BEHIND));
+    if (!block) {
         printf("out of memory: %lld bytes\n", (long long)bytes);
         exit(1);
     }
-    return memset(buffer, 0xff, (size_t)bytes);
+    unsigned char *guard = block + buffer_shift;
+    memset(guard, GUARD_BYTE, (size_t)(GUARD + bytes + GUARD_BEHIND));
+    memcpy(guard, &label, sizeof label);
+    return memset(guard + GUARD, buffer_fill, (size_t)bytes);
 }
+
+/* nobody has written to these bytes since they held nothing but `value` */
+static inline int all_bytes(const void *memory, int64_t bytes, int value) {
+    for (int64_t i = 0; i < bytes; i++)
+        if (((const unsigned char *)memory)[i] != value) return 0;
+    return 1;
+}
+
+/* frees a buffer after a look at its guard zones */
+static inline void release(void *buffer) {
+    if (!buffer) return;
+    unsigned char *guard = (unsigned char *)buffer - GUARD;
+    buffer_label label;
+    memcpy(&label, guard, sizeof label);
+    const int in_front = all_bytes(guard + sizeof label, GUARD - (int64_t)sizeof label, GUARD_BYTE);
+    CHECK(in_front && all_bytes(guard + GUARD + label.bytes, GUARD_BEHIND, GUARD_BYTE));
+    free(guard - label.shift);
+}
+
+/* ---- numbers ------------------------------------------------------------------------------------ */
 
 /* The same sequence in every run: uniform in [-1, 1), in steps that float32 holds exactly. */
 static inline double uniform(void) {
@@ -67,6 +109,9 @@ static inline double uniform(void) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (double)(state >> 42) / (1 << 21) - 1;
 }
+
+/* one of 0..n-1 */
+static inline int64_t any_of(int64_t n) { return (int64_t)((uniform() + 1) / 2 * (double)n); }
 
 static inline double *zeros(int64_t n) {
     const int64_t bytes = n * (int64_t)sizeof(double);

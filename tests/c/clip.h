@@ -7,7 +7,7 @@ static void TYPED(check_norm_of)(int64_t n, const double *values, double max_nor
     CHECK_STATUS(TYPED(bptt_clip_norm)(n, grads, max_norm, &norm), BPTT_OK);
     CHECK(norm == expected_norm);
     for (int64_t i = 0; i < n; i++) CHECK((double)grads[i] == expected[i]);
-    free(grads);
+    release(grads);
 }
 
 /* 3-4-5, where every number on the way is exact */
@@ -41,8 +41,8 @@ static void TYPED(check_norm_lengths)(double scale) {
         CHECK(fabs(norm - expected) <= 1e-14 * expected);
         for (int64_t i = 0; i < n; i++) values[i] = (double)(REAL)values[i] / 4;
         CHECK_CLOSE(n, grads, values, REAL_BITS == 32 ? 1e-7 : 1e-14);
-        free(values);
-        free(grads);
+        release(values);
+        release(grads);
     }
 }
 
@@ -55,8 +55,8 @@ static void TYPED(check_not_finite)(double evil, double expected) {
     CHECK_STATUS(TYPED(bptt_clip_norm)(4, grads, 0.5, &norm), BPTT_OK);
     CHECK(isnan(expected) ? isnan(norm) : norm == expected);
     CHECK(TYPED(same_bits)(4, grads, before));
-    free(grads);
-    free(before);
+    release(grads);
+    release(before);
 }
 
 static void TYPED(check_value)(double limit, const double *expected, double expected_largest) {
@@ -70,7 +70,7 @@ static void TYPED(check_value)(double limit, const double *expected, double expe
     for (int64_t i = 0; i < n; i++) CHECK((double)grads[i] == expected[i]);
     CHECK_STATUS(TYPED(bptt_clip_value)(n, grads, limit, NULL), BPTT_OK);
     for (int64_t i = 0; i < n; i++) CHECK((double)grads[i] == expected[i]);
-    free(grads);
+    release(grads);
 }
 
 static void TYPED(check_value_nan)(double *values, double first, double last) {
@@ -82,7 +82,7 @@ static void TYPED(check_value_nan)(double *values, double first, double last) {
     for (int i = 0; i < 3; i++) CHECK(isnan(values[i]) == isnan(grads[i]));
     CHECK(isnan(values[0]) || (double)grads[0] == first);
     CHECK(isnan(values[2]) || (double)grads[2] == last);
-    free(grads);
+    release(grads);
 }
 
 static void TYPED(check_clip)(void) {

@@ -77,10 +77,10 @@ static loss_problem loss_problem_of(int kind, int64_t N, int64_t C, bptt_reducti
 }
 
 static void free_loss_problem(loss_problem *p) {
-    free(p->y);
-    free(p->target);
-    free(p->labels);
-    free(p->mask);
+    release(p->y);
+    release(p->target);
+    release(p->labels);
+    release(p->mask);
 }
 #endif
 
@@ -108,10 +108,10 @@ static void TYPED(check_loss_problem)(const loss_problem *p) {
     CHECK(TYPED(left_out_are_zero)(p, dy));
     CHECK_STATUS(TYPED(call_loss)(p, y, target, NULL, &alone), BPTT_OK);
     CHECK(fabs(alone - expected_loss) <= TOLERANCE * fabs(expected_loss));
-    free(y);
-    free(target);
-    free(dy);
-    free(expected);
+    release(y);
+    release(target);
+    release(dy);
+    release(expected);
 }
 
 static void TYPED(check_loss_shape)(int kind, int64_t N, int64_t C, bptt_reduction reduction) {
@@ -136,7 +136,7 @@ static void TYPED(check_extreme_logits)(void) {
     CHECK(loss == 0 && dy[0] == 0 && dy[1] == 0);
     CHECK_STATUS(TYPED(bptt_binary_cross_entropy)(1, 2, z, target, NULL, BPTT_REDUCTION_SUM, dy, &loss), BPTT_OK);
     CHECK(loss == 1000 && dy[0] == 1 && dy[1] == 0);
-    free(dy);
+    release(dy);
 }
 
 /* a bad label anywhere, and nothing is written */
@@ -149,8 +149,8 @@ static void TYPED(check_bad_label)(int64_t bad, bptt_status expected) {
     CHECK_STATUS(TYPED(bptt_cross_entropy)(3, 3, logits, labels, IGNORED, NULL, 0, dy, &loss), expected);
     for (int i = 0; i < 9; i++) CHECK((dy[i] == 55) == (expected != BPTT_OK));
     CHECK((loss == 77) == (expected != BPTT_OK));
-    free(logits);
-    free(dy);
+    release(logits);
+    release(dy);
 }
 
 /* a class may be the ignored one */
@@ -163,7 +163,7 @@ static void TYPED(check_ignored_class)(void) {
     CHECK_STATUS(TYPED(bptt_cross_entropy)(2, 2, logits, labels, 0, NULL, 0, dy, &loss), BPTT_OK);
     CHECK(fabs(loss - log(2)) < TOLERANCE);
     CHECK(dy[0] == 0 && dy[1] == 0 && fabs((double)dy[2] - 0.5) < TOLERANCE && fabs((double)dy[3] + 0.5) < TOLERANCE);
-    free(dy);
+    release(dy);
 }
 
 static void TYPED(check_losses)(void) {

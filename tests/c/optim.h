@@ -54,15 +54,15 @@ static void TYPED(check_steps_of)(const rule *r, int64_t n) {
         CHECK_STATUS(TYPED(update)(r, step, n, p, grads, state, square), BPTT_OK);
         CHECK(TYPED(same_bits)(n, grads, kept));
         for (int64_t i = 0; i < n; i++) naive_update(r, step, params + i, g[i], v + i, s + i);
-        free(g);
-        free(grads);
-        free(kept);
+        release(g);
+        release(grads);
+        release(kept);
     }
     CHECK_CLOSE(n, p, params, TOLERANCE);
     CHECK_CLOSE(n, state, v, TOLERANCE);
     CHECK_CLOSE(n, square, s, TOLERANCE);
     void *const all[] = {params, v, s, p, state, square};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
 /* without momentum the velocity may be NULL, and changes nothing if it is there */
@@ -75,9 +75,9 @@ static void TYPED(check_no_velocity)(void) {
             REAL *p = TYPED(copy_of)(3, start), *g = TYPED(copy_of)(3, gradient), *v = TYPED(copy_of)(3, start);
             CHECK_STATUS(TYPED(bptt_sgd)(3, p, g, with ? v : NULL, 0.25, 0, nesterov, 0), BPTT_OK);
             CHECK(TYPED(same_bits)(3, p, expected));
-            free(p);
-            free(g);
-            free(v);
+            release(p);
+            release(g);
+            release(v);
         }
 }
 

@@ -11,8 +11,16 @@ typedef struct {
 
 enum { TYPED(PIECE) = 1 << 14 };
 
+#ifndef STATUS_SMALL
+#define STATUS_SMALL
+static bptt_spec small_spec(void) {
+    return (bptt_spec){
+        .struct_size = sizeof(bptt_spec), .input_size = 3, .hidden_size = 4, .output_size = 2, .bias = 1};
+}
+#endif
+
 static TYPED(arguments) TYPED(right_arguments)(REAL *memory) {
-    TYPED(arguments) a = {.spec = {sizeof a.spec, 3, 4, 2, BPTT_CELL_TANH, 1}, .T = 5, .B = 2, .memory = memory};
+    TYPED(arguments) a = {.spec = small_spec(), .T = 5, .B = 2, .memory = memory};
     a.options.struct_size = sizeof a.options;
     a.sizes.struct_size = sizeof a.sizes;
     a.options.threads = 1;
@@ -38,7 +46,7 @@ static bptt_status TYPED(call_backward)(TYPED(arguments) * a) {
 }
 
 static bptt_status TYPED(call_shift)(TYPED(arguments) * a) {
-    return TYPED(bptt_tape_shift)(&a->spec, a->B, a->T, 0, a->state);
+    return TYPED(bptt_tape_shift)(&a->spec, a->B, a->T, a->T, 0, a->state);
 }
 
 static bptt_status TYPED(call_pack)(TYPED(arguments) * a) { return TYPED(bptt_pack)(&a->spec, a->in, a->out); }
@@ -65,30 +73,73 @@ static void TYPED(expect)(TYPED(caller) * call, TYPED(arguments) a, bptt_status 
 
 #ifndef STATUS_SPECS
 #define STATUS_SPECS
+/* the first version's structs ended here */
+enum {
+    SPEC_SIZE_1 = offsetof(bptt_spec, bias) + sizeof(int32_t),
+    OPTIONS_SIZE_1 = offsetof(bptt_options, poll_context) + sizeof(void *)
+};
+
 typedef struct {
     bptt_spec spec;
     bptt_status expected;
 } bad_spec;
 
+/* struct size, I, H, O, cell, bias, layers, bidirectional, reset before, peepholes, learned state, reserved, dropouts
+ */
 static const bad_spec bad_specs[] = {
-    {{0, 3, 4, 2, 0, 1}, BPTT_ERROR_STRUCT},
-    {{sizeof(bptt_spec) - 1, 3, 4, 2, 0, 1}, BPTT_ERROR_STRUCT},
-    {{sizeof(bptt_spec) + 8, 3, 4, 2, 0, 1}, BPTT_ERROR_STRUCT},
-    {{sizeof(bptt_spec), 3, 4, 2, 4, 1}, BPTT_ERROR_CELL},
-    {{sizeof(bptt_spec), 3, 4, 2, -1, 1}, BPTT_ERROR_CELL},
-    {{sizeof(bptt_spec), 3, 4, 2, 0, 2}, BPTT_ERROR_OPTION},
-    {{sizeof(bptt_spec), 3, 4, 2, 0, -1}, BPTT_ERROR_OPTION},
-    {{sizeof(bptt_spec), 0, 4, 2, 0, 1}, BPTT_ERROR_SIZE},
-    {{sizeof(bptt_spec), -3, 4, 2, 0, 1}, BPTT_ERROR_SIZE},
-    {{sizeof(bptt_spec), 3, 0, 2, 0, 1}, BPTT_ERROR_SIZE},
-    {{sizeof(bptt_spec), 3, -4, 2, 0, 1}, BPTT_ERROR_SIZE},
-    {{sizeof(bptt_spec), 3, 4, -1, 0, 1}, BPTT_ERROR_SIZE},
-    {{sizeof(bptt_spec), INT64_MAX, 4, 2, 0, 1}, BPTT_ERROR_OVERFLOW},
-    {{sizeof(bptt_spec), 3, INT64_MAX, 2, 0, 1}, BPTT_ERROR_OVERFLOW},
-    {{sizeof(bptt_spec), 3, 4, INT64_MAX, 0, 1}, BPTT_ERROR_OVERFLOW},
-    {{sizeof(bptt_spec), 3, INT64_C(1) << 30, 2, 0, 1}, BPTT_ERROR_OVERFLOW}, /* H*H alone is 2^60 */
-    {{sizeof(bptt_spec), INT64_C(1) << 40, 1 << 20, 2, 0, 1}, BPTT_ERROR_OVERFLOW},
-    {{sizeof(bptt_spec), 3, 1 << 20, INT64_C(1) << 40, 0, 1}, BPTT_ERROR_OVERFLOW},
+    {{0, 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_STRUCT},
+    {{SPEC_SIZE_1 - 1, 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_STRUCT},
+    {{sizeof(bptt_spec) + 1, 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_STRUCT},
+    {{sizeof(bptt_spec) + 8, 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_STRUCT},
+    {{SIZE_MAX, 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_STRUCT},
+    {{sizeof(bptt_spec), 3, 4, 2, 6, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_CELL},
+    {{sizeof(bptt_spec), 3, 4, 2, -1, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_CELL},
+    {{sizeof(bptt_spec), 3, 4, 2, INT32_MAX, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_CELL},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 2, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 2, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_GRU, 1, 0, 0, 2, 0, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_LSTM, 1, 0, 0, 0, 2, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 2, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 2, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, -1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, -1, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_GRU, 1, 0, 0, -1, 0, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_LSTM, 1, 0, 0, 0, -1, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, -1, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, -1, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_LSTM, 1, 0, 0, 1, 0, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 1, 0, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_GRU, 1, 0, 0, 0, 1, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 1, 0, 0, 0, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 1, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 1}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, -0.1, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, -0.1}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, NAN, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, NAN}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, INFINITY, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, INFINITY}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, -INFINITY, 0}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, -INFINITY}, BPTT_ERROR_OPTION},
+    {{sizeof(bptt_spec), 0, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), -3, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), INT64_MIN, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), 3, 0, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), 3, -4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), 3, INT64_MIN, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), 3, 4, -1, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), 3, 4, INT64_MIN, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, -1, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), 3, 4, 2, BPTT_CELL_TANH, 1, INT32_MIN, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_SIZE},
+    {{sizeof(bptt_spec), INT64_MAX, 4, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OVERFLOW},
+    {{sizeof(bptt_spec), 3, INT64_MAX, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OVERFLOW},
+    {{sizeof(bptt_spec), 3, 4, INT64_MAX, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OVERFLOW},
+    {{sizeof(bptt_spec), 3, INT64_C(1) << 30, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OVERFLOW},
+    {{sizeof(bptt_spec), 3, INT64_C(1) << 30, 2, BPTT_CELL_LSTM, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OVERFLOW},
+    {{sizeof(bptt_spec), 3, INT64_C(1) << 30, 2, BPTT_CELL_GRU, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OVERFLOW},
+    {{sizeof(bptt_spec), INT64_C(1) << 40, 1 << 20, 2, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OVERFLOW},
+    {{sizeof(bptt_spec), 3, 1 << 20, INT64_C(1) << 40, BPTT_CELL_TANH, 1, 0, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OVERFLOW},
+    {{sizeof(bptt_spec), 3, 1 << 24, 2, BPTT_CELL_TANH, 1, 10000, 0, 0, 0, 0, 0, 0, 0}, BPTT_ERROR_OVERFLOW},
 };
 #endif
 
@@ -145,6 +196,15 @@ static void TYPED(check_options)(const TYPED(arguments) * right) {
         {.struct_size = size, .tape_first = 1},
         {.struct_size = size, .tape_first = INT64_MAX},
         {.struct_size = size, .tape_first = 2, .tape_steps = right->T + 1},
+        {.struct_size = size, .tape_first = INT64_MAX, .tape_steps = right->T + 1},
+        {.struct_size = size, .segment = -1},
+        {.struct_size = size, .segment = INT64_MIN},
+        {.struct_size = size, .segment = 2, .tape_steps = right->T},
+        {.struct_size = size, .segment = 2, .tape_steps = right->T + 1, .tape_first = 1},
+        {.struct_size = size, .training = 2},
+        {.struct_size = size, .training = -1},
+        {.struct_size = size, .state_given = 2},
+        {.struct_size = size, .state_given = -1},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         name_case("bad options %d, %d bits", (int)i, REAL_BITS);
@@ -152,7 +212,10 @@ static void TYPED(check_options)(const TYPED(arguments) * right) {
     }
     name_case("options of another size, %d bits", REAL_BITS);
     TYPED(expect_options)(right, (bptt_options){.struct_size = 0}, BPTT_ERROR_STRUCT);
+    TYPED(expect_options)(right, (bptt_options){.struct_size = OPTIONS_SIZE_1 - 1}, BPTT_ERROR_STRUCT);
+    TYPED(expect_options)(right, (bptt_options){.struct_size = size + 1}, BPTT_ERROR_STRUCT);
     TYPED(expect_options)(right, (bptt_options){.struct_size = size + 8}, BPTT_ERROR_STRUCT);
+    TYPED(expect_options)(right, (bptt_options){.struct_size = SIZE_MAX}, BPTT_ERROR_STRUCT);
     name_case("a tape beyond memory, %d bits", REAL_BITS);
     TYPED(expect_options)(right, (bptt_options){.struct_size = size, .tape_steps = INT64_MAX}, BPTT_ERROR_OVERFLOW);
 }
@@ -186,8 +249,8 @@ static void TYPED(check_null_network)(TYPED(arguments) * a) {
     CHECK_STATUS(TYPED(bptt_backward)(s, 5, 2, in, NULL, in, NULL, NULL, NULL, NULL, out, work, NULL), null);
     CHECK_STATUS(TYPED(bptt_backward)(s, 5, 2, in, in, NULL, NULL, NULL, NULL, NULL, out, work, NULL), null);
     CHECK_STATUS(TYPED(bptt_backward)(s, 5, 2, in, in, in, NULL, NULL, NULL, NULL, out, NULL, NULL), null);
-    CHECK_STATUS(TYPED(bptt_tape_shift)(NULL, 2, 5, 1, state), null);
-    CHECK_STATUS(TYPED(bptt_tape_shift)(s, 2, 5, 1, NULL), null);
+    CHECK_STATUS(TYPED(bptt_tape_shift)(NULL, 2, 5, 5, 1, state), null);
+    CHECK_STATUS(TYPED(bptt_tape_shift)(s, 2, 5, 5, 1, NULL), null);
     CHECK_STATUS(TYPED(bptt_pack)(NULL, in, out), null);
     CHECK_STATUS(TYPED(bptt_pack)(s, NULL, out), null);
     CHECK_STATUS(TYPED(bptt_pack)(s, in, NULL), null);
@@ -201,9 +264,99 @@ static void TYPED(check_null_network)(TYPED(arguments) * a) {
 
 static void TYPED(check_tape_shift)(TYPED(arguments) * a) {
     name_case("tape shift, %d bits", REAL_BITS);
-    CHECK_STATUS(TYPED(bptt_tape_shift)(&a->spec, 2, 5, -1, a->state), BPTT_ERROR_OPTION);
-    CHECK_STATUS(TYPED(bptt_tape_shift)(&a->spec, 2, 5, 6, a->state), BPTT_ERROR_OPTION);
+    static const struct {
+        int64_t steps, used, keep;
+        bptt_status expected;
+    } bad[] = {
+        {5, 5, -1, BPTT_ERROR_OPTION}, {5, 5, 6, BPTT_ERROR_OPTION},           {5, 3, 4, BPTT_ERROR_OPTION},
+        {5, 6, 2, BPTT_ERROR_OPTION},  {5, 0, 0, BPTT_ERROR_OPTION},           {5, -1, -1, BPTT_ERROR_OPTION},
+        {0, 0, 0, BPTT_ERROR_SIZE},    {INT64_MAX, 5, 1, BPTT_ERROR_OVERFLOW}, {-1, 5, 1, BPTT_ERROR_SIZE},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        CHECK_STATUS(TYPED(bptt_tape_shift)(&a->spec, 2, bad[i].steps, bad[i].used, bad[i].keep, a->state),
+                     bad[i].expected);
     CHECK(TYPED(untouched)(a));
+}
+
+/* two directions know the whole sequence only: no tape that goes on, no segments, no single steps */
+static void TYPED(check_two_directions)(const TYPED(arguments) * right) {
+    TYPED(arguments) a = *right;
+    const size_t size = sizeof(bptt_options);
+    name_case("two directions, %d bits", REAL_BITS);
+    a.spec.bidirectional = 1;
+    TYPED(expect_options)(&a, (bptt_options){.struct_size = size, .segment = 2}, BPTT_ERROR_OPTION);
+    TYPED(expect_options)(&a, (bptt_options){.struct_size = size, .tape_steps = 6}, BPTT_ERROR_OPTION);
+    TYPED(expect_options)(&a, (bptt_options){.struct_size = size, .tape_steps = 6, .tape_first = 1}, BPTT_ERROR_OPTION);
+    TYPED(expect)(TYPED(call_shift), a, BPTT_ERROR_OPTION);
+    TYPED(expect)(TYPED(call_pack), a, BPTT_ERROR_OPTION);
+    TYPED(expect)(TYPED(call_step), a, BPTT_ERROR_OPTION);
+}
+
+/* 5 steps, 2 rows */
+static void TYPED(check_lengths)(const TYPED(arguments) * right) {
+    const size_t size = sizeof(bptt_options);
+    static const int64_t bad[][2] = {{0, 0}, {5, 0},  {6, 5},         {3, 4},        {-1, -1},
+                                     {4, 5}, {5, -5}, {INT64_MAX, 1}, {INT64_MIN, 1}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        name_case("lengths %lld %lld, %d bits", (long long)bad[i][0], (long long)bad[i][1], REAL_BITS);
+        TYPED(expect_options)(right, (bptt_options){.struct_size = size, .lengths = bad[i]}, BPTT_ERROR_LENGTHS);
+    }
+    /* rows beyond memory are refused before anybody looks for their lengths */
+    TYPED(arguments) a = *right;
+    a.B = INT64_MAX;
+    TYPED(expect_options)(&a, (bptt_options){.struct_size = size, .lengths = (int64_t[]){5}}, BPTT_ERROR_OVERFLOW);
+}
+
+/* ---- structs of an earlier version ----------------------------------------------------------------------- */
+
+/* a struct cut to `size` bytes, in memory that ends there */
+#ifndef STATUS_CUT
+#define STATUS_CUT
+static void *cut_struct(const void *whole, size_t size) {
+    void *cut = memcpy(buffer_of((int64_t)size), whole, size);
+    memcpy(cut, &size, sizeof size);
+    return cut;
+}
+#endif
+
+/* y of a forward with these structs */
+static void TYPED(expect_output)(const TYPED(arguments) * a, const bptt_spec *spec, const bptt_options *options,
+                                 const REAL *expected) {
+    REAL *y = TYPED(array)(20), *work = TYPED(array)(TYPED(PIECE));
+    bptt_sizes sizes = {.struct_size = sizeof sizes};
+    int64_t count = 0;
+    CHECK_STATUS(TYPED(bptt_sizes)(spec, 5, 2, options, &sizes), BPTT_OK);
+    CHECK(sizes.params == a->sizes.params && sizes.tape == a->sizes.tape);
+    CHECK_STATUS(bptt_tensor_count(spec, &count), BPTT_OK);
+    CHECK(count == 6);
+    CHECK_STATUS(TYPED(bptt_forward)(spec, 5, 2, a->in, a->in, NULL, y, NULL, NULL, work, options), BPTT_OK);
+    CHECK(TYPED(same_bits)(20, y, expected));
+    release(y);
+    release(work);
+}
+
+/* What a caller of version 1 does not know counts as zero; what lies behind its struct is not looked at. */
+static void TYPED(check_older_structs)(TYPED(arguments) a) {
+    const size_t specs[] = {SPEC_SIZE_1, offsetof(bptt_spec, bidirectional), offsetof(bptt_spec, dropout)};
+    const size_t options[] = {OPTIONS_SIZE_1, offsetof(bptt_options, segment), offsetof(bptt_options, dropout_seed)};
+    REAL *y = TYPED(array)(20), *work = TYPED(array)(TYPED(PIECE));
+    name_case("older structs, %d bits", REAL_BITS);
+    CHECK_STATUS(TYPED(call_sizes)(&a), BPTT_OK);
+    CHECK_STATUS(TYPED(bptt_forward)(&a.spec, 5, 2, a.in, a.in, NULL, y, NULL, NULL, work, &a.options), BPTT_OK);
+    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++)
+        for (size_t k = 0; k < sizeof options / sizeof options[0]; k++) {
+            bptt_spec *spec = cut_struct(&a.spec, specs[i]);
+            bptt_options *o = cut_struct(&a.options, options[k]);
+            TYPED(expect_output)(&a, spec, o, y);
+            release(spec);
+            release(o);
+        }
+    bptt_options too_short = a.options;
+    too_short.struct_size = OPTIONS_SIZE_1 - 1;
+    CHECK_STATUS(TYPED(bptt_forward)(&a.spec, 5, 2, a.in, a.in, NULL, y, NULL, NULL, work, &too_short),
+                 BPTT_ERROR_STRUCT);
+    release(y);
+    release(work);
 }
 
 static void TYPED(check_sizes_struct)(TYPED(arguments) * a) {
@@ -343,7 +496,7 @@ static void TYPED(check_errors)(void) {
     TYPED(arguments) a = TYPED(right_arguments)(memory);
     if (!bptt_isa()) {
         TYPED(check_no_kernels)(&a);
-        free(memory);
+        release(memory);
         return;
     }
     TYPED(check_specs)(&a);
@@ -352,10 +505,13 @@ static void TYPED(check_errors)(void) {
     TYPED(check_step_thresholds)(&a);
     TYPED(check_null_network)(&a);
     TYPED(check_tape_shift)(&a);
+    TYPED(check_two_directions)(&a);
+    TYPED(check_lengths)(&a);
+    TYPED(check_older_structs)(a);
     TYPED(check_sizes_struct)(&a);
     TYPED(check_bad_clips)(&a);
     TYPED(check_bad_losses)(&a);
     TYPED(check_bad_optimisers)(&a);
     TYPED(check_right)(a);
-    free(memory);
+    release(memory);
 }

@@ -1,10 +1,13 @@
-/* The network: forward, backward, tapes, single steps, threads and the poll, in both types. */
+/* The network in both types: forward and backward of every cell against the naive loops, these against finite
+ * differences, and what must not pass from step to step. */
 #define REAL_BITS 32
 #include "real.h"
 
 #include "run.h"
 
 #include "network.h"
+
+#include "cuts.h"
 #undef REAL_BITS
 #define REAL_BITS 64
 #include "real.h"
@@ -13,10 +16,77 @@
 
 #include "network.h"
 
+#include "cuts.h"
+
+/* ---- against the naive loops ------------------------------------------------------------------------- */
+
+static void check_both(bptt_spec spec, int64_t T, int64_t B, unsigned features) {
+    problem p = problem_of(spec, T, B, features);
+    trace t = naive_forward(&p, NULL);
+    gradients g = naive_backward(&p, &t);
+    check_problem_f32(&p, &t, &g);
+    check_problem_f64(&p, &t, &g);
+    free_gradients(&g);
+    free_trace(&t);
+    free_problem(&p);
+}
+
+/* every feature alone, some together, all */
+static void check_form(int which, int32_t layers, int32_t directions) {
+    static const unsigned alone[] = {0,        STATE0,        DSTATE1,   RESET,
+                                     CARRY,    CARRY_PER_ROW, CLIP_NORM, CLIP_VALUE,
+                                     TRAINING, LATE_DY,       LENGTHS,   LENGTHS | RESET | CARRY | DSTATE1};
+    const shape s = {7, 3, 5, 17, 3};
+    bptt_spec spec = spec_of(s, which, layers, directions);
+    for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++) {
+        bptt_spec other = spec;
+        other.learn_state = i % 2 == 0;
+        other.dropout = layers > 1 ? 0.3 : 0;
+        other.recurrent_dropout = layers > 1 && i % 3 ? 0 : 0.25;
+        check_both(other, s.T, s.B, alone[i]);
+    }
+    spec.dropout = 0.4;
+    spec.recurrent_dropout = 0.2;
+    check_both(spec, s.T, s.B, ALL_FEATURES);
+    spec.learn_state = 1;
+    check_both(spec, 11, 4, ALL_FEATURES & ~(CARRY_PER_ROW | STATE0));
+    spec.output_size = 0;
+    spec.bias = 0;
+    check_both(spec, 11, 4, STATE0 | DSTATE1 | LENGTHS | RESET);
+    check_both(spec, 4, 9, STATE0 | DSTATE1 | CARRY_PER_ROW | LATE_DY);
+}
+
+static void check_forms(void) {
+    for (int which = 0; which < FORMS; which++) {
+        check_form(which, 1, 1);
+        check_form(which, 2, 1);
+        check_form(which, 1, 2);
+        check_form(which, 3, 2);
+    }
+}
+
+/* the least of all sizes, sizes beyond any tile of the kernels, products deeper than any block of theirs */
+static void check_sizes_of_all_kinds(void) {
+    for (int which = 0; which < FORMS; which++) {
+        for (int32_t directions = 1; directions < 3; directions++) {
+            check_both(spec_of((shape){.I = 1, .H = 1, .O = 1}, which, 1, directions), 1, 1, STATE0 | DSTATE1);
+            check_both(spec_of((shape){.I = 1, .H = 1}, which, 2, directions), 3, 1, RESET);
+        }
+        bptt_spec wide = spec_of((shape){.I = 9, .H = 33, .O = 35}, which, 2, 1 + which % 2);
+        check_both(wide, 40, 13, STATE0 | DSTATE1 | LENGTHS | RESET);
+        check_both(wide, 40, 13, ALL_FEATURES & ~(CARRY_PER_ROW | LENGTHS | CLIP_NORM | CLIP_VALUE));
+    }
+    check_both(spec_of((shape){.I = 301, .H = 267, .O = 1}, TANH, 1, 1), 2, 3, STATE0);
+    check_both(spec_of((shape){.I = 301, .H = 267, .O = 1}, LSTM, 1, 1), 2, 3, STATE0 | RESET);
+    check_both(spec_of((shape){.I = 3, .H = 139, .O = 1}, GRU, 2, 2), 2, 3, STATE0);
+    check_both(spec_of((shape){.I = 271, .H = 7, .O = 141}, RESET_BEFORE_GRU, 2, 1), 3, 5, LENGTHS);
+    check_both(spec_of((shape){.I = 2, .H = 3, .O = 2}, LSTM, 9, 2), 4, 2, LENGTHS | DSTATE1);
+}
+
 /* ---- gradients against finite differences ---------------------------------------------------------- */
 
 /* (L(v + step) - L(v - step)) / 2 step for one input v of the problem */
-static double central_difference(const problem *p, const double *anchor, double *v) {
+static double central_difference(const problem *p, const trace *anchor, double *v) {
     const double step = 1e-5, kept = *v;
     *v = kept + step;
     const double above = naive_loss(p, anchor);
@@ -27,7 +97,7 @@ static double central_difference(const problem *p, const double *anchor, double 
 }
 
 /* every stride-th element, signs and all: an element is off by less than 1e-7 of the largest */
-static void check_differences(const problem *p, const double *anchor, int64_t n, int64_t stride, double *values,
+static void check_differences(const problem *p, const trace *anchor, int64_t n, int64_t stride, double *values,
                               const double *gradient) {
     const int64_t checked = (n + stride - 1) / stride;
     double *expected = zeros(checked), *actual = zeros(checked);
@@ -36,41 +106,44 @@ static void check_differences(const problem *p, const double *anchor, int64_t n,
         actual[i] = gradient[i * stride];
     }
     CHECK_CLOSE(checked, actual, expected, 1e-7);
-    free(expected);
-    free(actual);
+    release(expected);
+    release(actual);
 }
 
-static void check_against_differences(shape s, int cell, unsigned features, int64_t stride) {
-    problem p = problem_of(s, cell, 1, features | STATE0);
+static void check_against_differences(bptt_spec spec, int64_t T, int64_t B, unsigned features, int64_t stride) {
+    problem p = problem_of(spec, T, B, features);
     run_f64 r = run_of_f64(&p, 1);
-    double *hidden = zeros(r.sizes.tape), *y = zeros(r.sizes.output);
-    naive_forward(&p, NULL, hidden, y);
+    trace anchor = naive_forward(&p, NULL);
     for (int64_t i = 0; i < r.sizes.params; i++) r.grads[i] -= grads_before_f64(i);
-    check_differences(&p, hidden, r.sizes.params, stride, p.params, r.grads);
-    check_differences(&p, hidden, s.T * s.B * s.I, stride, p.x, r.dx);
-    check_differences(&p, hidden, r.sizes.state, stride, p.state0, r.dstate0);
-    free(hidden);
-    free(y);
+    check_differences(&p, &anchor, r.sizes.params, stride, p.params, r.grads);
+    check_differences(&p, &anchor, inputs_f64(&r), stride, p.x, r.dx);
+    if (p.state0) check_differences(&p, &anchor, r.sizes.state, stride, p.state0, r.dstate0);
+    free_trace(&anchor);
     close_f64(&r);
     free_problem(&p);
 }
 
-static void check_gradients(void) {
-    const unsigned features[] = {0, RESET, DSTATE1 | LATE_DY, CARRY | RESET, CARRY_PER_ROW | RESET | DSTATE1 | LATE_DY};
-    for (int cell = BPTT_CELL_TANH; cell <= BPTT_CELL_IDENTITY; cell++) {
-        for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
-            check_against_differences((shape){1, 1, 1, 1, 1}, cell, features[i], 1);
-            check_against_differences((shape){5, 3, 2, 4, 3}, cell, features[i], 1);
-            check_against_differences((shape){7, 3, 5, 17, 0}, cell, features[i], 7);
-        }
-        check_against_differences((shape){40, 13, 9, 33, 35}, cell, ALL_FEATURES & ~(CLIP_NORM | CLIP_VALUE), 401);
-    }
+static void check_finite_differences(void) {
+    const unsigned features[] = {STATE0, RESET, DSTATE1 | LATE_DY, CARRY | RESET | TRAINING,
+                                 STATE0 | CARRY_PER_ROW | RESET | DSTATE1 | LATE_DY | LENGTHS};
+    for (int which = 0; which < FORMS; which++)
+        for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
+            for (int32_t directions = 1; directions < 3; directions++) {
+                check_against_differences(spec_of((shape){.I = 1, .H = 1, .O = 1}, which, 1, directions), 1, 1,
+                                          features[i], 1);
+                bptt_spec spec = spec_of((shape){.I = 2, .H = 4, .O = 3}, which, 1 + i % 3, directions);
+                spec.learn_state = 1;
+                spec.dropout = spec.recurrent_dropout = 0.3;
+                check_against_differences(spec, 5, 3, features[i], 5);
+            }
 }
 
 int main(void) {
     if (!bptt_isa()) return SKIPPED;
-    check_network_f32();
-    check_network_f64();
-    check_gradients();
+    check_forms();
+    check_sizes_of_all_kinds();
+    check_finite_differences();
+    check_cuts_f32();
+    check_cuts_f64();
     return end_of_checks();
 }

@@ -12,9 +12,9 @@
 
 /* every code has a sentence of its own */
 static void check_strings(void) {
-    const char *unknown = bptt_status_string((bptt_status)(BPTT_ERROR_ISA + 1));
+    const char *unknown = bptt_status_string((bptt_status)(BPTT_ERROR_LENGTHS + 1));
     name_case("status strings");
-    for (int code = BPTT_OK; code <= BPTT_ERROR_ISA; code++) {
+    for (int code = BPTT_OK; code <= BPTT_ERROR_LENGTHS; code++) {
         const char *text = bptt_status_string((bptt_status)code);
         CHECK(text && *text && text[strlen(text) - 1] != '.');
         CHECK(strcmp(text, unknown) != 0);
@@ -52,8 +52,10 @@ static void check_tensor(const bptt_spec *spec, int64_t index, bptt_tensor expec
 }
 
 static void check_tensors(void) {
-    const bptt_spec all = {sizeof all, 3, 4, 2, 0, 1};
-    const bptt_spec few = {sizeof few, 3, 4, 0, 0, 0}, plain = {sizeof plain, 3, 4, 2, 0, 0};
+    const bptt_spec all = small_spec();
+    bptt_spec few = all, plain = all;
+    few.bias = plain.bias = 0;
+    few.output_size = 0;
     int64_t count = 0;
     name_case("tensors");
     CHECK(bptt_tensor_count(&all, &count) == BPTT_OK && count == 6);
@@ -69,8 +71,78 @@ static void check_tensors(void) {
     check_tensor(&plain, 2, (bptt_tensor){"weight_ho", 28, 2, 4});
 }
 
+/* every tensor of the spec in order: name, rows, cols; offsets follow from those before */
+static void check_tensor_list(const bptt_spec *spec, int64_t expected, const bptt_tensor *list) {
+    int64_t count = 0, offset = 0;
+    bptt_sizes sizes = {.struct_size = sizeof sizes};
+    CHECK(bptt_tensor_count(spec, &count) == BPTT_OK && count == expected);
+    for (int64_t i = 0; i < expected; i++) {
+        bptt_tensor tensor = list[i];
+        tensor.offset = offset;
+        check_tensor(spec, i, tensor);
+        offset += tensor.rows * (tensor.cols ? tensor.cols : 1);
+    }
+    if (!bptt_isa()) return;
+    CHECK_STATUS(bptt_sizes_f32(spec, 1, 1, NULL, &sizes), BPTT_OK);
+    CHECK(sizes.params == offset);
+}
+
+/* gates, layers, directions, peepholes, learned states */
+static void check_more_tensors(void) {
+    bptt_spec lstm = small_spec(), gru = small_spec();
+    static const bptt_tensor of_lstm[] = {{"weight_ih_l0", 0, 16, 3},
+                                          {"weight_hh_l0", 0, 16, 4},
+                                          {"bias_ih_l0", 0, 16, 0},
+                                          {"bias_hh_l0", 0, 16, 0},
+                                          {"weight_peephole_l0", 0, 3, 4},
+                                          {"weight_ih_l0_reverse", 0, 16, 3},
+                                          {"weight_hh_l0_reverse", 0, 16, 4},
+                                          {"bias_ih_l0_reverse", 0, 16, 0},
+                                          {"bias_hh_l0_reverse", 0, 16, 0},
+                                          {"weight_peephole_l0_reverse", 0, 3, 4},
+                                          {"weight_ih_l1", 0, 16, 8},
+                                          {"weight_hh_l1", 0, 16, 4},
+                                          {"bias_ih_l1", 0, 16, 0},
+                                          {"bias_hh_l1", 0, 16, 0},
+                                          {"weight_peephole_l1", 0, 3, 4},
+                                          {"weight_ih_l1_reverse", 0, 16, 8},
+                                          {"weight_hh_l1_reverse", 0, 16, 4},
+                                          {"bias_ih_l1_reverse", 0, 16, 0},
+                                          {"bias_hh_l1_reverse", 0, 16, 0},
+                                          {"weight_peephole_l1_reverse", 0, 3, 4},
+                                          {"weight_ho", 0, 2, 8},
+                                          {"bias_o", 0, 2, 0},
+                                          {"state_h0", 0, 4, 4},
+                                          {"state_c0", 0, 4, 4}};
+    static const bptt_tensor of_gru[] = {
+        {"weight_ih_l0", 0, 12, 3}, {"weight_hh_l0", 0, 12, 4}, {"weight_ih_l1", 0, 12, 4}, {"weight_hh_l1", 0, 12, 4},
+        {"weight_ih_l2", 0, 12, 4}, {"weight_hh_l2", 0, 12, 4}, {"state_h0", 0, 3, 4}};
+    name_case("tensors of gated cells");
+    lstm.cell = BPTT_CELL_LSTM;
+    lstm.peepholes = lstm.bidirectional = lstm.learn_state = 1;
+    lstm.num_layers = 2;
+    check_tensor_list(&lstm, sizeof of_lstm / sizeof of_lstm[0], of_lstm);
+    gru.cell = BPTT_CELL_GRU;
+    gru.learn_state = 1;
+    gru.num_layers = 3;
+    gru.bias = gru.output_size = 0;
+    check_tensor_list(&gru, sizeof of_gru / sizeof of_gru[0], of_gru);
+}
+
+/* the longest name fits */
+static void check_last_layer(void) {
+    bptt_spec spec = small_spec();
+    bptt_tensor tensor;
+    name_case("tensors of the last of many layers");
+    spec.cell = BPTT_CELL_LSTM;
+    spec.peepholes = spec.bidirectional = 1;
+    spec.num_layers = 10000;
+    CHECK_STATUS(bptt_tensor_at(&spec, 2 * 5 * 10000 - 1, &tensor), BPTT_OK);
+    CHECK(strcmp(tensor.name, "weight_peephole_l9999_reverse") == 0);
+}
+
 static void check_bad_tensors(void) {
-    const bptt_spec spec = {sizeof spec, 3, 4, 2, 0, 1};
+    const bptt_spec spec = small_spec();
     bptt_tensor tensor;
     int64_t count = 7;
     name_case("bad tensors");
@@ -149,6 +221,8 @@ int main(void) {
     check_version();
     check_kernel_sets();
     check_tensors();
+    check_more_tensors();
+    check_last_layer();
     check_bad_tensors();
     check_windows();
     return end_of_checks();

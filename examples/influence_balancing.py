@@ -1,0 +1,102 @@
+"""Where truncation misleads and ARTBP does not: python examples/influence_balancing.py [FILE]
+
+Influence balancing (Tallec & Ollivier 2017, arXiv 1705.08209): s_{t+1} = A s_t + theta v, and at every step
+the loss (s^1 - 1)^2 / 2 of the first of 23 units. One parameter theta is learnt; it drives 10 units up and 13 down. The
+near ones reach s^1 first, the many far ones matter more in the end: within few steps theta seems to act on s^1 with the
+wrong sign. So truncated BPTT goes away from the solution -1/6 with windows of 10 and of 100 steps; with 200 it arrives.
+ARTBP, which cuts every 16 steps on average, arrives too. Prints where each ends and draws their ways to FILE.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import bptt
+
+UNITS, UP = 23, 10  # theta drives the first UP units up and the others down
+START, SOLUTION = 0.5, -1 / 6
+LR = 1e-4
+FAR = 1e3  # a theta this far out has diverged: its error grows by a factor with every window
+ROUNDING = 1e-12  # distances below are not drawn
+
+
+def truncations(seed):
+    fixed = {f"TBPTT({k}, {k})": bptt.TBPTT(k, k) for k in (10, 100, 200)}
+    return {**fixed, "ARTBP(16)": bptt.ARTBP(16, seed=seed)}
+
+
+def loss(s, target):
+    """Of the first unit alone; with its gradient by all."""
+    ds = np.zeros_like(s)
+    ds[..., 0] = s[..., 0] - target
+    return np.sum(ds**2) / 2, ds
+
+
+def train(truncation, steps):
+    """(step, theta) after every window, until theta is far out."""
+    v = np.where(np.arange(UNITS) < UP, 1.0, -1.0)
+    rnn = bptt.RNN(1, UNITS, cell="identity", bias=False, dtype="float64", threads=1)
+    weights, grads = rnn.param_views(), rnn.grad_views()
+    weights["weight_hh_l0"][...] = (np.eye(UNITS) + np.eye(UNITS, k=1)) / 2
+    weights["weight_ih_l0"][:, 0] = START * v  # all input weights are theta or -theta, the input is always 1
+
+    theta, way = START, [(0, START)]
+    x, target, state = np.ones((steps, 1, 1)), np.ones((steps, 1)), np.ones((1, 1, UNITS))
+    for window in rnn.windows(x, target, loss, truncation=truncation, state=state):
+        theta -= LR * (v @ grads["weight_ih_l0"][:, 0])
+        weights["weight_ih_l0"][:, 0] = theta * v
+        way.append((window.stop, theta))
+        if abs(theta) > FAR:
+            break
+    return np.array(way)
+
+
+def plot(ways, steps, path):
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    colours = ["#d95f02", "#e6ab02", "#6aa84f", "#1f4e79"]
+    for (name, way), colour in zip(ways.items(), colours, strict=True):
+        left.plot(*way.T, color=colour, linewidth=1.6, drawstyle="steps-post", label=name)
+        right.plot(way[:, 0], abs(way[:, 1] - SOLUTION), color=colour, linewidth=1.2, drawstyle="steps-post")
+    left.axhline(SOLUTION, color="#555555", linestyle="--", linewidth=1, label="solution -1/6")
+    left.set(ylabel="θ", ylim=(-2, 2), title="The parameter")
+    right.set(ylabel="|θ + 1/6|", yscale="log", ylim=(ROUNDING, 3 * FAR), title="Its distance from the solution")
+    for ax in (left, right):
+        ax.set(xlabel="step", xscale="log", xlim=(100, steps))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25)
+    left.legend(frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Learn one parameter by truncated BPTT and by ARTBP.")
+    parser.add_argument(
+        "file", nargs="?", type=Path, default="influence_balancing.png", help="picture (default %(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=200_000, help="length of the sequence (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of ARTBP's cuts (default %(default)s)")
+    options = parser.parse_args()
+    if options.steps < 1000 or options.seed < 0:
+        parser.error("--steps must be at least 1000, --seed at least 0")
+    return options
+
+
+def main():
+    options, ways = arguments(), {}
+    for name, truncation in truncations(options.seed).items():
+        began = time.perf_counter()
+        ways[name] = way = train(truncation, options.steps)
+        step, theta = way[-1]
+        end = f"beyond {FAR:g} after {step:.0f} steps" if abs(theta) > FAR else f"{theta:.6f}"
+        print(f"{name:16} theta {end:28} {time.perf_counter() - began:.1f} s")
+    print(f"solution         theta {SOLUTION:.6f}")
+    plot(ways, options.steps, options.file)
+    print(f"plot: {options.file}")
+
+
+if __name__ == "__main__":
+    main()

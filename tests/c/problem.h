@@ -1,0 +1,276 @@
+/* Problems for the network: a spec, sizes, options and all inputs, the same numbers in every run. */
+#ifndef PROBLEM_H
+#define PROBLEM_H
+#include "check.h"
+
+/* One problem with all its inputs. A NULL array is one that the call does not get. */
+typedef struct {
+    bptt_spec spec;
+    int64_t T, B, Y;
+    double *params, *x, *state0, *dy, *dstate1, *carry;
+    uint8_t *reset;
+    int64_t *lengths;
+    int32_t carry_per_row, training;
+    uint64_t seed;
+    int64_t first_step;
+    int64_t dy_start;
+    double clip_norm, clip_value;
+    /* what dropout multiplies the inputs of each layer by (L,T,B,D*H), and h_{t-1} (L*D,B,H); NULL: nothing is dropped
+     */
+    double *input_kept, *recurrent_kept;
+} problem;
+
+enum { /* what a problem has beyond parameters, inputs and dy; or-ed */
+       STATE0 = 1,
+       DSTATE1 = 2,
+       RESET = 4,
+       CARRY = 8,
+       CARRY_PER_ROW = 16,
+       LATE_DY = 32,
+       CLIP_NORM = 64,
+       CLIP_VALUE = 128,
+       LENGTHS = 256,
+       TRAINING = 512,
+       ALL_FEATURES = 1023
+};
+
+typedef struct {
+    int64_t T, B, I, H, O;
+} shape;
+
+/* a cell in one of its forms */
+typedef struct {
+    int32_t cell, reset_before, peepholes;
+} form;
+
+static const form forms[] = {
+    {.cell = BPTT_CELL_TANH},    {.cell = BPTT_CELL_RELU},
+    {.cell = BPTT_CELL_SIGMOID}, {.cell = BPTT_CELL_IDENTITY},
+    {.cell = BPTT_CELL_LSTM},    {.cell = BPTT_CELL_LSTM, .peepholes = 1},
+    {.cell = BPTT_CELL_GRU},     {.cell = BPTT_CELL_GRU, .reset_before = 1},
+};
+
+enum { TANH, RELU, SIGMOID, IDENTITY, LSTM, PEEPHOLE_LSTM, GRU, RESET_BEFORE_GRU, FORMS };
+
+static inline bptt_spec spec_of(shape s, int which, int32_t layers, int32_t directions) {
+    return (bptt_spec){.struct_size = sizeof(bptt_spec),
+                       .input_size = s.I,
+                       .hidden_size = s.H,
+                       .output_size = s.O,
+                       .cell = forms[which].cell,
+                       .bias = 1,
+                       .num_layers = layers,
+                       .bidirectional = directions == 2,
+                       .reset_before = forms[which].reset_before,
+                       .peepholes = forms[which].peepholes};
+}
+
+/* ---- sizes ------------------------------------------------------------------------------------------ */
+
+static inline int64_t layers_of(const bptt_spec *s) { return s->num_layers ? s->num_layers : 1; }
+static inline int64_t directions_of(const bptt_spec *s) { return s->bidirectional ? 2 : 1; }
+static inline int64_t units_of(const bptt_spec *s) { return layers_of(s) * directions_of(s); }
+static inline int64_t outputs_of(const bptt_spec *s) {
+    return s->output_size ? s->output_size : directions_of(s) * s->hidden_size;
+}
+
+static inline int64_t blocks_of(const bptt_spec *s) {
+    return s->cell == BPTT_CELL_LSTM ? 4 : s->cell == BPTT_CELL_GRU ? 3 : 1;
+}
+
+/* h, or h and c */
+static inline int64_t parts_of(const bptt_spec *s) { return s->cell == BPTT_CELL_LSTM ? 2 : 1; }
+
+static inline int64_t state_size(const problem *p) {
+    return parts_of(&p->spec) * units_of(&p->spec) * p->B * p->spec.hidden_size;
+}
+
+/* where one row of a unit lies in a state; part 0 is h, 1 is c */
+static inline int64_t state_at(const problem *p, int64_t unit, int part, int64_t row) {
+    return ((part * units_of(&p->spec) + unit) * p->B + row) * p->spec.hidden_size;
+}
+
+/* where the header puts the tensors of a unit, a layer in one direction, with `in` inputs */
+typedef struct {
+    int64_t in, ih, hh, b_ih, b_hh, peephole, end;
+} places;
+
+static inline places places_of(const bptt_spec *s, int64_t unit) {
+    const int64_t H = s->hidden_size, D = directions_of(s), rows = blocks_of(s) * H, bias = s->bias ? rows : 0;
+    places at = {0};
+    for (int64_t u = 0; u <= unit; u++) {
+        at.in = u < D ? s->input_size : D * H;
+        at.ih = at.end;
+        at.hh = at.ih + rows * at.in;
+        at.b_ih = at.hh + rows * H;
+        at.b_hh = at.b_ih + bias;
+        at.peephole = at.b_hh + bias;
+        at.end = at.peephole + (s->peepholes ? 3 * H : 0);
+    }
+    return at;
+}
+
+/* and those behind all units; state[0] is state_h0, state[1] state_c0 */
+typedef struct {
+    int64_t ho, b_o, state[2], total;
+} ends;
+
+static inline ends ends_of(const bptt_spec *s) {
+    const int64_t H = s->hidden_size, O = s->output_size, learned = s->learn_state ? units_of(s) * H : 0;
+    ends at = {.ho = places_of(s, units_of(s) - 1).end};
+    at.b_o = at.ho + O * directions_of(s) * H;
+    at.state[0] = at.b_o + (s->bias ? O : 0);
+    at.state[1] = at.state[0] + learned;
+    at.total = at.state[1] + (parts_of(s) - 1) * learned;
+    return at;
+}
+
+/* ---- what dropout does, as the core does it to ones ---------------------------------------------------- */
+
+/* a network of identity cells with all parameters zero but those that are set */
+static inline problem measuring_problem(const problem *of, int64_t layers) {
+    problem m = *of;
+    m.spec = spec_of((shape){.I = 1, .H = of->spec.hidden_size}, IDENTITY, (int32_t)layers, 1);
+    m.spec.bidirectional = of->spec.bidirectional;
+    m.spec.dropout = of->spec.dropout;
+    m.params = zeros(ends_of(&m.spec).total);
+    m.x = zeros(m.T * m.B);
+    return m;
+}
+
+/* runs it with dropout; writes y (T,B,D*H), state1 (L*D,B,H) */
+static inline void measure(const problem *m, double *y, double *state1) {
+    const bptt_options options = {.struct_size = sizeof options,
+                                  .threads = 1,
+                                  .training = 1,
+                                  .dropout_seed = m->seed,
+                                  .first_step = m->first_step};
+    bptt_sizes sizes = {.struct_size = sizeof sizes};
+    CHECK_STATUS(bptt_sizes_f64(&m->spec, m->T, m->B, &options, &sizes), BPTT_OK);
+    double *work = buffer_of(sizes.forward_work * (int64_t)sizeof *work);
+    CHECK_STATUS(bptt_forward_f64(&m->spec, m->T, m->B, m->params, m->x, m->state0, y, state1, NULL, work, &options),
+                 BPTT_OK);
+    release(work);
+}
+
+/* rows first..first+n-1 of an identity matrix */
+static inline void set_identity(double *w, int64_t first, int64_t n, int64_t cols) {
+    for (int64_t i = 0; i < n; i++) w[i * cols + first + i] = 1;
+}
+
+/* The layer below gives ones, this layer gives its inputs back. */
+static inline void measure_layer(const problem *p, int64_t layer, double *kept) {
+    const int64_t H = p->spec.hidden_size, D = directions_of(&p->spec);
+    problem m = measuring_problem(p, layer + 1);
+    m.spec.recurrent_dropout = 0;
+    m.state0 = NULL;
+    for (int64_t d = 0; d < D; d++) {
+        const places below = places_of(&m.spec, (layer - 1) * D + d), here = places_of(&m.spec, layer * D + d);
+        for (int64_t j = 0; j < H; j++) m.params[below.b_ih + j] = 1;
+        set_identity(m.params + here.ih, d * H, H, D * H);
+    }
+    measure(&m, kept, NULL);
+    release(m.params);
+    release(m.x);
+}
+
+static inline double *measure_inputs(const problem *p) {
+    const int64_t layers = layers_of(&p->spec), each = p->T * p->B * directions_of(&p->spec) * p->spec.hidden_size;
+    double *kept = zeros(layers * each);
+    for (int64_t layer = 1; layer < layers; layer++) measure_layer(p, layer, kept + layer * each);
+    return kept;
+}
+
+/* every unit gives its entering state back, which is all ones */
+static inline double *measure_recurrent(const problem *p) {
+    const int64_t units = units_of(&p->spec), H = p->spec.hidden_size;
+    double *kept = zeros(units * p->B * H);
+    problem m = measuring_problem(p, layers_of(&p->spec));
+    m.T = 1;
+    m.spec.recurrent_dropout = p->spec.recurrent_dropout;
+    m.state0 = zeros(units * p->B * H);
+    for (int64_t i = 0; i < units * p->B * H; i++) m.state0[i] = 1;
+    for (int64_t u = 0; u < units; u++) set_identity(m.params + places_of(&m.spec, u).hh, 0, H, H);
+    measure(&m, NULL, kept);
+    release(m.params);
+    release(m.x);
+    release(m.state0);
+    return kept;
+}
+
+/* ---- making problems -------------------------------------------------------------------------------- */
+
+static inline double *carry_of(int64_t n) {
+    double *carry = uniform_array(n, 2);
+    for (int64_t i = 0; i < n; i += 5) carry[i] = 0; /* cuts among the scales */
+    return carry;
+}
+
+static inline uint8_t *reset_of(int64_t n) {
+    uint8_t *reset = buffer_of(n);
+    for (int64_t i = 0; i < n; i++) reset[i] = uniform() > 0.6;
+    return reset;
+}
+
+/* never rising, from T or a little less */
+static inline int64_t *lengths_of(int64_t T, int64_t B) {
+    int64_t *lengths = buffer_of(B * (int64_t)sizeof *lengths), left = T > 1 ? T - any_of(2) : T;
+    for (int64_t b = 0; b < B; b++) {
+        lengths[b] = left;
+        left -= any_of(2 * T / B + 2);
+        if (left < 1) left = 1;
+    }
+    return lengths;
+}
+
+static inline void name_problem(const problem *p, unsigned features) {
+    const bptt_spec *s = &p->spec;
+    name_case("T=%lld B=%lld I=%lld H=%lld O=%lld cell=%d before=%d peepholes=%d bias=%d L=%d D=%d learn=%d drop=%g,%g "
+              "features=%u",
+              (long long)p->T, (long long)p->B, (long long)s->input_size, (long long)s->hidden_size,
+              (long long)s->output_size, (int)s->cell, (int)s->reset_before, (int)s->peepholes, (int)s->bias,
+              (int)s->num_layers, (int)s->bidirectional + 1, (int)s->learn_state, s->dropout, s->recurrent_dropout,
+              features);
+}
+
+static inline problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features) {
+    const int per_row = (features & CARRY_PER_ROW) != 0, carries = per_row || features & CARRY;
+    problem p = {.spec = spec, .T = T, .B = B, .Y = outputs_of(&spec), .carry_per_row = per_row};
+    name_problem(&p, features);
+    p.dy_start = features & LATE_DY ? T / 3 : 0;
+    p.params = uniform_array(ends_of(&spec).total, 1.5 / sqrt((double)spec.hidden_size));
+    p.x = uniform_array(T * B * spec.input_size, 1);
+    p.dy = uniform_array((T - p.dy_start) * B * p.Y, 1);
+    p.state0 = features & STATE0 ? uniform_array(state_size(&p), 1) : NULL;
+    p.dstate1 = features & DSTATE1 ? uniform_array(state_size(&p), 1) : NULL;
+    p.reset = features & RESET ? reset_of(T * B) : NULL;
+    p.carry = carries ? carry_of(per_row ? T * B : T) : NULL;
+    p.lengths = features & LENGTHS ? lengths_of(T, B) : NULL;
+    p.clip_norm = features & CLIP_NORM ? 0.5 * sqrt((double)spec.hidden_size) : 0;
+    p.clip_value = features & CLIP_VALUE ? 0.6 : 0;
+    if (!(features & TRAINING)) return p;
+    p.training = 1;
+    p.seed = (uint64_t)any_of(1 << 20) << 40 | 77;
+    p.first_step = any_of(1000);
+    p.input_kept = measure_inputs(&p);
+    p.recurrent_kept = measure_recurrent(&p);
+    return p;
+}
+
+static inline void free_problem(problem *p) {
+    void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,
+                         p->carry,  p->reset, p->lengths, p->input_kept, p->recurrent_kept};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------ */
+
+static inline int64_t length_of(const problem *p, int64_t row) { return p->lengths ? p->lengths[row] : p->T; }
+
+static inline int resets(const problem *p, int64_t t, int64_t row) { return p->reset && p->reset[t * p->B + row]; }
+
+/* what scales the gradient that flows between steps t and t+1 */
+static inline double carry_at(const problem *p, int64_t t, int64_t row) {
+    return p->carry ? p->carry[p->carry_per_row ? t * p->B + row : t] : 1;
+}
+#endif
