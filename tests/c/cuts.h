@@ -80,7 +80,6 @@ static void TYPED(check_no_dy)(int which, int32_t directions) {
     problem p = problem_of(spec, 5, 2, DSTATE1);
     memset(p.dy, 0, 30 * sizeof *p.dy);
     TYPED(run) zero = TYPED(run_of)(&p, 1), none = TYPED(open)(&p, 1), given = none;
-    given.options.step_norms = none.step_norms;
     given.dy = NULL;
     TYPED(both)(&given);
     TYPED(check_same)(&zero, &none);
@@ -95,7 +94,6 @@ static void TYPED(check_late_dy)(int which) {
     TYPED(run) none = TYPED(open)(&p, 1);
     release(none.dy);
     none.dy = NULL;
-    none.options.step_norms = none.step_norms;
     TYPED(both)(&none);
     p.dy_start = 5;
     TYPED(run) late = TYPED(run_of)(&p, 1);

@@ -11,6 +11,7 @@ typedef struct {
     uint8_t *reset;
     int64_t *lengths;
     int32_t carry_per_row, training;
+    int32_t norms; /* whether step norms are wanted: a step that notes them may go another way */
     uint64_t seed;
     int64_t first_step;
     int64_t dy_start;
@@ -31,7 +32,8 @@ enum { /* what a problem has beyond parameters, inputs and dy; or-ed */
        CLIP_VALUE = 128,
        LENGTHS = 256,
        TRAINING = 512,
-       ALL_FEATURES = 1023
+       NORMS = 1024,
+       ALL_FEATURES = 2047
 };
 
 typedef struct {
@@ -237,6 +239,7 @@ static inline problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned 
     const int per_row = (features & CARRY_PER_ROW) != 0, carries = per_row || features & CARRY;
     problem p = {.spec = spec, .T = T, .B = B, .Y = outputs_of(&spec), .carry_per_row = per_row};
     name_problem(&p, features);
+    p.norms = (features & NORMS) != 0;
     p.dy_start = features & LATE_DY ? T / 3 : 0;
     p.params = uniform_array(ends_of(&spec).total, 1.5 / sqrt((double)spec.hidden_size));
     p.x = uniform_array(T * B * spec.input_size, 1);
