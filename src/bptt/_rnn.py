@@ -219,6 +219,29 @@ class RNN(_core.Network):
 
         return load(cls, path, threads)
 
+    @classmethod
+    def from_torch(cls, module, readout=None, *, threads: int | None = None) -> RNN:
+        """A network with copies of the parameters of a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell.
+
+        readout : torch.nn.Linear, optional
+            What follows the module.
+
+        dtype, bias, dropout and batch_first are the module's; where only one of module and readout has biases, those
+        of the other are zeros.
+        """
+        from ._convert_torch import from_torch
+
+        return from_torch(cls, module, readout, threads)
+
+    def to_torch(self):
+        """(module, readout) with copies of the parameters: a torch.nn.RNN, LSTM or GRU, and a torch.nn.Linear or None.
+
+        ValueError where torch.nn does not have what the network has.
+        """
+        from ._convert_torch import to_torch
+
+        return to_torch(self)
+
 
 def _drawn(draw, name, shape, rng):
     values = np.asarray(draw(name, shape, rng))
