@@ -128,7 +128,7 @@ cdef class WindowTape:
         try:
             if self.closed:
                 raise RuntimeError("these windows are closed")
-            network.run_backward(T, self.B, x, self.tape, dy, None, None, None, self.work,
+            network.run_backward(T, self.B, x, self.tape, dy, None, None, None, network.grads_, self.work,
                                  Call(reset=reset, carry=carry, clip_norm=clip_norm, clip_value=clip_value, norms=norms,
                                       dy_start=dy_start, segment=self.segment, tape_steps=tape_steps,
                                       tape_first=self.used - T, training=True, seed=self.seed,
