@@ -242,6 +242,32 @@ class RNN(_core.Network):
 
         return to_torch(self)
 
+    @classmethod
+    def from_onnx(cls, path, *, weights: Mapping[str, np.ndarray] | None = None, threads: int | None = None) -> RNN:
+        """The network of an ONNX model: RNN, GRU or LSTM nodes one above another, then a readout.
+
+        path : the file, or an onnx.ModelProto
+        weights : {name: array}, for parameters that are inputs of the graph and not part of the model
+
+        A readout is MatMul and Add, or Gemm. Initial states that are constant and not zero become a learned state;
+        those that are inputs of the graph are the `state` of forward, and sequence_lens are its `lengths`. Outputs are
+        laid out as forward's are. The gates' activations must be the defaults. ValueError names the node that has
+        something else.
+        """
+        from ._convert_onnx import from_onnx
+
+        return from_onnx(cls, path, weights, threads)
+
+    def to_onnx(self, path: str | os.PathLike[str], *, state_inputs: bool = False) -> None:
+        """Write an ONNX model (opset 15) in the network's dtype: input x, outputs y, h and for an LSTM c.
+
+        h and c are the final states. state_inputs : whether the states that enter are inputs h0 and c0 (L*D,B,H); they
+        are zero or the learned state otherwise. Any number of steps and rows fits. Nothing is dropped.
+        """
+        from ._convert_onnx import to_onnx
+
+        to_onnx(self, path, state_inputs)
+
 
 def _drawn(draw, name, shape, rng):
     values = np.asarray(draw(name, shape, rng))
