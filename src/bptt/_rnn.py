@@ -243,6 +243,49 @@ class RNN(_core.Network):
         return to_torch(self)
 
     @classmethod
+    def from_keras_weights(
+        cls,
+        weights,
+        cell: str,
+        *,
+        readout=None,
+        reset_after: bool | None = None,
+        batch_first: bool = True,
+        threads: int | None = None,
+    ) -> RNN:
+        """A network with the weights of Keras' recurrent layers: what layer.get_weights() returns.
+
+        weights : list of arrays, or a list of such lists, one for each layer. Those of a Bidirectional layer
+            (merge_mode="concat") are told by their number
+        cell : "lstm", "gru", or for a SimpleRNN its activation: "tanh", "relu", "sigmoid", or "identity" for "linear"
+        readout : list of arrays, optional
+            Of a Dense layer without activation.
+        reset_after : bool, optional
+            Of a GRU without biases; otherwise the shape of the bias says it.
+        batch_first : bool
+            True: sequences are (B,T,I), as in Keras.
+
+        Keras has one bias where bptt has b_ih and b_hh: it becomes b_ih, and b_hh zero. Gates have Keras' defaults as
+        activations.
+        """
+        from ._convert_keras import from_keras
+
+        return from_keras(cls, weights, cell, readout, reset_after, batch_first, threads)
+
+    def to_keras_weights(self):
+        """(layers, readout): what set_weights() of Keras' layers takes.
+
+        layers has a list of arrays for each SimpleRNN, LSTM or GRU layer, or Bidirectional layer of these; readout is
+        that of a Dense layer, None without one.
+
+        b_ih and b_hh become one bias, their sum, but in a GRU with reset_after. ValueError for peepholes and learned
+        states, which Keras does not have.
+        """
+        from ._convert_keras import to_keras
+
+        return to_keras(self)
+
+    @classmethod
     def from_onnx(cls, path, *, weights: Mapping[str, np.ndarray] | None = None, threads: int | None = None) -> RNN:
         """The network of an ONNX model: RNN, GRU or LSTM nodes one above another, then a readout.
 
