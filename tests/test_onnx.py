@@ -107,7 +107,8 @@ def test_states_as_inputs(tmp_path, cell, num_layers, batch_first):
     y, last = rnn.forward(x, state if cell == "lstm" else state[0])
     np.testing.assert_allclose(found["y"], y, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found["h"], parts(last)[0], rtol=1e-5, atol=1e-5)
-    again = bptt.RNN.from_onnx(model)  # the learned state is not in the model: it is the caller's state there
+    again = bptt.RNN.from_onnx(model)
+    assert not again.learn_state  # it is not in the model: there the caller gives the state
     np.testing.assert_array_equal(again.param_views()["weight_hh_l0"], rnn.param_views()["weight_hh_l0"])
 
 
@@ -327,6 +328,8 @@ def test_weights_that_are_inputs():
         bptt.RNN.from_onnx(model)
     with pytest.raises(ValueError, match="weights must name inputs of the graph, X, W, R, got Q"):
         bptt.RNN.from_onnx(model, weights={"Q": inputs["W"]})
+    with pytest.raises(TypeError, match="weights must be a mapping of names to arrays, got list"):
+        bptt.RNN.from_onnx(model, weights=[inputs["W"]])
     halves = {key: inputs[key].astype(np.float16) for key in "WR"}
     with pytest.raises(TypeError, match=r"float32 or all float64, got float16"):
         bptt.RNN.from_onnx(model, weights=halves)

@@ -6,6 +6,7 @@ initial states and carry final ones away.
 
 import json
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -40,11 +41,14 @@ def to_onnx(rnn, path, state_inputs):
         _Writer(rnn, state_inputs).graph(), opset_imports=[helper.make_opsetid("", OPSET)], producer_name="bptt"
     )
     model.ir_version = IR_VERSION
-    helper.set_model_props(model, {"bptt": json.dumps({name: getattr(rnn, name) for name in OPTIONS})})
+    options = {name: getattr(rnn, name) for name in OPTIONS} | {"learn_state": rnn.learn_state and not state_inputs}
+    helper.set_model_props(model, {"bptt": json.dumps(options)})
     write_whole(os.fsdecode(path), model.SerializeToString())
 
 
 class _Writer:
+    """Makes the graph of a network."""
+
     def __init__(self, rnn, state_inputs):
         self.rnn, self.state_inputs = rnn, state_inputs
         self.views = rnn.state_dict()
@@ -177,8 +181,9 @@ class _Writer:
 
 def from_onnx(cls, path, weights, threads):
     model = path if isinstance(path, onnx.ModelProto) else _load(path)
-    graph = _Graph(model, weights or {})
-    reader = _Reader(graph)
+    if not isinstance(weights, Mapping | None):
+        raise TypeError(f"weights must be a mapping of names to arrays, got {type(weights).__name__}")
+    reader = _Reader(_Graph(model, weights or {}))
     reader.follow()
     description, state = reader.network(_options(model))
     return build(cls, description, state, threads)
