@@ -91,8 +91,7 @@ class WindowTape:
     ) -> NDArray[Any]: ...
 
 @final
-class Lease:
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+class Lease: ...
 
 @final
 class Run:
