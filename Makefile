@@ -1,7 +1,8 @@
 # Everything sets up its own virtual environment. PYTHON names the interpreter (>= 3.11) to make it with.
 PYTHON ?= python3
 VENV   ?= .venv
-# torch is the test suite's oracle beside ours; `make test TORCH=` leaves it out and the tests with it are skipped.
+# torch is the test suite's oracle beside ours, and bptt.torch needs it; `make test TORCH=` leaves it out and the tests with
+# it are skipped.
 TORCH  ?= torch==2.13.0
 FILE   ?=
 
@@ -51,7 +52,7 @@ lint: $(VENV)/linted
 	$(BIN)/ruff format --check .
 	PATH=$(abspath $(BIN)):$$PATH cython-lint src/bptt/_core.pyx src/bptt/bindings/*.pxi
 	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c tests/c/*.h benchmarks/*.c
-	$(BIN)/python -m mypy.stubtest bptt --allowlist tests/stubtest.txt --ignore-unused-allowlist
+	$(BIN)/python -m mypy.stubtest bptt --mypy-config-file pyproject.toml --allowlist tests/stubtest.txt --ignore-unused-allowlist
 
 format: $(VENV)/linted
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -1,4 +1,5 @@
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -142,6 +143,27 @@ class WindowTape:
         clip_norm: float | None,
         clip_value: float | None,
     ) -> NDArray[Any]: ...
+
+@final
+class Lease: ...
+
+@final
+class Run:
+    def __init__(self, network: Network, lengths: NDArray[np.int64] | None, seed: int | None) -> None: ...
+    @property
+    def states(self) -> int: ...
+    def forward(
+        self, x: NDArray[Any], state: Sequence[NDArray[Any] | None], keep: bool
+    ) -> tuple[NDArray[Any], list[NDArray[Any]], NDArray[Any] | None]: ...
+    def backward(
+        self,
+        x: NDArray[Any],
+        tape: NDArray[Any],
+        dy: NDArray[Any] | None,
+        dstate: Sequence[NDArray[Any] | None],
+        input_grad: bool,
+        param_grads: bool,
+    ) -> tuple[NDArray[Any] | None, list[NDArray[Any]], NDArray[Any] | None]: ...
 
 @disjoint_base
 class Stream:

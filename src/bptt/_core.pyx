@@ -12,7 +12,7 @@ import numpy as np
 
 cimport cython
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_Occurred
 from libc.math cimport INFINITY
@@ -163,6 +163,7 @@ include "bindings/arrays.pxi"
 include "bindings/states.pxi"
 include "bindings/network.pxi"
 include "bindings/windows.pxi"
+include "bindings/run.pxi"
 include "bindings/stream.pxi"
 include "bindings/clip.pxi"
 include "bindings/losses.pxi"

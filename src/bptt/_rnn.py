@@ -250,6 +250,98 @@ class RNN(_core.Network):
 
         return load(cls, path, threads)
 
+    @classmethod
+    def from_torch(cls, module, readout=None, *, threads: int | None = None) -> RNN:
+        """A network with copies of the parameters of a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell.
+
+        readout : torch.nn.Linear, optional
+            What follows the module.
+
+        dtype, bias, dropout and batch_first are the module's; where only one of module and readout has biases, those
+        of the other are zeros.
+        """
+        from ._convert_torch import from_torch
+
+        return from_torch(cls, module, readout, threads)
+
+    def to_torch(self):
+        """(module, readout) with copies of the parameters: a torch.nn.RNN, LSTM or GRU, and a torch.nn.Linear or None.
+
+        ValueError where torch.nn does not have what the network has.
+        """
+        from ._convert_torch import to_torch
+
+        return to_torch(self)
+
+    @classmethod
+    def from_keras_weights(
+        cls,
+        weights,
+        cell: str,
+        *,
+        readout=None,
+        reset_after: bool | None = None,
+        batch_first: bool = True,
+        threads: int | None = None,
+    ) -> RNN:
+        """A network with the weights of Keras' recurrent layers: what layer.get_weights() returns.
+
+        weights : list of arrays, or a list of such lists, one for each layer. Those of a Bidirectional layer
+            (merge_mode="concat") are told by their number
+        cell : "lstm", "gru", or for a SimpleRNN its activation: "tanh", "relu", "sigmoid", or "identity" for "linear"
+        readout : list of arrays, optional
+            Of a Dense layer without activation.
+        reset_after : bool, optional
+            Of a GRU without biases; otherwise the shape of the bias says it.
+        batch_first : bool
+            True: sequences are (B,T,I), as in Keras.
+
+        Keras has one bias where bptt has b_ih and b_hh: it becomes b_ih, and b_hh zero. Gates have Keras' defaults as
+        activations.
+        """
+        from ._convert_keras import from_keras
+
+        return from_keras(cls, weights, cell, readout, reset_after, batch_first, threads)
+
+    def to_keras_weights(self):
+        """(layers, readout): what set_weights() of Keras' layers takes.
+
+        layers has a list of arrays for each SimpleRNN, LSTM or GRU layer, or Bidirectional layer of these; readout is
+        that of a Dense layer, None without one.
+
+        b_ih and b_hh become one bias, their sum, but in a GRU with reset_after. ValueError for peepholes and learned
+        states, which Keras does not have.
+        """
+        from ._convert_keras import to_keras
+
+        return to_keras(self)
+
+    @classmethod
+    def from_onnx(cls, path, *, weights: Mapping[str, np.ndarray] | None = None, threads: int | None = None) -> RNN:
+        """The network of an ONNX model: RNN, GRU or LSTM nodes one above another, then a readout.
+
+        path : the file, or an onnx.ModelProto
+        weights : {name: array}, for parameters that are inputs of the graph and not part of the model
+
+        A readout is MatMul and Add, or Gemm. Initial states that are constant and not zero become a learned state;
+        those that are inputs of the graph are the `state` of forward, and sequence_lens are its `lengths`. Outputs are
+        laid out as forward's are. The gates' activations must be the defaults. ValueError names the node that has
+        something else.
+        """
+        from ._convert_onnx import from_onnx
+
+        return from_onnx(cls, path, weights, threads)
+
+    def to_onnx(self, path: str | os.PathLike[str], *, state_inputs: bool = False) -> None:
+        """Write an ONNX model (opset 15) in the network's dtype: input x, outputs y, h and for an LSTM c.
+
+        h and c are the final states. state_inputs : whether the states that enter are inputs h0 and c0 (L*D,B,H); they
+        are zero or the learned state otherwise. Any number of steps and rows fits. Nothing is dropped.
+        """
+        from ._convert_onnx import to_onnx
+
+        to_onnx(self, path, state_inputs)
+
 
 def _drawn(draw, name, shape, rng):
     values = np.asarray(draw(name, shape, rng))

@@ -400,7 +400,7 @@ cdef class Network:
                         norms=step_norms,
                         carry=reordered(carry, self.order, 1) if carry is not None and carry.ndim == 2 else carry)
             self.run_backward(T, B, self.x, self.tape, reordered(dy, self.order, 1), reordered(dstate, self.order, 2),
-                              dx, dstate0, self.work, call)
+                              dx, dstate0, self.grads_, self.work, call)
             return (None if dx is None else self.outward(back_in_order(dx, self.order, 1), self.unbatched),
                     state_outward(back_in_order(dstate0, self.order, 2)))
         finally:
@@ -493,7 +493,8 @@ cdef class Network:
             status = any_forward(self.bits, &self.spec, T, B, self.params_data, xp, sp, yp, lp, tp, wp, &options)
         return check(status)
 
-    cdef int run_backward(self, int64_t T, int64_t B, x, tape, dy, dstate, dx, dstate0, work, Call call) except -1:
+    cdef int run_backward(self, int64_t T, int64_t B, x, tape, dy, dstate, dx, dstate0, grads, work,
+                          Call call) except -1:
         cdef bptt_options options
         cdef void *xp = address(x)
         cdef void *tp = address(tape)
@@ -501,6 +502,7 @@ cdef class Network:
         cdef void *sp = address(dstate)
         cdef void *dxp = address(dx)
         cdef void *s0p = address(dstate0)
+        cdef void *gp = address(grads)
         cdef void *wp = address(work)
         cdef double began = bptt_seconds()
         cdef bptt_status status
@@ -516,8 +518,8 @@ cdef class Network:
             options.step_clip_value = threshold(call.clip_value, "step_clip_value")
         options.poll_context = &began
         with nogil:
-            status = any_backward(self.bits, &self.spec, T, B, self.params_data, xp, tp, dyp, sp, dxp, s0p,
-                                  self.grads_data, wp, &options)
+            status = any_backward(self.bits, &self.spec, T, B, self.params_data, xp, tp, dyp, sp, dxp, s0p, gp, wp,
+                                  &options)
         return check(status)
 
     cdef object first_state(self):

@@ -149,7 +149,7 @@ cdef class WindowTape:
             else:
                 norms = empty((network.units, T), network.dtype)
                 x, dy, reset = (reordered(array, self.order, 1) for array in (x, dy, reset))
-                network.run_backward(T, self.B, x, self.tape, dy, None, None, None, self.work,
+                network.run_backward(T, self.B, x, self.tape, dy, None, None, None, network.grads_, self.work,
                                      Call(lengths=self.lengths, reset=reset, carry=carry, clip_norm=clip_norm,
                                           clip_value=clip_value, norms=norms, dy_start=dy_start, segment=self.segment,
                                           tape_steps=0 if self.segment else self.capacity, tape_first=self.used - T,
@@ -167,7 +167,7 @@ cdef class WindowTape:
         cdef int64_t own = self.used, before = self.used_before
         through = new_state(network, self.B)
         norms, norms_before = empty((network.units, own), network.dtype), empty((network.units, before), network.dtype)
-        network.run_backward(own, self.B, x[before:], self.tape, dy, None, None, through, self.work,
+        network.run_backward(own, self.B, x[before:], self.tape, dy, None, None, through, network.grads_, self.work,
                              Call(reset=None if reset is None else reset[before:], clip_norm=clip_norm,
                                   clip_value=clip_value, norms=norms, segment=self.segment, training=True,
                                   seed=self.seed, first_step=self.done - own, state_given=True))
@@ -176,7 +176,8 @@ cdef class WindowTape:
             carry[before - overlap - 1] = 0
         network.sizes(before, self.B, 0, self.segment_before, &sizes)
         self.work = network.scratch(self.work, sizes.backward_work)
-        network.run_backward(before, self.B, x[:before], self.tape_before, None, through, None, None, self.work,
+        network.run_backward(before, self.B, x[:before], self.tape_before, None, through, None, None, network.grads_,
+                             self.work,
                              Call(reset=None if reset is None else reset[:before], carry=carry, clip_norm=clip_norm,
                                   clip_value=clip_value, norms=norms_before, segment=self.segment_before, training=True,
                                   seed=self.seed, first_step=self.done - own - before, state_given=True))

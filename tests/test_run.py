@@ -1,0 +1,99 @@
+"""Runs: forward calls of one network whose backward may come at any time, as graphs of other libraries need them."""
+
+import gc
+
+import numpy as np
+import pytest
+
+import bptt
+from bptt._core import Run
+
+
+def parts(state):
+    return list(state) if isinstance(state, tuple) else [state]
+
+
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_as_forward_and_backward(rng, cell, batch_first):
+    rnn = bptt.RNN(3, 5, 2, cell=cell, num_layers=2, batch_first=batch_first, seed=0)
+    x = rng.normal(size=(2, 6, 3) if batch_first else (6, 2, 3)).astype(rnn.dtype)
+    state = [rng.normal(size=(2, 2, 5)).astype(rnn.dtype) for _ in range(rnn.states)]
+    dy = rng.normal(size=(*x.shape[:2], 2)).astype(rnn.dtype)
+    expected = rnn.forward(x, tuple(state) if cell == "lstm" else state[0])
+    dstate = tuple(state) if cell == "lstm" else state[0]
+    rnn.zero_grad()
+    back = rnn.backward(dy, dstate)
+    grads = rnn.grads.copy()
+
+    run = Run(rnn, None, 0)
+    y, last, tape = run.forward(x, state, True)
+    rnn.forward(x[:1])  # and others in between
+    Run(rnn, None, None).forward(x + 1, [None] * rnn.states, True)
+    for a, b in zip([y, *last], [expected[0], *parts(expected[1])], strict=True):
+        np.testing.assert_array_equal(a, b)
+    for _ in range(2):  # the tape stays as it is
+        dx, dstate0, flat = run.backward(x, tape, dy, state, True, True)
+        for a, b in zip([dx, *dstate0, flat], [back[0], *parts(back[1]), grads], strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(rnn.grads, grads)  # which are the network's own, not touched
+    dx, _, flat = run.backward(x, tape, dy, [None] * rnn.states, False, False)
+    assert dx is flat is None
+
+
+def test_dropout_by_its_seed(rng):
+    rnn = bptt.RNN(3, 8, num_layers=2, dropout=0.5, seed=0)
+    x = rng.normal(size=(4, 2, 3)).astype(rnn.dtype)
+    y = [Run(rnn, None, seed).forward(x, [None], keep)[0] for seed, keep in ((1, True), (1, False), (2, True))]
+    np.testing.assert_array_equal(y[0], y[1])
+    assert not np.array_equal(y[0], y[2])
+    np.testing.assert_array_equal(Run(rnn, None, None).forward(x, [None], True)[0], rnn.forward(x, tape=False)[0])
+
+
+def tape_of(rnn, steps):
+    return Run(rnn, None, None).forward(np.ones((steps, 4, 3), rnn.dtype), [None], True)[2]
+
+
+def test_the_memory_of_a_tape_goes_to_the_next():
+    rnn = bptt.RNN(3, 64)
+    first = tape_of(rnn, 50)
+    place = first.ctypes.data
+    first.fill(7)
+    other = tape_of(rnn, 50)
+    assert other.ctypes.data != place
+    assert (first == 7).all()
+    view = first[10:]
+    del first
+    other = tape_of(rnn, 50)
+    assert other.ctypes.data != place  # somebody still looks into it
+    del view
+    assert tape_of(rnn, 40).ctypes.data == place
+
+
+def test_tapes_outlive_their_network():
+    tapes = [tape_of(bptt.RNN(3, 64), 40) for _ in range(2)]
+    gc.collect()
+    for tape in tapes:
+        tape.fill(1)
+    del tapes
+    gc.collect()
+
+
+def test_what_comes_back_is_checked():
+    rnn = bptt.RNN(3, 5)
+    x = np.zeros((4, 2, 3), np.float32)
+    run = Run(rnn, None, None)
+    y, state, tape = run.forward(x, [None], True)
+    for bad, error, text in (
+        (lambda: run.backward(x, tape[1:], y, [None], True, True), ValueError, "tape must have shape"),
+        (lambda: run.backward(x, tape.astype(float), y, [None], True, True), TypeError, "tape must be what forward"),
+        (lambda: run.backward(x, None, y, [None], True, True), TypeError, "what forward returned, got None"),
+        (lambda: run.backward(x[1:], tape, y, [None], True, True), ValueError, r"input must have shape \(T,B,I\)"),
+        (lambda: run.backward(x, tape, y[1:], [None], True, True), ValueError, r"dy must have shape \(T,B,H\)"),
+        (lambda: run.backward(x, tape, y, [state[0][:, :1]], True, True), ValueError, "dstate must have shape"),
+        (lambda: run.__init__(rnn, None, None), RuntimeError, "__init__ was called before"),
+        (lambda: Run(rnn, np.array([4, 9]), None).forward(x, [None], True), ValueError, r"in 1\.\.4"),
+        (lambda: Run(rnn, np.array([1, 4]), None).forward(x, [None], True), ValueError, "above the one"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=text):
+            bad()

@@ -1,0 +1,577 @@
+"""Networks from torch's modules and back, and bptt.torch beside torch.nn."""
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import bptt
+
+torch = pytest.importorskip("torch")
+bt = pytest.importorskip("bptt.torch")
+pack, pad = torch.nn.utils.rnn.pack_padded_sequence, torch.nn.utils.rnn.pad_packed_sequence
+
+KINDS = ("tanh", "relu", "lstm", "gru")
+PLACES = {"lstm": "LSTM", "gru": "GRU", "tanh": "RNN", "relu": "RNN"}
+
+
+def made(home, kind, *args, seed=0, **options):
+    """A module of torch.nn or bptt.torch in float64, drawn from a seed."""
+    torch.manual_seed(seed)
+    if kind == "relu":
+        options["nonlinearity"] = "relu"
+    return getattr(home, PLACES[kind])(*args, **{"dtype": torch.float64} | options)
+
+
+def pair(kind, *args, **options):
+    return made(torch.nn, kind, *args, **options), made(bt, kind, *args, **options)
+
+
+def parts(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def close(actual, expected, tolerance=1e-10):
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+# ---- from_torch, to_torch
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("readout", [None, True, False], ids=["no readout", "readout", "readout without bias"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_layers": 3, "bidirectional": True, "batch_first": True, "dropout": 0.25}, {"bias": False},
+     {"dtype": torch.float32}],
+    ids=str,
+)  # fmt: skip
+def test_from_torch_and_back(kind, readout, options):
+    module = made(torch.nn, kind, 3, 5, **options).eval()
+    linear = None
+    if readout is not None:
+        linear = torch.nn.Linear(10 if module.bidirectional else 5, 2, bias=readout, dtype=module.weight_ih_l0.dtype)
+    rnn = bptt.RNN.from_torch(module, linear)
+    x = torch.randn(4, 6, 3, dtype=module.weight_ih_l0.dtype)
+    expected, state = module(x)
+    y, last = rnn.forward(x.numpy(), tape=False)
+    tolerance = 1e-12 if rnn.dtype == np.float64 else 1e-6
+    close(torch.from_numpy(y), expected if linear is None else linear(expected), tolerance)
+    for ours, theirs in zip(parts(last), parts(state), strict=True):
+        close(torch.from_numpy(ours), theirs, tolerance)
+
+    generator = torch.get_rng_state()
+    again, back = rnn.to_torch()
+    assert torch.equal(generator, torch.get_rng_state())
+    assert type(again) is type(module)
+    assert str(again.eval()) == str(module) or rnn.bias != module.bias
+    for name, value in module.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+    assert (back is None) == (linear is None)
+    if linear is not None:
+        assert torch.equal(back.weight, linear.weight)
+    np.testing.assert_array_equal(bptt.RNN.from_torch(again, back).params, rnn.params)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_torch_cells(kind, bias):
+    options = {"nonlinearity": kind} if kind in ("tanh", "relu") else {}
+    cell = getattr(torch.nn, PLACES[kind] + "Cell")(3, 5, bias=bias, dtype=torch.float64, **options)
+    rnn = bptt.RNN.from_torch(cell, threads=1)
+    assert (rnn.cell, rnn.bias, rnn.dtype.name, rnn.threads) == (kind, bias, "float64", 1)
+    x, state = torch.randn(4, 2, 3, dtype=torch.float64), None
+    y, _ = rnn.forward(x.numpy())
+    for t in range(4):
+        state = cell(x[t], state)
+        close(torch.from_numpy(y[t]), parts(state)[0], 1e-12)
+
+
+def test_numbers_of_torchs_own_tests():
+    """LSTM(2, 2) of PyTorch's C++ tests: every parameter p[i] = i / numel, x[i] = (24 - i) / 24."""
+    module = torch.nn.LSTM(2, 2)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.copy_((torch.arange(p.numel()) / p.numel()).reshape(p.shape))
+    y, _ = bptt.RNN.from_torch(module).forward(((24 - np.arange(24)) / 24).reshape(3, 4, 2))
+    np.testing.assert_allclose(y.ravel()[:4], [0.4391, 0.5402, 0.4330, 0.5324], atol=5e-5)
+    np.testing.assert_allclose(y.ravel()[-2:], [0.7484, 0.8666], atol=5e-5)
+
+
+def test_from_torch_copies():
+    module = torch.nn.GRU(2, 3)
+    rnn = bptt.RNN.from_torch(module)
+    rnn.params += 1
+    assert not np.allclose(rnn.param_views()["bias_ih_l0"], module.bias_ih_l0.detach())
+
+
+@pytest.mark.parametrize("module, readout, error, text", [
+    (torch.nn.Linear(2, 3), None, TypeError, "module must be a torch.nn.RNN, LSTM, GRU, .* got Linear"),
+    ("lstm", None, TypeError, "module must be .* got str"),
+    (torch.nn.LSTM(2, 3, proj_size=1), None, ValueError, "module must have proj_size 0, .* got 1"),
+    (torch.nn.GRU(2, 3, dtype=torch.float16), None, TypeError, "all torch.float64, got torch.float16"),
+    (torch.nn.GRU(2, 3), torch.nn.ReLU(), TypeError, "readout must be a torch.nn.Linear, got ReLU"),
+    (torch.nn.GRU(2, 3, bidirectional=True), torch.nn.Linear(3, 1), ValueError, "in_features = 6, .* got 3"),
+    (torch.nn.GRU(2, 3), torch.nn.Linear(3, 1).double(), TypeError, "float64, got torch.float.., torch.float"),
+], ids=str)  # fmt: skip
+def test_from_torch_errors(module, readout, error, text):
+    with pytest.raises(error, match=text):
+        bptt.RNN.from_torch(module, readout)
+
+
+@pytest.mark.parametrize("options, text", [
+    ({"cell": "sigmoid"}, "cell='sigmoid'"),
+    ({"cell": "identity"}, "cell='identity'"),
+    ({"cell": "gru", "reset_after": False}, "reset_after=False"),
+    ({"cell": "lstm", "peepholes": True}, "peepholes=True"),
+    ({"learn_state": True}, "learn_state=True"),
+    ({"recurrent_dropout": 0.5}, "recurrent_dropout=0.5"),
+    ({"cell": "sigmoid", "learn_state": True}, "cell='sigmoid' and learn_state=True"),
+], ids=str)  # fmt: skip
+def test_to_torch_errors(options, text):
+    with pytest.raises(ValueError, match=f"torch.nn has no counterpart of {text}"):
+        bptt.RNN(2, 3, **options).to_torch()
+
+
+# ---- bptt.torch
+
+
+def compared(theirs, ours, x, hx=None):
+    """Outputs, states and all gradients of a loss of both, which must agree."""
+    results = []
+    for module in (theirs, ours):
+        module.zero_grad()
+        leaves = [x.detach().clone().requires_grad_()]
+        state = hx
+        if hx is not None:
+            leaves += [part.detach().clone().requires_grad_() for part in parts(hx)]
+            state = tuple(leaves[1:]) if isinstance(hx, tuple) else leaves[1]
+        y, last = module(leaves[0], state)
+        loss = (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)).sum()
+        loss = loss + sum((part**2).sum() for part in parts(last))
+        loss.backward()
+        results.append([y, *parts(last), *(leaf.grad for leaf in leaves), *(p.grad for p in module.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        close(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_layers, bidirectional", [(1, False), (1, True), (2, False), (3, True)])
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"bias": False}], ids=str)
+def test_modules_agree_with_torch(kind, num_layers, bidirectional, options):
+    theirs, ours = pair(kind, 3, 5, num_layers, bidirectional=bidirectional, **options)
+    assert isinstance(ours, type(theirs))
+    assert str(ours) == str(theirs)
+    for (name, value), (ours_name, ours_value) in zip(theirs.named_parameters(), ours.named_parameters(), strict=True):
+        assert name == ours_name
+        assert torch.equal(value, ours_value)  # the same draws
+    units = num_layers * (1 + bidirectional)
+    for shape, state in (((4, 2, 3), (units, 4 if "batch_first" in options else 2, 5)), ((4, 3), (units, 5))):
+        x = torch.randn(shape, dtype=torch.float64)
+        hx = torch.randn(state, dtype=torch.float64)
+        compared(theirs, ours, x)
+        compared(theirs, ours, x, (hx, hx.cos()) if kind == "lstm" else hx)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_of_any_layout(kind):
+    theirs, ours = pair(kind, 3, 5)
+    x = torch.randn(2, 4, 6, dtype=torch.float64)[:, :, ::2].transpose(0, 1)
+    compared(theirs, ours, x)
+    close(ours(x)[0], theirs(x)[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("lengths", [(5, 5, 2, 1), (2, 5, 1, 4)], ids=str)
+@pytest.mark.parametrize("given", [False, True])
+def test_packed_sequences(kind, batch_first, bidirectional, lengths, given):
+    theirs, ours = pair(kind, 3, 5, 2, batch_first=batch_first, bidirectional=bidirectional)
+    x = torch.randn((4, 5, 3) if batch_first else (5, 4, 3), dtype=torch.float64)
+    hx = torch.randn(4 if bidirectional else 2, 4, 5, dtype=torch.float64) if given else None
+    if given and kind == "lstm":
+        hx = (hx, hx.sin())
+    results = []
+    for module in (theirs, ours):
+        leaf = x.clone().requires_grad_()
+        packed, last = module(pack(leaf, lengths, batch_first, lengths == tuple(sorted(lengths)[::-1])), hx)
+        y, sizes = pad(packed, batch_first)
+        assert tuple(sizes) == lengths
+        (y.sin().sum() + sum((part**2).sum() for part in parts(last))).backward()
+        results.append([packed.data, y, *parts(last), leaf.grad, *(p.grad for p in module.parameters())])
+    for theirs, ours in zip(*results, strict=True):
+        close(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_layers, bidirectional", [(1, False), (2, True)])
+@pytest.mark.parametrize("packed", [False, True])
+def test_gradcheck(kind, num_layers, bidirectional, packed):
+    module = made(bt, kind, 2, 3, num_layers, bidirectional=bidirectional)
+    names = [name for name, _ in module.named_parameters()]
+    x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
+    states = [torch.randn(num_layers * (1 + bidirectional), 2, 3, dtype=torch.float64, requires_grad=True)
+              for _ in range(2 if kind == "lstm" else 1)]  # fmt: skip
+
+    def call(x, *rest):
+        hx = rest[: len(states)]
+        sequence = pack(x, (2, 4), enforce_sorted=False) if packed else x
+        with torch.no_grad():
+            for name, value in zip(names, rest[len(states) :], strict=True):
+                assert value is getattr(module, name)
+        y, last = module(sequence, hx if kind == "lstm" else hx[0])
+        return y.data, *parts(last)
+
+    assert torch.autograd.gradcheck(call, (x, *states, *module.parameters()))
+
+
+def test_state_dicts_go_both_ways():
+    theirs, ours = made(torch.nn, "lstm", 3, 5, 2, seed=1), made(bt, "lstm", 3, 5, 2, seed=2)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    ours.load_state_dict(theirs.state_dict())
+    compared(theirs, ours, x)
+    theirs.load_state_dict(made(bt, "lstm", 3, 5, 2, seed=3).state_dict())
+    ours.load_state_dict(theirs.state_dict(), assign=True)
+    assert in_place(ours)
+    compared(theirs, ours, x)
+
+
+def in_place(module):
+    """Whether the parameters lie where the network reads them."""
+    views = module._network.param_views()
+    return [p.data_ptr() for p in module.parameters()] == [view.ctypes.data for view in views.values()]
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_a_training_script_changes_one_import(optimizer):
+    """The same losses step by step, with clipping and zero_grad(set_to_none=False) in between."""
+    x = torch.randn(12, 4, 3, dtype=torch.float64)
+    histories = []
+    for home in (torch.nn, bt):
+        torch.manual_seed(0)
+        model = torch.nn.ModuleDict({"rnn": home.LSTM(3, 6, 2), "readout": torch.nn.Linear(6, 1)}).double()
+        step = getattr(torch.optim, optimizer)(model.parameters(), lr=0.1)
+        losses = []
+        for _ in range(5):
+            step.zero_grad(set_to_none=False)
+            loss = torch.nn.functional.mse_loss(model.readout(model.rnn(x)[0]), x.sum(2, keepdim=True))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            step.step()
+            losses.append(loss.item())
+        histories.append(losses)
+    np.testing.assert_allclose(*histories, rtol=1e-8)
+
+
+def test_several_forwards_before_backward():
+    theirs, ours = pair("gru", 3, 5)
+    x = torch.randn(3, 4, 2, 3, dtype=torch.float64)
+    for module in (theirs, ours):
+        state, losses = None, []
+        for sequence in x:  # the graph goes through all of them, and each has a loss of its own
+            y, state = module(sequence, state)
+            losses.append((y**2).sum())
+        losses[1].backward(retain_graph=True)
+        (losses[0] + losses[2]).backward()
+    for p, q in zip(theirs.parameters(), ours.parameters(), strict=True):
+        close(q.grad, p.grad)
+
+
+def test_gradients_accumulate_and_belong_to_the_caller():
+    module = made(bt, "lstm", 3, 5)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    module(x)[0].sum().backward()
+    once = [p.grad.clone() for p in module.parameters()]
+    held = [p.grad for p in module.parameters()]
+    module(x)[0].sum().backward()
+    for p, grad, same in zip(module.parameters(), once, held, strict=True):
+        close(p.grad, 2 * grad)
+        assert p.grad is same
+    y = module(x)[0]
+    first = torch.autograd.grad(y.sum(), module.parameters(), retain_graph=True)
+    again = torch.autograd.grad(y.sum(), module.parameters())
+    for a, b, grad in zip(first, again, once, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, grad)
+        assert a.data_ptr() != b.data_ptr()
+
+
+def test_frozen_parameters_and_inputs():
+    theirs, ours = pair("gru", 3, 5)
+    x = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)
+    for module in (theirs, ours):
+        module.weight_hh_l0.requires_grad_(False)
+        module(x)[0].sin().sum().backward()
+        assert module.weight_hh_l0.grad is None
+    for p, q in zip(theirs.parameters(), ours.parameters(), strict=True):
+        assert p.grad is q.grad is None or torch.allclose(p.grad, q.grad, rtol=1e-10)
+    x.grad = None
+    ours.requires_grad_(False)
+    ours(x)[0].sum().backward()
+    assert x.grad is not None
+    assert not ours(x.detach())[0].requires_grad
+    assert ours.requires_grad_()(x.detach())[0].requires_grad
+
+
+def test_without_gradients_there_is_no_graph():
+    module = made(bt, "lstm", 3, 5)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    expected = module(x)[0].detach()
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            y, (h, c) = module(x)
+        assert y.grad_fn is h.grad_fn is c.grad_fn is None
+        assert torch.equal(y, expected)
+
+
+def test_memory_is_shared_and_outputs_are_not():
+    module = made(bt, "tanh", 3, 5)
+    assert in_place(module)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    before = module(x)[0].detach()
+    kept = before.clone()
+    with torch.no_grad():
+        module.bias_ih_l0.add_(0.5)
+    assert not torch.equal(module(x)[0], before)
+    assert torch.equal(before, kept)
+
+
+def test_changes_before_backward_are_errors():
+    module = made(bt, "tanh", 3, 5)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    for changed in (x, module.weight_hh_l0):
+        y = module(x)[0]
+        with torch.no_grad():
+            changed.mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.sum().backward()
+    y = module(x)[0]
+    y.add_(1)  # the output is the user's
+    y.sum().backward()
+
+
+def test_backward_twice_and_double_backward():
+    module = made(bt, "gru", 2, 3)
+    x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
+    y = module(x)[0].sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        y.backward()
+    (dx,) = torch.autograd.grad(module(x)[0].sum(), x, create_graph=True)
+    assert dx.requires_grad
+    with pytest.raises(RuntimeError, match=r"bptt.torch has no double backward"):
+        (module(x)[0].sum() + (dx**2).sum()).backward()
+    reference = torch.autograd.grad(module(x)[0].sum(), x)[0]
+    assert torch.equal(dx, reference)
+
+
+@pytest.mark.parametrize("outputs", [(0,), (1,), (2,), (0, 2)], ids=str)
+def test_losses_of_some_outputs(outputs):
+    theirs, ours = pair("lstm", 3, 5)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    for module in (theirs, ours):
+        y, state = module(x)
+        sum(((y, *state)[i] ** 2).sum() for i in outputs).backward()
+    for p, q in zip(theirs.parameters(), ours.parameters(), strict=True):
+        close(q.grad, p.grad)
+
+
+def test_copies_pickles_and_files(tmp_path):
+    module = made(bt, "lstm", 3, 5, 2, batch_first=True)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    expected = module(x)[0]
+    torch.save(module, tmp_path / "module.pt")
+    copies = [copy.deepcopy(module), pickle.loads(pickle.dumps(module)),
+              torch.load(tmp_path / "module.pt", weights_only=False)]  # fmt: skip
+    for again in copies:
+        assert in_place(again)
+        assert torch.equal(again(x)[0], expected)
+        with torch.no_grad():
+            again.weight_hh_l0.zero_()
+        assert not torch.equal(again(x)[0], expected)
+        again.load_state_dict(module.state_dict(), assign=True)  # the hook is copied too
+        assert in_place(again)
+    assert torch.equal(module(x)[0], expected)
+    shallow = copy.copy(module)  # shares the parameters; both see what becomes of them
+    with torch.no_grad():
+        module.weight_hh_l0.zero_()
+    assert torch.equal(shallow(x)[0], module(x)[0])
+    file = io.BytesIO()
+    torch.save(module.state_dict(), file)
+    file.seek(0)
+    made(torch.nn, "lstm", 3, 5, 2).load_state_dict(torch.load(file, weights_only=True))
+
+
+def test_conversion_to_another_dtype():
+    module = bt.GRU(3, 5)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    x = torch.randn(4, 2, 3)
+    single = module(x)[0]
+    y32 = module(x)[0]
+    module.double()
+    assert in_place(module)
+    double = module(x.double())[0]
+    assert double.dtype == torch.float64
+    close(double.float(), single, 1e-6)
+    double.sum().backward()
+    before = module.bias_hh_l0.detach().clone()
+    optimizer.step()
+    assert not torch.equal(module.bias_hh_l0, before)
+    assert torch.isfinite(y32).all()
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    for bad, error, text in (
+        (lambda: module.half(), TypeError, "torch.float32 or torch.float64, got torch.float16"),
+        (lambda: module.to(torch.bfloat16), TypeError, "got torch.bfloat16"),
+        (lambda: module.to("meta"), ValueError, "must be on the CPU, got device meta"),
+    ):
+        with pytest.raises(error, match=text):
+            bad()
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, state[name])  # nothing was changed
+    assert module.to("cpu").float() is module
+
+
+def test_parameters_that_lie_elsewhere():
+    theirs, ours = pair("gru", 3, 5)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    other = {name: value + 0.1 for name, value in theirs.state_dict().items()}
+    leaves = {name: value.requires_grad_() for name, value in other.items()}
+    grads = []
+    for module in (theirs, ours):
+        y = torch.func.functional_call(module, leaves, (x,))[0]
+        grads.append(torch.autograd.grad(y.sin().sum(), list(leaves.values())))
+    for a, b in zip(*grads, strict=True):
+        close(b, a)
+    compared(theirs, ours, x)  # its own parameters are what they were
+
+    for module in (theirs, ours):
+        torch.nn.utils.parametrizations.weight_norm(module, "weight_hh_l0")
+        module.zero_grad()
+        module(x)[0].sum().backward()
+    for (name, p), (_, q) in zip(theirs.named_parameters(), ours.named_parameters(), strict=True):
+        close(q.grad, p.grad)
+        assert q.grad is not None, name
+
+    shared = made(bt, "gru", 3, 5)
+    shared.share_memory()
+    assert all(p.is_shared() for p in shared.parameters())
+    close(shared(x)[0], made(torch.nn, "gru", 3, 5)(x)[0])
+    assert all(p.is_shared() for p in shared.parameters())
+
+    a, b = made(bt, "gru", 3, 5), made(bt, "gru", 3, 5, seed=1)
+    b.weight_hh_l0 = a.weight_hh_l0  # tied
+    (a(x)[0].sum() + b(x)[0].sum()).backward()
+    with torch.no_grad():
+        a.weight_hh_l0.add_(1)
+    untied = made(torch.nn, "gru", 3, 5)
+    untied.load_state_dict(b.state_dict())
+    close(b(x)[0], untied(x)[0])
+
+
+def test_dropout_follows_training_and_torch_seed():
+    module = made(bt, "lstm", 3, 32, 2, dropout=0.5)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    with torch.no_grad():
+        assert not torch.equal(module(x)[0], module(x)[0])  # as torch: also where no gradient is asked for
+        torch.manual_seed(5)
+        first = module(x)[0]
+        torch.manual_seed(5)
+        assert torch.equal(module(x)[0], first)
+    module.eval()
+    plain = made(torch.nn, "lstm", 3, 32, 2)
+    close(module(x)[0], plain(x)[0])
+    module.train()
+
+    def call(x):
+        torch.manual_seed(6)
+        return module(x)[0]
+
+    assert torch.autograd.gradcheck(call, x.requires_grad_())
+
+
+def test_threads_are_torchs():
+    module = bt.GRU(3, 5)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        module(torch.randn(4, 2, 3))
+        assert module._network.threads == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_memory_of_a_tape_is_used_again():
+    module = bt.LSTM(3, 64)
+    x = torch.randn(50, 8, 3)
+    y = module(x)[0]
+    place = y.grad_fn.saved_tensors[1].data_ptr()
+    y.sum().backward()
+    again = module(x)[0]  # while the first graph is still there, without its tape
+    assert again.grad_fn.saved_tensors[1].data_ptr() == place
+    other = module(x)[0]
+    assert other.grad_fn.saved_tensors[1].data_ptr() != place
+
+
+def zeros(*shape, **options):
+    return torch.zeros(shape, **{"dtype": torch.float64} | options)
+
+
+@pytest.mark.parametrize("arguments, error, text", [
+    (([[1.0]],), TypeError, "input must be a torch.Tensor, got list"),
+    ((zeros(4, 2, 3).float(),), TypeError, r"input must be of torch.float64 on the CPU.* got torch.float32 on cpu"),
+    ((zeros(4, 2, 3, device="meta"),), TypeError, "on the CPU.* on meta"),
+    ((zeros(3),), ValueError, r"input must have 2 or 3 axes, got shape \(3,\)"),
+    ((zeros(4, 2, 4),), ValueError, r"input must have shape .* I = 3 .* \(4, 2, 4\)"),
+    ((zeros(0, 2, 3),), ValueError, "input must have .* no empty axis"),
+    ((zeros(4, 2, 3), zeros(1, 2, 5)), TypeError, "hx must be the pair .* got Tensor"),
+    ((zeros(4, 2, 3), (1, 2)), TypeError, r"hx\[0\] must be a torch.Tensor, got int"),
+    ((zeros(4, 3), (zeros(1, 2, 5),) * 2), ValueError, r"hx\[0\] must have 2 axes, got shape \(1, 2, 5\)"),
+    ((zeros(4, 2, 3), (zeros(1, 2, 5), zeros(1, 2, 6))), ValueError,
+     r"hx\[1\] must have shape \(1,B,H\) = \(1, 2, 5\), got \(1, 2, 6\)"),
+])  # fmt: skip
+def test_bad_calls(arguments, error, text):
+    with pytest.raises(error, match=text):
+        made(bt, "lstm", 3, 5)(*arguments)
+
+
+def test_bad_state_of_a_gru():
+    with pytest.raises(TypeError, match=r"hx must be of torch.float64"):
+        made(bt, "gru", 3, 5)(torch.zeros(4, 2, 3, dtype=torch.float64), torch.zeros(1, 2, 5))
+    with pytest.raises(ValueError, match=r"hx must have shape \(1,B,H\)"):
+        made(bt, "gru", 3, 5)(torch.zeros(4, 2, 3).double(), torch.zeros(2, 2, 5).double())
+
+
+@pytest.mark.parametrize("make, error, text", [
+    (lambda: bt.LSTM(3, 5, proj_size=2), ValueError, "proj_size must be 0, .* got 2"),
+    (lambda: bt.GRU(3, 5, device="meta"), ValueError, "must be on the CPU, got device meta"),
+    (lambda: bt.GRU(3, 5, dtype=torch.float16), TypeError, "torch.float32 or torch.float64, got torch.float16"),
+    (lambda: bt.GRU(3, 5, num_layers=2, dropout=1.0), ValueError, r"dropout must be in \[0, 1\), got 1.0"),
+    (lambda: bt.RNN(3, 5, nonlinearity="sigmoid"), ValueError, "nonlinearity"),
+    (lambda: bt.RNN(3, 0), ValueError, "hidden_size must be greater than zero"),
+])  # fmt: skip
+def test_bad_modules(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_dropout_without_a_layer_to_act_on_warns_as_torch_does():
+    with pytest.warns(UserWarning, match="non-zero dropout expects num_layers greater than 1"):
+        bt.GRU(3, 5, dropout=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bt.GRU(3, 5, num_layers=2, dropout=0.5)
+
+
+def test_the_import_of_bptt_leaves_frameworks_out():
+    code = (
+        "import sys, bptt; assert not {'torch', 'onnx', 'keras'} & set(sys.modules); "
+        "import bptt.torch, torch; assert bptt.torch.torch is torch; assert torch.nn; "
+        "assert issubclass(bptt.torch.LSTM, torch.nn.LSTM)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
