@@ -8,8 +8,11 @@ FILE   ?=
 
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
-CORE   := $(wildcard csrc/*.c csrc/*.h src/bptt/include/*.h src/bptt/*.pyx src/bptt/bindings/*.pxi) setup.py pyproject.toml
+CORE   := $(wildcard csrc/*.c csrc/*.h src/bptt/include/*.h src/bptt/*.pyx src/bptt/bindings/*) setup.py pyproject.toml
 SANITIZERS := address,undefined
+C_FILES := $(wildcard csrc/*.[ch] src/bptt/include/*.h tests/c/*.[ch] \
+                      tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/capsule/*.c tests/link/cmake/*.cpp benchmarks/*.c)
+CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
 .PHONY: help demo test test-slow lint format sanitize bench bench-quick clean
 help:
@@ -50,13 +53,13 @@ test-slow: $(VENV)/tested
 lint: $(VENV)/linted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH=$(abspath $(BIN)):$$PATH cython-lint src/bptt/_core.pyx src/bptt/bindings/*.pxi
-	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c tests/c/*.h benchmarks/*.c
+	PATH=$(abspath $(BIN)):$$PATH cython-lint $(CYTHON)
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/python -m mypy.stubtest bptt --mypy-config-file pyproject.toml --allowlist tests/stubtest.txt --ignore-unused-allowlist
 
 format: $(VENV)/linted
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
-	$(BIN)/clang-format -i csrc/*.c csrc/*.h src/bptt/include/bptt.h tests/c/*.c tests/c/*.h benchmarks/*.c
+	$(BIN)/clang-format -i $(C_FILES)
 
 # its own environment: a sanitized build must never be taken for the real one
 sanitize: VENV = .venv-sanitize
@@ -80,4 +83,4 @@ bench-quick: $(VENV)/installed
 	$(BIN)/python benchmarks/train_step.py --quick
 
 clean:
-	rm -rf build .venv .venv-sanitize demo src/bptt/_core.c src/bptt/*.so src/bptt/lib
+	rm -rf build .venv .venv-sanitize demo src/bptt/_core.c src/bptt/*.so src/bptt/lib/*.a src/bptt/__init__.pxd

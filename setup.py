@@ -1,11 +1,12 @@
-"""Builds the C core (one object per file of csrc/, some for one instruction set), libbptt.a of these objects, and
-the extension module that links the same objects.
+"""Builds the C core (one object per file of csrc/, some for one instruction set), libbptt.a of these objects, the
+extension module that links the same objects, and the .pxd that other modules cimport.
 
 BPTT_SANITIZE=address,undefined builds everything with those sanitizers.
 """
 
 import os
 import platform
+import runpy
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,13 +15,14 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CSRC = sorted(str(path) for path in Path("csrc").glob("*.c"))
-HEADERS = sorted(map(str, [*Path("csrc").glob("*.h"), Path("src/bptt/include/bptt.h")]))
+HEADERS = sorted(map(str, [*Path("csrc").glob("*.h"), *Path("src/bptt/include").glob("*.h")]))
 BINDINGS = sorted(map(str, Path("src/bptt/bindings").glob("*.pxi")))
 SANITIZE = os.environ.get("BPTT_SANITIZE", "")
 MSVC = os.name == "nt"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 ABI3 = not FREE_THREADED
 ARCHIVE = Path("bptt/lib") / ("bptt.lib" if MSVC else "libbptt.a")
+PXD = Path("bptt/__init__.pxd")
 
 if MSVC:
     FLAGS, CORE_FLAGS = ["/O2"], ["/std:c11", "/experimental:c11atomics"]
@@ -64,14 +66,14 @@ class BuildCore(build_ext):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_unit, CSRC))
         self.compiler.create_static_lib(objects, "bptt", output_dir=str(Path(self.build_lib) / ARCHIVE.parent))
+        Path(self.build_lib, PXD).write_text(runpy.run_path("src/bptt/bindings/make_pxd.py")["pxd"]())
         ext.extra_objects = objects
         super().build_extension(ext)
 
     def copy_extensions_to_source(self):
         super().copy_extensions_to_source()
-        target = Path("src") / ARCHIVE
-        target.parent.mkdir(exist_ok=True)
-        self.copy_file(str(Path(self.build_lib) / ARCHIVE), str(target))
+        for made in (ARCHIVE, PXD):
+            self.copy_file(str(Path(self.build_lib) / made), str(Path("src") / made))
 
 
 setup(

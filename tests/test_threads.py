@@ -146,11 +146,13 @@ def test_more_threads_than_rows(B, tape):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_fork_after_threads(threads):
-    """A child forked after threaded calls computes the same: no thread outlives its call."""
+    """A child forked after threaded calls computes the same, and so does the parent: no thread outlives its call."""
     import multiprocessing
 
     before = run(threads, 200, 16, 64, 96, 8, "float32", "tanh", False)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         after = pool.apply(run, (threads, 200, 16, 64, 96, 8, "float32", "tanh", False))
-    for a, b in zip(before, after, strict=True):
+    again = run(threads, 200, 16, 64, 96, 8, "float32", "tanh", False)
+    for a, b, c in zip(before, after, again, strict=True):
         np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)

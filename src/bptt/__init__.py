@@ -19,11 +19,14 @@ from ._windows import Window
 if TYPE_CHECKING:
     from . import plot
     from ._diagnostics import GradientFlow, Spectrum, gradient_flow
+    from ._linking import get_include, get_lib_dir
 
 # loaded when they are first asked for: a fifth of the time that this import takes
 _LATER = {
     "GradientFlow": "._diagnostics",
     "Spectrum": "._diagnostics",
+    "get_include": "._linking",
+    "get_lib_dir": "._linking",
     "gradient_flow": "._diagnostics",
     "plot": ".plot",
 }
@@ -49,6 +52,8 @@ __all__ = [
     "clip_grad_value",
     "cross_entropy",
     "fit",
+    "get_include",
+    "get_lib_dir",
     "gradient_flow",
     "init",
     "mse",

@@ -168,6 +168,7 @@ include "bindings/stream.pxi"
 include "bindings/clip.pxi"
 include "bindings/losses.pxi"
 include "bindings/optimizers.pxi"
+include "bindings/capsule.pxi"
 
 
 # ---- the library -----------------------------------------------------------------------------------------

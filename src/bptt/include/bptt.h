@@ -21,6 +21,7 @@
  *              for any number of threads.
  *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
  *              knows: those it does not know count as zero, so what was built against an older header goes on working.
+ *              Structs without struct_size, and the arguments of functions, stay as they are.
  *   NaN, Inf   pass through as IEEE 754 says; nothing hides them.
  */
 #ifndef BPTT_H

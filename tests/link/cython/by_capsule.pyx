@@ -1,0 +1,3 @@
+# cython: language_level=3
+"""Trains through the functions of the installed bptt: this module links nothing."""
+include "train.pxi"

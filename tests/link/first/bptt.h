@@ -1,0 +1,274 @@
+/* bptt: recurrent networks trained by backpropagation through time on the CPU.
+ *
+ * The one public header of the C core. The core is C11, allocates nothing, prints nothing and keeps no
+ * state between calls but the table of kernels it chose for this machine.
+ *
+ * CONVENTIONS
+ *   Sizes      T steps, B batch rows, I inputs, H hidden units, O outputs.
+ *   Arrays     C-contiguous and time-major: x is (T,B,I), a state is (B,H), an output is (T,B,Y) where
+ *              Y = O with a readout and H without one. Every size and offset is counted in ELEMENTS.
+ *   Ownership  The caller owns every buffer. The core reads and writes them during the call only and keeps
+ *              no pointer. bptt_sizes_f32/_f64 says how large each must be. No more alignment is asked for than that of
+ * the type. Buffers that a call writes must not overlap any other buffer of that call unless said so. NULL allowed only
+ * where the comment says what it means. Types      every function that touches data has two forms, _f32 (float) and
+ * _f64 (double). Errors     every function returns bptt_status; anything but BPTT_OK means that no buffer was written
+ *              (BPTT_ERROR_INTERRUPTED excepted).
+ *   Threads    every function may be called from any thread; calls on separate buffers run in parallel.
+ *              Threads that a call makes are joined before it returns. The results are the same to the bit
+ *              for any number of threads.
+ *   NaN, Inf   pass through as IEEE 754 says; nothing hides them.
+ */
+#ifndef BPTT_H
+#define BPTT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define BPTT_VERSION_MAJOR 0
+#define BPTT_VERSION_MINOR 1
+#define BPTT_VERSION_PATCH 0
+
+#ifndef BPTT_API
+#define BPTT_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- status -------------------------------------------------------------------------------------- */
+
+typedef enum bptt_status {
+    BPTT_OK = 0,
+    BPTT_ERROR_NULL = 1,      /* a required pointer is NULL */
+    BPTT_ERROR_STRUCT = 2,    /* struct_size is not a size that this library knows */
+    BPTT_ERROR_CELL = 3,      /* the cell is not one of bptt_cell */
+    BPTT_ERROR_SIZE = 4,      /* a size is zero or negative (O may be zero), or a tensor's index is beyond the last */
+    BPTT_ERROR_OVERFLOW = 5,  /* sizes multiply beyond what memory can address */
+    BPTT_ERROR_OPTION = 6,    /* an option, a reduction or spec.bias is out of its range, or NaN */
+    BPTT_ERROR_THRESHOLD = 7, /* a clipping threshold is NaN or, in the array's type, not above zero */
+    BPTT_ERROR_LABEL = 8,     /* a label is neither a class nor the ignored one */
+    BPTT_ERROR_WINDOW = 9,    /* k1 < 1, or k2 < k1, or a window beyond the last */
+    BPTT_ERROR_HYPERPARAMETER = 10, /* an optimiser's number is NaN or out of its range */
+    BPTT_ERROR_INTERRUPTED = 11,    /* bptt_options.poll asked to stop: outputs and gradients are unfinished */
+    BPTT_ERROR_ISA = 12             /* BPTT_ISA names a kernel set that is unknown or does not run here */
+} bptt_status;
+
+/* One English sentence without a full stop; never NULL, also for numbers that are no status. */
+BPTT_API const char *bptt_status_string(bptt_status status);
+
+/* The version of the library that runs, as "major.minor.patch" (the macros are what you compiled against). */
+BPTT_API const char *bptt_version(void);
+
+/* The kernel set in use ("portable", "generic", "avx2", "avx512", "neon"), or NULL if BPTT_ISA in the environment names
+ * none that runs here. bptt_isa_choices: the names that run here, best last, as "portable, generic, avx2". */
+BPTT_API const char *bptt_isa(void);
+BPTT_API const char *bptt_isa_choices(void);
+
+/* ---- the network --------------------------------------------------------------------------------- */
+
+/* h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) with f by name (Elman 1990). */
+typedef enum bptt_cell {
+    BPTT_CELL_TANH = 0,
+    BPTT_CELL_RELU = 1,
+    BPTT_CELL_SIGMOID = 2,
+    BPTT_CELL_IDENTITY = 3
+} bptt_cell;
+
+/* What the network is. Set struct_size = sizeof(bptt_spec) and zero what you do not use. */
+typedef struct bptt_spec {
+    size_t struct_size;
+    int64_t input_size;  /* I >= 1 */
+    int64_t hidden_size; /* H >= 1 */
+    int64_t output_size; /* O >= 1: a readout o_t = W_ho h_t + b_o; 0: no readout, the output is h_t */
+    int32_t cell;        /* bptt_cell */
+    int32_t bias;        /* 1: with b_ih, b_hh and b_o; 0: without */
+} bptt_spec;
+
+/* One named tensor inside the flat parameter buffer (gradients lie in the same places of their own buffer).
+ * Names and shapes are PyTorch's: weight_ih_l0 (H,I), weight_hh_l0 (H,H), bias_ih_l0 (H), bias_hh_l0 (H),
+ * then weight_ho (O,H), bias_o (O). Rows of W are output units. */
+typedef struct bptt_tensor {
+    char name[32];
+    int64_t offset, rows, cols; /* cols = 0: a vector of `rows` elements */
+} bptt_tensor;
+
+/* How many tensors the flat buffer holds, and the index-th of them in memory order. */
+BPTT_API bptt_status bptt_tensor_count(const bptt_spec *spec, int64_t *count);
+BPTT_API bptt_status bptt_tensor_at(const bptt_spec *spec, int64_t index, bptt_tensor *tensor);
+
+/* Options of one call. NULL in place of the struct means all defaults; zero in a field means its default.
+ * Set struct_size = sizeof(bptt_options). Pointers marked "typed" are float* in _f32, double* in _f64 calls. */
+typedef struct bptt_options {
+    size_t struct_size;
+    int32_t threads;        /* most threads to use; 0: one per processor. Small work uses fewer. */
+    int32_t carry_per_row;  /* carry is (T,B) instead of (T,) */
+    const uint8_t *reset;   /* (T,B), nonzero: the state that enters this step is zero for this row, and no
+                               gradient crosses there. Backward needs the forward's. NULL: never. */
+    const void *carry;      /* typed (T,) or (T,B), backward only: scales the gradient that flows from step
+                               t+1 back into step t; exactly 0 cuts it, NaN and Inf included. carry[T-1]
+                               scales nothing. NULL: 1 (Tallec & Ollivier 2017 give 1/(1-c)). */
+    double step_clip_norm;  /* backward only: scale each row of dL/dh_t to a norm of at most this */
+    double step_clip_value; /* backward only: clamp each element of dL/dh_t to +- this, after the norm */
+    void *step_norms;       /* typed (T,), backward only: receives ||dL/dh_t||, Frobenius over rows and units,
+                               before any per-step clip. NULL: not wanted. */
+    int64_t dy_start;       /* backward only: dy holds steps dy_start..T-1; the outputs before count nothing */
+    int64_t tape_steps;     /* the tape was sized for this many steps; 0: for T */
+    int64_t tape_first;     /* the call works on steps tape_first..tape_first+T-1 of the tape; if it is above
+                               zero and state0 is NULL, forward goes on from the state that the tape holds */
+    int (*poll)(void *);    /* called from the calling thread every few milliseconds of work; a nonzero
+                               result ends the call with BPTT_ERROR_INTERRUPTED. NULL: never. */
+    void *poll_context;
+} bptt_options;
+
+/* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps matters. They never
+ * fall as T or tape_steps grow. Set struct_size before the call. */
+typedef struct bptt_sizes {
+    size_t struct_size;
+    int64_t params;        /* parameters, and as many gradients */
+    int64_t state;         /* one state, (B,H) */
+    int64_t output;        /* y and dy, (T,B,Y) */
+    int64_t tape;          /* what forward leaves for backward: ((T or tape_steps) + 1, B, H) */
+    int64_t forward_work;  /* scratch of bptt_forward */
+    int64_t backward_work; /* scratch of bptt_backward */
+    int64_t packed;        /* weights packed by bptt_pack */
+    int64_t step_work;     /* scratch of bptt_step */
+} bptt_sizes;
+
+BPTT_API bptt_status bptt_sizes_f32(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
+                                    bptt_sizes *sizes);
+BPTT_API bptt_status bptt_sizes_f64(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
+                                    bptt_sizes *sizes);
+
+/* Forward over T steps.
+ *   params  (params)   flat parameters
+ *   x       (T,B,I)    inputs
+ *   state0  (B,H)      the state that enters step 0; NULL: zeros (see tape_first)
+ *   y       (T,B,Y)    receives the outputs; NULL: not wanted
+ *   state1  (B,H)      receives the state after step T-1; NULL: not wanted; may be state0
+ *   tape    (tape)     receives what backward needs: the entering state, then h_0 .. h_{T-1}; NULL: no
+ *                      backward will follow, and memory does not grow with T
+ *   work    (forward_work) */
+BPTT_API bptt_status bptt_forward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
+                                      const float *state0, float *y, float *state1, float *tape, float *work,
+                                      const bptt_options *options);
+BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t B, const double *params,
+                                      const double *x, const double *state0, double *y, double *state1, double *tape,
+                                      double *work, const bptt_options *options);
+
+/* Backward over the T steps of the tape (Rumelhart, Hinton, Williams 1986; Werbos 1990).
+ *   params, x, tape    as forward had and left them (parameters changed since then are used as they are)
+ *   dy      (T-dy_start,B,Y)  gradient of the loss by the outputs; NULL: zeros
+ *   dstate1 (B,H)      gradient by the state after step T-1; NULL: zeros
+ *   dx      (T,B,I)    receives the gradient by x; NULL: not wanted
+ *   dstate0 (B,H)      receives the gradient by the entering state; NULL: not wanted; may be dstate1
+ *   grads   (params)   the gradients by the parameters are ADDED here; NULL: not wanted
+ *   work    (backward_work) */
+BPTT_API bptt_status bptt_backward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
+                                       const float *tape, const float *dy, const float *dstate1, float *dx,
+                                       float *dstate0, float *grads, float *work, const bptt_options *options);
+BPTT_API bptt_status bptt_backward_f64(const bptt_spec *spec, int64_t T, int64_t B, const double *params,
+                                       const double *x, const double *tape, const double *dy, const double *dstate1,
+                                       double *dx, double *dstate0, double *grads, double *work,
+                                       const bptt_options *options);
+
+/* Moves the last `keep` steps of the first `used` steps of a tape (and the state that enters them) to its
+ * front, so that forward can go on at tape_first = keep. used >= 1, 0 <= keep <= used. */
+BPTT_API bptt_status bptt_tape_shift_f32(const bptt_spec *spec, int64_t B, int64_t used, int64_t keep, float *tape);
+BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64_t used, int64_t keep, double *tape);
+
+/* One step at a time, weights packed once.
+ *   packed  (packed)     written by bptt_pack; valid at this address until the parameters change
+ *   x       (B,I)        the input of this step
+ *   state   (B,H)        read and overwritten
+ *   y       (B,Y)        receives the output; NULL: not wanted
+ *   work    (step_work)  */
+BPTT_API bptt_status bptt_pack_f32(const bptt_spec *spec, const float *params, float *packed);
+BPTT_API bptt_status bptt_pack_f64(const bptt_spec *spec, const double *params, double *packed);
+BPTT_API bptt_status bptt_step_f32(const bptt_spec *spec, int64_t B, const float *packed, const float *x, float *state,
+                                   float *y, float *work);
+BPTT_API bptt_status bptt_step_f64(const bptt_spec *spec, int64_t B, const double *packed, const double *x,
+                                   double *state, double *y, double *work);
+
+/* ---- windows of truncated BPTT (Williams & Peng 1990) -------------------------------------------- */
+
+/* Every k1 steps backward runs over at most k2 steps: the losses of steps start..stop-1 enter, the gradient
+ * flows back to step `back` and no further. Each loss enters exactly once. */
+typedef struct bptt_window {
+    int64_t start, stop, back; /* 0 <= back <= start < stop <= T */
+} bptt_window;
+
+BPTT_API bptt_status bptt_window_count(int64_t T, int64_t k1, int64_t k2, int64_t *count);
+BPTT_API bptt_status bptt_window_at(int64_t T, int64_t k1, int64_t k2, int64_t index, bptt_window *window);
+
+/* ---- gradient clipping, in place (Pascanu, Mikolov, Bengio 2013) --------------------------------- */
+
+/* If the Euclidean norm of the n elements is above max_norm (> 0, may be Inf), scale them by max_norm/norm.
+ * *norm receives the norm before. If that is NaN or Inf nothing is scaled. */
+BPTT_API bptt_status bptt_clip_norm_f32(int64_t n, float *grads, double max_norm, double *norm);
+BPTT_API bptt_status bptt_clip_norm_f64(int64_t n, double *grads, double max_norm, double *norm);
+
+/* Clamp the n elements to [-limit, limit] (limit > 0, may be Inf); NaN stays NaN. *largest (NULL: not wanted)
+ * receives the largest absolute value before, NaN if there is any NaN. */
+BPTT_API bptt_status bptt_clip_value_f32(int64_t n, float *grads, double limit, double *largest);
+BPTT_API bptt_status bptt_clip_value_f64(int64_t n, double *grads, double limit, double *largest);
+
+/* ---- losses: value and gradient in one pass ------------------------------------------------------ */
+
+typedef enum bptt_reduction { BPTT_REDUCTION_MEAN = 0, BPTT_REDUCTION_SUM = 1 } bptt_reduction;
+
+/* All take N rows (steps times batch rows) of C columns, an optional mask (N,) whose zeros leave a row out,
+ * and write the gradient by their first array to dy (N,C) (NULL: not wanted; rows left out get 0).
+ * MEAN divides by the elements that count: rows * C, for cross-entropy the rows; if none counts, loss and
+ * gradient are 0. *loss is double in both types.
+ *   mse                   sum (y - target)^2
+ *   cross_entropy         sum_rows -log softmax(logits)[label]; labels (N,) in 0..C-1, `ignore` leaves a row out
+ *   binary_cross_entropy  sum -target*log s(z) - (1-target)*log(1-s(z)), z the logits, s the logistic function */
+BPTT_API bptt_status bptt_mse_f32(int64_t N, int64_t C, const float *y, const float *target, const uint8_t *mask,
+                                  bptt_reduction reduction, float *dy, double *loss);
+BPTT_API bptt_status bptt_mse_f64(int64_t N, int64_t C, const double *y, const double *target, const uint8_t *mask,
+                                  bptt_reduction reduction, double *dy, double *loss);
+BPTT_API bptt_status bptt_cross_entropy_f32(int64_t N, int64_t C, const float *logits, const int64_t *labels,
+                                            int64_t ignore, const uint8_t *mask, bptt_reduction reduction, float *dy,
+                                            double *loss);
+BPTT_API bptt_status bptt_cross_entropy_f64(int64_t N, int64_t C, const double *logits, const int64_t *labels,
+                                            int64_t ignore, const uint8_t *mask, bptt_reduction reduction, double *dy,
+                                            double *loss);
+BPTT_API bptt_status bptt_binary_cross_entropy_f32(int64_t N, int64_t C, const float *logits, const float *target,
+                                                   const uint8_t *mask, bptt_reduction reduction, float *dy,
+                                                   double *loss);
+BPTT_API bptt_status bptt_binary_cross_entropy_f64(int64_t N, int64_t C, const double *logits, const double *target,
+                                                   const uint8_t *mask, bptt_reduction reduction, double *dy,
+                                                   double *loss);
+
+/* ---- optimisers: one step over n parameters, in place --------------------------------------------- */
+
+/* g below is grads + weight_decay * params. State buffers (n,) start at zero (adagrad: at any value >= 0).
+ *   sgd      velocity = momentum*velocity + g; params -= lr * (nesterov ? g + momentum*velocity : velocity);
+ *            velocity may be NULL if momentum is 0
+ *   rmsprop  square = alpha*square + (1-alpha)*g^2; params -= lr * g / (sqrt(square) + eps) (Hinton 2012)
+ *   adagrad  square += g^2; params -= lr * g / (sqrt(square) + eps) (Duchi, Hazan, Singer 2011)
+ *   adam     Kingma & Ba 2015, `step` counts from 1; decoupled: weight decay as in AdamW (Loshchilov 2019) */
+BPTT_API bptt_status bptt_sgd_f32(int64_t n, float *params, const float *grads, float *velocity, double lr,
+                                  double momentum, int nesterov, double weight_decay);
+BPTT_API bptt_status bptt_sgd_f64(int64_t n, double *params, const double *grads, double *velocity, double lr,
+                                  double momentum, int nesterov, double weight_decay);
+BPTT_API bptt_status bptt_rmsprop_f32(int64_t n, float *params, const float *grads, float *square, double lr,
+                                      double alpha, double eps, double weight_decay);
+BPTT_API bptt_status bptt_rmsprop_f64(int64_t n, double *params, const double *grads, double *square, double lr,
+                                      double alpha, double eps, double weight_decay);
+BPTT_API bptt_status bptt_adagrad_f32(int64_t n, float *params, const float *grads, float *square, double lr,
+                                      double eps, double weight_decay);
+BPTT_API bptt_status bptt_adagrad_f64(int64_t n, double *params, const double *grads, double *square, double lr,
+                                      double eps, double weight_decay);
+BPTT_API bptt_status bptt_adam_f32(int64_t n, float *params, const float *grads, float *mean, float *square,
+                                   int64_t step, double lr, double beta1, double beta2, double eps, double weight_decay,
+                                   int decoupled);
+BPTT_API bptt_status bptt_adam_f64(int64_t n, double *params, const double *grads, double *mean, double *square,
+                                   int64_t step, double lr, double beta1, double beta2, double eps, double weight_decay,
+                                   int decoupled);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
