@@ -50,6 +50,9 @@ def unit_flags(source):
     flags = SET_FLAGS.get(stem.removeprefix("kernels"), []) if X86 else []
     if not MSVC:
         flags = [*flags, "-ffp-contract=fast" if stem.startswith("kernels") else "-ffp-contract=off"]
+    vector_kernels = stem.startswith("kernels_") and stem != "kernels_portable"
+    if not (MSVC or SANITIZE or vector_kernels):
+        flags = [*flags, "-O2"]  # only vector kernels gain by more
     return flags
 
 

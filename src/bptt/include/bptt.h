@@ -93,18 +93,18 @@ typedef enum bptt_cell {
 /* What the network is. Set struct_size = sizeof(bptt_spec) and zero what you do not use. */
 typedef struct bptt_spec {
     size_t struct_size;
-    int64_t input_size;     /* I >= 1 */
-    int64_t hidden_size;    /* H >= 1 */
-    int64_t output_size;    /* O >= 1: a readout o_t = W_ho h_t + b_o of the last layer; 0: none, the output is h_t */
-    int32_t cell;           /* bptt_cell */
-    int32_t bias;           /* 1: with b_ih, b_hh and b_o; 0: without */
-    int32_t num_layers;     /* L; 0 means 1. A layer's inputs are the states of the one below */
-    int32_t bidirectional;  /* 1: each layer also runs from the last step to the first; outputs lie side by side */
-    int32_t reset_before;   /* GRU: 1: the reset gate acts before the product with W_hn */
-    int32_t peepholes;      /* LSTM: 1: the gates see the cell state */
-    int32_t learn_state;    /* 1: the state that enters where none is given is a parameter, the same for all rows */
-    int32_t reserved;       /* 0 */
-    double dropout;         /* in [0,1): share of the inputs of layers above the first that training drops */
+    int64_t input_size;       /* I >= 1 */
+    int64_t hidden_size;      /* H >= 1 */
+    int64_t output_size;      /* O >= 1: a readout o_t = W_ho h_t + b_o of the last layer; 0: none, the output is h_t */
+    int32_t cell;             /* bptt_cell */
+    int32_t bias;             /* 1: with b_ih, b_hh and b_o; 0: without */
+    int32_t num_layers;       /* L; 0 means 1. A layer's inputs are the states of the one below */
+    int32_t bidirectional;    /* 1: each layer also runs from the last step to the first; outputs lie side by side */
+    int32_t reset_before;     /* GRU: 1: the reset gate acts before the product with W_hn */
+    int32_t peepholes;        /* LSTM: 1: the gates see the cell state */
+    int32_t learn_state;      /* 1: the state that enters where none is given is a parameter, the same for all rows */
+    int32_t reserved;         /* 0 */
+    double dropout;           /* in [0,1): share of the inputs of layers above the first that training drops */
     double recurrent_dropout; /* in [0,1): share of h_{t-1} that training drops before the product with W_hh, the same
                                  units at all steps (Gal & Ghahramani 2016) */
 } bptt_spec;
@@ -215,9 +215,9 @@ BPTT_API bptt_status bptt_backward_f64(const bptt_spec *spec, int64_t T, int64_t
  * front, so that forward can go on at tape_first = keep. used >= 1, 0 <= keep <= used <= tape_steps, those of the tape.
  * One direction only. */
 BPTT_API bptt_status bptt_tape_shift_f32(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used,
-                                          int64_t keep, float *tape);
+                                         int64_t keep, float *tape);
 BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used,
-                                          int64_t keep, double *tape);
+                                         int64_t keep, double *tape);
 
 /* One step at a time, weights packed once. One direction only; nothing is dropped.
  *   packed  (packed)     written by bptt_pack; valid at this address until the parameters change
