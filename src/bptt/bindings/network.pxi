@@ -178,7 +178,7 @@ cdef class Network:
 
     @property
     def dropout_state(self):
-        """(seed, draws): the seed of all that dropout drops and how often it was drawn. A forward with a tape and a pass
+        """(seed, draws): the seed of what dropout drops, how often it was drawn. A forward with a tape and a pass
         of windows draw once each. Assign it to have the same masks again, to check a gradient or resume a training."""
         return self.dropout_seed, self.draws
 
