@@ -11,4 +11,7 @@ apt-get "$@" update
 apt-get "$@" install -y --no-install-recommends --download-only python3 libpython3-dev libstdc++6
 for package in "$part"/apt/archives/*.deb; do dpkg-deb -x "$package" "$part"; done
 rm -r "$part/apt"
+mkdir -p "$part/include/aarch64-linux-gnu" # Python's headers alone: those of the C library are zig's
+cp -r "$part"/usr/include/python3.* "$part/include"
+cp -r "$part"/usr/include/aarch64-linux-gnu/python3.* "$part/include/aarch64-linux-gnu"
 mv "$part" "$folder"

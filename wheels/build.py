@@ -1,7 +1,7 @@
 """Builds the commit that is checked out: python wheels/build.py sdist|x86_64|aarch64
 
-Everything is built twice, in two folders, and must be the same to the bit; then it is audited and put into wheels/dist/.
-A wheel is built from the sdist, by zig against glibc 2.17. wheels/test.py tests what was built.
+Everything is built twice, in two folders, and must be the same to the bit; then it is audited and put into
+wheels/dist/. A wheel is built from the sdist, by zig against glibc 2.17. wheels/test.py tests what was built.
 """
 
 import gzip
@@ -14,10 +14,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 DIST = HERE / "dist"
 ARM64 = HERE / "arm64"  # made by arm64.sh
 MOST_BYTES = 1_000_000
@@ -37,7 +36,8 @@ def git(*arguments):
 
 
 def unpack(data, folder):
-    tarfile.open(fileobj=io.BytesIO(data)).extractall(folder, filter="data")
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(folder, filter="data")
     return folder
 
 
@@ -68,8 +68,8 @@ def wheel(folder, epoch, arch):
     zig = f"{sys.executable} -m ziglang"
     flags = f"-DNDEBUG -fwrapv -fPIC -ffile-prefix-map={source}=bptt"
     if arch == "aarch64":
-        include = next((ARM64 / "usr/include").glob("python3.*"))
-        flags = f"-I{include} -I{ARM64 / 'usr/include'}/aarch64-linux-gnu {flags}"
+        (headers,) = (ARM64 / "include").glob("python3.*")
+        flags = f"-I{headers} -I{headers.parent} {flags}"
     tools = {"CC": f"{zig} cc -target {arch}-linux-gnu.2.17", "AR": f"{zig} ar", "CFLAGS": flags, "LDFLAGS": "-Wl,-s"}
     tools["LDSHARED"] = f"{tools['CC']} -shared"  # that of this Python may hold a RUNPATH
     environment = {**os.environ, **tools, "_PYTHON_HOST_PLATFORM": f"linux-{arch}"}
@@ -81,7 +81,7 @@ def wheel(folder, epoch, arch):
 
 
 def audit(path):
-    """What a wheel must be beyond what auditwheel, abi3audit and twine know."""
+    """What a wheel must be, also beyond what auditwheel and abi3audit know."""
     tool("auditwheel", "show", path)
     tool("abi3audit", "--strict", "--summary", path)
     assert path.stat().st_size <= MOST_BYTES, f"{path.stat().st_size} bytes"
@@ -93,8 +93,7 @@ def audit(path):
         assert b"/tmp" not in archive.read(module), "a path of the build"
     sections = {section.name: section for section in elf.iter_sections()}
     assert not [name for name in sections if name == ".symtab" or name.startswith(".debug")], "not stripped"
-    dynamic = [tag.entry.d_tag for tag in next(s for s in sections.values() if isinstance(s, DynamicSection)).iter_tags()]
-    assert not {"DT_RPATH", "DT_RUNPATH"} & set(dynamic)
+    assert not {"DT_RPATH", "DT_RUNPATH"} & {tag.entry.d_tag for tag in sections[".dynamic"].iter_tags()}
     defined = [s.name for s in sections[".dynsym"].iter_symbols() if s.name and s["st_shndx"] != "SHN_UNDEF"]
     assert defined == ["PyInit__core"], defined
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 ZIG = [sys.executable, "-m", "ziglang", "cc"]
 STRICT = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wvla", "-Werror"]
 PLAIN = "no-gnu"  # Linux without __GNUC__: the core has nothing but C11, as for MSVC
