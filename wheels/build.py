@@ -75,8 +75,8 @@ def wheel(folder, epoch, arch):
     environment = {**os.environ, **tools, "_PYTHON_HOST_PLATFORM": f"linux-{arch}"}
     tool("build", "--wheel", "--no-isolation", "-o", folder / "raw", source, env=environment, stdout=subprocess.DEVNULL)
     (raw,) = (folder / "raw").iterdir()
-    tool("auditwheel", "repair", "-z", 9, "--plat", f"manylinux2014_{arch}", "-w", folder / "repaired", raw)
-    (path,) = (folder / "repaired").iterdir()
+    tool("auditwheel", "repair", "-z", 9, "--plat", "auto", "-w", folder / "repaired", raw)
+    (path,) = (folder / "repaired").glob(f"*-cp311-abi3-manylinux2014_{arch}.*.whl")
     return path
 
 
