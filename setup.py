@@ -5,8 +5,8 @@ BPTT_SANITIZE=address,undefined builds everything with those sanitizers.
 """
 
 import os
-import platform
 import runpy
+import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +24,9 @@ ABI3 = not FREE_THREADED
 ARCHIVE = Path("bptt/lib") / ("bptt.lib" if MSVC else "libbptt.a")
 PXD = Path("bptt/__init__.pxd")
 
-if MSVC:
-    FLAGS, CORE_FLAGS = ["/O2"], ["/std:c11", "/experimental:c11atomics"]
+if MSVC:  # /std:c11 brings the standard's preprocessor; without /GL- no other version of the linker takes the archive
+    FLAGS = ["/O2"]
+    CORE_FLAGS = ["/std:c11", "/experimental:c11atomics", "/GL-", "/D_CRT_SECURE_NO_WARNINGS"]
 elif SANITIZE:
     FLAGS = ["-O1", "-g", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     CORE_FLAGS = ["-std=gnu11"]
@@ -35,8 +36,8 @@ if not MSVC:
     FLAGS += ["-fvisibility=hidden"]
     CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
 
-
-X86 = platform.machine().lower() in ("x86_64", "amd64", "i686") and not MSVC
+PLATFORM = sysconfig.get_platform()  # of the target where that is another machine
+X86 = PLATFORM.endswith(("x86_64", "amd64", "i686", "universal2")) and not MSVC
 SET_FLAGS = {  # by the end of a file's name
     "_avx2": ["-mavx2", "-mfma"],
     "_avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"],
@@ -48,6 +49,8 @@ def unit_flags(source):
     multiply-add only in kernels."""
     stem = Path(source).stem
     flags = SET_FLAGS.get(stem.removeprefix("kernels"), []) if X86 else []
+    if sys.platform == "darwin":  # one compilation may be for both processors
+        flags = [word for flag in flags for word in ("-Xarch_x86_64", flag)]
     if not MSVC:
         flags = [*flags, "-ffp-contract=fast" if stem.startswith("kernels") else "-ffp-contract=off"]
     vector_kernels = stem.startswith("kernels_") and stem != "kernels_portable"
@@ -59,6 +62,8 @@ def unit_flags(source):
 class BuildCore(build_ext):
     def build_extension(self, ext):
         self.force = True  # flags and sanitizers are no files: no date tells whether they changed
+        if MSVC and not self.compiler.initialized:
+            self.compiler.initialize()  # else every thread below would
 
         def compile_unit(source):
             flags = FLAGS + CORE_FLAGS + unit_flags(source)

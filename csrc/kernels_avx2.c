@@ -1,5 +1,5 @@
 /* The AVX2 kernel set; compiled with -mavx2 -mfma, empty elsewhere. */
-#if defined(__AVX2__) && defined(__FMA__)
+#if defined(__AVX2__) && defined(__FMA__) && defined(__GNUC__)
 #include "bptt.h"
 #define NAME "avx2"
 #define TABLE(typed) typed(bptt_internal_avx2)

@@ -1,5 +1,5 @@
 /* The AVX-512 kernel set; compiled with -mavx512f -mavx512dq -mavx512vl -mavx2 -mfma, empty elsewhere. */
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__GNUC__)
 #include "bptt.h"
 #define NAME "avx512"
 #define TABLE(typed) typed(bptt_internal_avx512)

@@ -149,6 +149,7 @@ def test_an_interrupted_save_leaves_the_old_file_whole(tmp_path, rnn, monkeypatc
     np.testing.assert_array_equal(bptt.RNN.load(path).params, params)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_permissions(tmp_path, rnn):
     path = tmp_path / "model.safetensors"
     plain = tmp_path / "plain"

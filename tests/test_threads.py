@@ -1,5 +1,6 @@
 """Threads: the same bits for any number, and objects used from several Python threads."""
 
+import os
 import threading
 
 import numpy as np
@@ -144,6 +145,7 @@ def test_more_threads_than_rows(B, tape):
     np.testing.assert_array_equal(*outputs)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_fork_after_threads(threads):
     """A child forked after threaded calls computes the same, and so does the parent: no thread outlives its call."""

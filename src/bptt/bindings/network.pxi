@@ -178,8 +178,8 @@ cdef class Network:
 
     @property
     def dropout_state(self):
-        """(seed, draws): the seed of what dropout drops, how often it was drawn. A forward with a tape and a pass
-        of windows draw once each. Assign it to have the same masks again, to check a gradient or resume a training."""
+        """(seed, draws): the seed of what dropout drops, and how often it was drawn: once by each forward with a tape
+        and each pass of windows. Assign it to have the same masks again, to check a gradient or resume a training."""
         return self.dropout_seed, self.draws
 
     @dropout_state.setter
