@@ -42,6 +42,50 @@ def step_latency():
         print(line)
 
 
+def torch_modules():
+    """What torch's graph adds to a call, beside an autograd.Function with as many parameters that does nothing."""
+    try:
+        import torch
+
+        from bptt.torch import LSTM
+    except ImportError:
+        return
+    torch.set_num_threads(1)
+    module, theirs, x = LSTM(8, 16), torch.nn.LSTM(8, 16), torch.ones(10, 1, 8)
+    rnn, array, dy = bptt.RNN.from_torch(module, threads=1), x.numpy(), torch.ones(10, 1, 16)
+
+    class Nothing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, *params):
+            ctx.grads = [torch.zeros_like(p) for p in params]
+            return dy.detach()
+
+        @staticmethod
+        def backward(ctx, dy):
+            return None, *(grad.detach() for grad in ctx.grads)
+
+    def backward(y, params):
+        for p in params:
+            p.grad = None
+        y.backward(dy, retain_graph=True)
+
+    params = list(module.parameters())
+    outputs = {
+        "bptt.torch.LSTM": (module(x)[0], params),
+        "autograd.Function": (Nothing.apply(x, *params), params),
+        "torch.nn.LSTM": (theirs(x)[0], list(theirs.parameters())),
+    }
+    calls = {"bptt.RNN": lambda: rnn.forward(array), "bptt.torch.LSTM": lambda: module(x)}
+    calls |= {"torch.nn.LSTM": lambda: theirs(x)}
+    print("LSTM(8, 16), 10 steps, batch 1, microseconds from Python")
+    print("  forward ", "  ".join(f"{name} {median_us(call):.1f}" for name, call in calls.items()))
+    rnn.forward(array)
+    line = f"bptt.RNN {median_us(lambda: rnn.backward(dy.numpy(), input_grad=False)):.1f}"
+    for name, (y, leaves) in outputs.items():
+        line += f"  {name} {median_us(lambda: backward(y, leaves)):.1f}"  # noqa: B023
+    print("  backward", line)
+
+
 def import_time():
     def milliseconds(statement):
         runs = []
@@ -98,6 +142,7 @@ def checkpoints():
 
 if __name__ == "__main__":
     step_latency()
+    torch_modules()
     import_time()
     checkpoints()
     growth()

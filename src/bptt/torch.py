@@ -200,17 +200,14 @@ class _Module(torch.nn.RNNBase):
 
     def _entering(self, hx, dtype, dims):
         """The parts of the entering state, None where it is zero."""
-        if self.mode != "LSTM":
-            names, state = ["hx"], [hx]
-        elif hx is None:
-            return None, None
-        elif not isinstance(hx, (tuple, list)) or len(hx) != 2:
+        pair = self.mode == "LSTM"
+        if hx is None:
+            return [None, None] if pair else [None]
+        if pair and (not isinstance(hx, (tuple, list)) or len(hx) != 2):
             raise TypeError(f"hx must be the pair (h_0, c_0) for an LSTM, got {type(hx).__name__}")
-        else:
-            names, state = ["hx[0]", "hx[1]"], hx
-        for name, part in zip(names, state, strict=True):
-            if part is not None:
-                _check_input(name, part, dtype, (dims,))
+        state = list(hx) if pair else [hx]
+        for i, part in enumerate(state):
+            _check_input(f"hx[{i}]" if pair else "hx", part, dtype, (dims,))
         return state
 
 
