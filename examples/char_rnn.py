@@ -22,10 +22,9 @@ from tqdm import tqdm
 import bptt
 
 BATCH = 32  # streams that the training text is cut into
-TRUNCATION = bptt.TBPTT(100)  # an update every 100 steps, back over these 100; the state goes on
-CHUNK = 5 * TRUNCATION.k1  # steps that are made one-hot at a time
+TRUNCATION = bptt.TBPTT(50)  # an update every 50 steps, back over these 50; the state goes on
+CHUNK = 10 * TRUNCATION.k1  # steps that are made one-hot at a time
 WARMUP = 0.1  # the part of the training after which the learning rate is highest
-WEIGHT_DECAY, BLANKED = 0.15, 0.1  # against overfitting; BLANKED: part of the training inputs that are set to zero
 CLIP_NORM = 1.0
 EVALUATIONS = 30  # on the validation text: the last twentieth of the text to learn, which is not trained on
 HELD_OUT_STREAMS = 8
@@ -34,15 +33,17 @@ BITS = 1 / math.log(2)  # bits in a nat
 
 @dataclass(frozen=True)
 class Kind:
-    """A network to train: its cell, by default so many units, and the highest learning rate."""
+    """A network to train, and how: each cell has the settings that suited it best on the validation text."""
 
     cell: str
-    hidden: int
-    lr: float
+    hidden: int  # by default
+    lr: float  # the highest
+    weight_decay: float
+    blanked: float  # part of the training inputs that are set to zero, against overfitting
     color: str
 
 
-KINDS = (Kind("lstm", 256, 8e-3, "#b22222"), Kind("tanh", 384, 8e-3, "#1f4e79"))
+KINDS = (Kind("lstm", 192, 1e-2, 0.05, 0.05, "#b22222"), Kind("tanh", 384, 8e-3, 0.15, 0.1, "#1f4e79"))
 
 
 # ---- text ---------------------------------------------------------------------------------------------
@@ -78,14 +79,14 @@ def one_hot(ids, size):
 # ---- training -----------------------------------------------------------------------------------------
 
 
-def training_windows(rnn, text, rng):
+def training_windows(rnn, text, blanked, rng):
     """Window after window, epoch after epoch; rnn.grads holds the gradient of the last one."""
     while True:
         x, labels = streams(np.roll(text, -rng.integers(len(text))), BATCH)  # cut elsewhere in each epoch
         state = None
         for start in range(0, len(x), CHUNK):
             chunk = one_hot(x[start : start + CHUNK], rnn.input_size)
-            chunk[rng.random(chunk.shape[:2]) < BLANKED] = 0
+            chunk[rng.random(chunk.shape[:2]) < blanked] = 0
             target = labels[start : start + CHUNK]
             for window in rnn.windows(chunk, target, "cross_entropy", truncation=TRUNCATION, state=state):
                 yield window
@@ -136,7 +137,7 @@ class Clock:
         return min(1.0, self.elapsed() / self.seconds)
 
 
-def train(rnn, lr, text, validation, clock, log, rng):
+def train(kind, rnn, text, validation, clock, log, rng):
     """Train until the time is over, and keep the parameters that were best on the validation text."""
     best = None
 
@@ -146,11 +147,11 @@ def train(rnn, lr, text, validation, clock, log, rng):
         if log.best() == log.validation[-1]:
             best = rnn.params.copy()
 
-    optimizer = bptt.Adam(rnn.params, rnn.grads, weight_decay=WEIGHT_DECAY, decoupled=True)
-    for window in training_windows(rnn, text, rng):
+    optimizer = bptt.Adam(rnn.params, rnn.grads, weight_decay=kind.weight_decay, decoupled=True)
+    for window in training_windows(rnn, text, kind.blanked, rng):
         if clock.done() == 1:
             break
-        optimizer.lr = learning_rate(lr, clock.done())
+        optimizer.lr = learning_rate(kind.lr, clock.done())
         grad_norm = rnn.clip_grad_norm(CLIP_NORM)
         optimizer.step()
         log.record(BITS * window.loss, grad_norm)
@@ -170,8 +171,8 @@ def train_together(trainings, clock):
                 time.sleep(0.1)
             except KeyboardInterrupt:
                 clock.stopped.set()
-            latest = [(t[0].cell, log.validation[-1][1]) for t, log, _ in trainings if log.validation]
-            bar.set_postfix_str("".join(f", {cell} {bits:.3f}" for cell, bits in latest), refresh=False)
+            latest = [(kind.cell, log.validation[-1][1]) for (kind, *_), log, _ in trainings if log.validation]
+            bar.set_postfix_str(", ".join(f"{cell} {bits:.3f}" for cell, bits in latest), refresh=False)
             bar.update(min(clock.elapsed(), clock.seconds) - bar.n)
         bar.close()
         for future in running:
@@ -315,13 +316,13 @@ def main():
         rng = np.random.default_rng(options.seed)
         settings = {"cell": kind.cell, "forget_bias": float(kind.cell == "lstm"), "init": "orthogonal"}
         rnn = bptt.RNN(size, options.hidden or kind.hidden, size, **settings, seed=rng, threads=threads)
-        trainings.append(((rnn, kind.lr, *texts), Log(), rng))
+        trainings.append(((kind, rnn, *texts), Log(), rng))
         print(rnn)
     train_together(trainings, Clock(options.seconds))
 
     print("\nheld-out bits per character, each network as it was best on the validation text:")
     results = []
-    for kind, ((rnn, *_), log, _) in zip(KINDS, trainings, strict=True):
+    for (kind, rnn, *_), log, _ in trainings:
         bits = bits_per_character(rnn, *held_out)
         results.append(Result(rnn, log, kind.color, bits, reach(rnn, *held_out)))
         print(f"  {bits:.3f}  {rnn.cell} network of {rnn.hidden_size}, {log.best()[0]} of {len(log.loss)} updates")

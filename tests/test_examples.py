@@ -24,10 +24,10 @@ def run(script, *arguments, code=0):
 @pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
 def test_char_rnn(tmp_path):
     text = run("char_rnn.py", "--seconds", 6, "--out", tmp_path)
-    network = float(re.search(r"([\d.]+)  this network", text)[1])
-    markov = float(re.search(r"([\d.]+)  order-2 Markov", text)[1])
-    assert 1 < network < 6
-    assert 2 < markov < 3
+    bits = {name: float(b) for b, name in re.findall(r"^ +([\d.]+)  (lstm|tanh|order-2 Markov)", text, re.M)}
+    assert 1 < bits["lstm"] < 6
+    assert 1 < bits["tanh"] < 6
+    assert 2 < bits["order-2 Markov"] < 3
     assert bptt.RNN.load(tmp_path / "char_rnn.safetensors").output_size > 50
     assert (tmp_path / "char_rnn.png").stat().st_size > 20_000
 
