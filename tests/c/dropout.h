@@ -66,6 +66,25 @@ static void TYPED(check_first_step)(int which) {
     free_problem(&p);
 }
 
+/* what is dropped does not count at all, not even NaN */
+static void TYPED(check_dropped_nan)(int which) {
+    problem p = problem_of(TYPED(dropping_spec)(which, 1), 1, 5, TRAINING | STATE0);
+    const int64_t units = 3 * p.B * 9;
+    int64_t dropped = 0;
+    for (int64_t i = 0; i < units; i++) {
+        if (p.recurrent_kept[i] != 0) continue;
+        p.state0[i] = NAN;
+        dropped++;
+    }
+    TYPED(run) r = TYPED(run_of)(&p, 1);
+    CHECK(dropped > 0);
+    for (int64_t i = 0; i < r.sizes.output; i++) CHECK(isfinite(r.y[i]));
+    for (int64_t i = 0; i < r.sizes.params; i++) CHECK(isfinite(r.grads[i]));
+    for (int64_t i = 0; i < units; i++) CHECK(isfinite(r.dstate0[i]));
+    TYPED(close)(&r);
+    free_problem(&p);
+}
+
 static void TYPED(check_dropout)(void) {
     for (int which = 0; which < FORMS; which++) {
         for (int32_t directions = 1; directions < 3; directions++) {
@@ -73,5 +92,6 @@ static void TYPED(check_dropout)(void) {
             TYPED(check_seeds)(which, directions);
         }
         TYPED(check_first_step)(which);
+        if (forms[which].cell != BPTT_CELL_GRU) TYPED(check_dropped_nan)(which); /* z*h goes past the product */
     }
 }
