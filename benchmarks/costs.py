@@ -133,9 +133,12 @@ def checkpoints():
             y, _ = rnn.forward(x, checkpoint=checkpoint)  # noqa: B023
             rnn.backward(y, input_grad=False)  # noqa: B023
 
-        # in turns, so that what else the machine does falls on both; the least is what the work itself takes
-        runs = [(timeit.timeit(lambda: step(None), number=1), timeit.timeit(lambda: step("auto"), number=1))
-                for _ in range(30)]  # fmt: skip
+        def seconds(checkpoint):
+            return timeit.timeit(lambda: step(checkpoint), timer=time.process_time, number=5) / 5
+
+        runs = [
+            (seconds(None), seconds("auto")) for _ in range(10)
+        ]  # in turns; of what else runs here only caches tell
         plain, again = (1e3 * min(times) for times in zip(*runs, strict=True))
         print(f"  {cell:5} plain {plain:8.2f} ms   checkpoints {again:8.2f} ms   {100 * (again / plain - 1):+5.0f} %")
 
