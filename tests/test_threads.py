@@ -1,7 +1,13 @@
 """Threads: the same bits for any number, and objects used from several Python threads."""
 
 import os
+import subprocess
+import sys
+import sysconfig
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,6 +82,57 @@ def test_same_bits_for_any_number_of_threads_in_deep_networks(
             np.testing.assert_array_equal(a, b)
 
 
+def at_once(works):
+    """Runs each in a thread of its own; what one of them raises is raised here."""
+    start = threading.Barrier(len(works))
+
+    def begin(work):
+        start.wait()
+        work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        for future in [pool.submit(begin, work) for work in works]:
+            future.result()
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python is not free-threaded")
+def test_the_module_leaves_the_gil_off():
+    """Importing a module that does not declare itself safe would turn it on."""
+    code = "import bptt._core, sys; sys.exit(sys._is_gil_enabled())"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_all_kinds_of_calls_on_one_object(problem):
+    """Whatever order eight threads come in, each call sees a whole network and the object stays sound."""
+    p = problem(20, 3, 4, 16, 2)
+    rnn, target = p.rnn, np.zeros((20, 3, 2))
+    optimizer, stream = bptt.Adam(rnn.params, rnn.grads, lr=1e-3), rnn.stream(3)
+
+    def train():
+        rnn.forward(p.x)
+        with suppress(ValueError):  # another thread's windows may have begun between the two
+            rnn.backward(p.dy)
+
+    def settle():
+        rnn.threads = 1 + rnn.threads % 3
+        rnn.params = np.clip(rnn.params, -1, 1)
+        rnn.zero_grad()
+
+    def windows():
+        for _ in rnn.windows(p.x, target, truncation=bptt.TBPTT(5)):
+            pass
+
+    rnn.threads = 1
+    kinds = [train, train, settle, windows, optimizer.step, lambda: rnn.clip_grad_norm(1.0), lambda: stream(p.x[0]),
+             lambda: rnn.forward(p.x, tape=False)]  # fmt: skip
+    at_once([lambda kind=kind: [kind() for _ in range(40)] for kind in kinds])
+    rnn.zero_grad()
+    y, state = rnn.forward(p.x)
+    rnn.backward(p.dy)
+    for array in (y, state, rnn.grads):
+        assert np.isfinite(array).all()
+
+
 def test_one_object_serialises_its_calls(problem):
     """Threads that all use the same network: the sum of the gradients is that of the calls one by one."""
     p = problem(30, 4, 3, 16, 2)
@@ -85,35 +142,27 @@ def test_one_object_serialises_its_calls(problem):
     wrong = []
 
     def work():
-        for _ in range(50):
+        for _ in range(25):
             y, _ = p.rnn.forward(p.x)
             if not np.array_equal(y, truth):
                 wrong.append(y)
             p.rnn.backward(p.dy, input_grad=False)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    at_once([work] * 8)
     assert not wrong
     np.testing.assert_allclose(p.rnn.grads, 201 * once, rtol=1e-11)
 
 
 def test_separate_objects_run_at_the_same_time(problem):
-    problems = [problem(40, 4, 3, 24, 2, seed=i) for i in range(4)]
+    problems = [problem(40, 4, 3, 24, 2, seed=i) for i in range(8)]
     alone = [{n: g.copy() for n, g in p.gradients().items()} for p in problems]
-    together = [None] * 4
+    together = [None] * 8
 
     def work(i):
         for _ in range(20):
             together[i] = {n: g.copy() for n, g in problems[i].gradients().items()}
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    at_once([partial(work, i) for i in range(8)])
     for a, b in zip(alone, together, strict=True):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name])

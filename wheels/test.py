@@ -7,6 +7,7 @@ are copied, so that nothing of the source tree can be imported.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,7 @@ def test(version, prepare, options):
 
 def main(file, *options):
     file = Path(file).resolve()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background, but the tests send it
     if "aarch64" in file.name:
         test("aarch64", lambda folder: emulated(file, folder), options)
     elif file.suffix == ".whl":
