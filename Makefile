@@ -14,7 +14,7 @@ C_FILES := $(wildcard csrc/*.[ch] src/bptt/include/*.h tests/c/*.[ch] \
                       tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/capsule/*.c tests/link/cmake/*.cpp benchmarks/*.c)
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
-.PHONY: help demo test test-slow lint format sanitize bench bench-quick clean
+.PHONY: help demo test test-slow lint format sanitize bench bench-quick wheel wheel-aarch64 sdist cross clean
 help:
 	@echo "make demo [FILE=book.txt]   train a character model"
 	@echo "make test                   build and run the whole test suite"
@@ -23,6 +23,9 @@ help:
 	@echo "make sanitize               run the suite under ASan and UBSan"
 	@echo "make bench                  a training step against torch and jax (installs them), table and chart"
 	@echo "make bench-quick            a minute of benchmarks against NumPy"
+	@echo "make wheel | wheel-aarch64  build, audit and test a wheel of the commit (wheels/README.md)"
+	@echo "make sdist                  the same for the source distribution"
+	@echo "make cross                  compile the core for other systems, run what an emulator can"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -82,5 +85,28 @@ bench: $(VENV)/benched
 bench-quick: $(VENV)/installed
 	$(BIN)/python benchmarks/train_step.py --quick
 
+# its own environment, with pinned tools
+WHEELS := .venv-wheels/bin/python
+.venv-wheels/ready: wheels/requirements.txt
+	$(PYTHON) -m venv .venv-wheels
+	$(WHEELS) -m pip install -q -r $<
+	@touch $@
+
+wheel: .venv-wheels/ready
+	$(WHEELS) wheels/build.py x86_64
+	$(WHEELS) wheels/test.py wheels/dist/*x86_64.whl
+
+wheel-aarch64: .venv-wheels/ready
+	$(WHEELS) wheels/build.py aarch64
+	$(WHEELS) wheels/test.py wheels/dist/*aarch64.whl
+
+sdist: .venv-wheels/ready
+	$(WHEELS) wheels/build.py sdist
+	$(WHEELS) wheels/test.py wheels/dist/*.tar.gz
+
+cross: .venv-wheels/ready
+	$(WHEELS) wheels/cross.py
+
 clean:
-	rm -rf build .venv .venv-sanitize demo src/bptt/_core.c src/bptt/*.so src/bptt/lib/*.a src/bptt/__init__.pxd
+	rm -rf build .venv .venv-sanitize .venv-wheels wheels/arm64 demo src/bptt/_core.c src/bptt/*.so src/bptt/lib/*.a \
+	    src/bptt/__init__.pxd

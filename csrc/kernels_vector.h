@@ -86,11 +86,13 @@ INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) *
                         const int64_t step) {
     V sum[ROWS][2];
     const REAL *a = t->a, *panel = t->panel;
+#pragma GCC unroll 12 /* all of it, or Clang keeps the sums in memory */
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < vecs; v++) sum[i][v] = SPLAT(0);
     for (int64_t r = t->k; r > 0; r--, a += step, panel += vecs * LANES) {
         V b[2];
         for (int v = 0; v < vecs; v++) b[v] = TYPED(load)(panel + v * LANES);
+#pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
             const V x = SPLAT(a[i * unit]);
             for (int v = 0; v < vecs; v++) sum[i][v] += x * b[v];

@@ -114,6 +114,8 @@ def main(what):
             audit(first)
         tool("twine", "check", "--strict", first)
         DIST.mkdir(exist_ok=True)
+        for old in DIST.glob("*.tar.gz" if what == "sdist" else f"*{what}.whl"):
+            old.unlink()
         (DIST / first.name).write_bytes(first.read_bytes())
         print(f"{DIST / first.name}: {first.stat().st_size} bytes, twice the same")
 
