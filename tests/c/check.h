@@ -118,6 +118,12 @@ static inline double *zeros(int64_t n) {
     return memset(buffer_of(bytes), 0, (size_t)bytes);
 }
 
+static inline double largest_of(int64_t n, const double *values) {
+    double largest = 0;
+    for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs(values[i]));
+    return largest;
+}
+
 static inline double *uniform_array(int64_t n, double scale) {
     double *values = buffer_of(n * (int64_t)sizeof *values);
     for (int64_t i = 0; i < n; i++) values[i] = (double)(float)(scale * uniform());

@@ -15,8 +15,11 @@
 #define REAL_LEAST DBL_TRUE_MIN
 #define TYPED(name) name##_f64
 #endif
+#define CHECK_WITHIN(n, actual, expected, bound)                                                                       \
+    TYPED(check_within)(n, actual, expected, bound, __FILE__, __LINE__, #actual)
+/* every element within tolerance times the largest expected one: sums that cancel lose that much */
 #define CHECK_CLOSE(n, actual, expected, tolerance)                                                                    \
-    TYPED(check_close)(n, actual, expected, tolerance, __FILE__, __LINE__, #actual)
+    CHECK_WITHIN(n, actual, expected, (tolerance) * largest_of(n, expected))
 
 static inline REAL *TYPED(array)(int64_t n) { return buffer_of(n * (int64_t)sizeof(REAL)); }
 
@@ -37,14 +40,12 @@ static inline int TYPED(same_bits)(int64_t n, const REAL *a, const REAL *b) {
     return memcmp(a, b, (size_t)n * sizeof(REAL)) == 0;
 }
 
-/* Every element within tolerance times the largest expected one: sums that cancel lose that much. */
-static inline void TYPED(check_close)(int64_t n, const REAL *actual, const double *expected, double tolerance,
-                                      const char *file, int line, const char *text) {
-    double largest = 0;
+/* every element within `bound` of the expected one */
+static inline void TYPED(check_within)(int64_t n, const REAL *actual, const double *expected, double bound,
+                                       const char *file, int line, const char *text) {
     int64_t wrong = 0;
-    for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs(expected[i]));
     for (int64_t i = 0; i < n; i++) {
-        if (fabs((double)actual[i] - expected[i]) <= tolerance * largest) continue;
+        if (fabs((double)actual[i] - expected[i]) <= bound) continue;
         if (!wrong++) printf("%s[%lld]: %.17g, expected %.17g\n", text, (long long)i, (double)actual[i], expected[i]);
     }
     check_that(wrong == 0, file, line, text);
