@@ -13,11 +13,13 @@
 #undef MATH
 #undef WIDTH
 #undef DEPTH
+#undef STAYS
 #undef TILE
 #undef TILE_OF
 #define MATH(name) TYPED(vector_##name)
 #define WIDTH (2 * LANES)
 #define DEPTH (16384 / VECTOR_BYTES) /* rows of a panel that stay in the nearest cache: 32 kB */
+#define STAYS (1 << 19)              /* bytes that stay in the second */
 
 #include "vmath.h"
 
@@ -360,25 +362,34 @@ static void TYPED(multiply_lone)(const TYPED(product) * p) {
     }
 }
 
+/* the columns of the panel at j, or of several, by DEPTH rows of b from r on; returns how many columns */
+static int64_t TYPED(multiply_block)(const TYPED(product) * p, int64_t n, int64_t j, int64_t r) {
+    const int width = TYPED(panel_width)(j, n);
+    const REAL *init = p->init ? p->init + j : NULL;
+    const TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH,
+                                .a = p->a + r,
+                                .unit = p->lda,
+                                .panel = p->panels + j * p->k + r * width,
+                                .init = r ? p->c + j : init,
+                                .ldinit = r ? p->ldc : p->ldinit,
+                                .c = p->c + j,
+                                .ldc = p->ldc,
+                                .cols = n - j};
+    const int done = TYPED(wide_panels)(p->m, (n - j) / WIDTH, &t, p->k * WIDTH);
+    if (!done) TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t);
+    return done ? done * WIDTH : width;
+}
+
+/* Few rows of a stay in the second cache as a whole: then c is passed over once, panel by panel. Of many rows DEPTH
+ * columns of a do: then b is. The sums are the same. */
 static void TYPED(multiply_panels)(const TYPED(product) * p) {
     const int64_t n = TYPED(panel_columns)(p->n);
-    for (int64_t r = 0; r < p->k; r += DEPTH) {
-        for (int64_t j = 0; j < n;) {
-            const int width = TYPED(panel_width)(j, n);
-            const REAL *init = p->init ? p->init + j : NULL;
-            const TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH,
-                                        .a = p->a + r,
-                                        .unit = p->lda,
-                                        .panel = p->panels + j * p->k + r * width,
-                                        .init = r ? p->c + j : init,
-                                        .ldinit = r ? p->ldc : p->ldinit,
-                                        .c = p->c + j,
-                                        .ldc = p->ldc,
-                                        .cols = n - j};
-            const int done = TYPED(wide_panels)(p->m, (n - j) / WIDTH, &t, p->k * WIDTH);
-            if (!done) TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t);
-            j += done ? done * WIDTH : width;
-        }
+    if (p->m * p->k <= STAYS / (int)sizeof(REAL)) {
+        for (int64_t j = 0, done = 0; j < n; j += done)
+            for (int64_t r = 0; r < p->k; r += DEPTH) done = TYPED(multiply_block)(p, n, j, r);
+    } else {
+        for (int64_t r = 0; r < p->k; r += DEPTH)
+            for (int64_t j = 0; j < n;) j += TYPED(multiply_block)(p, n, j, r);
     }
 }
 
@@ -426,27 +437,33 @@ static void TYPED(outer_thin)(const TYPED(outer_product) * p, int64_t r0, int64_
     }
 }
 
-static void TYPED(outer)(const TYPED(outer_product) * p) {
+/* rows i0 .. i0+m of c by depth rows of a and b from r on: those columns of a stay in the second cache */
+static void TYPED(outer_block)(const TYPED(outer_product) * p, int64_t i0, int64_t m, int64_t r, int64_t depth) {
     REAL panel[DEPTH * WIDTH] __attribute__((aligned(64)));
     const int64_t n = TYPED(panel_columns)(p->n);
+    for (int64_t j = 0; j < n; j += WIDTH) {
+        const int width = TYPED(panel_width)(j, n);
+        TYPED(pack_rows)(p, r, depth, j, n - j < width ? n - j : width, width, panel);
+        const TYPED(tile_task) t = {.k = depth,
+                                    .a = p->a + r * p->lda + i0,
+                                    .unit = 1,
+                                    .step = p->lda,
+                                    .panel = panel,
+                                    .init = p->c + i0 * p->ldc + j,
+                                    .ldinit = p->ldc,
+                                    .c = p->c + i0 * p->ldc + j,
+                                    .ldc = p->ldc,
+                                    .cols = n - j};
+        TYPED(column_of_tiles)(TYPED(tiles_by_cols), m, 1, t);
+    }
+}
+
+static void TYPED(outer)(const TYPED(outer_product) * p) {
+    const int64_t most = STAYS / (int64_t)sizeof(REAL) / DEPTH;
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;
-        for (int64_t j = 0; j < n; j += WIDTH) {
-            const int width = TYPED(panel_width)(j, n);
-            TYPED(pack_rows)(p, r, depth, j, n - j < width ? n - j : width, width, panel);
-            const TYPED(tile_task) t = {.k = depth,
-                                        .a = p->a + r * p->lda,
-                                        .unit = 1,
-                                        .step = p->lda,
-                                        .panel = panel,
-                                        .init = p->c + j,
-                                        .ldinit = p->ldc,
-                                        .c = p->c + j,
-                                        .ldc = p->ldc,
-                                        .cols = n - j};
-            TYPED(column_of_tiles)(TYPED(tiles_by_cols), p->m, 1, t);
-        }
-        for (int64_t j = n; j < p->n; j++) TYPED(outer_thin)(p, r, depth, j);
+        for (int64_t i = 0; i < p->m; i += most) TYPED(outer_block)(p, i, p->m - i < most ? p->m - i : most, r, depth);
+        for (int64_t j = TYPED(panel_columns)(p->n); j < p->n; j++) TYPED(outer_thin)(p, r, depth, j);
     }
 }
 
