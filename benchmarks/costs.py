@@ -1,4 +1,5 @@
-"""What things cost here: one step of a stream, the import, checkpoints, and how time grows with T, B, H and threads.
+"""What things cost here: one step of a stream, the import, checkpoints, lengths, norms and clips of every step, and how
+time grows with T, B, H and threads.
 
 python benchmarks/costs.py
 """
@@ -143,9 +144,63 @@ def checkpoints():
         print(f"  {cell:5} plain {plain:8.2f} ms   checkpoints {again:8.2f} ms   {100 * (again / plain - 1):+5.0f} %")
 
 
+def in_turns(step, kinds, rounds=30):
+    """{kind: best seconds of step(kind)}, the kinds in turns."""
+    best = dict.fromkeys(kinds, float("inf"))
+    for _ in range(rounds):
+        for kind in kinds:
+            best[kind] = min(best[kind], timeit.timeit(lambda: step(kind), number=1))  # noqa: B023
+    return best
+
+
+def lengths():
+    T, B = 400, 64
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(1, T + 1, B)
+    drawn[0] = T
+    x = rng.normal(size=(T, B, 32)).astype(np.float32)
+    share = drawn.mean() / T
+    print(f"time of {B} rows with lengths from 1..{T} over that of padding, H = 128 (share of the steps: {share:.2f})")
+    for cell in ("tanh", "lstm", "gru"):
+        for bidirectional in (False, True):
+            rnn = bptt.RNN(32, 128, 8, seed=0, cell=cell, bidirectional=bidirectional, threads=1)
+
+            def step(kind):
+                y, _ = rnn.forward(x, lengths=drawn if kind == "lengths" else None)  # noqa: B023
+                rnn.backward(y, input_grad=False)  # noqa: B023
+
+            best = in_turns(step, ("padded", "lengths"), 6)
+            name = f"{cell}{', two directions' if bidirectional else ''}"
+            print(f"  {name:22} {best['lengths'] / best['padded']:.2f}")
+
+
+def watching():
+    print("what norms and clips of every step add to a training step, one thread, per cent")
+    kinds = {"step_norms": None, "step_clip_norm": 1e3, "step_clip_value": 1e3}
+    shapes = {"tiny": (100, 1, 8, 32, 4), "b1": (1000, 1, 16, 128, 16), "small": (100, 32, 32, 64, 32)}
+    shapes |= {"odd": (73, 19, 13, 97, 7), "charrnn": (50, 50, 65, 128, 65), "med": (100, 64, 128, 256, 128)}
+    for cell in ("tanh", "lstm", "gru"):
+        for name, (T, B, I, H, O) in shapes.items():
+            rnn = bptt.RNN(I, H, O, cell=cell, seed=0, threads=1)
+            rng = np.random.default_rng(0)
+            x, dy = (rng.normal(size=(T, B, n)).astype(np.float32) for n in (I, O))
+            norms = np.empty(T, np.float32)
+
+            def step(kind):
+                rnn.forward(x)  # noqa: B023
+                options = {kind: norms if kind == "step_norms" else kinds[kind]} if kind else {}  # noqa: B023
+                rnn.backward(dy, input_grad=False, **options)  # noqa: B023
+
+            best = in_turns(step, (None, *kinds), 10 if name == "med" else 100)
+            added = "".join(f"{kind:>18} {100 * (best[kind] / best[None] - 1):+5.1f}" for kind in kinds)
+            print(f"  {cell:5} {name:8}{added}")
+
+
 if __name__ == "__main__":
     step_latency()
     torch_modules()
     import_time()
     checkpoints()
+    lengths()
+    watching()
     growth()
