@@ -51,7 +51,7 @@ def check(target, folder):
         if runs:
             environment = {**os.environ, "WINEDEBUG": "-all"}
             run = subprocess.run([*emulator, program], capture_output=True, text=True, env=environment)
-            assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+            assert run.returncode == 0, f"code {run.returncode}: {run.stdout[-2000:]}{run.stderr[-2000:]}"
             print(f"  {source.stem}: {run.stdout.splitlines()[-1]}", flush=True)
     print(f"{target}: compiled and linked" + (", ran" * runs), flush=True)
 
