@@ -132,6 +132,8 @@ CASES = {
                       ["step_clip_norm", "above 0", "nan"]),
     "step clip negative": (after_forward(lambda r: r.backward(y, step_clip_value=-1)), ValueError,
                            ["step_clip_value", "above 0", "-1"]),
+    "step clip zero in float32": (after_forward(lambda r: r.backward(y, step_clip_value=1e-60)), ValueError,
+                                  ["threshold", "in the array's type, not above zero"]),
     "step norms of another dtype": (after_forward(lambda r: r.backward(y, step_norms=np.empty(T))), TypeError,
                                     ["step_norms", "float32", "float64"]),
     "step norms of another length": (after_forward(lambda r: r.backward(y, step_norms=np.empty(4, F32))), ValueError,
