@@ -86,10 +86,14 @@ static int useful_threads(const call *c, double flops) {
 /* inputs of a layer's units */
 static int64_t inputs_of(const call *c, int64_t layer) { return layer ? c->D * c->H : c->I; }
 
+/* whether a threshold above zero is zero in the array's type: it would clip everything away */
+static int vanishes(double threshold) { return threshold > 0 && !((REAL)threshold > 0); }
+
 static bptt_status begin(call *c, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options) {
     memset(c, 0, sizeof *c);
     bptt_status status = bptt_internal_check_call(spec, T, B, options, &c->spec, &c->options);
     if (status) return status;
+    if (vanishes(c->options.step_clip_norm) || vanishes(c->options.step_clip_value)) return BPTT_ERROR_THRESHOLD;
     c->kernels = TYPED(bptt_internal_kernels)();
     if (!c->kernels) return BPTT_ERROR_ISA;
     c->shape = bptt_internal_shape_of(&c->spec);

@@ -92,3 +92,18 @@ def test_weights_are_those_of_the_last_refresh(problem):
 def test_a_stream_outlives_its_network():
     stream = bptt.RNN(2, 3, seed=0).stream()
     assert stream(np.ones(2)).shape == (3,)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("name", ["tanh", "lstm"])
+def test_any_index_of_the_batch_axis_resets_rows(problem, name, layers):
+    p = problem(5, 3, 2, 4, num_layers=layers, learn_state=True, state=False, **CELLS[name])
+    for rows in (1, -1, np.int64(2), [1], [0, 2], [], slice(1, 3), np.array([True, False, True]), None):
+        stream = p.rnn.stream(batch=3)
+        first = np.array(stream.state)
+        stream(p.x[0])
+        expected = np.array(stream.state)
+        index = slice(None) if rows is None else rows
+        expected[..., index, :] = first[..., index, :]
+        stream.reset(rows=rows)
+        np.testing.assert_array_equal(stream.state, expected)

@@ -221,8 +221,9 @@ static void TYPED(check_options)(const TYPED(arguments) * right) {
 }
 
 static void TYPED(check_step_thresholds)(const TYPED(arguments) * right) {
-    const double bad[] = {NAN, -1, -INFINITY};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    const double bad[] = {NAN, -1, -INFINITY, 1e-60};
+    const size_t of_type = REAL_BITS == 32 ? 4 : 3; /* the last is zero in float32 */
+    for (size_t i = 0; i < of_type; i++) {
         bptt_options norm = {.struct_size = sizeof norm, .step_clip_norm = bad[i]};
         bptt_options value = {.struct_size = sizeof value, .step_clip_value = bad[i]};
         name_case("step threshold %g, %d bits", bad[i], REAL_BITS);

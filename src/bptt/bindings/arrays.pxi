@@ -169,8 +169,10 @@ def index(value, name, int64_t least=1):
         number = operator_index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if not least <= number < 2**63:
+    if number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if number >= 2**63:
+        raise ValueError(f"{name} must be an integer below 2**63, got {value!r}")
     return number
 
 

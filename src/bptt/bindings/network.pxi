@@ -74,7 +74,7 @@ cdef class Network:
         self.batch_first = flag(batch_first, "batch_first")
         self.threads = threads
         try:
-            self.dtype = np.dtype(dtype)
+            self.dtype = np.dtype(str(dtype) if dtype is None else dtype)  # NumPy takes None as float64
         except TypeError:
             raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
         if self.dtype != float32 and self.dtype != float64 or not self.dtype.isnative:

@@ -59,8 +59,10 @@ cdef class Stream:
     def reset(self, rows=None):
         """Begin anew with all rows or with those that `rows` (any index of the batch axis) names: their state becomes
         zero, with learn_state the learned one."""
+        rows = slice(None) if rows is None else rows
         with self.lock:
-            self.held[:, :, slice(None) if rows is None else rows] = self.first
+            # indexed as the state is: the number of a row takes the batch axis away
+            self.held[:, :, rows] = np.broadcast_to(self.first, self.held.shape)[:, :, rows]
 
     def __call__(self, x, *, out=None):
         """The output of the next step: x (B,I), or (I,) for a batch of one, gives (B,O) or (O,).
