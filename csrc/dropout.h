@@ -20,8 +20,8 @@ static uint64_t drop_key(const pass *p, int kind, int64_t t, int64_t row) {
 
 /* out = 0 with probability rate, otherwise x / (1 - rate); 16 bits for each element, so rates are multiples of 2^-16 */
 static void drop_row(uint64_t key, double rate, int64_t n, const REAL *x, REAL *out) {
-    const uint64_t bound = (uint64_t)(rate * 65536 + 0.5);
-    const REAL scale = (REAL)(bound < 65536 ? 65536.0 / (double)(65536 - bound) : 0.0);
+    const uint64_t bound = (uint64_t)min_of(65535, (int64_t)(rate * 65536 + 0.5));
+    const REAL scale = (REAL)(65536.0 / (double)(65536 - bound));
     for (int64_t j = 0; j < n; j += 4) {
         const uint64_t bits = mixed(key + (uint64_t)j * 0x9e3779b97f4a7c15u);
         for (int64_t i = j; i < n && i < j + 4; i++)

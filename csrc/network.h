@@ -193,7 +193,7 @@ bptt_status TYPED(bptt_tape_shift)(const bptt_spec *spec, int64_t B, int64_t tap
         for (int part = 0; part < c.shape.states; part++)
             memmove(state_at(&c, layer, 0, part, 0), state_at(&c, layer, 0, part, used - keep),
                     (size_t)((keep + 1) * slot) * sizeof(REAL));
-        memmove(gates_at(&p, 0), gates_at(&p, used - keep), (size_t)(keep * gates) * sizeof(REAL));
+        if (gates) memmove(gates_at(&p, 0), gates_at(&p, used - keep), (size_t)(keep * gates) * sizeof(REAL));
     }
     return BPTT_OK;
 }

@@ -70,10 +70,9 @@ static void system_join(system_thread thread) { pthread_join(thread, NULL); }
 
 static int system_processors(void) {
 #ifdef __linux__
-    cpu_set_t set; /* those that this process may run on */
-    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-#else
-    return (int)sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t set; /* those that this process may run on; a set is too small for more than 1024 */
+    if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);
 #endif
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 #endif

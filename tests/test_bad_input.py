@@ -386,3 +386,12 @@ def test_a_failed_forward_leaves_the_tape_of_the_last_one():
         rnn.forward(x[:, :, :1])
     again, _ = rnn.backward(y)
     np.testing.assert_array_equal(again, dx)
+
+
+def test_masked_arrays_are_refused():
+    """Their mask would be lost without a word."""
+    masked = np.ma.masked_array(np.ones((3, 2)), mask=True)
+    with pytest.raises(TypeError, match="y must be an array without a mask"):
+        bptt.mse(masked, np.zeros((3, 2)))
+    with pytest.raises(TypeError, match="x must be an array without a mask"):
+        bptt.RNN(2, 3).forward(masked)

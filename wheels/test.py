@@ -60,8 +60,8 @@ def emulated(file, folder):
     scripts = {
         "python3": f'{qemu} -0 "$0" {ARM64}/usr/bin/python{version} "$@"',
         "cc": f"""{sys.executable} -m ziglang cc -target aarch64-linux-gnu.2.17 "$@" || exit
-for last; do :; done  # the program, where one is made
-test -f "$last" || exit 0
+for last; do :; done
+case "$*" in *" -o $last") ;; *) exit 0 ;; esac  # no program is made
 mv "$last" "$last.arm64"
 echo '#!/bin/sh\n{qemu}' "$last.arm64" '"$@"' >"$last"
 chmod +x "$last\"""",

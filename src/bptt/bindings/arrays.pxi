@@ -63,6 +63,8 @@ cdef str described(object obj):
 cdef object as_ndarray(object obj, str name, str kinds, str what):
     """obj as an ndarray without a copy where it is one or offers a buffer; its kind must be one of `kinds`."""
     array = obj
+    if isinstance(obj, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be an array without a mask of its own (losses take mask=), got a masked array")
     if type(obj) is not ndarray:
         try:
             array = np.asarray(obj)

@@ -104,7 +104,8 @@ typedef struct bptt_spec {
     int32_t peepholes;        /* LSTM: 1: the gates see the cell state */
     int32_t learn_state;      /* 1: the state that enters where none is given is a parameter, the same for all rows */
     int32_t reserved;         /* 0 */
-    double dropout;           /* in [0,1): share of the inputs of layers above the first that training drops */
+    double dropout;           /* in [0,1), to the nearest 2^-16 below 1: share of the inputs of layers above the
+                                 first that training drops */
     double recurrent_dropout; /* in [0,1): share of h_{t-1} that training drops before the product with W_hh, the same
                                  units at all steps (Gal & Ghahramani 2016) */
 } bptt_spec;
