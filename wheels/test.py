@@ -59,8 +59,7 @@ def emulated(file, folder):
     qemu = f"exec qemu-aarch64-static -L {ARM64}"
     scripts = {
         "python3": f'{qemu} -0 "$0" {ARM64}/usr/bin/python{version} "$@"',
-        "cc": f"""{sys.executable} -m ziglang cc -target aarch64-linux-gnu.2.17 "$@" \\
-    -Wno-unused-command-line-argument || exit
+        "cc": f"""{sys.executable} -m ziglang cc -target aarch64-linux-gnu.2.17 "$@" || exit
 for last; do :; done
 case "$*" in *" -o $last") ;; *) exit 0 ;; esac  # no program is made
 mv "$last" "$last.arm64"
