@@ -38,7 +38,7 @@ class RNN(_core.Network):
         LSTM: the gates see the cell state (Gers et al. 2002).
     dropout : float in [0, 1)
         Share of the inputs of the layers above the first that training drops, anew at every step; the rest is scaled
-        up (Srivastava et al. 2014). A forward with a tape is training.
+        up (Srivastava et al. 2014). A forward with a tape is training. Rates act to the nearest 2^-16.
     recurrent_dropout : float in [0, 1)
         Share of h_{t-1} that training drops before the product with W_hh, the same units at all steps of a sequence
         (Gal & Ghahramani 2016).
