@@ -1,43 +1,59 @@
 /* The elementwise part of gated cells, one body for scalars and vectors of either type: forward and backward side by
  * side. The includer defines V, LANES, SPLAT, load, store, load_part, store_part (the first n lanes) and what vmath.h
- * gives. A step's rows are taken vector by vector, `n` of its lanes at the end of a row. */
+ * gives. A row is passed over several times rather than once: a gate waits some hundred cycles for its exponential, and
+ * so the processor has that of many vectors under way. */
 
 #undef LOAD
 #undef STORE
 #undef EACH_VECTOR
+#undef EACH_ROW
 #define LOAD(p) (n == LANES ? TYPED(load)(p) : TYPED(load_part)(p, n))
 #define STORE(p, v) (n == LANES ? TYPED(store)(p, v) : TYPED(store_part)(p, v, n))
 
-/* body(s, row, j, n) for every vector of every row; n is a constant in all but the last of a row */
-#define EACH_VECTOR(body)                                                                                              \
-    for (int64_t row = 0; row < s->rows; row++) {                                                                      \
+/* a statement for every vector of `count` elements: `n` of its lanes from element j on; n is a constant in all but the
+ * last */
+#define EACH_VECTOR(count, ...)                                                                                        \
+    do {                                                                                                               \
         int64_t j = 0;                                                                                                 \
-        for (; j + LANES <= s->H; j += LANES) body(s, row, j, LANES);                                                  \
-        if (j < s->H) body(s, row, j, s->H - j);                                                                       \
-    }
+        for (; j + LANES <= (count); j += LANES) {                                                                     \
+            const int64_t n = LANES;                                                                                   \
+            __VA_ARGS__;                                                                                               \
+        }                                                                                                              \
+        if (j < (count)) {                                                                                             \
+            const int64_t n = (count) - j;                                                                             \
+            __VA_ARGS__;                                                                                               \
+        }                                                                                                              \
+    } while (0)
+
+#define EACH_ROW(of_row)                                                                                               \
+    for (int64_t row = 0; row < s->rows; row++) of_row(s, row)
+
+static void TYPED(logistic)(int64_t count, const REAL *x, REAL *y) {
+    EACH_VECTOR(count, STORE(y + j, MATH(logistic)(LOAD(x + j))));
+}
+
+static void TYPED(tanh_in_place)(int64_t count, REAL *x) { EACH_VECTOR(count, STORE(x + j, MATH(tanh)(LOAD(x + j)))); }
+
+/* y += a * b */
+INLINE void TYPED(add_product)(int64_t count, const REAL *a, const REAL *b, REAL *y) {
+    EACH_VECTOR(count, STORE(y + j, LOAD(y + j) + LOAD(a + j) * LOAD(b + j)));
+}
 
 /* ---- LSTM: blocks i, f, g, o ----------------------------------------------------------------------- */
 
-INLINE void TYPED(lstm_forward_at)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
+INLINE void TYPED(lstm_forward_row)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
-    REAL *gates = s->gates + row * 4 * H + j;
-    const REAL *p = s->peepholes ? s->peepholes + j : NULL;
-    const V c_before = LOAD(s->c_before + row * s->ld_before + j);
-    V zi = LOAD(gates), zf = LOAD(gates + H), zo = LOAD(gates + 3 * H);
-    if (p) {
-        zi += LOAD(p) * c_before;
-        zf += LOAD(p + H) * c_before;
-    }
-    const V i = MATH(logistic)(zi), f = MATH(logistic)(zf), g = MATH(tanh)(LOAD(gates + 2 * H));
-    const V c = f * c_before + i * g;
-    if (p) zo += LOAD(p + 2 * H) * c;
-    const V o = MATH(logistic)(zo);
-    STORE(gates, i);
-    STORE(gates + H, f);
-    STORE(gates + 2 * H, g);
-    STORE(gates + 3 * H, o);
-    STORE(s->c + row * s->ld + j, c);
-    STORE(s->h + row * s->ld + j, o * MATH(tanh)(c));
+    REAL *i = s->gates + row * 4 * H, *f = i + H, *g = f + H, *o = g + H;
+    REAL *c = s->c + row * s->ld, *h = s->h + row * s->ld;
+    const REAL *c_before = s->c_before + row * s->ld_before, *p = s->peepholes;
+    if (p) TYPED(add_product)(H, p, c_before, i);
+    if (p) TYPED(add_product)(H, p + H, c_before, f);
+    TYPED(logistic)(2 * H, i, i);
+    TYPED(tanh_in_place)(H, g);
+    EACH_VECTOR(H, STORE(c + j, LOAD(f + j) * LOAD(c_before + j) + LOAD(i + j) * LOAD(g + j)));
+    if (p) TYPED(add_product)(H, p + 2 * H, c, o);
+    TYPED(logistic)(H, o, o);
+    EACH_VECTOR(H, STORE(h + j, LOAD(o + j) * MATH(tanh)(LOAD(c + j))));
 }
 
 INLINE void TYPED(lstm_backward_at)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
@@ -60,26 +76,30 @@ INLINE void TYPED(lstm_backward_at)(const TYPED(gated_step) * s, int64_t row, in
     STORE(flow, dc_before);
 }
 
-static void TYPED(lstm_forward)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(lstm_forward_at)) }
-static void TYPED(lstm_backward)(const TYPED(gated_step) * s){EACH_VECTOR(TYPED(lstm_backward_at))}
+INLINE void TYPED(lstm_backward_row)(const TYPED(gated_step) * s, int64_t row) {
+    EACH_VECTOR(s->H, TYPED(lstm_backward_at)(s, row, j, n));
+}
+
+static void TYPED(lstm_forward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(lstm_forward_row)); }
+static void TYPED(lstm_backward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(lstm_backward_row)); }
 
 /* ---- GRU, reset after the product: blocks n, r, z, q = W_hn h + b_hn; gradients dn, dr, dz, dq ------ */
 
 /* h = (1-z)*n + z*h_before */
-INLINE void TYPED(gru_mix)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t lanes, V new, V z) {
-    const int64_t n = lanes;
-    STORE(s->h + row * s->ld + j, (SPLAT(1) - z) * new + z *LOAD(s->h_before + row * s->ld_before + j));
+INLINE void TYPED(gru_mix)(const TYPED(gated_step) * s, int64_t row) {
+    const int64_t H = s->H;
+    const REAL *new = s->gates + row * 4 * H, *z = new + 2 * H, *h_before = s->h_before + row * s->ld_before;
+    REAL *h = s->h + row * s->ld;
+    EACH_VECTOR(H, const V u = LOAD(z + j); STORE(h + j, (SPLAT(1) - u) * LOAD(new + j) + u * LOAD(h_before + j)));
 }
 
-INLINE void TYPED(gru_forward_at)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
+INLINE void TYPED(gru_forward_row)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
-    REAL *gates = s->gates + row * 4 * H + j;
-    const V r = MATH(logistic)(LOAD(gates + H)), z = MATH(logistic)(LOAD(gates + 2 * H));
-    const V new = MATH(tanh)(LOAD(gates) + r * LOAD(gates + 3 * H));
-    STORE(gates, new);
-    STORE(gates + H, r);
-    STORE(gates + 2 * H, z);
-    TYPED(gru_mix)(s, row, j, n, new, z);
+    REAL *new = s->gates + row * 4 * H, *r = new + H, *q = new + 3 * H;
+    TYPED(logistic)(2 * H, r, r); /* and z */
+    TYPED(add_product)(H, r, q, new);
+    TYPED(tanh_in_place)(H, new);
+    TYPED(gru_mix)(s, row);
 }
 
 /* what both forms share: dn and dz, and the flow past the products; returns dn */
@@ -95,72 +115,62 @@ INLINE V TYPED(gru_unmix)(const TYPED(gated_step) * s, int64_t row, int64_t j, c
     return dn;
 }
 
-INLINE void TYPED(gru_backward_at)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
+INLINE void TYPED(gru_backward_row)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
-    const REAL *gates = s->gates + row * 4 * H + j;
-    REAL *dz = s->dz + row * 4 * H + j;
-    const V dn = TYPED(gru_unmix)(s, row, j, n), r = LOAD(gates + H);
-    STORE(dz + H, dn * LOAD(gates + 3 * H) * (r * (SPLAT(1) - r)));
-    STORE(dz + 3 * H, dn * r);
+    const REAL *r = s->gates + row * 4 * H + H, *q = r + 2 * H;
+    REAL *dr = s->dz + row * 4 * H + H, *dq = dr + 2 * H;
+    EACH_VECTOR(H, const V dn = TYPED(gru_unmix)(s, row, j, n), reset = LOAD(r + j);
+                STORE(dr + j, dn * LOAD(q + j) * (reset * (SPLAT(1) - reset))); STORE(dq + j, dn * reset));
 }
 
-static void TYPED(gru_forward)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(gru_forward_at)) }
-static void TYPED(gru_backward)(const TYPED(gated_step) * s){EACH_VECTOR(TYPED(gru_backward_at))}
+static void TYPED(gru_forward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_forward_row)); }
+static void TYPED(gru_backward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_backward_row)); }
 
 /* ---- GRU, reset before the product: blocks n, r, z, q = r*h_before ----------------------------------- */
 
-INLINE void TYPED(gru_before_gates_at)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
+INLINE void TYPED(gru_before_gates_row)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
-    REAL *gates = s->gates + row * 4 * H + j;
-    const V r = MATH(logistic)(LOAD(gates + H));
-    STORE(gates + H, r);
-    STORE(gates + 2 * H, MATH(logistic)(LOAD(gates + 2 * H)));
-    STORE(gates + 3 * H, r * LOAD(s->h_before + row * s->ld_before + j));
+    const REAL *h_before = s->h_before + row * s->ld_before;
+    REAL *r = s->gates + row * 4 * H + H, *q = r + 2 * H;
+    TYPED(logistic)(2 * H, r, r); /* and z */
+    EACH_VECTOR(H, STORE(q + j, LOAD(r + j) * LOAD(h_before + j)));
 }
 
-INLINE void TYPED(gru_before_forward_at)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
-    REAL *gates = s->gates + row * 4 * s->H + j;
-    const V new = MATH(tanh)(LOAD(gates));
-    STORE(gates, new);
-    TYPED(gru_mix)(s, row, j, n, new, LOAD(gates + 2 * s->H));
+INLINE void TYPED(gru_before_forward_row)(const TYPED(gated_step) * s, int64_t row) {
+    TYPED(tanh_in_place)(s->H, s->gates + row * 4 * s->H);
+    TYPED(gru_mix)(s, row);
 }
 
-INLINE void TYPED(gru_before_backward_at)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
-    TYPED(gru_unmix)(s, row, j, n);
+INLINE void TYPED(gru_before_backward_row)(const TYPED(gated_step) * s, int64_t row) {
+    EACH_VECTOR(s->H, TYPED(gru_unmix)(s, row, j, n));
 }
 
 /* dr, and the flow through r*h_before, from the gradient by it */
-INLINE void TYPED(gru_before_reset_at)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
+INLINE void TYPED(gru_before_reset_row)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
-    const V r = LOAD(s->gates + row * 4 * H + H + j), d_reset = LOAD(s->d_reset + row * H + j);
-    const V h_before = LOAD(s->h_before + row * s->ld_before + j);
-    REAL *flow = s->flow_h + row * H + j;
-    STORE(s->dz + row * 4 * H + H + j, d_reset * h_before * (r * (SPLAT(1) - r)));
-    STORE(flow, LOAD(flow) + d_reset * r);
+    const REAL *r = s->gates + row * 4 * H + H, *d_reset = s->d_reset + row * H;
+    const REAL *h_before = s->h_before + row * s->ld_before;
+    REAL *flow = s->flow_h + row * H, *dr = s->dz + row * 4 * H + H;
+    EACH_VECTOR(H, const V reset = LOAD(r + j), d = LOAD(d_reset + j);
+                STORE(dr + j, d * LOAD(h_before + j) * (reset * (SPLAT(1) - reset)));
+                STORE(flow + j, LOAD(flow + j) + d * reset));
 }
 
-static void TYPED(gru_before_gates)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(gru_before_gates_at)) }
-static void TYPED(gru_before_forward)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(gru_before_forward_at)) }
-static void TYPED(gru_before_backward)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(gru_before_backward_at)) }
-static void TYPED(gru_before_reset)(const TYPED(gated_step) * s) { EACH_VECTOR(TYPED(gru_before_reset_at)) }
+static void TYPED(gru_before_gates)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_before_gates_row)); }
+static void TYPED(gru_before_forward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_before_forward_row)); }
+static void TYPED(gru_before_backward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_before_backward_row)); }
+static void TYPED(gru_before_reset)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_before_reset_row)); }
 
 /* ---- y += scale * x, and x into [-limit, limit] --------------------------------------------------------- */
 
-static void TYPED(add_scaled)(int64_t n, REAL scale, const REAL *x, REAL *y) {
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) TYPED(store)(y + i, TYPED(load)(y + i) + SPLAT(scale) * TYPED(load)(x + i));
-    for (; i < n; i++) y[i] += scale * x[i];
+static void TYPED(add_scaled)(int64_t count, REAL scale, const REAL *x, REAL *y) {
+    EACH_VECTOR(count, STORE(y + j, LOAD(y + j) + SPLAT(scale) * LOAD(x + j)));
 }
 
-INLINE void TYPED(clamp_at)(REAL limit, REAL *x, const int64_t n) {
-    STORE(x, MATH(at_least)(MATH(at_most)(LOAD(x), SPLAT(limit)), SPLAT(-limit)));
-}
-
-static void TYPED(clamp)(int64_t n, REAL limit, REAL *x) {
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) TYPED(clamp_at)(limit, x + i, LANES);
-    if (i < n) TYPED(clamp_at)(limit, x + i, n - i);
+static void TYPED(clamp)(int64_t count, REAL limit, REAL *x) {
+    EACH_VECTOR(count, STORE(x + j, MATH(at_least)(MATH(at_most)(LOAD(x + j), SPLAT(limit)), SPLAT(-limit))));
 }
 #undef LOAD
 #undef STORE
 #undef EACH_VECTOR
+#undef EACH_ROW

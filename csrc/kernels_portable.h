@@ -17,14 +17,19 @@
 #undef BITS
 #undef REALS
 #undef SPLAT
-#undef LESS
+#undef CHOOSE
+#undef SMALLER
+#undef LARGER
+#undef SCALE
 #undef MATH
 #define V REAL
 #define VU UINT
 #define BITS(v) TYPED(bits)(v)
 #define REALS(u) TYPED(reals)(u)
 #define SPLAT(x) ((REAL)(x))
-#define LESS(a, b) ((UINT)0 - (UINT)((a) < (b)))
+#define CHOOSE(a, b, x, y) ((a) < (b) ? (x) : (y))
+#define SMALLER(a, b) CHOOSE(a, b, a, b)
+#define LARGER(a, b) CHOOSE(b, a, a, b)
 #define MATH(name) TYPED(scalar_##name)
 
 static inline UINT TYPED(bits)(REAL v) {
@@ -182,10 +187,6 @@ static REAL TYPED(exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y) {
     REAL sum = 0;
     for (int64_t i = 0; i < n; i++) sum += y[i];
     return sum;
-}
-
-static void TYPED(logistic)(int64_t n, const REAL *x, REAL *y) {
-    for (int64_t i = 0; i < n; i++) y[i] = MATH(logistic)(x[i]);
 }
 
 const TYPED(kernels) TYPED(bptt_internal_portable) = {

@@ -14,12 +14,19 @@
 #undef WIDTH
 #undef DEPTH
 #undef STAYS
+#undef FAR
+#undef PAGE
+#undef LONG_SUM
 #undef TILE
 #undef TILE_OF
+#undef FETCHING
 #define MATH(name) TYPED(vector_##name)
 #define WIDTH (2 * LANES)
 #define DEPTH (16384 / VECTOR_BYTES) /* rows of a panel that stay in the nearest cache: 32 kB */
 #define STAYS (1 << 19)              /* bytes that stay in the second */
+#define FAR (1 << 21)                /* bytes of which most come from beyond it */
+#define PAGE 4096
+#define LONG_SUM 64 /* terms of a sum that takes as long as memory does */
 
 #include "vmath.h"
 
@@ -68,7 +75,8 @@ typedef struct {
     int64_t ldinit;
     REAL *c;
     int64_t ldc;
-    int64_t cols; /* columns of c from this panel on */
+    int64_t cols;      /* columns of c from this panel on */
+    const REAL *ahead; /* the panel that comes next where it is to be fetched meanwhile, else NULL */
 } TYPED(tile_task);
 
 /* row i, one vector of columns from `col` on */
@@ -85,7 +93,7 @@ INLINE void TYPED(put)(const TYPED(tile_task) * t, int64_t i, int64_t col, V sum
 }
 
 INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) * t, const int64_t unit,
-                        const int64_t step) {
+                        const int64_t step, const int fetches) {
     V sum[ROWS][2];
     const REAL *a = t->a, *panel = t->panel;
 #pragma GCC unroll 12 /* all of it, or Clang keeps the sums in memory */
@@ -94,6 +102,7 @@ INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) *
     for (int64_t r = t->k; r > 0; r--, a += step, panel += vecs * LANES) {
         V b[2];
         for (int v = 0; v < vecs; v++) b[v] = TYPED(load)(panel + v * LANES);
+        if (fetches) __builtin_prefetch(t->ahead + (t->k - r) * LANES, 0, 2);
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
             const V x = SPLAT(a[i * unit]);
@@ -108,11 +117,13 @@ INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) *
 /* unit = 1 (columns of a stand side by side) and step = 1 (rows of a do) as constants, every height on its own */
 #define TILE(rows, vecs)                                                                                               \
     static void TYPED(tile_by_rows_##rows##_##vecs)(const TYPED(tile_task) * t) {                                      \
-        TYPED(tile)(rows, vecs, t, t->unit, 1);                                                                        \
+        TYPED(tile)(rows, vecs, t, t->unit, 1, 0);                                                                     \
     }                                                                                                                  \
     static void TYPED(tile_by_cols_##rows##_##vecs)(const TYPED(tile_task) * t) {                                      \
-        TYPED(tile)(rows, vecs, t, 1, t->step);                                                                        \
+        TYPED(tile)(rows, vecs, t, 1, t->step, 0);                                                                     \
     }
+#define FETCHING(rows)                                                                                                 \
+    static void TYPED(tile_fetching_##rows)(const TYPED(tile_task) * t) { TYPED(tile)(rows, 2, t, t->unit, 1, 1); }
 #define TILE_OF(by, rows) {TYPED(tile_by_##by##_##rows##_1), TYPED(tile_by_##by##_##rows##_2)}
 
 /* clang-format off */
@@ -121,34 +132,58 @@ TILE(4, 1) TILE(4, 2) TILE(5, 1) TILE(5, 2) TILE(6, 1) TILE(6, 2)
 #if ROWS == 12
 TILE(7, 1) TILE(7, 2) TILE(8, 1) TILE(8, 2) TILE(9, 1) TILE(9, 2)
 TILE(10, 1) TILE(10, 2) TILE(11, 1) TILE(11, 2) TILE(12, 1) TILE(12, 2)
+FETCHING(9) FETCHING(10) FETCHING(11) FETCHING(12)
+#else
+FETCHING(5) FETCHING(6)
 #endif
 
 typedef void TYPED(tile_function)(const TYPED(tile_task) *);
 
 #undef TILES
+#undef TALL
 #if ROWS == 12
+#define TALL 9
 #define TILES(by)                                                                                               \
     {TILE_OF(by, 1), TILE_OF(by, 2), TILE_OF(by, 3), TILE_OF(by, 4),  TILE_OF(by, 5),  TILE_OF(by, 6),          \
      TILE_OF(by, 7), TILE_OF(by, 8), TILE_OF(by, 9), TILE_OF(by, 10), TILE_OF(by, 11), TILE_OF(by, 12)}
 #else
+#define TALL 5
 #define TILES(by) {TILE_OF(by, 1), TILE_OF(by, 2), TILE_OF(by, 3), TILE_OF(by, 4), TILE_OF(by, 5), TILE_OF(by, 6)}
 #endif
 /* clang-format on */
 
 static TYPED(tile_function) *const TYPED(tiles_by_rows)[ROWS][2] = TILES(rows);
 static TYPED(tile_function) *const TYPED(tiles_by_cols)[ROWS][2] = TILES(cols);
+static TYPED(tile_function) *const TYPED(tiles_fetching)[] = {
+#if ROWS == 12
+    TYPED(tile_fetching_9), TYPED(tile_fetching_10), TYPED(tile_fetching_11), TYPED(tile_fetching_12)
+#else
+    TYPED(tile_fetching_5), TYPED(tile_fetching_6)
+#endif
+};
 
-/* m rows in as few tiles as possible, all of nearly the same height */
+/* Rows of c that lie farther apart than a page: no processor guesses where the next is. It is there when the sums are.
+ */
+INLINE void TYPED(fetch_rows)(const TYPED(tile_task) * t, int64_t rows) {
+    if (t->ldc * (int64_t)sizeof(REAL) < PAGE || t->k < LONG_SUM) return;
+    for (int64_t i = 0; i < rows; i++)
+        for (int v = 0; v < 2; v++) __builtin_prefetch(t->c + i * t->ldc + v * LANES, 1);
+}
+
+/* m rows in as few tiles as possible, all of nearly the same height; the first two fetch what is ahead */
 INLINE void TYPED(column_of_tiles)(TYPED(tile_function) *const tiles[ROWS][2], int64_t m, int64_t unit,
                                    TYPED(tile_task) t) {
     const int wide = t.cols > LANES;
-    for (int64_t left = (m + ROWS - 1) / ROWS; left > 0; left--) {
+    for (int64_t left = (m + ROWS - 1) / ROWS, done = 0; left > 0; left--, done++) {
         const int64_t rows = (m + left - 1) / left;
-        tiles[rows - 1][wide](&t);
+        TYPED(fetch_rows)(&t, rows);
+        if (t.ahead && done < 2 && wide && rows >= TALL) TYPED(tiles_fetching)[rows - TALL](&t);
+        else tiles[rows - 1][wide](&t);
         m -= rows;
         t.a += rows * unit;
         t.init = t.init ? t.init + rows * t.ldinit : NULL;
         t.c += rows * t.ldc;
+        if (t.ahead) t.ahead += t.k * LANES;
     }
 }
 
@@ -208,13 +243,11 @@ INLINE void TYPED(lone)(const int panels, const int vecs, const int chains, cons
 
 #ifndef BPTT_VECTOR_MAPS
 #define BPTT_VECTOR_MAPS
-enum { MAP_ACTIVATION, MAP_SLOPE, MAP_LOGISTIC };
+enum { MAP_ACTIVATION, MAP_SLOPE };
 #endif
 
 INLINE V TYPED(value)(const int map, const int cell, V x, V h) {
-    return map == MAP_ACTIVATION ? MATH(activation)(cell, x)
-           : map == MAP_SLOPE    ? MATH(slope)(cell, h, x)
-                                 : MATH(logistic)(x);
+    return map == MAP_ACTIVATION ? MATH(activation)(cell, x) : MATH(slope)(cell, h, x);
 }
 
 /* y = map(x), or map(x, h) for the slope; map and cell are constants where inlined */
@@ -247,8 +280,6 @@ static void TYPED(slope)(int cell, int64_t n, const REAL *h, const REAL *dh, REA
         if (dz != dh) memcpy(dz, dh, (size_t)n * sizeof(REAL));
     }
 }
-
-static void TYPED(logistic)(int64_t n, const REAL *x, REAL *y) { TYPED(each)(MAP_LOGISTIC, 0, n, x, NULL, y); }
 
 static REAL TYPED(exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y) {
     V sums = SPLAT(0);
@@ -362,8 +393,9 @@ static void TYPED(multiply_lone)(const TYPED(product) * p) {
     }
 }
 
-/* the columns of the panel at j, or of several, by DEPTH rows of b from r on; returns how many columns */
-static int64_t TYPED(multiply_block)(const TYPED(product) * p, int64_t n, int64_t j, int64_t r) {
+/* the columns of the panel at j, or of several, by DEPTH rows of b from r on; `ahead` as in a tile's task. Returns how
+ * many columns. */
+static int64_t TYPED(multiply_block)(const TYPED(product) * p, int64_t n, int64_t j, int64_t r, const REAL *ahead) {
     const int width = TYPED(panel_width)(j, n);
     const REAL *init = p->init ? p->init + j : NULL;
     const TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH,
@@ -374,7 +406,8 @@ static int64_t TYPED(multiply_block)(const TYPED(product) * p, int64_t n, int64_
                                 .ldinit = r ? p->ldc : p->ldinit,
                                 .c = p->c + j,
                                 .ldc = p->ldc,
-                                .cols = n - j};
+                                .cols = n - j,
+                                .ahead = ahead};
     const int done = TYPED(wide_panels)(p->m, (n - j) / WIDTH, &t, p->k * WIDTH);
     if (!done) TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t);
     return done ? done * WIDTH : width;
@@ -383,13 +416,16 @@ static int64_t TYPED(multiply_block)(const TYPED(product) * p, int64_t n, int64_
 /* Few rows of a stay in the second cache as a whole: then c is passed over once, panel by panel. Of many rows DEPTH
  * columns of a do: then b is. The sums are the same. */
 static void TYPED(multiply_panels)(const TYPED(product) * p) {
-    const int64_t n = TYPED(panel_columns)(p->n);
-    if (p->m * p->k <= STAYS / (int)sizeof(REAL)) {
+    const int64_t n = TYPED(panel_columns)(p->n), size = (int64_t)sizeof(REAL);
+    const int far = p->k * n * size > FAR;
+    if (p->m * p->k <= STAYS / size) {
         for (int64_t j = 0, done = 0; j < n; j += done)
-            for (int64_t r = 0; r < p->k; r += DEPTH) done = TYPED(multiply_block)(p, n, j, r);
+            for (int64_t r = 0; r < p->k; r += DEPTH)
+                done = TYPED(multiply_block)(p, n, j, r, far ? p->panels + j * p->k + (r + DEPTH) * WIDTH : NULL);
     } else {
         for (int64_t r = 0; r < p->k; r += DEPTH)
-            for (int64_t j = 0; j < n;) j += TYPED(multiply_block)(p, n, j, r);
+            for (int64_t j = 0; j < n;)
+                j += TYPED(multiply_block)(p, n, j, r, far ? p->panels + (j + WIDTH) * p->k + r * WIDTH : NULL);
     }
 }
 

@@ -10,7 +10,11 @@
 #undef BITS
 #undef REALS
 #undef SPLAT
-#undef LESS
+#undef CHOOSE
+#undef SMALLER
+#undef LARGER
+#undef X86
+#undef SCALE
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 #define V TYPED(vector)
 #define VU TYPED(bits_vector)
@@ -22,7 +26,9 @@ typedef REAL TYPED(loose_vector) __attribute__((vector_size(VECTOR_BYTES), align
 #define BITS(v) ((VU)(v))
 #define REALS(u) ((V)(u))
 #define SPLAT(x) TYPED(splat)((REAL)(x))
-#define LESS(a, b) ((VU)((a) < (b)))
+#define CHOOSE TYPED(choose)
+#define SMALLER TYPED(smaller)
+#define LARGER TYPED(larger)
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -62,6 +68,52 @@ INLINE void TYPED(store_part)(REAL *p, V v, int64_t n) {
     _mm512_mask_storeu_pd(p, (__mmask8)(0xffu >> (8 - n)), (__m512d)v);
 #else
     memcpy(p, &v, (size_t)n * sizeof(REAL));
+#endif
+}
+
+/* a < b ? x : y in each lane; the smaller and the larger of a and b, b where one is NaN */
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+#define X86(name) _mm512_##name##_ps
+#elif VECTOR_BYTES == 64
+#define X86(name) _mm512_##name##_pd
+#elif VECTOR_BYTES == 32 && REAL_BITS == 32
+#define X86(name) _mm256_##name##_ps
+#elif VECTOR_BYTES == 32
+#define X86(name) _mm256_##name##_pd
+#elif defined(__x86_64__) && REAL_BITS == 32
+#define X86(name) _mm_##name##_ps
+#elif defined(__x86_64__)
+#define X86(name) _mm_##name##_pd
+#endif
+
+INLINE V TYPED(choose)(V a, V b, V x, V y) {
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+    return (V)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ), (__m512)y, (__m512)x);
+#elif VECTOR_BYTES == 64
+    return (V)_mm512_mask_blend_pd(_mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ), (__m512d)y, (__m512d)x);
+#else
+    const VU less = (VU)(a < b);
+    return REALS((less & BITS(x)) | (~less & BITS(y)));
+#endif
+}
+
+#if VECTOR_BYTES == 64
+#define SCALE(x, n) (V) X86(scalef)(x, n) /* x 2^n */
+#endif
+
+INLINE V TYPED(smaller)(V a, V b) {
+#ifdef X86
+    return (V)X86(min)(a, b);
+#else
+    return CHOOSE(a, b, a, b);
+#endif
+}
+
+INLINE V TYPED(larger)(V a, V b) {
+#ifdef X86
+    return (V)X86(max)(a, b);
+#else
+    return CHOOSE(b, a, a, b);
 #endif
 }
 

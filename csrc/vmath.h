@@ -1,10 +1,10 @@
 /* exp, tanh and the logistic function, one body for scalars and vectors of either type.
  *
  * The includer defines V (the value type: REAL, or a vector of REAL), VU (UINT, or a vector of UINT of the same
- * shape), BITS(v) and REALS(u) that reinterpret one as the other, SPLAT(x) that makes a V of one number, LESS(a,b)
- * that gives a VU of ones where a < b, and MATH(name), the name of each function here.
- * No conversion between integers and reals is used (a rounding constant does it), so NaN and Inf are safe, and
- * no branch, so that a compiler can vectorise the scalar form.
+ * shape), BITS(v) and REALS(u) that reinterpret one as the other, SPLAT(x) that makes a V of one number,
+ * CHOOSE(a,b,x,y), which is a < b ? x : y, SMALLER(a,b) and LARGER(a,b), which are b where one is NaN, and MATH(name),
+ * the name of each function here. No conversion between integers and reals is used (a rounding constant does it), so
+ * NaN and Inf are safe, and no branch, so that a compiler can vectorise the scalar form.
  *
  * Method: x = n ln2 + r, |r| <= ln2/2 (Cody & Waite 1980), e^r - 1 = r + r^2 P(r), P the Taylor polynomial. */
 
@@ -20,6 +20,7 @@
 #undef TANH_7
 #undef EXP_MIN
 #undef EXP_MAX
+#undef LOGISTIC_ONE
 #if REAL_BITS == 32
 #define MAGIC 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer */
 #define LN2_HIGH 0.693359375f
@@ -33,6 +34,7 @@
 #define TANH_7 (-0.0507965061f)
 #define EXP_MIN (-104.0f)
 #define EXP_MAX 89.0f
+#define LOGISTIC_ONE 80.0f /* the logistic function rounds to 1 long before */
 #else
 #define MAGIC 6755399441055744.0 /* 1.5 * 2^52 */
 #define LN2_HIGH 0.693147180369123816490
@@ -43,22 +45,19 @@
 #define TANH_ONE 19.1
 #define EXP_MIN (-746.0)
 #define EXP_MAX 710.0
+#define LOGISTIC_ONE 700.0
 #endif
 #define R(x) ((REAL)(x))
 
-/* mask ? a : b, the mask all ones or all zeros */
-static inline V MATH(select)(VU mask, V a, V b) { return REALS((mask & BITS(a)) | (~mask & BITS(b))); }
-
 /* NaN stays NaN in both */
-static inline V MATH(at_most)(V x, V bound) { return MATH(select)(LESS(bound, x), bound, x); }
-static inline V MATH(at_least)(V x, V bound) { return MATH(select)(LESS(x, bound), bound, x); }
+static inline V MATH(at_most)(V x, V bound) { return SMALLER(bound, x); }
+static inline V MATH(at_least)(V x, V bound) { return LARGER(bound, x); }
 
-/* r and n of x = n ln2 + r */
-static inline V MATH(reduce)(V x, VU *n) {
-    V shifted = x * R(1.44269504088896340736) + MAGIC;
-    V whole = shifted - MAGIC;
-    *n = BITS(shifted) - BITS(SPLAT(MAGIC));
-    return (x - whole * LN2_HIGH) - whole * LN2_LOW;
+/* r of x = n ln2 + r, and n + MAGIC */
+static inline V MATH(reduce)(V x, V *shifted) {
+    *shifted = x * R(1.44269504088896340736) + MAGIC;
+    V n = *shifted - MAGIC;
+    return (x - n * LN2_HIGH) - n * LN2_LOW;
 }
 
 /* e^r - 1 for |r| <= ln2/2 */
@@ -81,48 +80,50 @@ static inline V MATH(expm1_reduced)(V r) {
     return r + r * r * p;
 }
 
-/* 2^n for normal results */
+/* 2^n for normal results; the bits of n + MAGIC do as well as n */
 static inline V MATH(power_of_two)(VU n) { return REALS((n + EXPONENT_BIAS) << MANTISSA_BITS); }
 
-/* e^x, subnormal results included: the scale is applied in two halves */
-static inline V MATH(exp)(V x) {
-    VU n;
-    V r = MATH(reduce)(MATH(at_least)(MATH(at_most)(x, SPLAT(EXP_MAX)), SPLAT(EXP_MIN)), &n);
+/* x 2^n of n + MAGIC, subnormal results included: in two halves where no instruction does it */
+static inline V MATH(scale)(V x, V shifted) {
+#ifdef SCALE
+    return SCALE(x, shifted - MAGIC);
+#else
+    VU n = BITS(shifted) - BITS(SPLAT(MAGIC));
     VU half = ((n + 4096) >> 1) - 2048; /* n/2 rounded down, n negative too */
-    V y = R(1) + MATH(expm1_reduced)(r);
-    return y * MATH(power_of_two)(half) * MATH(power_of_two)(n - half);
+    return x * MATH(power_of_two)(half) * MATH(power_of_two)(n - half);
+#endif
+}
+
+static inline V MATH(exp)(V x) {
+    V shifted;
+    V r = MATH(reduce)(MATH(at_least)(MATH(at_most)(x, SPLAT(EXP_MAX)), SPLAT(EXP_MIN)), &shifted);
+    return MATH(scale)(R(1) + MATH(expm1_reduced)(r), shifted);
 }
 
 /* tanh|x| = (e^2|x| - 1) / (e^2|x| + 1), the sign put back. Near zero three roundings of that size are more than
  * float should lose: there it takes the odd polynomial, fitted to the least largest relative error over |x| < 0.28. */
 static inline V MATH(tanh)(V x) {
-    VU n, sign = BITS(x) & SIGN_BIT;
-    V size = MATH(at_most)(REALS(BITS(x) ^ sign), SPLAT(TANH_ONE));
-    V q = MATH(expm1_reduced)(MATH(reduce)(size + size, &n));
-    V scale = MATH(power_of_two)(n);
-    V e = scale * q + (scale - R(1));
+    VU sign = BITS(x) & SIGN_BIT;
+    V shifted, size = MATH(at_most)(REALS(BITS(x) ^ sign), SPLAT(TANH_ONE));
+    V q = MATH(expm1_reduced)(MATH(reduce)(size + size, &shifted));
+    V power = MATH(power_of_two)(BITS(shifted));
+    V e = power * q + (power - R(1));
     V y = e / (e + R(2));
 #if REAL_BITS == 32
     V square = size * size;
     V p = (square * TANH_7 + TANH_5) * square + TANH_3;
-    y = MATH(select)(LESS(size, SPLAT(0.27f)), size + size * square * p, y);
+    y = CHOOSE(size, SPLAT(0.27f), size + size * square * p, y);
 #endif
     return REALS(BITS(y) | sign);
 }
 
-/* 1 / (1 + e^-x) by t = e^-|x|, so that nothing overflows and small results keep their precision. In float the
- * rounding of 1 + t is put right to first order where t is the numerator too: y = t / (sum + lost), and
- * t / sum^2 = y - y^2. */
+/* 1 / (1 + e^-x) = s / (s + e^-r) with s = 2^n, x = n ln2 + r: nothing overflows, small results keep their precision,
+ * and what s + 1 loses goes to the small term. */
 static inline V MATH(logistic)(V x) {
-    V t = MATH(exp)(REALS(BITS(x) | SIGN_BIT));
-    VU negative = LESS(x, SPLAT(0));
-    V sum = R(1) + t;
-    V y = MATH(select)(negative, t, SPLAT(1)) / sum;
-#if REAL_BITS == 32
-    V lost = t - (sum - R(1));
-    y = y - (y - y * y) * REALS(BITS(lost) & negative);
-#endif
-    return y;
+    V shifted;
+    V r = MATH(reduce)(MATH(at_least)(MATH(at_most)(x, SPLAT(LOGISTIC_ONE)), SPLAT(EXP_MIN)), &shifted);
+    V s = MATH(scale)(SPLAT(1), shifted), sum = s + R(1);
+    return s / (sum + (MATH(expm1_reduced)(-r) + (s - (sum - R(1)))));
 }
 
 static inline V MATH(activation)(int cell, V z) {
@@ -138,7 +139,7 @@ static inline V MATH(activation)(int cell, V z) {
 static inline V MATH(slope)(int cell, V h, V dh) {
     switch (cell) {
     case BPTT_CELL_TANH: return dh * ((R(1) - h) * (R(1) + h));
-    case BPTT_CELL_RELU: return MATH(select)(LESS(SPLAT(0), h), dh, h * R(0)); /* NaN stays NaN */
+    case BPTT_CELL_RELU: return CHOOSE(SPLAT(0), h, dh, h * R(0)); /* NaN stays NaN */
     case BPTT_CELL_SIGMOID: return dh * (h * (R(1) - h));
     default: return dh;
     }
