@@ -14,6 +14,17 @@ cdef int bits_of(object dtype) except -1:
     return 8 * <int>dtype.itemsize
 
 
+cdef object aligned(int64_t size, object dtype):
+    """An array of that many elements, all undefined, that begins where a cache line does, if it is large a large page.
+
+    A vector that lies in two lines costs twice. np.empty asks for large pages where an array is large; np.zeros does not.
+    """
+    cdef int64_t item = dtype.itemsize, to = 64 if size * item < 1 << 22 else 1 << 21
+    memory = empty(size + to // item, dtype)
+    cdef int64_t first = <int64_t>(-<uintptr_t>address(memory) % <uintptr_t>to) // item
+    return memory[first : first + size]
+
+
 cdef bint has_format(const char *format, object dtype) noexcept:
     """Whether a NumPy buffer's format is this type in native byte order."""
     if format == NULL or format[0] == 0 or format[1] != 0:

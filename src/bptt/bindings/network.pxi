@@ -83,8 +83,9 @@ cdef class Network:
         self.bits = bits_of(self.dtype)
         self.sizes(1, 1, 0, 0, &sizes)
         # views: an array that owns its memory could be resized, and the addresses kept here would be stale
-        self.params_ = np.zeros(sizes.params, self.dtype)[:]
-        self.grads_ = np.zeros(sizes.params, self.dtype)[:]
+        self.params_, self.grads_ = aligned(sizes.params, self.dtype), aligned(sizes.params, self.dtype)
+        self.params_.fill(0)
+        self.grads_.fill(0)
         as_output(self.params_, "params", self.dtype, &array)
         self.params_data = array.data
         as_output(self.grads_, "grads", self.dtype, &array)
@@ -235,7 +236,7 @@ cdef class Network:
         """`kept` if it is large enough (and not far too large), otherwise a new buffer."""
         if kept is not None and needed <= <int64_t>kept.size <= 4 * needed:
             return kept
-        return empty(needed, self.dtype)
+        return aligned(needed, self.dtype)
 
     cdef object sequence(self, object obj, str name, int64_t width, str letters, Array *array, bint *unbatched):
         """A (T,B,width) input in the core's layout from what the user's layout is."""
