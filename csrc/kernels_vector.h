@@ -71,7 +71,7 @@ typedef struct {
     const REAL *a;
     int64_t unit, step;
     const REAL *panel;
-    const REAL *init; /* NULL: zeros */
+    const REAL *init;
     int64_t ldinit;
     REAL *c;
     int64_t ldc;
@@ -79,39 +79,58 @@ typedef struct {
     const REAL *ahead; /* the panel that comes next where it is to be fetched meanwhile, else NULL */
 } TYPED(tile_task);
 
+/* for sums that begin with nothing: as many columns as any task takes */
+static const REAL TYPED(no_init)[2 * WIDTH];
+
 /* row i, one vector of columns from `col` on */
 INLINE void TYPED(put)(const TYPED(tile_task) * t, int64_t i, int64_t col, V sum) {
     const int64_t cols = t->cols - col;
+    const REAL *init = t->init + i * t->ldinit + col;
     REAL *c = t->c + i * t->ldc + col;
-    if (cols >= LANES) {
-        if (t->init) sum += TYPED(load)(t->init + i * t->ldinit + col);
-        TYPED(store)(c, sum);
-    } else {
-        if (t->init) sum += TYPED(load_part)(t->init + i * t->ldinit + col, cols);
-        TYPED(store_part)(c, sum, cols);
-    }
+    if (cols >= LANES) TYPED(store)(c, sum + TYPED(load)(init));
+    else if (cols > 0) TYPED(store_part)(c, sum + TYPED(load_part)(init, cols), cols);
+}
+
+/* a tile that has more columns than c */
+static void TYPED(put_part)(const TYPED(tile_task) * t, int rows, int vecs, const V *sums) {
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < vecs; v++) TYPED(put)(t, i, v * LANES, *sums++);
 }
 
 INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) * t, const int64_t unit,
                         const int64_t step, const int fetches) {
     V sum[ROWS][2];
-    const REAL *a = t->a, *panel = t->panel;
-#pragma GCC unroll 12 /* all of it, or Clang keeps the sums in memory */
-    for (int i = 0; i < rows; i++)
+    const REAL *panel = t->panel, *a[ROWS / 3]; /* three rows by one address and two that it reaches */
+#pragma GCC unroll 12                           /* all of it, or Clang keeps the sums in memory */
+    for (int i = 0; i < rows; i++) {
+        if (i % 3 == 0) a[i / 3] = t->a + i * unit;
         for (int v = 0; v < vecs; v++) sum[i][v] = SPLAT(0);
-    for (int64_t r = t->k; r > 0; r--, a += step, panel += vecs * LANES) {
+    }
+    for (int64_t r = t->k; r > 0; r--, panel += vecs * LANES) {
         V b[2];
         for (int v = 0; v < vecs; v++) b[v] = TYPED(load)(panel + v * LANES);
         if (fetches) __builtin_prefetch(t->ahead + (t->k - r) * LANES, 0, 2);
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
-            const V x = SPLAT(a[i * unit]);
+            const V x = SPLAT(a[i / 3][i % 3 * unit]);
+            if (i % 3 == 2 || i == rows - 1) a[i / 3] += step;
             for (int v = 0; v < vecs; v++) sum[i][v] += x * b[v];
         }
     }
+    if (t->cols < vecs * LANES) {
+        V sums[ROWS * 2];
 #pragma GCC unroll 12
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < vecs; v++) TYPED(put)(t, i, v * LANES, sum[i][v]);
+        for (int i = 0; i < rows; i++)
+            for (int v = 0; v < vecs; v++) sums[i * vecs + v] = sum[i][v];
+        TYPED(put_part)(t, rows, vecs, sums);
+        return;
+    }
+    REAL *c = t->c;
+    const REAL *init = t->init;
+    const int64_t ldc = t->ldc, ldinit = t->ldinit; /* c could be anything: *t would be read again after every store */
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++, c += ldc, init += ldinit)
+        for (int v = 0; v < vecs; v++) TYPED(store)(c + v * LANES, sum[i][v] + TYPED(load)(init + v * LANES));
 }
 
 /* unit = 1 (columns of a stand side by side) and step = 1 (rows of a do) as constants, every height on its own */
@@ -181,7 +200,7 @@ INLINE void TYPED(column_of_tiles)(TYPED(tile_function) *const tiles[ROWS][2], i
         else tiles[rows - 1][wide](&t);
         m -= rows;
         t.a += rows * unit;
-        t.init = t.init ? t.init + rows * t.ldinit : NULL;
+        t.init += rows * t.ldinit;
         t.c += rows * t.ldc;
         if (t.ahead) t.ahead += t.k * LANES;
     }
@@ -382,7 +401,7 @@ static void TYPED(multiply_lone)(const TYPED(product) * p) {
         for (const int64_t end = j + 2 * WIDTH; j < end && j < n;) {
             const int64_t left = n - j;
             t.panel = p->panels + j * p->k;
-            t.init = p->init ? p->init + j : NULL;
+            t.init = p->init ? p->init + j : TYPED(no_init);
             t.c = p->c + j;
             t.cols = left;
             if (left >= 2 * WIDTH) TYPED(lone)(2, 2, 2, &t, p->k * WIDTH);
@@ -397,13 +416,15 @@ static void TYPED(multiply_lone)(const TYPED(product) * p) {
  * many columns. */
 static int64_t TYPED(multiply_block)(const TYPED(product) * p, int64_t n, int64_t j, int64_t r, const REAL *ahead) {
     const int width = TYPED(panel_width)(j, n);
-    const REAL *init = p->init ? p->init + j : NULL;
+    const REAL *init = p->init ? p->init + j : TYPED(no_init);
     const TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH,
                                 .a = p->a + r,
                                 .unit = p->lda,
                                 .panel = p->panels + j * p->k + r * width,
                                 .init = r ? p->c + j : init,
-                                .ldinit = r ? p->ldc : p->ldinit,
+                                .ldinit = r         ? p->ldc
+                                          : p->init ? p->ldinit
+                                                    : 0,
                                 .c = p->c + j,
                                 .ldc = p->ldc,
                                 .cols = n - j,
