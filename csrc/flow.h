@@ -77,15 +77,28 @@ static void begin_flow(const pass *p, int64_t row, int64_t end) {
                       c->dstate1 ? c->dstate1 + state_offset(c, p->unit, part, row) : NULL, (end - row) * c->H);
 }
 
-/* dh_t += m_t * (what flows back from the step after), row by row: a reset or m_t = 0 lets nothing through. Rows from
- * `going` on end here. flow_c is scaled in place. */
+/* a step's neighbour in processing order whose flow comes back to it; T or -1 at the end */
+static int64_t after(const pass *p, int64_t t) { return p->direction ? t - 1 : t + 1; }
+
+/* whether what flows back into rows [first,going) of step t is neither cut nor scaled */
+static int flows_uncut(const pass *p, int64_t t, int64_t first, int64_t going) {
+    const call *c = p->call;
+    return !c->options.carry && !(going > first && any_enters_zero(c, p->direction, after(p, t), first, going));
+}
+
+/* dh_t += m_t * (what flows back from the step after): a reset or m_t = 0 lets nothing through. Rows from `going` on
+ * end here. flow_c is scaled in place. */
 static void add_flow(const pass *p, int64_t t, int64_t going, int64_t end, REAL *dh) {
     const call *c = p->call;
-    const int64_t H = c->H;
+    const int64_t H = c->H, ld = ld_state(c);
+    if (ld == H && flows_uncut(p, t, p->first, going)) {
+        c->kernels->add_scaled((end - p->first) * H, 1, flow_h_of(p) + p->first * H, dh);
+        return;
+    }
     for (int64_t row = p->first; row < end; row++) {
         const REAL scale = row < going ? carried(c, p->direction, t, row) : 1;
         if (c->shape.states == 2) scale_row(H, scale, flow_c_of(p) + row * H);
-        if (scale != 0) c->kernels->add_scaled(H, scale, flow_h_of(p) + row * H, dh + (row - p->first) * ld_state(c));
+        if (scale != 0) c->kernels->add_scaled(H, scale, flow_h_of(p) + row * H, dh + (row - p->first) * ld);
     }
 }
 
@@ -111,9 +124,6 @@ static void watch_rows(const pass *p, int64_t t, int64_t end, REAL *dh) {
 
 /* ---- one step --------------------------------------------------------------------------------------------- */
 
-/* a step's neighbour in processing order whose flow comes back to it; T or -1 at the end */
-static int64_t after(const pass *p, int64_t t) { return p->direction ? t - 1 : t + 1; }
-
 /* the end of the rows of [first,last) that go on after step t */
 static int64_t going_on(const pass *p, int64_t t, int64_t first, int64_t last) {
     const call *c = p->call;
@@ -124,9 +134,10 @@ static int64_t going_on(const pass *p, int64_t t, int64_t first, int64_t last) {
 /* whether all that flows into dh_t from the step after is W_hhT dz as it is: the same choice in every thread */
 static int flows_plainly(const pass *p, int64_t t) {
     const call *c = p->call;
-    if (c->options.carry || drops_recurrent(c) || c->shape.ih_apart) return 0;
+    if (drops_recurrent(c) || c->shape.ih_apart) return 0;
     if (after(p, t) < 0 || after(p, t) == c->T) return 0;
-    return going_on(p, t, 0, c->B) == active(c, t, 0, c->B) && !any_enters_zero(c, p->direction, after(p, t), 0, c->B);
+    const int64_t going = going_on(p, t, 0, c->B);
+    return going == active(c, t, 0, c->B) && flows_uncut(p, t, 0, going);
 }
 
 static void cell_backward(const step *s) {

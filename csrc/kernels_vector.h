@@ -13,6 +13,7 @@
 #undef MATH
 #undef WIDTH
 #undef DEPTH
+#undef NEARBY
 #undef STAYS
 #undef FAR
 #undef PAGE
@@ -23,6 +24,7 @@
 #define MATH(name) TYPED(vector_##name)
 #define WIDTH (2 * LANES)
 #define DEPTH (16384 / VECTOR_BYTES) /* rows of a panel that stay in the nearest cache: 32 kB */
+#define NEARBY (1 << 16)             /* bytes of which most stay in the nearest cache from one product to the next */
 #define STAYS (1 << 19)              /* bytes that stay in the second */
 #define FAR (1 << 21)                /* bytes of which most come from beyond it */
 #define PAGE 4096
@@ -392,22 +394,26 @@ static void TYPED(multiply_thin)(const TYPED(product) * p) {
     }
 }
 
-/* one row by all panels: pairs of panels, then what is left */
+/* One row by all panels: two at a time where they stay in the nearest cache; where they come from beyond it one at a
+ * time, so that they are one stream. */
 static void TYPED(multiply_lone)(const TYPED(product) * p) {
-    const int64_t n = TYPED(panel_columns)(p->n), groups = (n + 2 * WIDTH - 1) / (2 * WIDTH);
+    const int64_t n = TYPED(panel_columns)(p->n);
+    const int at_once = p->k * n <= NEARBY / (int)sizeof(REAL) ? 2 : 1;
+    const int64_t groups = (n + at_once * WIDTH - 1) / (at_once * WIDTH);
     for (int64_t i = 0; i < groups; i++) {
-        int64_t j = (p->backwards ? groups - 1 - i : i) * 2 * WIDTH;
-        TYPED(tile_task) t = {.k = p->k, .a = p->a};
-        for (const int64_t end = j + 2 * WIDTH; j < end && j < n;) {
-            const int64_t left = n - j;
-            t.panel = p->panels + j * p->k;
-            t.init = p->init ? p->init + j : TYPED(no_init);
-            t.c = p->c + j;
-            t.cols = left;
-            if (left >= 2 * WIDTH) TYPED(lone)(2, 2, 2, &t, p->k * WIDTH);
-            else if (left > LANES) TYPED(lone)(1, 2, 4, &t, 0);
+        const int64_t first = (p->backwards ? groups - 1 - i : i) * at_once * WIDTH, end = first + at_once * WIDTH;
+        for (int64_t j = first; j < end && j < n;) {
+            const TYPED(tile_task) t = {.k = p->k,
+                                        .a = p->a,
+                                        .panel = p->panels + j * p->k,
+                                        .init = p->init ? p->init + j : TYPED(no_init),
+                                        .c = p->c + j,
+                                        .cols = n - j};
+            const int pair = at_once == 2 && t.cols >= 2 * WIDTH;
+            if (pair) TYPED(lone)(2, 2, 2, &t, p->k * WIDTH);
+            else if (t.cols > LANES) TYPED(lone)(1, 2, 4, &t, 0);
             else TYPED(lone)(1, 1, 4, &t, 0);
-            j += left >= 2 * WIDTH ? 2 * WIDTH : TYPED(panel_width)(j, n);
+            j += pair ? 2 * WIDTH : TYPED(panel_width)(j, n);
         }
     }
 }
