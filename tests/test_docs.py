@@ -1,4 +1,4 @@
-"""The pages' blocks run, in order, as a reader would type them, and whole C programs by the shell lines that they print."""
+"""Every page: blocks of Python in order, as a reader would type them, whole C programs by the shell lines it prints."""
 
 import os
 import re
@@ -78,7 +78,7 @@ def test_links_lead_somewhere(page):
 
 
 def programs(page):
-    """[(name, source, [shell lines that compile and run it])]: blocks of C with a main, whose first comment names them."""
+    """[(name, source, [shell lines with that name])]: blocks of C with a main, whose first comment names them."""
     sources = {re.search(r"/\* (\w+\.c): ", block)[1]: block for block in blocks(page, "c") if "int main(" in block}
     return [(name, source, [sh for sh in blocks(page, "sh") if name in sh]) for name, source in sources.items()]
 
