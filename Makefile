@@ -14,12 +14,13 @@ C_FILES := $(wildcard csrc/*.[ch] src/bptt/include/*.h tests/c/*.[ch] \
                       tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/capsule/*.c tests/link/cmake/*.cpp benchmarks/*.c)
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
-.PHONY: help demo test test-slow lint format sanitize bench bench-quick wheel wheel-aarch64 sdist cross clean
+.PHONY: help demo test test-slow lint format docs sanitize bench bench-quick wheel wheel-aarch64 sdist cross clean
 help:
 	@echo "make demo [FILE=book.txt]   train a character model"
 	@echo "make test                   build and run the whole test suite"
 	@echo "make test-slow              run the tests that take minutes"
 	@echo "make lint                   check style and types"
+	@echo "make docs                   build the site, in build/docs"
 	@echo "make sanitize               run the suite under ASan and UBSan"
 	@echo "make bench                  a training step against torch and jax (installs them), table and chart"
 	@echo "make bench-quick            a minute of benchmarks against NumPy"
@@ -44,6 +45,10 @@ $(VENV)/linted: $(VENV)/installed
 	$(PIP) install -e '.[dev]'
 	@touch $@
 
+$(VENV)/documented: $(VENV)/installed
+	$(PIP) install -e '.[docs]'
+	@touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/python examples/char_rnn.py $(if $(FILE),'$(FILE)')
 
@@ -63,6 +68,9 @@ lint: $(VENV)/linted
 format: $(VENV)/linted
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_FILES)
+
+docs: $(VENV)/documented
+	$(BIN)/sphinx-build -q -E -W --keep-going docs build/docs
 
 # its own environment: a sanitized build must never be taken for the real one
 sanitize: VENV = .venv-sanitize

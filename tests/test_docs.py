@@ -1,24 +1,120 @@
-"""The guide's blocks run, in order, as a reader would type them."""
+"""Every page: blocks of Python in order, as a reader would type them, whole C programs by the shell lines it prints."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import test_link
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page.read_text("utf-8") for page in [ROOT / "README.md", *DOCS.rglob("*.md")]
+}
+WITH_C = ["README.md", "docs/linking.md"]
 
 
-@pytest.mark.parametrize("page", ["docs/guide.md", "README.md"])
-def test_blocks_run(page, capsys):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
-    assert blocks
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.S | re.M)
+
+
+def teaches(page):
+    """Whether a page has to have blocks of Python."""
+    folder, name = page.rpartition("/")[::2]
+    if folder in ("docs/tutorials", "docs/traps"):
+        return name != "index.md"
+    return page in ("docs/derivation.md", "README.md")
+
+
+@pytest.mark.parametrize("page", sorted(page for page in PAGES if teaches(page) or blocks(page, "python")))
+def test_blocks_run(page, tmp_path, monkeypatch):
+    found = blocks(page, "python")
+    assert found
+    monkeypatch.chdir(tmp_path)
     names = {}
-    for block in blocks:
-        needed = re.findall(r"^import (torch|onnx)$", block, re.M)
-        if any(find_spec(name) is None for name in needed):
+    for block in found:
+        needed = re.findall(r"^import (torch|onnx|matplotlib)$", block, re.M)
+        if all(map(find_spec, needed)):
+            exec(compile(block, page, "exec"), names)
+    if rnn := names.get("rnn"):
+        assert isinstance(rnn.params, np.ndarray)
+        assert np.isfinite(rnn.params).all()
+
+
+@pytest.mark.parametrize("folder", ["tutorials", "traps"])
+def test_every_page_of_a_folder_is_in_its_index(folder):
+    index = f"docs/{folder}/index.md"
+    pages = {page.stem for page in (DOCS / folder).glob("*.md")} - {"index"}
+    listed = re.search(r"```\{toctree\}\n:hidden:\n\n(.*?)```", PAGES[index], re.S)[1].split()
+    assert sorted(listed) == sorted(pages)
+    assert set(re.findall(r"^- \[.*?\]\((\S+)\.md\)", PAGES[index], re.M)) == pages
+
+
+def prose(page):
+    return re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.S | re.M)
+
+
+def anchors(page):
+    """What GitHub and Sphinx make of its headings."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_links_lead_somewhere(page):
+    """Those to files of docs/, with their anchors; the rest of the tree need not be there."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", prose(page)):
+        path = Path(os.path.normpath((ROOT / page).parent / target)) if target else ROOT / page
+        if path.is_relative_to(DOCS):
+            assert path.exists(), target
+        if anchor and "." not in anchor:  # bptt.RNN and the like are Sphinx's own
+            assert anchor in anchors(path.relative_to(ROOT).as_posix()), f"{target}#{anchor}"
+
+
+def programs(page):
+    """[(name, source, [shell lines with that name])]: blocks of C with a main, whose first comment names them."""
+    sources = {re.search(r"/\* (\w+\.c): ", block)[1]: block for block in blocks(page, "c") if "int main(" in block}
+    return [(name, source, [sh for sh in blocks(page, "sh") if name in sh]) for name, source in sources.items()]
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("cc"), reason="needs a POSIX C compiler")
+@pytest.mark.skipif(bool(test_link.SANITIZE), reason="the lines do not name the archive's sanitizers")
+@pytest.mark.parametrize("page", WITH_C)
+def test_programs_train_by_the_lines_that_the_page_prints(page, tmp_path):
+    python = tmp_path / "bin" / "python"  # the one that runs this
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    environment = {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": test_link.path()}
+    ((name, source, shells),) = programs(page)
+    assert shells
+    for number, lines in enumerate(shells):
+        if "pkg-config" in lines and not shutil.which("pkg-config"):
             continue
-        exec(compile(block, page, "exec"), names)
-    assert isinstance(names["rnn"].params, np.ndarray)
-    assert np.isfinite(names["rnn"].params).all()
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / name).write_text(source)
+        printed = test_link.output(["sh", "-e", "-c", lines], cwd=folder, **environment)
+        losses = [float(loss) for loss in re.findall(r"loss (\S+)", printed)]
+        assert len(losses) > 2
+        assert losses[-1] < 0.2 * losses[0]
+
+
+def test_programs_are_found():
+    assert [page for page in PAGES if programs(page)] == WITH_C
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("cc"), reason="needs a POSIX C compiler")
+@pytest.mark.parametrize("page", WITH_C)
+def test_programs_compile_without_a_warning(page, tmp_path):
+    ((name, source, _),) = programs(page)
+    (tmp_path / name).write_text(source)
+    command = ["cc", "-std=c99", *test_link.STRICT, f"-I{test_link.INCLUDE}", "-fsyntax-only", tmp_path / name]
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

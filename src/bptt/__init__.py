@@ -2,6 +2,12 @@
 
 >>> import bptt
 >>> rnn = bptt.RNN(input_size=3, hidden_size=32, output_size=2)
+
+Shapes are written with T steps, B batch rows, I inputs, H hidden units, O outputs, L layers and D directions (1 or 2).
+
+An argument that does not fit is a ValueError or, where its type does not, a TypeError; both name the argument, what was
+expected and what came. Sizes beyond what memory can address are a MemoryError. The import is a RuntimeError where the
+environment variable BPTT_ISA names a kernel set that does not run here.
 """
 
 from importlib import import_module

@@ -8,7 +8,6 @@ from . import _core
 class _Optimizer:
     """What the optimisers share: the arrays, the rate, and the saved state.
 
-    params, grads: C-contiguous arrays of one shape and dtype (float32 or float64); params is changed in place.
     lr may be set between steps; the other hyperparameters are checked once, when the optimiser is made, and stay.
     """
 
@@ -16,6 +15,7 @@ class _Optimizer:
 
     @property
     def weight_decay(self) -> float:
+        """As given."""
         return self._weight_decay
 
     def __init__(self, params, grads, lr, weight_decay):
@@ -44,7 +44,10 @@ class _Optimizer:
         return {name: np.copy(getattr(self, "_" + name)) for name in self._state}
 
     def load_state_dict(self, state: dict) -> None:
-        """Take the state of another optimiser of the same kind and size. Nothing is changed unless all fits."""
+        """Take the state of another optimiser of the same kind and size.
+
+        Raises ValueError or TypeError unless every name, shape and dtype fits; nothing is changed then.
+        """
         if set(state) != set(self._state):
             raise ValueError(f"state must have exactly the names {list(self._state)}, got {list(state)}")
         new = {name: self._like_mine(name, state[name]) for name in self._state}
@@ -69,15 +72,20 @@ class _Optimizer:
 class SGD(_Optimizer):
     """Gradient descent with momentum (Polyak 1964), Nesterov's form (Sutskever 2013) and weight decay.
 
-    v = momentum*v + g; params -= lr*v, or lr*(g + momentum*v) with nesterov.
+    g = grads + weight_decay*params; v = momentum*v + g; params -= lr*v, or lr*(g + momentum*v) with nesterov.
+
+    params, grads : C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place
+    lr, momentum, weight_decay : at least 0; nesterov needs a momentum above 0
     """
 
     @property
     def momentum(self) -> float:
+        """As given."""
         return self._momentum
 
     @property
     def nesterov(self) -> bool:
+        """As given."""
         return self._nesterov
 
     def __init__(self, params, grads, lr=1e-2, *, momentum=0.0, nesterov=False, weight_decay=0.0):
@@ -97,16 +105,25 @@ class SGD(_Optimizer):
 
 
 class RMSprop(_Optimizer):
-    """Steps divided by a running root mean square of the gradient (Tieleman & Hinton 2012)."""
+    """Steps divided by a running root mean square of the gradient (Tieleman & Hinton 2012).
+
+    g = grads + weight_decay*params; s = alpha*s + (1-alpha)*g^2; params -= lr*g / (sqrt(s) + eps).
+
+    params, grads : C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place
+    lr, eps, weight_decay : at least 0
+    alpha : in [0, 1]
+    """
 
     _state = ("square",)
 
     @property
     def alpha(self) -> float:
+        """As given."""
         return self._alpha
 
     @property
     def eps(self) -> float:
+        """As given."""
         return self._eps
 
     def __init__(self, params, grads, lr=1e-2, *, alpha=0.99, eps=1e-8, weight_decay=0.0):
@@ -123,12 +140,20 @@ class RMSprop(_Optimizer):
 
 
 class Adagrad(_Optimizer):
-    """Steps divided by the root of the sum of all squared gradients (Duchi, Hazan, Singer 2011)."""
+    """Steps divided by the root of the sum of all squared gradients (Duchi, Hazan, Singer 2011).
+
+    g = grads + weight_decay*params; s += g^2; params -= lr*g / (sqrt(s) + eps).
+
+    params, grads : C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place
+    lr, eps, weight_decay : at least 0
+    initial_accumulator_value : s before the first step, at least 0
+    """
 
     _state = ("square",)
 
     @property
     def eps(self) -> float:
+        """As given."""
         return self._eps
 
     def __init__(self, params, grads, lr=1e-2, *, eps=1e-10, initial_accumulator_value=0.0, weight_decay=0.0):
@@ -142,20 +167,32 @@ class Adagrad(_Optimizer):
 
 
 class Adam(_Optimizer):
-    """Adam (Kingma & Ba 2015); decoupled=True takes weight decay out of the gradient: AdamW (Loshchilov 2019)."""
+    """Adam (Kingma & Ba 2015); decoupled=True takes weight decay out of the gradient: AdamW (Loshchilov 2019).
+
+    g = grads + weight_decay*params; m = b1*m + (1-b1)*g; s = b2*s + (1-b2)*g^2; at step k
+    params -= lr * m/(1-b1^k) / (sqrt(s/(1-b2^k)) + eps). With decoupled g = grads, and params are multiplied by
+    1 - lr*weight_decay first.
+
+    params, grads : C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place
+    lr, eps, weight_decay : at least 0
+    betas : (b1, b2), each in [0, 1)
+    """
 
     _state = ("mean", "square", "steps")
 
     @property
     def betas(self) -> tuple[float, float]:
+        """As given."""
         return self._betas
 
     @property
     def eps(self) -> float:
+        """As given."""
         return self._eps
 
     @property
     def decoupled(self) -> bool:
+        """As given."""
         return self._decoupled
 
     def __init__(self, params, grads, lr=1e-3, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):

@@ -61,7 +61,7 @@ class RNN(_core.Network):
 
     Attributes
     ----------
-    params, grads : flat contiguous arrays of all parameters and their gradients, written in place
+    params, grads : flat contiguous arrays (P,) of all P parameters and their gradients, of dtype, written in place
 
     lock : held during every call; take it (`with rnn.lock:`) around what must not mix with calls in other threads, such
         as an optimiser's step
@@ -143,7 +143,22 @@ class RNN(_core.Network):
         return {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
 
     def param_views(self) -> dict[str, np.ndarray]:
-        """{name: view into params}, PyTorch's names, shapes and order."""
+        """{name: view into params}, PyTorch's names, shapes and order.
+
+        For each layer k and direction (the reverse one has "_reverse" behind its names), with G blocks of gates (LSTM
+        4: i,f,g,o; GRU 3: r,z,n; other cells 1):
+
+        weight_ih_l{k} : (G*H,I), above the first layer (G*H,D*H)
+        weight_hh_l{k} : (G*H,H)
+        bias_ih_l{k}, bias_hh_l{k} : (G*H,)
+        weight_peephole_l{k} : (3,H), those of i, f and o
+
+        Then, for the network:
+
+        weight_ho : (O,D*H)
+        bias_o : (O,)
+        state_h0, state_c0 : (L*D,H)
+        """
         return _views(self.params, self.tensors())
 
     def grad_views(self) -> dict[str, np.ndarray]:
@@ -219,7 +234,10 @@ class RNN(_core.Network):
             return {name: view.copy() for name, view in self.param_views().items()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take all parameters from {name: array}. Nothing is changed unless every name and shape fits."""
+        """Take all parameters from {name: array} of real numbers, of any dtype.
+
+        Raises ValueError or TypeError unless every name, shape and dtype fits; nothing is changed then.
+        """
         views = self.param_views()
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a mapping of names to arrays, got {type(state).__name__}")
@@ -238,14 +256,20 @@ class RNN(_core.Network):
                 view[...] = arrays[name]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file that RNN.load reads. An interrupted save leaves an existing file whole."""
+        """Write a safetensors file that RNN.load reads. An interrupted save leaves an existing file whole.
+
+        Raises OSError where the file cannot be written.
+        """
         from ._files import save
 
         save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> RNN:
-        """The network that save wrote. ValueError if the file is not a whole one of those."""
+        """The network that save wrote, with its dtype and batch_first; threads as in RNN.
+
+        Raises OSError where the file cannot be read, ValueError if it is not a whole one of those.
+        """
         from ._files import load
 
         return load(cls, path, threads)
@@ -254,11 +278,14 @@ class RNN(_core.Network):
     def from_torch(cls, module, readout=None, *, threads: int | None = None) -> RNN:
         """A network with copies of the parameters of a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell.
 
-        readout : torch.nn.Linear, optional
-            What follows the module.
+        readout : the torch.nn.Linear that follows the module, optional
+        threads : as in RNN
 
         dtype, bias, dropout and batch_first are the module's; where only one of module and readout has biases, those
         of the other are zeros.
+
+        Raises TypeError for other modules and for parameters that are not all float32 or all float64, ValueError for
+        proj_size and for a readout of other in_features.
         """
         from ._convert_torch import from_torch
 
@@ -267,7 +294,7 @@ class RNN(_core.Network):
     def to_torch(self):
         """(module, readout) with copies of the parameters: a torch.nn.RNN, LSTM or GRU, and a torch.nn.Linear or None.
 
-        ValueError where torch.nn does not have what the network has.
+        Raises ValueError where torch.nn does not have what the network has.
         """
         from ._convert_torch import to_torch
 
@@ -289,15 +316,13 @@ class RNN(_core.Network):
         weights : list of arrays, or a list of such lists, one for each layer. Those of a Bidirectional layer
             (merge_mode="concat") are told by their number
         cell : "lstm", "gru", or for a SimpleRNN its activation: "tanh", "relu", "sigmoid", or "identity" for "linear"
-        readout : list of arrays, optional
-            Of a Dense layer without activation.
-        reset_after : bool, optional
-            Of a GRU without biases; otherwise the shape of the bias says it.
-        batch_first : bool
-            True: sequences are (B,T,I), as in Keras.
+        readout : list of the arrays of a Dense layer without activation, optional
+        reset_after : bool, of a GRU without biases; otherwise the shape of the bias says it
+        batch_first : True: sequences are (B,T,I), as in Keras
+        threads : as in RNN
 
         Keras has one bias where bptt has b_ih and b_hh: it becomes b_ih, and b_hh zero. Gates have Keras' defaults as
-        activations.
+        activations. Raises ValueError where shapes do not fit, TypeError where weights is no list of arrays.
         """
         from ._convert_keras import from_keras
 
@@ -309,8 +334,8 @@ class RNN(_core.Network):
         layers has a list of arrays for each SimpleRNN, LSTM or GRU layer, or Bidirectional layer of these; readout is
         that of a Dense layer, None without one.
 
-        b_ih and b_hh become one bias, their sum, but in a GRU with reset_after. ValueError for peepholes and learned
-        states, which Keras does not have.
+        b_ih and b_hh become one bias, their sum, but in a GRU with reset_after. Raises ValueError for peepholes and
+        learned states, which Keras does not have.
         """
         from ._convert_keras import to_keras
 
@@ -325,8 +350,8 @@ class RNN(_core.Network):
 
         A readout is MatMul and Add, or Gemm. Initial states that are constant and not zero become a learned state;
         those that are inputs of the graph are the `state` of forward, and sequence_lens are its `lengths`. Outputs are
-        laid out as forward's are. The gates' activations must be the defaults. ValueError names the node that has
-        something else.
+        laid out as forward's are. The gates' activations must be the defaults. Raises ValueError, which names the node
+        that has something else.
         """
         from ._convert_onnx import from_onnx
 
@@ -335,8 +360,10 @@ class RNN(_core.Network):
     def to_onnx(self, path: str | os.PathLike[str], *, state_inputs: bool = False) -> None:
         """Write an ONNX model (opset 15) in the network's dtype: input x, outputs y, h and for an LSTM c.
 
-        h and c are the final states. state_inputs : whether the states that enter are inputs h0 and c0 (L*D,B,H); they
-        are zero or the learned state otherwise. Any number of steps and rows fits. Nothing is dropped.
+        state_inputs : whether the states that enter are inputs h0 and c0 (L*D,B,H); they are zero or the learned state
+            otherwise
+
+        h and c are the final states (L*D,B,H). Any number of steps and rows fits. Nothing is dropped.
         """
         from ._convert_onnx import to_onnx
 

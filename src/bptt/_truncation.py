@@ -31,7 +31,9 @@ class TBPTT:
     """
 
     k1: int
+    """steps from one window to the next"""
     k2: int | None = None
+    """most steps that backward goes over"""
 
     def __post_init__(self):
         k1 = _core.index(self.k1, "k1")
@@ -81,10 +83,12 @@ class ARTBP:
 
     @property
     def mean_length(self) -> float:
+        """L0."""
         return self._mean_length
 
     @property
     def a(self) -> float:
+        """As given."""
         return self._a
 
     def __repr__(self) -> str:

@@ -33,6 +33,7 @@ class Window:
     stop: int
     """one past the last"""
     loss: float
+    """that of these steps"""
     y: np.ndarray
     """outputs of steps start..stop-1"""
     state: np.ndarray | tuple[np.ndarray, np.ndarray]

@@ -1,6 +1,7 @@
 """Figures of what the library measures. They need matplotlib: pip install bptt[plot].
 
 Every function draws into `ax`, or a new figure of pyplot, and returns the Axes; save by ax.figure.savefig(path).
+Without matplotlib it raises ImportError.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 def clip_grad_norm(array, max_norm):
     """Scale an array in place to a Euclidean norm of at most max_norm (Pascanu, Mikolov, Bengio 2013).
 
-    array: any C-contiguous writable float32 or float64 array. max_norm: above 0, inf only measures.
+    array : any C-contiguous writable float32 or float64 array; TypeError for others, none is copied
+    max_norm : above 0, inf only measures
+
     Returns the norm before. If that is NaN or Inf, the array is left as it is.
     """
     cdef Array a
@@ -24,7 +26,9 @@ def clip_grad_norm(array, max_norm):
 def clip_grad_value(array, limit):
     """Clamp the elements of an array in place to [-limit, limit]; NaN stays NaN.
 
-    array: any C-contiguous writable float32 or float64 array. limit: above 0.
+    array : any C-contiguous writable float32 or float64 array; TypeError for others, none is copied
+    limit : above 0
+
     Returns the largest absolute value before, NaN if there was any NaN.
     """
     cdef Array a

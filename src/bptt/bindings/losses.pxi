@@ -35,11 +35,11 @@ cdef object loss_mask(object mask, object y, str name, Array *array):
 def mse(y, target, *, mask=None, reduction="mean"):
     """Mean (or sum) of squared errors, and its gradient by y.
 
-    y, target : (..., C), such as (T,B,O)
+    y, target : (..., C), such as (T,B,O); float32 where y is, otherwise taken as float64
     mask : bool of shape y.shape[:-1], optional; False leaves a row out
     reduction : "mean" over the elements that count, or "sum"
 
-    Returns (loss, dy).
+    Returns (loss, dy): a float, and an array of y's shape.
     """
     cdef Array a, t, m
     cdef int64_t rows, cols
@@ -61,12 +61,12 @@ def mse(y, target, *, mask=None, reduction="mean"):
 def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-100):
     """Softmax cross-entropy on integer labels, and its gradient by the logits.
 
-    logits : (..., C)
+    logits : (..., C), such as (T,B,C); float32, or taken as float64
     labels : integers of shape logits.shape[:-1], each in 0..C-1, or ignore_index for a row that does not count
     mask : bool of the labels' shape, optional; False leaves a row out
     reduction : "mean" over the rows that count, or "sum"
 
-    Returns (loss in nats, dlogits).
+    Returns (loss in nats, dlogits): a float, and an array of the logits' shape.
     """
     cdef Array a, t, m
     cdef int64_t rows, cols, ignored = index(ignore_index, "ignore_index", -2**63)
@@ -93,11 +93,11 @@ def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-
 def binary_cross_entropy(logits, target, *, mask=None, reduction="mean"):
     """Binary cross-entropy on logits, and its gradient by them.
 
-    logits, target : (..., C), targets from 0 to 1
+    logits, target : (..., C), targets from 0 to 1; float32 where the logits are, otherwise taken as float64
     mask : bool of shape logits.shape[:-1], optional; False leaves a row out
     reduction : "mean" over the elements that count, or "sum"
 
-    Returns (loss in nats, dlogits).
+    Returns (loss in nats, dlogits): a float, and an array of the logits' shape.
     """
     cdef Array a, t, m
     cdef int64_t rows, cols

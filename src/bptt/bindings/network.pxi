@@ -111,7 +111,8 @@ cdef class Network:
 
     @property
     def params(self):
-        """All parameters, one flat array. Assigning writes into it, so that `rnn.params -= lr * rnn.grads` works."""
+        """(P,): all parameters, one flat array of dtype. Assigning writes into it, so that
+        `rnn.params -= lr * rnn.grads` works."""
         return self.params_
 
     @params.setter
@@ -121,7 +122,7 @@ cdef class Network:
 
     @property
     def grads(self):
-        """Their gradients, in the same places. Assigning writes into it."""
+        """(P,): their gradients, in the same places. Assigning writes into it."""
         return self.grads_
 
     @grads.setter
@@ -131,50 +132,62 @@ cdef class Network:
 
     @property
     def input_size(self):
+        """I."""
         return self.spec.input_size
 
     @property
     def hidden_size(self):
+        """H."""
         return self.spec.hidden_size
 
     @property
     def output_size(self):
+        """O, None without a readout."""
         return self.spec.output_size or None
 
     @property
     def cell(self):
+        """The name of the cell."""
         return CELLS[self.spec.cell]
 
     @property
     def bias(self):
+        """Whether there are b_ih, b_hh and b_o."""
         return bool(self.spec.bias)
 
     @property
     def num_layers(self):
+        """L."""
         return self.spec.num_layers
 
     @property
     def bidirectional(self):
+        """Whether D is 2."""
         return bool(self.spec.bidirectional)
 
     @property
     def reset_after(self):
+        """GRU: whether the reset gate acts after the product with W_hn."""
         return not self.spec.reset_before
 
     @property
     def peepholes(self):
+        """LSTM: whether the gates see the cell state."""
         return bool(self.spec.peepholes)
 
     @property
     def learn_state(self):
+        """Whether the state that enters where none is given is a parameter."""
         return bool(self.spec.learn_state)
 
     @property
     def dropout(self):
+        """Share of the inputs of the layers above the first that training drops."""
         return self.spec.dropout
 
     @property
     def recurrent_dropout(self):
+        """Share of h_{t-1} that training drops before the product with W_hh."""
         return self.spec.recurrent_dropout
 
     @property
@@ -304,6 +317,7 @@ cdef class Network:
             again, k at a time (Chen et al. 2016). Outputs and dx are the same to the bit.
         memory_budget : int, optional
             Bytes that the tape may take: checkpoints are used, as few as possible, if all of it does not fit.
+            ValueError if no number of checkpoints does.
         tape : bool
             False: keep nothing for backward, so that memory does not grow with T, and drop nothing.
 
@@ -543,17 +557,25 @@ cdef class Network:
         self.leave()
 
     def clip_grad_norm(self, max_norm):
-        """Scale all gradients to a norm of at most max_norm; returns the norm before. NaN or Inf scale nothing."""
+        """Scale all gradients to a Euclidean norm of at most max_norm (above 0); returns the norm before. If that is
+        NaN or Inf, nothing is scaled."""
         with self.lock:
             return clip_grad_norm(self.grads_, max_norm)
 
     def clip_grad_value(self, limit):
-        """Clamp every gradient to [-limit, limit]; returns the largest size before (NaN if there was any)."""
+        """Clamp every gradient to [-limit, limit] (limit above 0); returns the largest absolute value before, NaN if
+        there was any."""
         with self.lock:
             return clip_grad_value(self.grads_, limit)
 
     def stream(self, batch=1, *, state=None):
-        """A bptt.Stream: the network one step at a time, weights packed once."""
+        """A bptt.Stream: the network one step at a time, weights packed once.
+
+        batch : B
+        state : (L,B,H), for an LSTM the pair (h, c): the state that enters; zeros, or the learned state, by default
+
+        Raises ValueError for a bidirectional network.
+        """
         return Stream(self, batch, state)
 
 

@@ -1,9 +1,13 @@
 # A network one step at a time.
 
 cdef class Stream:
-    """A network one step at a time: `y = stream(x)`. Made by rnn.stream().
+    """A network one step at a time, made by rnn.stream(): `y = stream(x)`, or `stream(x, out=y)`.
 
-    The weights are packed when the stream is made: call refresh() after they change.
+    x : (B,I), or (I,) for a batch of one: the input of the next step
+    out : array (B,O) or (O,) of the network's dtype to write to and return, optional; a new one by default
+
+    Without a readout outputs are (B,H) or (H,). The weights are packed when the stream is made: call refresh() after
+    they change.
     """
 
     cdef Network network
@@ -44,7 +48,7 @@ cdef class Stream:
 
     @property
     def state(self):
-        """(L,B,H), for an LSTM the pair (h, c): a copy of the state; assign to set it."""
+        """(L,B,H) of the network's dtype, for an LSTM the pair (h, c): a copy of the state; assign to set it."""
         with self.lock:
             return state_outward(self.held.copy())
 
@@ -65,10 +69,6 @@ cdef class Stream:
             self.held[:, :, rows] = np.broadcast_to(self.first, self.held.shape)[:, :, rows]
 
     def __call__(self, x, *, out=None):
-        """The output of the next step: x (B,I), or (I,) for a batch of one, gives (B,O) or (O,).
-
-        out: array of the network's dtype and of that shape to write to and return.
-        """
         cdef Array a, o
         cdef Network network = self.network
         cdef int64_t width = network.width()

@@ -16,7 +16,7 @@
  *   Types      Every function that touches data has two forms, _f32 (float) and _f64 (double).
  *   Errors     Every function returns bptt_status; anything but BPTT_OK means that no buffer was written
  *              (BPTT_ERROR_INTERRUPTED excepted).
- *   Threads    every function may be called from any thread; calls on separate buffers run in parallel.
+ *   Threads    Every function may be called from any thread; calls on separate buffers run in parallel.
  *              Threads that a call makes are joined before it returns. The results are the same to the bit
  *              for any number of threads.
  *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
@@ -30,10 +30,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The version of this header. */
 #define BPTT_VERSION_MAJOR 0
 #define BPTT_VERSION_MINOR 1
 #define BPTT_VERSION_PATCH 0
 
+/* What every declaration of a function begins with: empty unless it was defined before. */
 #ifndef BPTT_API
 #define BPTT_API
 #endif
@@ -44,6 +46,7 @@ extern "C" {
 
 /* ---- status -------------------------------------------------------------------------------------- */
 
+/* What every function returns that can fail. */
 typedef enum bptt_status {
     BPTT_OK = 0,
     BPTT_ERROR_NULL = 1,      /* a required pointer is NULL */
@@ -75,12 +78,13 @@ BPTT_API const char *bptt_isa_choices(void);
 
 /* ---- the network --------------------------------------------------------------------------------- */
 
-/* Vanilla cells (Elman 1990):  h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) with f by name.
- * LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000), blocks i,f,g,o:  i,f,o = s(.), g = tanh(.),
- *   c_t = f*c_{t-1} + i*g,  h_t = o*tanh(c_t);  with peepholes (Gers et al. 2002) i and f also see p*c_{t-1}, o sees
- *   p*c_t.
- * GRU (Cho et al. 2014), blocks r,z,n:  h_t = (1-z)*n + z*h_{t-1},
- *   n = tanh(W_in x + b_in + r*(W_hn h + b_hn)), or with reset_before n = tanh(W_in x + b_in + W_hn (r*h) + b_hn). */
+/* The cells. s is the logistic function, * goes by elements.
+ *   tanh, relu, sigmoid, identity  h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) with f by name (Elman 1990)
+ *   LSTM    blocks i,f,g,o:  i,f,o = s(.), g = tanh(.),  c_t = f*c_{t-1} + i*g,  h_t = o*tanh(c_t) (Hochreiter &
+ *           Schmidhuber 1997; Gers et al. 2000); with peepholes (Gers et al. 2002) i and f also see p*c_{t-1}, o sees
+ *           p*c_t
+ *   GRU     blocks r,z,n:  r,z = s(.),  n = tanh(W_in x + b_in + r*(W_hn h + b_hn)), or with reset_before
+ *           n = tanh(W_in x + b_in + W_hn (r*h) + b_hn),  h_t = (1-z)*n + z*h_{t-1} (Cho et al. 2014) */
 typedef enum bptt_cell {
     BPTT_CELL_TANH = 0,
     BPTT_CELL_RELU = 1,
@@ -174,6 +178,7 @@ typedef struct bptt_sizes {
     int64_t step_work;     /* scratch of bptt_step */
 } bptt_sizes;
 
+/* The sizes of the buffers of calls on T steps and B rows. */
 BPTT_API bptt_status bptt_sizes_f32(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
                                     bptt_sizes *sizes);
 BPTT_API bptt_status bptt_sizes_f64(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
@@ -197,13 +202,13 @@ BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t 
                                       double *work, const bptt_options *options);
 
 /* Backward over the T steps of the tape (Rumelhart, Hinton, Williams 1986; Werbos 1990).
- *   params, x, tape    as forward had and left them (parameters changed since then are used as they are)
- *   dy      (T-dy_start,B,Y)  gradient of the loss by the outputs; NULL: zeros
- *   dstate1 (state)    gradient by the state after the last step; NULL: zeros
- *   dx      (T,B,I)    receives the gradient by x; NULL: not wanted
- *   dstate0 (state)    receives the gradient by the entering state; NULL: not wanted; may be dstate1
- *   grads   (params)   the gradients by the parameters are ADDED here; NULL: not wanted
- *   work    (backward_work) */
+ *   params, x, tape     as forward had and left them (parameters changed since then are used as they are)
+ *   dy       (T-dy_start,B,Y)  gradient of the loss by the outputs; NULL: zeros
+ *   dstate1  (state)    gradient by the state after the last step; NULL: zeros
+ *   dx       (T,B,I)    receives the gradient by x; NULL: not wanted
+ *   dstate0  (state)    receives the gradient by the entering state; NULL: not wanted; may be dstate1
+ *   grads    (params)   the gradients by the parameters are ADDED here; NULL: not wanted
+ *   work     (backward_work) */
 BPTT_API bptt_status bptt_backward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
                                        const float *tape, const float *dy, const float *dstate1, float *dx,
                                        float *dstate0, float *grads, float *work, const bptt_options *options);
@@ -241,6 +246,7 @@ typedef struct bptt_window {
     int64_t start, stop, back; /* 0 <= back <= start < stop <= T */
 } bptt_window;
 
+/* How many windows T steps have, and the index-th of them, counted from 0. 1 <= k1 <= k2. */
 BPTT_API bptt_status bptt_window_count(int64_t T, int64_t k1, int64_t k2, int64_t *count);
 BPTT_API bptt_status bptt_window_at(int64_t T, int64_t k1, int64_t k2, int64_t index, bptt_window *window);
 
@@ -258,6 +264,7 @@ BPTT_API bptt_status bptt_clip_value_f64(int64_t n, double *grads, double limit,
 
 /* ---- losses: value and gradient in one pass ------------------------------------------------------ */
 
+/* Whether a loss is the mean or the sum of its terms. */
 typedef enum bptt_reduction { BPTT_REDUCTION_MEAN = 0, BPTT_REDUCTION_SUM = 1 } bptt_reduction;
 
 /* All take N rows (steps times batch rows) of C columns, an optional mask (N,) whose zeros leave a row out,

@@ -10,7 +10,7 @@
  * With BPTT_LINKED defined the names are those of the libbptt.a that the module links, and bptt_import() has nothing to
  * do: the same source goes both ways.
  *
- * GROWTH  Later versions add functions at the end of the table; struct_size says which it has. BPTT_ABI rises only if
+ * Growth: later versions add functions at the end of the table; struct_size says which it has. BPTT_ABI rises only if
  * something changes that was there before. A module that was compiled for what the installed bptt has not got fails at
  * import, in words. In every ABI a table begins with struct_size, abi and bptt_version. */
 #ifndef BPTT_CAPSULE_H
@@ -20,10 +20,11 @@
 
 #include "bptt.h"
 
+/* The number of the ABI, and the capsule's name. */
 #define BPTT_ABI 1
 #define BPTT_CAPSULE "bptt._core._C_API"
 
-/* the functions in the order in which they came */
+/* F(name) for each bptt_name, in the order in which they came. */
 /* clang-format off */
 #define BPTT_FUNCTIONS(F)                                                                                              \
     F(version) F(status_string) F(isa) F(isa_choices) F(tensor_count) F(tensor_at)                                     \
@@ -41,6 +42,7 @@
 #define BPTT_POINTER(name) __typeof__(bptt_##name) *name;
 #endif
 
+/* What the capsule holds: behind the numbers a pointer to each function, by its name without bptt_. */
 typedef struct bptt_table {
     size_t struct_size; /* of the table of the library that runs */
     int64_t abi;        /* BPTT_ABI of that library */
