@@ -19,7 +19,7 @@ cdef object aligned(int64_t size, object dtype):
 
     A vector that lies in two lines costs twice. np.empty asks for large pages where an array is large; np.zeros does not.
     """
-    cdef int64_t item = dtype.itemsize, to = 64 if size * item < 1 << 22 else 1 << 21
+    cdef int64_t item = dtype.itemsize, to = 64 if size * item < 1 << 24 else 1 << 21
     memory = empty(size + to // item, dtype)
     cdef int64_t first = <int64_t>(-<uintptr_t>address(memory) % <uintptr_t>to) // item
     return memory[first : first + size]
