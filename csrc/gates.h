@@ -161,10 +161,14 @@ static void TYPED(gru_before_forward)(const TYPED(gated_step) * s) { EACH_ROW(TY
 static void TYPED(gru_before_backward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_before_backward_row)); }
 static void TYPED(gru_before_reset)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_before_reset_row)); }
 
-/* ---- y += scale * x, and x into [-limit, limit] --------------------------------------------------------- */
+/* ---- y += scale * x, y = scale * (a - b), and x into [-limit, limit] -------------------------------------- */
 
 static void TYPED(add_scaled)(int64_t count, REAL scale, const REAL *x, REAL *y) {
     EACH_VECTOR(count, STORE(y + j, LOAD(y + j) + SPLAT(scale) * LOAD(x + j)));
+}
+
+static void TYPED(difference)(int64_t count, REAL scale, const REAL *a, const REAL *b, REAL *y) {
+    EACH_VECTOR(count, STORE(y + j, SPLAT(scale) * (LOAD(a + j) - LOAD(b + j))));
 }
 
 static void TYPED(clamp)(int64_t count, REAL limit, REAL *x) {

@@ -80,6 +80,8 @@ typedef struct {
     void (*logistic)(int64_t n, const REAL *x, REAL *y);
     /* y += scale * x */
     void (*add_scaled)(int64_t n, REAL scale, const REAL *x, REAL *y);
+    /* y = scale * (a - b); in place allowed */
+    void (*difference)(int64_t n, REAL scale, const REAL *a, const REAL *b, REAL *y);
     /* x into [-limit, limit]; NaN stays NaN */
     void (*clamp)(int64_t n, REAL limit, REAL *x);
     void (*lstm_forward)(const TYPED(gated_step) *);

@@ -201,6 +201,7 @@ const TYPED(kernels) TYPED(bptt_internal_portable) = {
     .exp_shifted = TYPED(exp_shifted),
     .logistic = TYPED(logistic),
     .add_scaled = TYPED(add_scaled),
+    .difference = TYPED(difference),
     .clamp = TYPED(clamp),
     .lstm_forward = TYPED(lstm_forward),
     .lstm_backward = TYPED(lstm_backward),

@@ -27,19 +27,18 @@ static void clear_row(int64_t C, REAL *dy) {
 
 static REAL *row_of(REAL *dy, int64_t row, int64_t C) { return dy ? dy + row * C : NULL; }
 
-enum { PIECE = 256 }; /* elements of scratch where the gradient is not wanted */
+enum { PIECE = 256 }; /* elements of scratch */
 
 /* sum (y-t)^2, gradient 2 weight (y-t) */
 static double mse_row(const TYPED(kernels) * kernels, int64_t C, const REAL *y, const REAL *target, REAL weight,
                       REAL *dy) {
-    REAL piece[PIECE];
+    REAL error[PIECE];
     double sum = 0;
-    for (int64_t j0 = 0; j0 < C; j0 += PIECE) {
-        const int64_t n = C - j0 < PIECE ? C - j0 : PIECE;
-        REAL *error = dy ? dy + j0 : piece;
-        for (int64_t j = 0; j < n; j++) error[j] = y[j0 + j] - target[j0 + j];
+    for (int64_t j = 0; j < C; j += PIECE) {
+        const int64_t n = C - j < PIECE ? C - j : PIECE;
+        kernels->difference(n, 1, y + j, target + j, error);
         sum += kernels->sum_squares(n, error);
-        for (int64_t j = 0; dy && j < n; j++) error[j] *= 2 * weight;
+        if (dy) kernels->difference(n, 2 * weight, y + j, target + j, dy + j);
     }
     return sum;
 }
@@ -114,7 +113,7 @@ static double binary_cross_entropy_row(const TYPED(kernels) * kernels, int64_t C
     }
     if (!dy) return sum;
     kernels->logistic(C, logits, dy);
-    for (int64_t j = 0; j < C; j++) dy[j] = weight * (dy[j] - target[j]);
+    kernels->difference(C, weight, dy, target, dy);
     return sum;
 }
 
