@@ -42,8 +42,9 @@ typedef struct {
     int64_t ldc;
 } TYPED(outer_product);
 
-/* One step of a gated cell for some rows: what is left to do after the products, element by element (gates.h). Matrices
- * of H columns lie by rows, `ld` apart where one is given and H apart where not; `gates` and `dz` have 4 H columns. */
+/* One step of a gated cell for some rows: what is left to do after the products, element by element (elementwise.h).
+ * Matrices of H columns lie by rows, `ld` apart where one is given and H apart where not; `gates` and `dz` have 4 H
+ * columns. */
 typedef struct {
     int64_t rows, H;
     REAL *gates;                     /* forward: what the products gave, overwritten by the gates */

@@ -58,7 +58,7 @@ static inline void TYPED(store_part)(REAL *p, V v, int64_t n) {
     if (n) *p = v;
 }
 
-#include "gates.h"
+#include "elementwise.h"
 
 static int64_t TYPED(packed_size)(int64_t k, int64_t n) { return (n + WIDTH - 1) / WIDTH * WIDTH * k; }
 
@@ -90,36 +90,6 @@ static void TYPED(any_tile)(int64_t rows, int64_t k, const REAL *a, int64_t a_un
     }
 }
 
-static void TYPED(activate_row)(int cell, int64_t n, REAL *z) {
-    switch (cell) { /* one loop per cell: the choice stays out of the loop */
-    case BPTT_CELL_TANH:
-        for (int64_t i = 0; i < n; i++) z[i] = MATH(activation)(BPTT_CELL_TANH, z[i]);
-        break;
-    case BPTT_CELL_RELU:
-        for (int64_t i = 0; i < n; i++) z[i] = MATH(activation)(BPTT_CELL_RELU, z[i]);
-        break;
-    case BPTT_CELL_SIGMOID:
-        for (int64_t i = 0; i < n; i++) z[i] = MATH(activation)(BPTT_CELL_SIGMOID, z[i]);
-        break;
-    }
-}
-
-static void TYPED(slope_row)(int cell, int64_t n, const REAL *h, const REAL *dh, REAL *dz) {
-    switch (cell) {
-    case BPTT_CELL_TANH:
-        for (int64_t i = 0; i < n; i++) dz[i] = MATH(slope)(BPTT_CELL_TANH, h[i], dh[i]);
-        break;
-    case BPTT_CELL_RELU:
-        for (int64_t i = 0; i < n; i++) dz[i] = MATH(slope)(BPTT_CELL_RELU, h[i], dh[i]);
-        break;
-    case BPTT_CELL_SIGMOID:
-        for (int64_t i = 0; i < n; i++) dz[i] = MATH(slope)(BPTT_CELL_SIGMOID, h[i], dh[i]);
-        break;
-    default:
-        if (dz != dh) memcpy(dz, dh, (size_t)n * sizeof(REAL));
-    }
-}
-
 static void TYPED(multiply)(const TYPED(product) * p) {
     REAL tile[ROWS][WIDTH];
     for (int64_t j = 0; j < p->n; j += WIDTH) {
@@ -136,8 +106,8 @@ static void TYPED(multiply)(const TYPED(product) * p) {
     }
     for (int64_t i = 0; i < p->m && p->finish; i++) {
         REAL *c = p->c + i * p->ldc;
-        if (p->finish == FINISH_ACTIVATE) TYPED(activate_row)(p->cell, p->n, c);
-        else TYPED(slope_row)(p->cell, p->n, p->h + i * p->ldh, c, c);
+        if (p->finish == FINISH_ACTIVATE) TYPED(activate)(p->cell, p->n, c);
+        else TYPED(slope)(p->cell, p->n, p->h + i * p->ldh, c, c);
     }
 }
 
@@ -195,7 +165,7 @@ const TYPED(kernels) TYPED(bptt_internal_portable) = {
     .pack = TYPED(pack),
     .multiply = TYPED(multiply),
     .outer = TYPED(outer),
-    .slope = TYPED(slope_row),
+    .slope = TYPED(slope),
     .add_column_sums = TYPED(add_column_sums),
     .sum_squares = TYPED(sum_squares),
     .exp_shifted = TYPED(exp_shifted),

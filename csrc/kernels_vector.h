@@ -32,7 +32,7 @@
 
 #include "vmath.h"
 
-#include "gates.h"
+#include "elementwise.h"
 
 /* ---- panels ---------------------------------------------------------------------------------------- */
 
@@ -183,8 +183,7 @@ static TYPED(tile_function) *const TYPED(tiles_fetching)[] = {
 #endif
 };
 
-/* Rows of c that lie farther apart than a page: no processor guesses where the next is. It is there when the sums are.
- */
+/* Rows of c farther apart than a page, where no processor guesses the next: they are there when the sums are. */
 INLINE void TYPED(fetch_rows)(const TYPED(tile_task) * t, int64_t rows) {
     if (t->ldc * (int64_t)sizeof(REAL) < PAGE || t->k < LONG_SUM) return;
     for (int64_t i = 0; i < rows; i++)
@@ -261,46 +260,6 @@ INLINE void TYPED(lone)(const int panels, const int vecs, const int chains, cons
 }
 
 /* ---- elementwise ----------------------------------------------------------------------------------------- */
-
-#ifndef BPTT_VECTOR_MAPS
-#define BPTT_VECTOR_MAPS
-enum { MAP_ACTIVATION, MAP_SLOPE };
-#endif
-
-INLINE V TYPED(value)(const int map, const int cell, V x, V h) {
-    return map == MAP_ACTIVATION ? MATH(activation)(cell, x) : MATH(slope)(cell, h, x);
-}
-
-/* y = map(x), or map(x, h) for the slope; map and cell are constants where inlined */
-INLINE void TYPED(each)(const int map, const int cell, int64_t n, const REAL *x, const REAL *h, REAL *y) {
-    const int two = map == MAP_SLOPE;
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        TYPED(store)(y + i, TYPED(value)(map, cell, TYPED(load)(x + i), two ? TYPED(load)(h + i) : SPLAT(0)));
-    if (i < n)
-        TYPED(store_part)(
-            y + i,
-            TYPED(value)(map, cell, TYPED(load_part)(x + i, n - i), two ? TYPED(load_part)(h + i, n - i) : SPLAT(0)),
-            n - i);
-}
-
-static void TYPED(activate)(int cell, int64_t n, REAL *z) {
-    switch (cell) {
-    case BPTT_CELL_TANH: TYPED(each)(MAP_ACTIVATION, BPTT_CELL_TANH, n, z, NULL, z); break;
-    case BPTT_CELL_RELU: TYPED(each)(MAP_ACTIVATION, BPTT_CELL_RELU, n, z, NULL, z); break;
-    case BPTT_CELL_SIGMOID: TYPED(each)(MAP_ACTIVATION, BPTT_CELL_SIGMOID, n, z, NULL, z); break;
-    }
-}
-
-static void TYPED(slope)(int cell, int64_t n, const REAL *h, const REAL *dh, REAL *dz) {
-    switch (cell) {
-    case BPTT_CELL_TANH: TYPED(each)(MAP_SLOPE, BPTT_CELL_TANH, n, dh, h, dz); break;
-    case BPTT_CELL_RELU: TYPED(each)(MAP_SLOPE, BPTT_CELL_RELU, n, dh, h, dz); break;
-    case BPTT_CELL_SIGMOID: TYPED(each)(MAP_SLOPE, BPTT_CELL_SIGMOID, n, dh, h, dz); break;
-    default:
-        if (dz != dh) memcpy(dz, dh, (size_t)n * sizeof(REAL));
-    }
-}
 
 static REAL TYPED(exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y) {
     V sums = SPLAT(0);

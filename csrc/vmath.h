@@ -125,23 +125,4 @@ static inline V MATH(logistic)(V x) {
     V s = MATH(scale)(SPLAT(1), shifted), sum = s + R(1);
     return s / (sum + (MATH(expm1_reduced)(-r) + (s - (sum - R(1)))));
 }
-
-static inline V MATH(activation)(int cell, V z) {
-    switch (cell) {
-    case BPTT_CELL_TANH: return MATH(tanh)(z);
-    case BPTT_CELL_RELU: return MATH(at_least)(z, SPLAT(0));
-    case BPTT_CELL_SIGMOID: return MATH(logistic)(z);
-    default: return z;
-    }
-}
-
-/* f'(z) * dh, with f' in terms of h = f(z) */
-static inline V MATH(slope)(int cell, V h, V dh) {
-    switch (cell) {
-    case BPTT_CELL_TANH: return dh * ((R(1) - h) * (R(1) + h));
-    case BPTT_CELL_RELU: return CHOOSE(SPLAT(0), h, dh, h * R(0)); /* NaN stays NaN */
-    case BPTT_CELL_SIGMOID: return dh * (h * (R(1) - h));
-    default: return dh;
-    }
-}
 #undef R

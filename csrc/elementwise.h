@@ -1,7 +1,7 @@
-/* The elementwise part of gated cells, one body for scalars and vectors of either type: forward and backward side by
- * side. The includer defines V, LANES, SPLAT, load, store, load_part, store_part (the first n lanes) and what vmath.h
- * gives. A row is passed over several times rather than once: a gate waits some hundred cycles for its exponential, and
- * so the processor has that of many vectors under way. */
+/* What is done element by element, one body for scalars and vectors of either type: cells, forward and backward side by
+ * side, and some arithmetic. The includer defines V, LANES, SPLAT, load, store, load_part, store_part (the first n
+ * lanes) and what vmath.h gives. A row of gates is passed over several times rather than once: a gate waits some
+ * hundred cycles for its exponential, and so the processor has that of many vectors under way. */
 
 #undef LOAD
 #undef STORE
@@ -25,14 +25,43 @@
         }                                                                                                              \
     } while (0)
 
-#define EACH_ROW(of_row)                                                                                               \
-    for (int64_t row = 0; row < s->rows; row++) of_row(s, row)
+/* ---- vanilla cells: h = f(z), and dz = f'(z) dh ------------------------------------------------------ */
+
+static void TYPED(tanh_in_place)(int64_t count, REAL *x) { EACH_VECTOR(count, STORE(x + j, MATH(tanh)(LOAD(x + j)))); }
 
 static void TYPED(logistic)(int64_t count, const REAL *x, REAL *y) {
     EACH_VECTOR(count, STORE(y + j, MATH(logistic)(LOAD(x + j))));
 }
 
-static void TYPED(tanh_in_place)(int64_t count, REAL *x) { EACH_VECTOR(count, STORE(x + j, MATH(tanh)(LOAD(x + j)))); }
+static void TYPED(activate)(int cell, int64_t count, REAL *z) {
+    switch (cell) {
+    case BPTT_CELL_TANH: TYPED(tanh_in_place)(count, z); break;
+    case BPTT_CELL_RELU: EACH_VECTOR(count, STORE(z + j, MATH(at_least)(LOAD(z + j), SPLAT(0)))); break;
+    case BPTT_CELL_SIGMOID: TYPED(logistic)(count, z, z); break;
+    }
+}
+
+/* f' is written in terms of h; in place allowed */
+static void TYPED(slope)(int cell, int64_t count, const REAL *h, const REAL *dh, REAL *dz) {
+    switch (cell) {
+    case BPTT_CELL_TANH:
+        EACH_VECTOR(count, const V f = LOAD(h + j); STORE(dz + j, LOAD(dh + j) * ((SPLAT(1) - f) * (SPLAT(1) + f))));
+        break;
+    case BPTT_CELL_RELU: /* NaN stays NaN */
+        EACH_VECTOR(count, const V f = LOAD(h + j); STORE(dz + j, CHOOSE(SPLAT(0), f, LOAD(dh + j), f * SPLAT(0))));
+        break;
+    case BPTT_CELL_SIGMOID:
+        EACH_VECTOR(count, const V f = LOAD(h + j); STORE(dz + j, LOAD(dh + j) * (f * (SPLAT(1) - f))));
+        break;
+    default:
+        if (dz != dh) memcpy(dz, dh, (size_t)count * sizeof(REAL));
+    }
+}
+
+/* ---- gated cells ------------------------------------------------------------------------------------- */
+
+#define EACH_ROW(of_row)                                                                                               \
+    for (int64_t row = 0; row < s->rows; row++) of_row(s, row)
 
 /* y += a * b */
 INLINE void TYPED(add_product)(int64_t count, const REAL *a, const REAL *b, REAL *y) {
