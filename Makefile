@@ -64,6 +64,8 @@ lint: $(VENV)/linted
 	PATH=$(abspath $(BIN)):$$PATH cython-lint $(CYTHON)
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/python -m mypy.stubtest bptt --mypy-config-file pyproject.toml --allowlist tests/stubtest.txt --ignore-unused-allowlist
+	set -e; for cc in gcc clang; do if command -v $$cc; then \
+	    CC=$$cc LDSHARED="$$cc -shared" CFLAGS=-Werror $(PIP) wheel --no-deps -w build/warnings/$$cc .; fi; done
 
 format: $(VENV)/linted
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -103,7 +103,7 @@ INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) *
                         const int64_t step, const int fetches) {
     V sum[ROWS][2];
     const REAL *panel = t->panel, *a[ROWS / 3]; /* three rows by one address and two that it reaches */
-#pragma GCC unroll 12                           /* all of it, or Clang keeps the sums in memory */
+    UNROLL
     for (int i = 0; i < rows; i++) {
         if (i % 3 == 0) a[i / 3] = t->a + i * unit;
         for (int v = 0; v < vecs; v++) sum[i][v] = SPLAT(0);
@@ -112,7 +112,7 @@ INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) *
         V b[2];
         for (int v = 0; v < vecs; v++) b[v] = TYPED(load)(panel + v * LANES);
         if (fetches) __builtin_prefetch(t->ahead + (t->k - r) * LANES, 0, 2);
-#pragma GCC unroll 12
+        UNROLL
         for (int i = 0; i < rows; i++) {
             const V x = SPLAT(a[i / 3][i % 3 * unit]);
             if (i % 3 == 2 || i == rows - 1) a[i / 3] += step;
@@ -121,7 +121,7 @@ INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) *
     }
     if (t->cols < vecs * LANES) {
         V sums[ROWS * 2];
-#pragma GCC unroll 12
+        UNROLL
         for (int i = 0; i < rows; i++)
             for (int v = 0; v < vecs; v++) sums[i * vecs + v] = sum[i][v];
         TYPED(put_part)(t, rows, vecs, sums);
@@ -130,7 +130,7 @@ INLINE void TYPED(tile)(const int rows, const int vecs, const TYPED(tile_task) *
     REAL *c = t->c;
     const REAL *init = t->init;
     const int64_t ldc = t->ldc, ldinit = t->ldinit; /* c could be anything: *t would be read again after every store */
-#pragma GCC unroll 12
+    UNROLL
     for (int i = 0; i < rows; i++, c += ldc, init += ldinit)
         for (int v = 0; v < vecs; v++) TYPED(store)(c + v * LANES, sum[i][v] + TYPED(load)(init + v * LANES));
 }
@@ -220,11 +220,12 @@ INLINE void TYPED(wide)(const int rows, const int panels, const TYPED(tile_task)
                 const V b = TYPED(load)(panel + p * apart + v * LANES);
                 for (int i = 0; i < rows; i++) sum[i][p][v] += SPLAT(t->a[i * t->unit + r]) * b;
             }
-#pragma GCC unroll 3
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
         for (int p = 0; p < panels; p++)
             for (int v = 0; v < 2; v++) TYPED(put)(t, i, p * WIDTH + v * LANES, sum[i][p][v]);
+    }
 }
 
 /* as many whole panels at a time as it takes; returns how many were done, 0 where the tiles do as well */
@@ -447,7 +448,7 @@ static void TYPED(outer_thin)(const TYPED(outer_product) * p, int64_t r0, int64_
             if (p->skip && p->skip[r]) continue;
             const V b = SPLAT(p->b[r * p->ldb + j]);
             const REAL *a = p->a + r * p->lda + i;
-#pragma GCC unroll 4
+            UNROLL
             for (int v = 0; v < AT_ONCE; v++) {
                 const int64_t left = rows - v * LANES;
                 if (left >= LANES) sum[v] += b * TYPED(load)(a + v * LANES);

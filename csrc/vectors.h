@@ -32,6 +32,14 @@ typedef REAL TYPED(loose_vector) __attribute__((vector_size(VECTOR_BYTES), align
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* before loops over arrays of vectors: all of them, or the vectors lie in memory */
+#undef UNROLL
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 12")
+#endif
+
 /* a list, not `x + zeros`: that would have to add */
 INLINE V TYPED(splat)(REAL x) {
 #if VECTOR_BYTES * 8 / REAL_BITS == 16

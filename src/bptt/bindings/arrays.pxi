@@ -17,7 +17,7 @@ cdef int bits_of(object dtype) except -1:
 cdef object aligned(int64_t size, object dtype):
     """An array of that many elements, all undefined, that begins where a cache line does, if it is large a large page.
 
-    A vector that lies in two lines costs twice. np.empty asks for large pages where an array is large; np.zeros does not.
+    A vector that lies in two lines costs twice. np.empty asks for large pages where an array is large, np.zeros never.
     """
     cdef int64_t item = dtype.itemsize, to = 64 if size * item < 1 << 24 else 1 << 21
     memory = empty(size + to // item, dtype)

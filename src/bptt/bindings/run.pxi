@@ -43,7 +43,7 @@ cdef class Run:
     cdef readonly int states  # parts of a state: 2 for an LSTM, else 1
 
     def __init__(self, Network network, lengths, seed):
-        """lengths: None or (B,) of int64 that never rise; seed: of the dropout masks, None to drop nothing."""
+        # lengths: None or (B,) of int64 that never rise; seed: of the dropout masks, None to drop nothing
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
         self.network, self.lengths, self.states = network, lengths, network.states

@@ -30,10 +30,8 @@ cdef class WindowTape:
     cdef uint64_t seed
 
     def __init__(self, Network network, B, steps, capacity, state, lengths, checkpoint, memory_budget):
-        """For backward over `steps` steps and a tape of `capacity`; state (core layout) enters the first step.
-
-        lengths (B,) goes with a single window over all steps.
-        """
+        # for backward over `steps` steps and a tape of `capacity`; state (core layout) enters the first step;
+        # lengths (B,) goes with a single window over all steps
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
         network.check_checkpoint(checkpoint, memory_budget)
