@@ -114,8 +114,10 @@ CASES = {
     "budget zero": (lambda r: r.forward(x, memory_budget=0), ValueError, ["memory_budget", "at least 1", "0"]),
     "budget in words": (lambda r: r.forward(x, memory_budget="1 GB"), TypeError, ["memory_budget", "integer", "'1 GB'"]),
     "budget too small": (lambda r: r.forward(x, memory_budget=7), ValueError, ["memory_budget", "at least 288 bytes", "T = 5", "B = 3", "7"]),
-    "state a pair without an LSTM": (lambda r: r.forward(x, (state, state)), ValueError, ["state", "(1, 3, 4)", "4 dimensions"]),
+    "state a pair without an LSTM": (lambda r: r.forward(x, (state, state)), TypeError, ["state", "an array", "pair (h, c)", "tuple of 2"]),
+    "target what forward returns": (lambda r: bptt.mse(r.forward(x), y), ValueError, ["array", "tuple", "forward returns (y, state)"]),
     # backward
+    "dy of one step": (lambda r: (r.forward(x), r.backward(y[-1])), ValueError, ["dy", "3 axes", str(y[-1].shape)]),
     "backward before forward": (lambda r: r.backward(y), RuntimeError, ["backward", "forward"]),
     "backward after a failed forward": (
         lambda r: (r.forward(x), pytest.raises(ValueError, r.forward, x, state[0]), r.backward(y[:2])), ValueError,

@@ -258,6 +258,41 @@ def test_loss_of_an_epoch_is_over_what_counts(rng):
         assert history.val_loss[0] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_validation_knows_lengths(rng, batch_first, masked):
+    """In two directions padding changes the outputs before it: a mask cannot stand in for lengths."""
+    x, target = delayed_sum(rng, T=30, N=6)
+    lengths = np.array([12, 30, 3, 7, 25, 1])
+    mask = rng.random((30, 6)) < 0.8
+    counts = (np.arange(30)[:, None] < lengths) & (mask if masked else True)
+    rnn = bptt.RNN(1, 4, 1, bidirectional=True, seed=0)
+    expected = bptt.mse(rnn.forward(x, lengths=lengths)[0], target, mask=counts)[0]
+    without = bptt.mse(rnn.forward(x)[0], target, mask=counts)[0]
+    rnn = bptt.RNN(1, 4, 1, bidirectional=True, seed=0, batch_first=batch_first)
+    if batch_first:
+        x, target, mask = (a.swapaxes(0, 1) for a in (x, target, mask))
+    history = bptt.fit(rnn, x, target, optimizer="sgd", lr=0, epochs=1, progress=False,
+                       validation=(x, target, mask if masked else None, lengths))  # fmt: skip
+    assert history.val_loss[0] == pytest.approx(expected, rel=1e-5)
+    assert abs(without - expected) > 1e-3 * expected
+
+
+def test_bad_validation(rng):
+    x, target = delayed_sum(rng, T=30, N=6)
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    for wrong, error, words in (
+        (x, TypeError, "validation must be .x, target., .* got a ndarray"),
+        ((x,), TypeError, "got a tuple of 1"),
+        ((x, target, None, [31] * 6), ValueError, "validation lengths must be in 1..30, got 31..31"),
+        ((x, target, None, [3]), ValueError, "validation lengths must have shape .B,. = .6,."),
+    ):
+        with pytest.raises(error, match=words):
+            bptt.fit(rnn, x, target, validation=wrong, progress=False)
+    with pytest.raises(ValueError, match="lengths goes with burn_in=0"):
+        bptt.fit(rnn, x, target, validation=(x, target, None, [3] * 6), burn_in=2, progress=False)
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_burn_in_does_not_count(rng, batch_first):
     """Neither in the loss of an epoch nor in that of the validation."""

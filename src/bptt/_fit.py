@@ -72,7 +72,8 @@ def fit(
     lengths : (B,) of int, the steps that each padded sequence has, see RNN.forward: what lies beyond counts nothing and
         costs next to nothing. Goes with truncation=None
     clip_norm, clip_value : clip the gradient before each update, by norm and then by value; None: not
-    validation : (x, target) or (x, target, mask), measured without truncation after each epoch
+    validation : (x, target), (x, target, mask) or (x, target, mask, lengths), mask may be None: measured without
+        truncation after each epoch
     shuffle : draw the sequences of the minibatches anew in each epoch
     seed : for the shuffling
     progress : show a progress bar
@@ -219,20 +220,25 @@ class HeldOut:
     """The validation sequences: a forward pass over them without a tape; the steps after the burn-in count."""
 
     def __init__(self, rnn, validation, burn_in):
-        try:
-            x, target, *mask = validation
-            (mask,) = mask or (None,)
-        except (TypeError, ValueError):
-            raise TypeError("validation must be (x, target) or (x, target, mask)") from None
+        names = "(x, target), (x, target, mask) or (x, target, mask, lengths)"
+        if not isinstance(validation, (tuple, list)) or not 2 <= len(validation) <= 4:
+            count = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
+            raise TypeError(f"validation must be {names}, got a {type(validation).__name__}{count}")
+        x, target, mask, lengths = [*validation, None, None][:4]
         data = Data(rnn, x, target, mask, None, None, "validation ")
         self.first = burn_in_steps(burn_in, data.steps, "validation x")
         self.layout = data.layout
         self.x = data.arrays["x"]
         self.target = self._counting(data.arrays["target"])
-        self.mask = {} if mask is None else {"mask": self._counting(data.arrays["mask"])}
+        self.lengths, self.mask = None, {} if mask is None else {"mask": self._counting(data.arrays["mask"])}
+        if lengths is not None:
+            check_goes_with_lengths(None, burn_in)
+            self.lengths = _core.checked_lengths(lengths, data.steps, data.rows, "validation lengths")
+            inside = self.layout.within(self.lengths, 0, data.steps)
+            self.mask = {"mask": inside & (self.mask.get("mask", True) != 0)}
 
     def loss(self, rnn, loss: Loss) -> float:
-        y, _ = rnn.forward(self.x, tape=False)
+        y, _ = rnn.forward(self.x, lengths=self.lengths, tape=False)
         return loss(self._counting(y), self.target, **self.mask)[0]
 
     def _counting(self, array):

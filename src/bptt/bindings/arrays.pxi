@@ -80,6 +80,8 @@ cdef object as_ndarray(object obj, str name, str kinds, str what):
         try:
             array = np.asarray(obj)
         except (ValueError, TypeError) as error:
+            if isinstance(obj, tuple):
+                error = "forward returns (y, state), a loss (value, dy)"
             raise ValueError(f"{name} must be an array of {what}, got {described(obj)}: {error}") from None
     if array.dtype.kind not in kinds:
         came = described(obj) if array is obj else f"{described(obj)} ({array.dtype})"

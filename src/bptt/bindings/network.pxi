@@ -396,9 +396,11 @@ cdef class Network:
                 raise RuntimeError("backward needs a forward (with tape=True) before it")
             T, B = self.T, self.B
             if dy is not None:
+                shape = np.shape(dy)
                 dy = self.sequence(dy, "dy", self.width(), self.width_letters(), &a, &unbatched)
                 if unbatched != self.unbatched:
-                    raise ValueError("dy must have as many axes as x had in forward")
+                    raise ValueError(f"dy must have the {2 if self.unbatched else 3} axes of forward's y, "
+                                     f"got shape {shape}")
                 expect(&a, "dy", f"(T,B,{self.width_letters()})", 3, T, B, self.width())
             dstate = state_inward(self, dstate, "dstate", B)
             carry = carry_input(carry, T, B, self.batch_first and not self.unbatched, self.dtype, &m)

@@ -24,6 +24,8 @@ cdef object state_inward(Network network, object obj, str name, int64_t B):
     if obj is None:
         return None
     if network.states == 1:
+        if isinstance(obj, (tuple, list)) and len(obj) == 2 and np.ndim(obj[0]) > 1:
+            raise TypeError(f"{name} must be an array, only an LSTM's is a pair (h, c), got a {type(obj).__name__} of 2")
         return part_inward(network, obj, name, B)[None]
     try:
         h, c = obj
@@ -33,21 +35,21 @@ cdef object state_inward(Network network, object obj, str name, int64_t B):
     return np.stack([part_inward(network, h, f"{name}[0]", B), part_inward(network, c, f"{name}[1]", B)])
 
 
-cdef object lengths_inward(object obj, int64_t T, int64_t B):
+cdef object lengths_inward(object obj, int64_t T, int64_t B, str name="lengths"):
     """(B,) of int64, each in 1..T; None stays None."""
     cdef Array array
     if obj is None:
         return None
-    obj = as_labels(obj, "lengths", &array).copy()  # it is kept for backward
-    expect(&array, "lengths", "(B,)", 1, B)
+    obj = as_labels(obj, name, &array).copy()  # it is kept for backward
+    expect(&array, name, "(B,)", 1, B)
     if obj.min() < 1 or obj.max() > T:
-        raise ValueError(f"lengths must be in 1..{T}, got {obj.min()}..{obj.max()}")
+        raise ValueError(f"{name} must be in 1..{T}, got {obj.min()}..{obj.max()}")
     return obj
 
 
-def checked_lengths(lengths, T, B):
+def checked_lengths(lengths, T, B, name="lengths"):
     """lengths as an array of their own, (B,) of int64; an error that says what came otherwise."""
-    return lengths_inward(lengths, T, B)
+    return lengths_inward(lengths, T, B, name)
 
 
 cdef object falling_order(object lengths):
