@@ -25,7 +25,7 @@ cdef object state_inward(Network network, object obj, str name, int64_t B):
         return None
     if network.states == 1:
         if isinstance(obj, (tuple, list)) and len(obj) == 2 and np.ndim(obj[0]) > 1:
-            raise TypeError(f"{name} must be an array, only an LSTM's is a pair (h, c), got a {type(obj).__name__} of 2")
+            raise TypeError(f"{name} must be an array, only an LSTM has a pair (h, c), got a {type(obj).__name__} of 2")
         return part_inward(network, obj, name, B)[None]
     try:
         h, c = obj
