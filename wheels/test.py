@@ -48,7 +48,7 @@ def native(file, python, folder):
 
 
 def emulated(file, folder):
-    """The arm64 Python as a program of this machine: what it starts is emulated too, also what it compiles by `cc`."""
+    """The arm64 Python as a program of this machine: what it starts is emulated too, also what it compiles."""
     bin, site = folder / "bin", folder / "site"
     bin.mkdir()
     (libpython,) = (ARM64 / "usr/lib").glob("python3.*")
@@ -57,15 +57,15 @@ def emulated(file, folder):
     options = ["--target", site, "--only-binary=:all:", "--python-version", version, *platforms]
     run(sys.executable, "-m", "pip", "install", *QUIET, *options, f"{file}[test]")
     qemu = f"exec qemu-aarch64-static -L {ARM64}"
-    scripts = {
-        "python3": f'{qemu} -0 "$0" {ARM64}/usr/bin/python{version} "$@"',
-        "cc": f"""{sys.executable} -m ziglang cc -target aarch64-linux-gnu.2.17 "$@" || exit
+    compiler = """%s -m ziglang %s -target aarch64-linux-gnu.2.17 "$@" || exit
 for last; do :; done
 case "$*" in *" -o $last") ;; *) exit 0 ;; esac  # no program is made
 mv "$last" "$last.arm64"
-echo '#!/bin/sh\n{qemu}' "$last.arm64" '"$@"' >"$last"
-chmod +x "$last\"""",
-    }
+echo '#!/bin/sh\n%s' "$last.arm64" '"$@"' >"$last"
+chmod +x "$last\""""
+    scripts = {"python3": f'{qemu} -0 "$0" {ARM64}/usr/bin/python{version} "$@"'}
+    scripts |= dict.fromkeys(("cc", "gcc", "clang"), compiler % (sys.executable, "cc", qemu))
+    scripts |= dict.fromkeys(("g++", "clang++"), compiler % (sys.executable, "c++", qemu))
     for name, text in scripts.items():
         (bin / name).write_text(f"#!/bin/sh\n{text}\n")
         (bin / name).chmod(0o755)
