@@ -77,7 +77,9 @@ def asked(*flags):
 
 
 def has_python_headers():
-    return Path(PYTHON_HEADERS, "Python.h").exists()
+    compiler = [*COMPILERS[THERE[0]], "-E", "-xc", "-", f"-I{PYTHON_HEADERS}"]  # an emulated Python sees other files
+    plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    return subprocess.run(compiler, input=b"#include <Python.h>\n", env=plain, capture_output=True).returncode == 0
 
 
 def trained(dtype):
