@@ -190,7 +190,7 @@ static void TYPED(gru_before_forward)(const TYPED(gated_step) * s) { EACH_ROW(TY
 static void TYPED(gru_before_backward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_before_backward_row)); }
 static void TYPED(gru_before_reset)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_before_reset_row)); }
 
-/* ---- y += scale * x, y = scale * (a - b), and x into [-limit, limit] -------------------------------------- */
+/* ---- arithmetic: y += scale * x, y = scale * (a - b), and x into [-limit, limit] ------------------------ */
 
 static void TYPED(add_scaled)(int64_t count, REAL scale, const REAL *x, REAL *y) {
     EACH_VECTOR(count, STORE(y + j, LOAD(y + j) + SPLAT(scale) * LOAD(x + j)));
