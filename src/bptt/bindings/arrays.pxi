@@ -15,7 +15,7 @@ cdef int bits_of(object dtype) except -1:
 
 
 cdef object aligned(int64_t size, object dtype):
-    """An array of that many elements, all undefined, at the beginning of a cache line, or if it is large of a large page.
+    """An array of that many elements, all undefined, that begins a cache line or, if it is large, a large page.
 
     A vector that lies in two lines costs twice. np.empty asks for large pages where an array is large, np.zeros never.
     """
