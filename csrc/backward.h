@@ -66,17 +66,23 @@ static void write_step_norms(const pass *p) {
     for (int64_t s = 0; s < p->steps; s++) norms[p->t0 + s] = (REAL)norm_of_rows(c->B, c->row_squares + s * c->B);
 }
 
+/* dz of the step whose flow goes on to the next chunk, before others use its place */
+static void keep_dz(const pass *p) {
+    const call *c = p->call;
+    const int64_t last = p->direction ? p->t0 + p->steps - 1 : p->t0, width = c->shape.width * c->H;
+    copy_rows(p->last - p->first, width, dz_at(p, last) + p->first * ld_dz(c), ld_dz(c), dz_kept(p) + p->first * width,
+              width);
+}
+
 /* one layer in one direction over a chunk; returns whether to stop */
 static int backward_pass(pass *p) {
     const call *c = p->call;
     p->w = weights_of(c, p->unit, 0);
-    const int64_t last = p->direction ? p->t0 + p->steps - 1 : p->t0, width = c->shape.width * c->H;
     if (drops_recurrent(c)) choose_kept(p);
     step s = begin_steps_back(p);
     for (int64_t i = 0; i < p->steps && !stopped_at_step(p, i); i++)
         backward_step(p, p->direction ? p->t0 + i : p->t0 + p->steps - 1 - i, &s);
-    copy_rows(p->last - p->first, width, dz_at(p, last) + p->first * ld_dz(c), ld_dz(c), dz_kept(p) + p->first * width,
-              width);
+    if (!dz_stays(c)) keep_dz(p);
     input_gradient(p);
     prepare_weight_gradients(p);
     if (stopped_together(p)) return 1;

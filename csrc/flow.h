@@ -18,9 +18,15 @@ static REAL *dz_at(const pass *p, int64_t t) {
 
 static int64_t ld_dz(const call *c) { return c->shape.gates ? 4 * c->H : ld_state(c); }
 
-/* dz of the step after the chunk, kept from the chunk before */
+/* whether no other layer uses dz between two chunks of a unit: then dz of the step after stays where it was */
+static int dz_stays(const call *c) { return c->shape.gates && (c->L == 1 || c->D == 2); }
+
+/* dz of the step after the chunk, out of the chunk before; it may lie where that of the chunk's own first goes */
 static REAL *dz_kept(const pass *p) {
-    return p->call->dz_after + p->unit * p->call->B * p->call->shape.width * p->call->H;
+    const call *c = p->call;
+    const int64_t size = c->B * c->shape.width * c->H;
+    if (dz_stays(c)) return c->dz + (p->direction ? (c->chunk - 1) * size : 0);
+    return c->dz_after + p->unit * size;
 }
 
 /* the gradient by the outputs of the last layer from dy alone; steps before dy_start have none */

@@ -32,7 +32,7 @@ static int64_t plan_backward(call *c, REAL *work) {
     c->dh[0] = take(&from, span * c->B * c->D * c->H);
     c->dh[1] = c->L > 1 && (c->D == 2 || !c->shape.gates) ? take(&from, span * c->B * c->D * c->H) : c->dh[0];
     c->dz = take(&from, c->shape.gates ? rows * width : 0);
-    c->dz_after = take(&from, units * c->B * width);
+    c->dz_after = take(&from, dz_stays(c) ? 0 : units * c->B * width);
     c->flow_h = take(&from, units * c->B * c->H);
     c->flow_c = take(&from, c->shape.states == 2 ? units * c->B * c->H : 0);
     c->d_reset = take(&from, c->shape.hh_apart || recurrent_dropout ? c->B * c->H : 0);
