@@ -1,5 +1,5 @@
-"""What things cost here: one step of a stream, the import, checkpoints, lengths, norms and clips of every step, and how
-time grows with T, B, H and threads.
+"""What things cost here: one step of a stream, the import, checkpoints, lengths, norms and clips of every step,
+optimisers, and how time grows with T, B, H and threads.
 
 python benchmarks/costs.py
 """
@@ -13,6 +13,15 @@ import timeit
 import numpy as np
 
 import bptt
+
+SHAPES = {  # T, B, I, H, O; those of train_step.py that are soon done
+    "tiny": (100, 1, 8, 32, 4),
+    "b1": (1000, 1, 16, 128, 16),
+    "small": (100, 32, 32, 64, 32),
+    "odd": (73, 19, 13, 97, 7),
+    "charrnn": (50, 50, 65, 128, 65),
+    "med": (100, 64, 128, 256, 128),
+}
 
 
 def median_us(call, seconds=0.5):
@@ -174,13 +183,34 @@ def lengths():
             print(f"  {name:22} {best['lengths'] / best['padded']:.2f}")
 
 
+def updating():
+    print("what an optimiser's step and clipping the gradient's norm take, one thread, per cent of a training step")
+    for cell in ("tanh", "lstm"):
+        for name, (T, B, I, H, O) in SHAPES.items():
+            rnn = bptt.RNN(I, H, O, cell=cell, seed=0, threads=1)
+            rng = np.random.default_rng(0)
+            x, dy = (rng.normal(size=(T, B, n)).astype(np.float32) for n in (I, O))
+            rules = {"SGD": bptt.SGD(rnn.params, rnn.grads, momentum=0.9), "Adam": bptt.Adam(rnn.params, rnn.grads)}
+
+            def step(kind):
+                if kind in rules:  # noqa: B023
+                    rules[kind].step()  # noqa: B023
+                elif kind == "clip":
+                    rnn.clip_grad_norm(1.0)  # noqa: B023
+                else:
+                    rnn.forward(x)  # noqa: B023
+                    rnn.backward(dy, input_grad=False)  # noqa: B023
+
+            best = in_turns(step, (None, *rules, "clip"), 10 if name == "med" else 100)
+            added = "".join(f"{kind:>8} {100 * best[kind] / best[None]:5.1f}" for kind in (*rules, "clip"))
+            print(f"  {cell:5} {name:8}{added}")
+
+
 def watching():
     print("what norms and clips of every step add to a training step, one thread, per cent")
     kinds = {"step_norms": None, "step_clip_norm": 1e3, "step_clip_value": 1e3}
-    shapes = {"tiny": (100, 1, 8, 32, 4), "b1": (1000, 1, 16, 128, 16), "small": (100, 32, 32, 64, 32)}
-    shapes |= {"odd": (73, 19, 13, 97, 7), "charrnn": (50, 50, 65, 128, 65), "med": (100, 64, 128, 256, 128)}
     for cell in ("tanh", "lstm", "gru"):
-        for name, (T, B, I, H, O) in shapes.items():
+        for name, (T, B, I, H, O) in SHAPES.items():
             rnn = bptt.RNN(I, H, O, cell=cell, seed=0, threads=1)
             rng = np.random.default_rng(0)
             x, dy = (rng.normal(size=(T, B, n)).astype(np.float32) for n in (I, O))
@@ -203,4 +233,5 @@ if __name__ == "__main__":
     checkpoints()
     lengths()
     watching()
+    updating()
     growth()

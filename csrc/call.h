@@ -3,6 +3,7 @@
 typedef TYPED(product) product;
 typedef TYPED(outer_product) outer_product;
 typedef TYPED(gated_step) gated_step;
+typedef TYPED(update) update;
 typedef TYPED(kernels) kernels;
 
 /* the weights of a layer in one direction, in panels: weights.h */

@@ -203,7 +203,3 @@ static void TYPED(difference)(int64_t count, REAL scale, const REAL *a, const RE
 static void TYPED(clamp)(int64_t count, REAL limit, REAL *x) {
     EACH_VECTOR(count, STORE(x + j, MATH(at_least)(MATH(at_most)(LOAD(x + j), SPLAT(limit)), SPLAT(-limit))));
 }
-#undef LOAD
-#undef STORE
-#undef EACH_VECTOR
-#undef EACH_ROW

@@ -61,6 +61,18 @@ typedef struct {
     const REAL *d_reset; /* backward, GRU with the reset before the product: the gradient by r*h_before */
 } TYPED(gated_step);
 
+/* An optimiser's step on n parameters, in place; update.h says which numbers it takes. */
+typedef struct {
+    int64_t n;
+    REAL *params;
+    const REAL *grads;
+    REAL *mean, *square; /* of the gradients; mean is the velocity of SGD, NULL: none */
+    REAL rate, decay, shrink;
+    REAL keep1, take1, keep2, take2; /* of mean and square: how much stays, how much comes in */
+    REAL root, eps;
+    int nesterov;
+} TYPED(update);
+
 typedef struct {
     const char *name;
     /* elements of the panels that hold a (k,n) matrix */
@@ -94,6 +106,9 @@ typedef struct {
     void (*gru_before_forward)(const TYPED(gated_step) *);
     void (*gru_before_backward)(const TYPED(gated_step) *);
     void (*gru_before_reset)(const TYPED(gated_step) *);
+    void (*sgd)(const TYPED(update) *);
+    void (*rmsprop)(const TYPED(update) *); /* and Adagrad */
+    void (*adam)(const TYPED(update) *);
 } TYPED(kernels);
 
 /* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. */

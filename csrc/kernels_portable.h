@@ -21,6 +21,7 @@
 #undef SMALLER
 #undef LARGER
 #undef SCALE
+#undef ROOT
 #undef MATH
 #define V REAL
 #define VU UINT
@@ -28,6 +29,7 @@
 #define REALS(u) TYPED(reals)(u)
 #define SPLAT(x) ((REAL)(x))
 #define CHOOSE(a, b, x, y) ((a) < (b) ? (x) : (y))
+#define ROOT(x) SQRT(x)
 #define SMALLER(a, b) CHOOSE(a, b, a, b)
 #define LARGER(a, b) CHOOSE(b, a, a, b)
 #define MATH(name) TYPED(scalar_##name)
@@ -59,6 +61,8 @@ static inline void TYPED(store_part)(REAL *p, V v, int64_t n) {
 }
 
 #include "elementwise.h"
+
+#include "update.h"
 
 static int64_t TYPED(packed_size)(int64_t k, int64_t n) { return (n + WIDTH - 1) / WIDTH * WIDTH * k; }
 
@@ -181,4 +185,7 @@ const TYPED(kernels) TYPED(bptt_internal_portable) = {
     .gru_before_forward = TYPED(gru_before_forward),
     .gru_before_backward = TYPED(gru_before_backward),
     .gru_before_reset = TYPED(gru_before_reset),
+    .sgd = TYPED(sgd),
+    .rmsprop = TYPED(rmsprop),
+    .adam = TYPED(adam),
 };

@@ -34,6 +34,8 @@
 
 #include "elementwise.h"
 
+#include "update.h"
+
 /* ---- panels ---------------------------------------------------------------------------------------- */
 
 /* One or two columns beyond whole vectors (65 = 64 + 1) would waste most of a vector: such thin columns lie one after
@@ -407,8 +409,10 @@ static void TYPED(multiply_panels)(const TYPED(product) * p) {
     const int far = p->k * n * size > FAR;
     if (p->m * p->k <= STAYS / size) {
         for (int64_t j = 0, done = 0; j < n; j += done)
-            for (int64_t r = 0; r < p->k; r += DEPTH)
-                done = TYPED(multiply_block)(p, n, j, r, far ? p->panels + j * p->k + (r + DEPTH) * WIDTH : NULL);
+            for (int64_t r = 0; r < p->k; r += DEPTH) {
+                const int64_t next = r + DEPTH < p->k ? r + DEPTH : p->k; /* or the next panel's first row */
+                done = TYPED(multiply_block)(p, n, j, r, far ? p->panels + j * p->k + next * WIDTH : NULL);
+            }
     } else {
         for (int64_t r = 0; r < p->k; r += DEPTH)
             for (int64_t j = 0; j < n;)
@@ -512,4 +516,7 @@ const TYPED(kernels) TABLE(TYPED) = {
     .gru_before_forward = TYPED(gru_before_forward),
     .gru_before_backward = TYPED(gru_before_backward),
     .gru_before_reset = TYPED(gru_before_reset),
+    .sgd = TYPED(sgd),
+    .rmsprop = TYPED(rmsprop),
+    .adam = TYPED(adam),
 };

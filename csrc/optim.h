@@ -1,4 +1,5 @@
-/* Optimiser steps over flat arrays, in place. g = grads + weight_decay * params throughout. */
+/* Optimiser steps over flat arrays, in place: their checks, and the numbers that the kernels take (update.h).
+ * g = grads + weight_decay * params throughout. */
 
 static int at_least_zero(double x) { return x >= 0 && x <= DBL_MAX; }
 static int below_one(double x) { return x >= 0 && x < 1; }
@@ -15,48 +16,48 @@ bptt_status TYPED(bptt_sgd)(int64_t n, REAL *params, const REAL *grads, REAL *ve
     if (status) return status;
     if (!at_least_zero(momentum)) return BPTT_ERROR_HYPERPARAMETER;
     if (momentum > 0 && !velocity) return BPTT_ERROR_NULL;
-    const REAL rate = (REAL)lr, decay = (REAL)weight_decay, mu = (REAL)momentum;
-    for (int64_t i = 0; i < n; i++) {
-        const REAL g = grads[i] + decay * params[i];
-        REAL step = g;
-        if (velocity) {
-            velocity[i] = mu * velocity[i] + g;
-            step = nesterov ? g + mu * velocity[i] : velocity[i];
-        }
-        params[i] -= rate * step;
-    }
+    const kernels *k = TYPED(bptt_internal_kernels)();
+    if (!k) return BPTT_ERROR_ISA;
+    k->sgd(&(update){.n = n,
+                     .params = params,
+                     .grads = grads,
+                     .mean = velocity,
+                     .rate = (REAL)lr,
+                     .decay = (REAL)weight_decay,
+                     .keep1 = (REAL)momentum,
+                     .nesterov = nesterov});
+    return BPTT_OK;
+}
+
+/* params -= lr * g / (sqrt(square) + eps), square = keep * square + take * g^2 */
+static bptt_status step_by_square(int64_t n, REAL *params, const REAL *grads, REAL *square, double lr, double keep,
+                                  double take, double eps, double weight_decay) {
+    bptt_status status = check_step(n, params, grads, lr, weight_decay);
+    if (status) return status;
+    if (!square) return BPTT_ERROR_NULL;
+    if (!(keep >= 0 && keep <= 1) || !at_least_zero(eps)) return BPTT_ERROR_HYPERPARAMETER;
+    const kernels *k = TYPED(bptt_internal_kernels)();
+    if (!k) return BPTT_ERROR_ISA;
+    k->rmsprop(&(update){.n = n,
+                         .params = params,
+                         .grads = grads,
+                         .square = square,
+                         .rate = (REAL)lr,
+                         .decay = (REAL)weight_decay,
+                         .keep2 = (REAL)keep,
+                         .take2 = (REAL)take,
+                         .eps = (REAL)eps});
     return BPTT_OK;
 }
 
 bptt_status TYPED(bptt_rmsprop)(int64_t n, REAL *params, const REAL *grads, REAL *square, double lr, double alpha,
                                 double eps, double weight_decay) {
-    bptt_status status = check_step(n, params, grads, lr, weight_decay);
-    if (status) return status;
-    if (!square) return BPTT_ERROR_NULL;
-    if (!(alpha >= 0 && alpha <= 1) || !at_least_zero(eps)) return BPTT_ERROR_HYPERPARAMETER;
-    const REAL rate = (REAL)lr, decay = (REAL)weight_decay, keep = (REAL)alpha, take = (REAL)(1 - alpha);
-    const REAL small = (REAL)eps;
-    for (int64_t i = 0; i < n; i++) {
-        const REAL g = grads[i] + decay * params[i];
-        square[i] = keep * square[i] + take * g * g;
-        params[i] -= rate * g / (SQRT(square[i]) + small);
-    }
-    return BPTT_OK;
+    return step_by_square(n, params, grads, square, lr, alpha, 1 - alpha, eps, weight_decay);
 }
 
 bptt_status TYPED(bptt_adagrad)(int64_t n, REAL *params, const REAL *grads, REAL *square, double lr, double eps,
                                 double weight_decay) {
-    bptt_status status = check_step(n, params, grads, lr, weight_decay);
-    if (status) return status;
-    if (!square) return BPTT_ERROR_NULL;
-    if (!at_least_zero(eps)) return BPTT_ERROR_HYPERPARAMETER;
-    const REAL rate = (REAL)lr, decay = (REAL)weight_decay, small = (REAL)eps;
-    for (int64_t i = 0; i < n; i++) {
-        const REAL g = grads[i] + decay * params[i];
-        square[i] += g * g;
-        params[i] -= rate * g / (SQRT(square[i]) + small);
-    }
-    return BPTT_OK;
+    return step_by_square(n, params, grads, square, lr, 1, 1, eps, weight_decay);
 }
 
 bptt_status TYPED(bptt_adam)(int64_t n, REAL *params, const REAL *grads, REAL *mean, REAL *square, int64_t step,
@@ -65,16 +66,22 @@ bptt_status TYPED(bptt_adam)(int64_t n, REAL *params, const REAL *grads, REAL *m
     if (status) return status;
     if (!mean || !square) return BPTT_ERROR_NULL;
     if (step < 1 || !below_one(beta1) || !below_one(beta2) || !at_least_zero(eps)) return BPTT_ERROR_HYPERPARAMETER;
+    const kernels *k = TYPED(bptt_internal_kernels)();
+    if (!k) return BPTT_ERROR_ISA;
     const double correction1 = 1 - pow(beta1, (double)step), correction2 = 1 - pow(beta2, (double)step);
-    const REAL rate = (REAL)(lr / correction1), root = (REAL)(1 / sqrt(correction2)), small = (REAL)eps;
-    const REAL keep1 = (REAL)beta1, keep2 = (REAL)beta2, take1 = (REAL)(1 - beta1), take2 = (REAL)(1 - beta2);
-    const REAL decay = decoupled ? 0 : (REAL)weight_decay;
-    const REAL shrink = decoupled ? (REAL)(1 - lr * weight_decay) : 1;
-    for (int64_t i = 0; i < n; i++) {
-        const REAL g = grads[i] + decay * params[i];
-        mean[i] = keep1 * mean[i] + take1 * g;
-        square[i] = keep2 * square[i] + take2 * g * g;
-        params[i] = shrink * params[i] - rate * mean[i] / (SQRT(square[i]) * root + small);
-    }
+    k->adam(&(update){.n = n,
+                      .params = params,
+                      .grads = grads,
+                      .mean = mean,
+                      .square = square,
+                      .rate = (REAL)(lr / correction1),
+                      .decay = decoupled ? 0 : (REAL)weight_decay,
+                      .shrink = decoupled ? (REAL)(1 - lr * weight_decay) : 1,
+                      .keep1 = (REAL)beta1,
+                      .take1 = (REAL)(1 - beta1),
+                      .keep2 = (REAL)beta2,
+                      .take2 = (REAL)(1 - beta2),
+                      .root = (REAL)(1 / sqrt(correction2)),
+                      .eps = (REAL)eps});
     return BPTT_OK;
 }

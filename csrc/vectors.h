@@ -2,6 +2,8 @@
  * of a vector use the masks that x86 has; elsewhere they copy. */
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #undef V
@@ -13,6 +15,7 @@
 #undef CHOOSE
 #undef SMALLER
 #undef LARGER
+#undef ROOT
 #undef X86
 #undef SCALE
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
@@ -29,6 +32,7 @@ typedef REAL TYPED(loose_vector) __attribute__((vector_size(VECTOR_BYTES), align
 #define CHOOSE TYPED(choose)
 #define SMALLER TYPED(smaller)
 #define LARGER TYPED(larger)
+#define ROOT TYPED(root)
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -122,6 +126,20 @@ INLINE V TYPED(larger)(V a, V b) {
     return (V)X86(max)(a, b);
 #else
     return CHOOSE(b, a, a, b);
+#endif
+}
+
+/* the square root of each lane */
+INLINE V TYPED(root)(V v) {
+#ifdef X86
+    return (V)X86(sqrt)(v);
+#elif defined(__aarch64__) && REAL_BITS == 32
+    return (V)vsqrtq_f32((float32x4_t)v);
+#elif defined(__aarch64__)
+    return (V)vsqrtq_f64((float64x2_t)v);
+#else
+    for (int i = 0; i < LANES; i++) v[i] = SQRT(v[i]);
+    return v;
 #endif
 }
 

@@ -45,6 +45,15 @@ for dtype in ("float32", "float64"):
     results[f"{dtype} softmax"] = bptt.cross_entropy(logits, np.arange(7))[1]
     results[f"{dtype} logistic"] = bptt.binary_cross_entropy(logits, np.zeros_like(logits))[1]
     results[f"{dtype} norm"] = np.array(bptt.clip_grad_norm(logits, 1e9))
+    target = logits[::-1] ** 2
+    results[f"{dtype} squares"] = bptt.mse(logits, target)[1]
+    nesterov = {"momentum": 0.9, "nesterov": True}
+    for rule, options in ("SGD", {}), ("SGD", nesterov), ("RMSprop", {}), ("Adagrad", {}), ("Adam", {}):
+        params = logits.ravel().copy()
+        optimiser = getattr(bptt, rule)(params, target.ravel(), lr=0.1, weight_decay=0.2, **options)
+        optimiser.step()
+        optimiser.step()
+        results[f"{dtype} {rule} {len(options)}"] = params
 np.savez(sys.argv[2], **results)
 print(bptt._core.isa())
 """

@@ -56,17 +56,11 @@ def emulated(file, folder):
     platforms = [f"--platform=manylinux{glibc}_aarch64" for glibc in ("2014", "_2_17", "_2_27", "_2_28")]
     options = ["--target", site, "--only-binary=:all:", "--python-version", version, *platforms]
     run(sys.executable, "-m", "pip", "install", *QUIET, *options, f"{file}[test]")
-    qemu = f"exec qemu-aarch64-static -L {ARM64}"
-    compiler = """%s -m ziglang %s -target aarch64-linux-gnu.2.17 "$@" || exit
-for word; do [ "$before" = -o ] && out=$word; before=$word; done
-case " $* " in *" -c "*|*" -shared "*|*" -E "*|*" -fsyntax-only "*) exit 0 ;; esac # no program is made
-[ "$out" ] || exit 0
-mv "$out" "$out.arm64"
-echo '#!/bin/sh\n%s' "$PWD/$out.arm64" '"$@"' | sed "s|$PWD//|/|" >"$out"
-chmod +x "$out\""""
-    scripts = {"python3": f'{qemu} -0 "$0" {ARM64}/usr/bin/python{version} "$@"'}
-    scripts |= dict.fromkeys(("cc", "gcc", "clang"), compiler % (sys.executable, "cc", qemu))
-    scripts |= dict.fromkeys(("c++", "g++", "clang++"), compiler % (sys.executable, "c++", qemu))
+    qemu = f"qemu-aarch64-static -L {ARM64}"
+    scripts = {"python3": f'exec {qemu} -0 "$0" {ARM64}/usr/bin/python{version} "$@"'}
+    for language, names in {"cc": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++")}.items():
+        compiler = f'exec {HERE}/arm64_compiler.sh {sys.executable} {language} "{qemu}" "$@"'
+        scripts |= dict.fromkeys(names, compiler)
     for name, text in scripts.items():
         (bin / name).write_text(f"#!/bin/sh\n{text}\n")
         (bin / name).chmod(0o755)
