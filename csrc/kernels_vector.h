@@ -219,7 +219,8 @@ INLINE void TYPED(wide)(const int rows, const int panels, const TYPED(tile_task)
     for (int64_t r = 0; r < t->k; r++, panel += WIDTH)
         for (int p = 0; p < panels; p++)
             for (int v = 0; v < 2; v++) {
-                const V b = TYPED(load)(panel + p * apart + v * LANES);
+                V b = TYPED(load)(panel + p * apart + v * LANES);
+                IN_REGISTER(b);
                 for (int i = 0; i < rows; i++) sum[i][p][v] += SPLAT(t->a[i * t->unit + r]) * b;
             }
     UNROLL

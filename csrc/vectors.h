@@ -44,6 +44,14 @@ typedef REAL TYPED(loose_vector) __attribute__((vector_size(VECTOR_BYTES), align
 #define UNROLL _Pragma("GCC unroll 12")
 #endif
 
+/* a vector that is used several times: GCC would load it again for each */
+#undef IN_REGISTER
+#ifdef __x86_64__
+#define IN_REGISTER(v) __asm__("" : "+v"(v))
+#else
+#define IN_REGISTER(v) (void)(v)
+#endif
+
 /* a list, not `x + zeros`: that would have to add */
 INLINE V TYPED(splat)(REAL x) {
 #if VECTOR_BYTES * 8 / REAL_BITS == 16
