@@ -200,7 +200,9 @@ def test_ctrl_c_stops_fit_within_a_second_with_whole_weights(rng, truncation):
 
     class Optimizer(bptt.SGD):
         def step(self):
-            whole[:] = [rnn.params.copy(), rnn.params - np.float32(self.lr) * rnn.grads]
+            after = rnn.params.copy()
+            bptt.SGD(after, rnn.grads, lr=self.lr).step()
+            whole[:] = [rnn.params.copy(), after]
             super().step()
 
     optimizer = Optimizer(rnn.params, rnn.grads, lr=1e-3)

@@ -59,6 +59,18 @@ def test_the_state_of_an_lstm_is_a_pair(problem):
     np.testing.assert_array_equal(stream.state, kept)
 
 
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_a_state_says_how_many_rows(problem, name):
+    p = problem(5, 3, 2, 4, num_layers=2, **CELLS[name])
+    assert p.rnn.stream(state=p.state).batch == 3
+    assert p.rnn.stream().batch == 1
+    for wrong in (3, "state", p.x, (), np.zeros((2, 0, 4)), {}):
+        with pytest.raises((TypeError, ValueError), match=r"^state"):
+            p.rnn.stream(state=wrong)
+    with pytest.raises(ValueError, match=r"^state.* got \(2, 3, 4\)"):
+        p.rnn.stream(batch=2, state=p.state)
+
+
 def test_state_can_be_set_and_reset(problem):
     p = problem(5, 3, 2, 4)
     stream = p.rnn.stream(batch=3)

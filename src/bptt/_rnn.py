@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -110,6 +111,9 @@ class RNN(_core.Network):
             threads=threads,
         )
         draw, forget_bias = initializer(init, self.hidden_size), _forget_bias(forget_bias, self)
+        if self.dropout and self.num_layers == 1:
+            text = f"dropout={self.dropout} drops inputs of the layers above the first: num_layers=1 has none"
+            warnings.warn(text, stacklevel=2)
         for name, view in self.param_views().items() if draw is not zeros else ():
             view[...] = _drawn(draw, name, view.shape, rng)
             if forget_bias and name.startswith("bias_ih"):  # of the two biases one, so that their sum has it once

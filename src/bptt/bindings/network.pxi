@@ -393,7 +393,7 @@ cdef class Network:
         self.enter()
         try:
             if self.T == 0:
-                raise RuntimeError("backward needs a forward (with tape=True) before it")
+                raise RuntimeError("backward needs a forward (with tape=True) before it; windows and fit run both")
             T, B = self.T, self.B
             if dy is not None:
                 shape = np.shape(dy)
@@ -570,10 +570,10 @@ cdef class Network:
         with self.lock:
             return clip_grad_value(self.grads_, limit)
 
-    def stream(self, batch=1, *, state=None):
+    def stream(self, batch=None, *, state=None):
         """A bptt.Stream: the network one step at a time, weights packed once.
 
-        batch : B
+        batch : B; that of the state, or 1, by default
         state : (L,B,H), for an LSTM the pair (h, c): the state that enters; zeros, or the learned state, by default
 
         Raises ValueError for a bidirectional network.

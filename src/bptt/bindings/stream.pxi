@@ -1,5 +1,14 @@
 # A network one step at a time.
 
+cdef int64_t rows_of(Network network, object state) except -1:
+    """B of a state as users give it, 1 of what is none."""
+    try:
+        shape = np.shape(state if network.states == 1 else state[0])
+    except (TypeError, ValueError, IndexError, KeyError):
+        return 1  # what is wrong with it is said where it is set
+    return shape[1] if len(shape) == 3 and shape[1] else 1
+
+
 cdef class Stream:
     """A network one step at a time, made by rnn.stream(): `y = stream(x)`, or `stream(x, out=y)`.
 
@@ -24,7 +33,7 @@ cdef class Stream:
         if network.spec.bidirectional:
             raise ValueError("stream goes with bidirectional=False, got bidirectional=True: the reverse direction "
                              "begins at the last step")
-        self.network, self.batch = network, index(batch, "batch")
+        self.network, self.batch = network, rows_of(network, state) if batch is None else index(batch, "batch")
         network.sizes(1, self.batch, 0, 0, &sizes)
         self.lock = threading.RLock()
         self.packed, self.work = empty(sizes.packed, network.dtype), empty(sizes.step_work, network.dtype)
