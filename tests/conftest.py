@@ -26,6 +26,9 @@ class Problem:
         options.setdefault("dtype", "float64")
         self.rnn = bptt.RNN(I, H, O, seed=rng, **options)
         dtype = self.rnn.dtype
+        for name, view in self.rnn.param_views().items():
+            if name.startswith("state"):  # which begin as zeros
+                view[...] = rng.uniform(-0.5, 0.5, view.shape)
         directions = 2 if self.rnn.bidirectional else 1
         parts = 2 if self.rnn.cell == "lstm" else 1
         shape = (parts, self.rnn.num_layers * directions, B, H)

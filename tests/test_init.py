@@ -113,3 +113,13 @@ def test_scaled_orthogonal_decays_geometrically(rho, rng):
     norms = np.empty(100)
     rnn.backward(None, rng.normal(size=(1, 2, 12)), step_norms=norms)
     np.testing.assert_allclose(norms / norms[-1], rho ** np.arange(99, -1, -1), rtol=1e-12)
+
+
+def test_learned_states_begin_as_zeros():
+    for init in ("uniform", "glorot", "orthogonal"):
+        v = bptt.RNN(3, 5, cell="lstm", num_layers=2, learn_state=True, init=init, seed=0).param_views()
+        assert not v["state_h0"].any()
+        assert not v["state_c0"].any()
+        assert v["weight_hh_l1"].all()
+    ones = bptt.RNN(3, 5, learn_state=True, init=lambda name, shape, rng: np.ones(shape)).param_views()
+    assert ones["state_h0"].all()

@@ -82,9 +82,10 @@ _MAKERS = {
 
 
 def initializer(init: str | Initializer, hidden_size: int) -> Initializer:
-    """The initialiser of that name, or `init` itself if it is a function (name, shape, rng) -> array."""
+    """The initialiser of that name, for learned states zero, or `init` itself if it is a function."""
     if callable(init):
         return init
     if not isinstance(init, str) or init not in _MAKERS:
         raise ValueError(f"init must be one of {', '.join(_MAKERS)} or a function, got {init!r}")
-    return _MAKERS[init](hidden_size)
+    draw = _MAKERS[init](hidden_size)
+    return lambda name, shape, rng: (zeros if name.startswith("state") else draw)(name, shape, rng)

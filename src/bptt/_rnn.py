@@ -44,7 +44,8 @@ class RNN(_core.Network):
         Share of h_{t-1} that training drops before the product with W_hh, the same units at all steps of a sequence
         (Gal & Ghahramani 2016).
     learn_state : bool
-        The state that enters where none is given is a parameter, state_h0 (and state_c0), the same for all rows.
+        The state that enters where none is given is a parameter, state_h0 (and state_c0), the same for all rows; it
+        begins as zeros.
     init : "uniform", "identity", "orthogonal", "glorot", or a function (name, shape, rng) -> array
         "uniform": U(+-1/sqrt(H)), PyTorch's default. "identity": W_hh = I for relu (Le, Jaitly, Hinton 2015), not for
         gated cells; bptt.init.identity(scale) scales it. "orthogonal": W_hh of every gate orthogonal. "glorot": Keras'
