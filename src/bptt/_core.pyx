@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=False, binding=True, freethreading_compatible=True
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, nonecheck=True, auto_pickle=False
+# cython: initializedcheck=False, nonecheck=True, auto_pickle=False
 """Thin bindings over the C core: every array is checked once here, then one call runs without the GIL.
 
 All algorithms are in csrc/; this module turns Python arguments into pointers and status codes into exceptions.

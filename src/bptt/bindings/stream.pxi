@@ -3,8 +3,10 @@
 cdef int64_t rows_of(Network network, object state) except -1:
     """B of a state as users give it, 1 of what is none."""
     try:
-        shape = np.shape(state if network.states == 1 else state[0])
-    except (TypeError, ValueError, IndexError, KeyError):
+        if network.states == 2:
+            state, _ = state
+        shape = np.shape(state)
+    except (TypeError, ValueError):
         return 1  # what is wrong with it is said where it is set
     return shape[1] if len(shape) == 3 and shape[1] else 1
 
