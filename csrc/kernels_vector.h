@@ -281,19 +281,28 @@ static REAL TYPED(exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y) {
     return sum;
 }
 
-static void TYPED(add_column_sums)(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
-    for (int64_t j = 0; j < n; j += LANES) {
-        const int64_t cols = n - j < LANES ? n - j : LANES;
-        V even = SPLAT(0), odd = SPLAT(0);
-        for (int64_t row = 0; row < rows; row++) {
-            const REAL *p = a + row * lda + j;
-            const V v = cols == LANES ? TYPED(load)(p) : TYPED(load_part)(p, cols);
-            if (row % 2) odd += v;
-            else even += v;
-        }
-        if (cols == LANES) TYPED(store)(sums + j, TYPED(load)(sums + j) + (even + odd));
-        else TYPED(store_part)(sums + j, TYPED(load_part)(sums + j, cols) + (even + odd), cols);
+/* the sums of up to four vectors of columns, so that a row is passed over once; full: of four whole ones */
+INLINE void TYPED(add_four_columns)(const int full, int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
+    V sum[4] = {SPLAT(0), SPLAT(0), SPLAT(0), SPLAT(0)};
+    for (int64_t row = 0; row < rows; row++, a += lda) UNROLL
+    for (int v = 0; v < 4; v++) {
+        const int64_t left = n - v * LANES;
+        if (full || left >= LANES) sum[v] += TYPED(load)(a + v * LANES);
+        else if (left > 0) sum[v] += TYPED(load_part)(a + v * LANES, left);
     }
+    UNROLL
+    for (int v = 0; v < 4; v++) {
+        const int64_t left = n - v * LANES;
+        REAL *to = sums + v * LANES;
+        if (full || left >= LANES) TYPED(store)(to, TYPED(load)(to) + sum[v]);
+        else if (left > 0) TYPED(store_part)(to, TYPED(load_part)(to, left) + sum[v], left);
+    }
+}
+
+static void TYPED(add_column_sums)(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
+    for (int64_t j = 0; j < n; j += 4 * LANES)
+        if (n - j >= 4 * LANES) TYPED(add_four_columns)(1, rows, n - j, a + j, lda, sums + j);
+        else TYPED(add_four_columns)(0, rows, n - j, a + j, lda, sums + j);
 }
 
 /* as many doubles as a vector holds, and as many REALs: pieces of x that convert to them */
