@@ -52,13 +52,36 @@ static int64_t TYPED(packed_size)(int64_t k, int64_t n) {
 /* columns of the panel that begins at column j, of n in all */
 static int TYPED(panel_width)(int64_t j, int64_t n) { return n - j > LANES ? WIDTH : LANES; }
 
+/* four rows of a panel from a matrix by columns: squares of four by four elements are transposed, columns from `j` on
+ * taken one by one */
+INLINE void TYPED(pack_four_rows)(const REAL *w, int64_t col_stride, int64_t filled, int width, REAL *panel) {
+    int64_t j = 0;
+    for (; j + 4 <= filled; j += 4, w += 4 * col_stride) {
+        const QUAD a = QUAD_AT(w), b = QUAD_AT(w + col_stride);
+        const QUAD c = QUAD_AT(w + 2 * col_stride), d = QUAD_AT(w + 3 * col_stride);
+        const QUAD ab = SHUFFLE(a, b, 0, 4, 1, 5), cd = SHUFFLE(c, d, 0, 4, 1, 5);
+        const QUAD ab_high = SHUFFLE(a, b, 2, 6, 3, 7), cd_high = SHUFFLE(c, d, 2, 6, 3, 7);
+        QUAD_AT(panel + j) = SHUFFLE(ab, cd, 0, 1, 4, 5);
+        QUAD_AT(panel + width + j) = SHUFFLE(ab, cd, 2, 3, 6, 7);
+        QUAD_AT(panel + 2 * width + j) = SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
+        QUAD_AT(panel + 3 * width + j) = SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
+    }
+    for (; j < filled; j++, w += col_stride)
+        for (int row = 0; row < 4; row++) panel[row * width + j] = w[row];
+    for (; j < width; j++)
+        for (int row = 0; row < 4; row++) panel[row * width + j] = 0;
+}
+
 static void TYPED(pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
     const int64_t in_panels = TYPED(panel_columns)(n);
     for (int64_t j0 = 0; j0 < in_panels; j0 += WIDTH) {
         const int width = TYPED(panel_width)(j0, in_panels);
         const int64_t filled = in_panels - j0 < width ? in_panels - j0 : width;
-        for (int64_t i = 0; i < k; i++, panels += width) {
-            const REAL *row = w + i * row_stride + j0 * col_stride;
+        const REAL *row = w + j0 * col_stride;
+        int64_t i = 0;
+        for (; row_stride == 1 && i + 4 <= k; i += 4, row += 4, panels += 4 * width)
+            TYPED(pack_four_rows)(row, col_stride, filled, width, panels);
+        for (; i < k; i++, row += row_stride, panels += width) {
             for (int64_t j = 0; j < filled; j++) panels[j] = row[j * col_stride];
             for (int64_t j = filled; j < width; j++) panels[j] = 0;
         }

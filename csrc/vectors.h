@@ -26,6 +26,20 @@ typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));
 typedef UINT VU __attribute__((vector_size(VECTOR_BYTES)));
 typedef REAL TYPED(loose_vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 
+/* four elements anywhere, and any four of the eight elements of two such */
+#undef QUAD
+#undef QUAD_AT
+#undef SHUFFLE
+#define QUAD TYPED(quad)
+#define QUAD_AT(p) (*(QUAD *)(p))
+typedef REAL QUAD __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef UINT TYPED(quad_bits) __attribute__((vector_size(4 * sizeof(UINT))));
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (TYPED(quad_bits)){__VA_ARGS__})
+#endif
+
 #define BITS(v) ((VU)(v))
 #define REALS(u) ((V)(u))
 #define SPLAT(x) TYPED(splat)((REAL)(x))
