@@ -1,8 +1,12 @@
+import signal
+
 import numpy as np
 import pytest
 import reference
 
 import bptt
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs, but tests send it
 
 
 @pytest.fixture

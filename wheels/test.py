@@ -7,7 +7,6 @@ are copied, so that nothing of the source tree can be imported.
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -85,7 +84,6 @@ def test(version, prepare, options):
 
 def main(file, *options):
     file = Path(file).resolve()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background, but the tests send it
     if "aarch64" in file.name:
         leaks = "tests/test_link.py::test_networks_come_and_go_without_leaks_and_a_forked_child_trains"
         demo = "tests/test_examples.py::test_char_rnn"
