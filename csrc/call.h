@@ -40,7 +40,7 @@ typedef struct {
     REAL *thinned;       /* h times that: of a chunk (chunk,B,H) in backward, of a step (B,H) in forward */
     REAL *dh[2];         /* dL/dh of a layer's outputs: (span,B,D*H), span a chunk or with two directions all steps */
     REAL *dz;            /* gated cells: a chunk (chunk,B,4*H) */
-    REAL *dz_after;      /* of each layer and direction: dz of the step after the chunk */
+    REAL *dz_after;      /* of each layer and direction: dz of the step after the chunk; see dz_stays */
     REAL *flow_h;        /* of each (B,H): what flows back into h, past the products or in all */
     REAL *flow_c;        /* of each (B,H): the gradient by c */
     REAL *d_reset;       /* GRU with the reset before: the gradient by r*h (B,H); elsewhere scratch of dropout */

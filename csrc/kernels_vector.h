@@ -304,28 +304,24 @@ static REAL TYPED(exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y) {
     return sum;
 }
 
-/* the sums of up to four vectors of columns, so that a row is passed over once; full: of four whole ones */
-INLINE void TYPED(add_four_columns)(const int full, int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
-    V sum[4] = {SPLAT(0), SPLAT(0), SPLAT(0), SPLAT(0)};
-    for (int64_t row = 0; row < rows; row++, a += lda) UNROLL
-    for (int v = 0; v < 4; v++) {
-        const int64_t left = n - v * LANES;
-        if (full || left >= LANES) sum[v] += TYPED(load)(a + v * LANES);
-        else if (left > 0) sum[v] += TYPED(load_part)(a + v * LANES, left);
-    }
+/* sums[v] += each column's sum, of `vecs` whole vectors of columns or of the first `part` of one */
+INLINE void TYPED(add_columns)(const int vecs, int64_t part, int64_t rows, const REAL *a, int64_t lda, REAL *sums) {
+    V sum[4];
     UNROLL
-    for (int v = 0; v < 4; v++) {
-        const int64_t left = n - v * LANES;
-        REAL *to = sums + v * LANES;
-        if (full || left >= LANES) TYPED(store)(to, TYPED(load)(to) + sum[v]);
-        else if (left > 0) TYPED(store_part)(to, TYPED(load_part)(to, left) + sum[v], left);
-    }
+    for (int v = 0; v < vecs; v++) sum[v] = SPLAT(0);
+    for (int64_t row = 0; row < rows; row++, a += lda) UNROLL
+    for (int v = 0; v < vecs; v++) sum[v] += part ? TYPED(load_part)(a, part) : TYPED(load)(a + v * LANES);
+    if (part) TYPED(store_part)(sums, TYPED(load_part)(sums, part) + sum[0], part);
+    UNROLL
+    for (int v = 0; v < vecs && !part; v++) TYPED(store)(sums + v * LANES, TYPED(load)(sums + v * LANES) + sum[v]);
 }
 
+/* four vectors at a time, so that a row is passed over once */
 static void TYPED(add_column_sums)(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
-    for (int64_t j = 0; j < n; j += 4 * LANES)
-        if (n - j >= 4 * LANES) TYPED(add_four_columns)(1, rows, n - j, a + j, lda, sums + j);
-        else TYPED(add_four_columns)(0, rows, n - j, a + j, lda, sums + j);
+    int64_t j = 0;
+    for (; j + 4 * LANES <= n; j += 4 * LANES) TYPED(add_columns)(4, 0, rows, a + j, lda, sums + j);
+    for (; j + LANES <= n; j += LANES) TYPED(add_columns)(1, 0, rows, a + j, lda, sums + j);
+    if (j < n) TYPED(add_columns)(1, n - j, rows, a + j, lda, sums + j);
 }
 
 /* as many doubles as a vector holds, and as many REALs: pieces of x that convert to them */

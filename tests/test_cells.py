@@ -122,14 +122,17 @@ def test_norms_of_one_unit_are_a_vector(problem, name):
 
 
 @pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_oracle_over_chunks_of_steps(problem, name, bidirectional):
-    """The library goes over time in chunks of some hundred steps; these are several, with a rest."""
-    p = problem(601, 2, 2, 3, 1, num_layers=2, bidirectional=bidirectional, lengths=True, reset=True, carry=1,
-                **CELLS[name])  # fmt: skip
-    norms = np.empty((2 * (1 + bidirectional), 601))
+@pytest.mark.parametrize("ragged", [False, True])
+def test_oracle_over_chunks_of_steps(problem, name, layers, bidirectional, ragged):
+    """The core goes over time in chunks of 512 kB of gate gradients: here 10 steps of a vanilla cell, 2 of others, and
+    a rest."""
+    p = problem(23, 160, 2, 40, 1, num_layers=layers, bidirectional=bidirectional, lengths=ragged, reset=ragged,
+                carry=ragged, **CELLS[name])  # fmt: skip
+    norms = np.empty((layers * (1 + bidirectional), 23))
     ours, theirs = p.gradients(step_norms=norms), p.oracle()
-    assert_close(norms, theirs["norms"], 1e-11)
+    assert_close(norms, theirs["norms"].reshape(norms.shape), 1e-11)
     assert_all_close(ours, theirs, 1e-11)
 
 

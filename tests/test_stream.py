@@ -71,6 +71,12 @@ def test_a_state_says_how_many_rows(problem, name):
         p.rnn.stream(batch=2, state=p.state)
 
 
+def test_a_pair_of_states_may_come_from_an_iterator(problem):
+    p = problem(5, 1, 2, 4, cell="lstm")
+    stream = p.rnn.stream(state=iter(p.state))
+    np.testing.assert_array_equal(stream.state, p.state)
+
+
 def test_state_can_be_set_and_reset(problem):
     p = problem(5, 3, 2, 4)
     stream = p.rnn.stream(batch=3)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A compiler for arm64 whose programs run here: arm64_compiler.sh PYTHON cc|c++ "QEMU ..." ARGUMENT...
 # The compiler is Zig's, of that Python; what it links becomes a script that starts the program under QEMU.
-python=$1 language=$2 qemu=$3
+python=$1 language=$2 qemu=$3 object= out= before=
 shift 3
 for word; do
     shift
@@ -12,7 +12,7 @@ for word; do
         set -- "$@" -c -o "$unused"
         object=1
         ;;
-    -c | -shared | -E) object=1 && set -- "$@" "$word" ;;
+    -c | -shared | -E | -M | -MM) object=1 && set -- "$@" "$word" ;;
     *)
         [ "$before" = -o ] && out=$word
         set -- "$@" "$word"

@@ -44,8 +44,8 @@ class RNN(_core.Network):
         Share of h_{t-1} that training drops before the product with W_hh, the same units at all steps of a sequence
         (Gal & Ghahramani 2016).
     learn_state : bool
-        The state that enters where none is given is a parameter, state_h0 (and state_c0), the same for all rows; it
-        begins as zeros.
+        The state that enters where none is given is a parameter, state_h0 (and state_c0), the same for all rows. It
+        begins as zeros where init is a name.
     init : "uniform", "identity", "orthogonal", "glorot", or a function (name, shape, rng) -> array
         "uniform": U(+-1/sqrt(H)), PyTorch's default. "identity": W_hh = I for relu (Le, Jaitly, Hinton 2015), not for
         gated cells; bptt.init.identity(scale) scales it. "orthogonal": W_hh of every gate orthogonal. "glorot": Keras'
@@ -112,7 +112,7 @@ class RNN(_core.Network):
             threads=threads,
         )
         draw, forget_bias = initializer(init, self.hidden_size), _forget_bias(forget_bias, self)
-        if self.dropout and self.num_layers == 1:
+        if self.dropout and self.num_layers == 1 and init is not zeros:  # then somebody chose it here
             text = f"dropout={self.dropout} drops inputs of the layers above the first: num_layers=1 has none"
             warnings.warn(text, stacklevel=2)
         for name, view in self.param_views().items() if draw is not zeros else ():

@@ -146,7 +146,7 @@ class _Module(torch.nn.RNNBase):
             num_layers=self.num_layers,
             bidirectional=self.bidirectional,
             bias=self.bias,
-            dropout=self.dropout if self.num_layers > 1 else 0.0,  # torch has warned of it
+            dropout=self.dropout,
             batch_first=self.batch_first,
             dtype=str(params[0].dtype).removeprefix("torch."),
             init=zeros,

@@ -1,13 +1,10 @@
 # A network one step at a time.
 
 cdef int64_t rows_of(Network network, object state) except -1:
-    """B of a state as users give it, 1 of what is none."""
-    try:
-        if network.states == 2:
-            state, _ = state
-        shape = np.shape(state)
-    except (TypeError, ValueError):
-        return 1  # what is wrong with it is said where it is set
+    """B of a state as users give it; 1 of what is none: what is wrong with it is said where it is set."""
+    if network.states == 2:
+        state = state[0] if isinstance(state, (tuple, list)) and state else None
+    shape = state.shape if isinstance(state, np.ndarray) else ()
     return shape[1] if len(shape) == 3 and shape[1] else 1
 
 
