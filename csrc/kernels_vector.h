@@ -52,8 +52,8 @@ static int64_t TYPED(packed_size)(int64_t k, int64_t n) {
 /* columns of the panel that begins at column j, of n in all */
 static int TYPED(panel_width)(int64_t j, int64_t n) { return n - j > LANES ? WIDTH : LANES; }
 
-/* four rows of a panel from a matrix by columns: squares of four by four elements are transposed, columns from `j` on
- * taken one by one */
+/* four rows of a panel from a matrix by columns: squares of four by four elements are transposed, the columns that are
+ * left taken one by one */
 INLINE void TYPED(pack_four_rows)(const REAL *w, int64_t col_stride, int64_t filled, int width, REAL *panel) {
     int64_t j = 0;
     for (; j + 4 <= filled; j += 4, w += 4 * col_stride) {
