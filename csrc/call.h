@@ -9,8 +9,8 @@ typedef TYPED(kernels) kernels;
 /* the weights of a layer in one direction, in panels: weights.h */
 typedef struct {
     REAL *ih, *ih_apart, *hh, *hh_apart; /* what is apart: see bptt_internal_shape */
-    REAL *bias;      /* forward only: what the products of the inputs begin with, gates in their order (width,H) */
-    REAL *peepholes; /* (3,H) or NULL */
+    REAL *bias_ih, *bias_hh; /* forward only: what the products of x and of h begin with; the latter NULL: nothing */
+    REAL *peepholes;         /* (3,H) or NULL */
 } weights;
 
 typedef struct {
@@ -36,6 +36,7 @@ typedef struct {
     /* scratch, rows of all members side by side */
     REAL *entering;      /* a step's entering state with reset rows zeroed (B,H), twice that with c */
     REAL *dropped;       /* a chunk's inputs of a layer after dropout (chunk,B,D*H) */
+    REAL *products;      /* GRU with the reset after: what a step's products of W_hh give (B,3*H) */
     REAL *kept;          /* recurrent dropout: what each unit of h is multiplied by (B,H) */
     REAL *thinned;       /* h times that: of a chunk (chunk,B,H) in backward, of a step (B,H) in forward */
     REAL *dh[2];         /* dL/dh of a layer's outputs: (span,B,D*H), span a chunk or with two directions all steps */

@@ -112,21 +112,23 @@ INLINE void TYPED(lstm_backward_row)(const TYPED(gated_step) * s, int64_t row) {
 static void TYPED(lstm_forward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(lstm_forward_row)); }
 static void TYPED(lstm_backward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(lstm_backward_row)); }
 
-/* ---- GRU, reset after the product: blocks n, r, z, q = W_hn h + b_hn; gradients dn, dr, dz, dq ------ */
+/* ---- GRU, reset after the product: blocks r, z, n, q = W_hn h + b_hn; gradients dn, dr, dz, dq ------ */
 
 /* h = (1-z)*n + z*h_before */
 INLINE void TYPED(gru_mix)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
-    const REAL *new = s->gates + row * 4 * H, *z = new + 2 * H, *h_before = s->h_before + row * s->ld_before;
+    const REAL *z = s->gates + row * 4 * H + H, *new = z + H, *h_before = s->h_before + row * s->ld_before;
     REAL *h = s->h + row * s->ld;
     EACH_VECTOR(H, const V u = LOAD(z + j); STORE(h + j, (SPLAT(1) - u) * LOAD(new + j) + u * LOAD(h_before + j)));
 }
 
 INLINE void TYPED(gru_forward_row)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
-    REAL *new = s->gates + row * 4 * H, *r = new + H, *q = new + 3 * H;
-    TYPED(logistic)(2 * H, r, r); /* and z */
-    TYPED(add_product)(H, r, q, new);
+    const REAL *of_h = s->products + row * 3 * H;
+    REAL *r = s->gates + row * 4 * H, *new = r + 2 * H, *q = r + 3 * H;
+    EACH_VECTOR(2 * H, STORE(r + j, MATH(logistic)(LOAD(r + j) + LOAD(of_h + j)))); /* and z */
+    EACH_VECTOR(H, const V p = LOAD(of_h + 2 * H + j); STORE(q + j, p);
+                STORE(new + j, LOAD(new + j) + LOAD(r + j) * p));
     TYPED(tanh_in_place)(H, new);
     TYPED(gru_mix)(s, row);
 }
@@ -135,7 +137,7 @@ INLINE void TYPED(gru_forward_row)(const TYPED(gated_step) * s, int64_t row) {
 INLINE V TYPED(gru_unmix)(const TYPED(gated_step) * s, int64_t row, int64_t j, const int64_t n) {
     const int64_t H = s->H;
     const REAL *gates = s->gates + row * 4 * H + j;
-    const V new = LOAD(gates), z = LOAD(gates + 2 * H), dh = LOAD(s->dh + row * s->ld_dh + j);
+    const V z = LOAD(gates + H), new = LOAD(gates + 2 * H), dh = LOAD(s->dh + row * s->ld_dh + j);
     REAL *dz = s->dz + row * 4 * H + j;
     const V dn = dh * (SPLAT(1) - z) * ((SPLAT(1) - new) * (SPLAT(1) + new));
     STORE(dz, dn);
@@ -146,7 +148,7 @@ INLINE V TYPED(gru_unmix)(const TYPED(gated_step) * s, int64_t row, int64_t j, c
 
 INLINE void TYPED(gru_backward_row)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
-    const REAL *r = s->gates + row * 4 * H + H, *q = r + 2 * H;
+    const REAL *r = s->gates + row * 4 * H, *q = r + 3 * H;
     REAL *dr = s->dz + row * 4 * H + H, *dq = dr + 2 * H;
     EACH_VECTOR(H, const V dn = TYPED(gru_unmix)(s, row, j, n), reset = LOAD(r + j);
                 STORE(dr + j, dn * LOAD(q + j) * (reset * (SPLAT(1) - reset))); STORE(dq + j, dn * reset));
@@ -155,18 +157,18 @@ INLINE void TYPED(gru_backward_row)(const TYPED(gated_step) * s, int64_t row) {
 static void TYPED(gru_forward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_forward_row)); }
 static void TYPED(gru_backward)(const TYPED(gated_step) * s) { EACH_ROW(TYPED(gru_backward_row)); }
 
-/* ---- GRU, reset before the product: blocks n, r, z, q = r*h_before ----------------------------------- */
+/* ---- GRU, reset before the product: blocks r, z, n, q = r*h_before ----------------------------------- */
 
 INLINE void TYPED(gru_before_gates_row)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
     const REAL *h_before = s->h_before + row * s->ld_before;
-    REAL *r = s->gates + row * 4 * H + H, *q = r + 2 * H;
+    REAL *r = s->gates + row * 4 * H, *q = r + 3 * H;
     TYPED(logistic)(2 * H, r, r); /* and z */
     EACH_VECTOR(H, STORE(q + j, LOAD(r + j) * LOAD(h_before + j)));
 }
 
 INLINE void TYPED(gru_before_forward_row)(const TYPED(gated_step) * s, int64_t row) {
-    TYPED(tanh_in_place)(s->H, s->gates + row * 4 * s->H);
+    TYPED(tanh_in_place)(s->H, s->gates + row * 4 * s->H + 2 * s->H);
     TYPED(gru_mix)(s, row);
 }
 
@@ -177,7 +179,7 @@ INLINE void TYPED(gru_before_backward_row)(const TYPED(gated_step) * s, int64_t 
 /* dr, and the flow through r*h_before, from the gradient by it */
 INLINE void TYPED(gru_before_reset_row)(const TYPED(gated_step) * s, int64_t row) {
     const int64_t H = s->H;
-    const REAL *r = s->gates + row * 4 * H + H, *d_reset = s->d_reset + row * H;
+    const REAL *r = s->gates + row * 4 * H, *d_reset = s->d_reset + row * H;
     const REAL *h_before = s->h_before + row * s->ld_before;
     REAL *flow = s->flow_h + row * H, *dr = s->dz + row * 4 * H + H;
     EACH_VECTOR(H, const V reset = LOAD(r + j), d = LOAD(d_reset + j);

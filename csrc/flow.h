@@ -53,10 +53,11 @@ static void cell_flow(const pass *p, int64_t t, int64_t row, int64_t rows, const
     const call *c = p->call;
     const int64_t H = c->H, first = c->shape.first * H, k = hh_rows(c);
     const int direct = c->shape.ih_apart;
-    step s = {.call = c, .t = t, .rows = rows};
+    step s = {.call = c, .t = t, .rows = rows, .gates = c->shape.gates ? gates_at(p, t) + row * 4 * H : NULL};
     REAL *out = drops_recurrent(c) ? c->d_reset + row * H : flow;
-    const product product_of_dz =
+    product product_of_dz =
         recurrent(&s, k, H, dz + first, ld, p->w.hh, direct && out == flow ? flow : NULL, out, H);
+    fetch_gates(&s, &product_of_dz);
     c->kernels->multiply(&product_of_dz);
     if (out == flow) return;
     thin(c, row, rows, out, H, out);

@@ -26,20 +26,15 @@ static void multiply(const call *c, int64_t rows, int64_t n, int64_t k, const RE
         .m = rows, .n = n, .k = k, .a = a, .lda = lda, .panels = panels, .init = init, .c = out, .ldc = ldout});
 }
 
-/* z = x W_ihT + b_ih + b_hh for the chunk's rows; z of a vanilla cell lies where h will, of others where gates will */
+/* z = x W_ihT + bias for the chunk's rows; z of a vanilla cell lies where h will, of others where gates will */
 static void project(const pass *p) {
     const call *c = p->call;
     const weights *w = &p->w;
-    const int64_t H = c->H, in = inputs_of(c, p->layer), first = c->shape.first * H;
-    const int64_t ld = c->shape.gates ? c->shape.width * H : ld_state(c);
+    const int64_t in = inputs_of(c, p->layer), ld = c->shape.gates ? 4 * c->H : ld_state(c);
     EACH_BLOCK(p, b, p->first, p->last) {
         const REAL *x = block_input(p, &b);
         REAL *z = c->shape.gates ? gates_at(p, b.t) : in_slot(p, p->h, slot_of(p, b.t));
-        z += b.row * ld;
-        multiply(c, b.rows, ih_rows(c), in, x, in, w->ih, w->bias + first, z + first, ld);
-        if (!c->shape.ih_apart) continue;
-        multiply(c, b.rows, H, in, x, in, w->ih_apart, w->bias, z, ld);
-        if (!c->shape.hh_apart) copy_rows(b.rows, H, w->bias + 3 * H, 0, z + 3 * H, ld);
+        multiply(c, b.rows, c->shape.blocks * c->H, in, x, in, w->ih, w->bias_ih, z + b.row * ld, ld);
     }
 }
 
@@ -57,6 +52,7 @@ static void take_step(const pass *p, int64_t t, int64_t end, step *s) {
     s->h = in_slot(p, p->h, slot) + first;
     if (p->c) s->c = in_slot(p, p->c, slot) + first;
     if (c->shape.gates) s->gates = gates_at(p, t) + p->first * 4 * c->H;
+    s->products = c->products + p->first * 3 * c->H;
 }
 
 static void cell_forward(const step *s) {

@@ -28,6 +28,8 @@ typedef struct {
     int backwards; /* take the panels from the last to the first: turning round at each step reuses the cache */
     const REAL *h;
     int64_t ldh;
+    const REAL *next; /* what the next call uses and may be far away: a set may fetch it meanwhile; NULL: nothing */
+    int64_t next_size;
 } TYPED(product);
 
 /* c += aT b over k rows: c (m,n), a (k,m), b (k,n); rows r with skip[r] != 0 count as zero rows of b. */
@@ -48,6 +50,7 @@ typedef struct {
 typedef struct {
     int64_t rows, H;
     REAL *gates;                     /* forward: what the products gave, overwritten by the gates */
+    const REAL *products;            /* forward, GRU with the reset after the product: what that of h gave (rows,3*H) */
     const REAL *h_before, *c_before; /* the state that enters */
     int64_t ld_before;
     REAL *h, *c; /* the state that leaves; in backward c is read */

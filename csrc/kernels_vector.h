@@ -18,6 +18,7 @@
 #undef FAR
 #undef HALF_PAGE
 #undef LONG_SUM
+#undef FETCHERS
 #undef TILE
 #undef TILE_OF
 #undef FETCHING
@@ -28,6 +29,7 @@
 #define STAYS (1 << 19)              /* bytes that stay in the second */
 #define FAR (1 << 21)                /* bytes of which most come from beyond it */
 #define HALF_PAGE 2048
+#define FETCHERS 2  /* tiles of a column that fetch what comes after it, a vector for each term */
 #define LONG_SUM 64 /* terms of a sum that takes as long as memory does */
 
 #include "vmath.h"
@@ -103,7 +105,7 @@ typedef struct {
     REAL *c;
     int64_t ldc;
     int64_t cols;      /* columns of c from this panel on */
-    const REAL *ahead; /* the panel that comes next where it is to be fetched meanwhile, else NULL */
+    const REAL *ahead; /* what comes next where it is to be fetched meanwhile, else NULL */
 } TYPED(tile_task);
 
 /* for sums that begin with nothing: as many columns as any task takes */
@@ -215,14 +217,14 @@ INLINE void TYPED(fetch_rows)(const TYPED(tile_task) * t, int64_t rows) {
         for (int v = 0; v < 2; v++) __builtin_prefetch(t->c + i * t->ldc + v * LANES, 1);
 }
 
-/* m rows in as few tiles as possible, all of nearly the same height; the first two fetch what is ahead */
+/* m rows in as few tiles as possible, all of nearly the same height; the first FETCHERS fetch what is ahead */
 INLINE void TYPED(column_of_tiles)(TYPED(tile_function) *const tiles[ROWS][2], int64_t m, int64_t unit,
                                    TYPED(tile_task) t) {
     const int wide = t.cols > LANES;
     for (int64_t left = (m + ROWS - 1) / ROWS, done = 0; left > 0; left--, done++) {
         const int64_t rows = (m + left - 1) / left;
         TYPED(fetch_rows)(&t, rows);
-        if (t.ahead && done < 2 && wide && rows >= TALL) TYPED(tiles_fetching)[rows - TALL](&t);
+        if (t.ahead && done < FETCHERS && wide && rows >= TALL) TYPED(tiles_fetching)[rows - TALL](&t);
         else tiles[rows - 1][wide](&t);
         m -= rows;
         t.a += rows * unit;
@@ -437,10 +439,13 @@ static void TYPED(multiply_panels)(const TYPED(product) * p) {
     const int64_t n = TYPED(panel_columns)(p->n), size = (int64_t)sizeof(REAL);
     const int far = p->k * n * size > FAR;
     if (p->m * p->k <= STAYS / size) {
+        int64_t fetched = 0; /* of p->next */
         for (int64_t j = 0, done = 0; j < n; j += done)
             for (int64_t r = 0; r < p->k; r += DEPTH) {
-                const int64_t next = r + DEPTH < p->k ? r + DEPTH : p->k; /* or the next panel's first row */
-                done = TYPED(multiply_block)(p, n, j, r, far ? p->panels + j * p->k + next * WIDTH : NULL);
+                const int64_t end = r + DEPTH < p->k ? r + DEPTH : p->k; /* or the next panel's first row */
+                const REAL *next = fetched < p->next_size ? p->next + fetched : NULL;
+                done = TYPED(multiply_block)(p, n, j, r, far ? p->panels + j * p->k + end * WIDTH : next);
+                fetched += FETCHERS * (end - r) * LANES;
             }
     } else {
         for (int64_t r = 0; r < p->k; r += DEPTH)

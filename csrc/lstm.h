@@ -5,6 +5,7 @@ static gated_step gated(const step *s) {
     return (gated_step){.rows = s->rows,
                         .H = s->call->H,
                         .gates = s->gates,
+                        .products = s->products,
                         .h_before = s->before.h,
                         .c_before = s->before.c,
                         .ld_before = s->before.ld,

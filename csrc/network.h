@@ -2,11 +2,14 @@
 
 /* ---- the scratch memory of a call -------------------------------------------------------------------- */
 
+static REAL *take_products(const call *c, arena *from) { return take(from, c->shape.bias_apart ? c->B * 3 * c->H : 0); }
+
 /* what a forward needs beside its weights and its store */
 static void take_forward_scratch(call *c, arena *from) {
     c->entering = take(from, c->shape.states * c->B * c->H);
     c->dropped = take(from, c->spec.dropout > 0 && c->L > 1 ? c->chunk * c->B * c->D * c->H : 0);
     c->kept = take(from, c->spec.recurrent_dropout > 0 ? c->B * c->H : 0);
+    c->products = take_products(c, from);
 }
 
 static int64_t plan_forward(call *c, REAL *work, int tape) {
@@ -120,6 +123,7 @@ static int64_t plan_step(call *c, REAL *work) {
     arena from = arena_at(work);
     c->store_steps = 1;
     c->store = take(&from, c->L * store_layer_size(c, 1));
+    c->products = take_products(c, &from);
     return from.used;
 }
 

@@ -93,12 +93,13 @@ bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B
 bptt_internal_shape bptt_internal_shape_of(const bptt_spec *spec) {
     switch (spec->cell) {
     case BPTT_CELL_LSTM: return (bptt_internal_shape){.blocks = 4, .width = 4, .states = 2, .gates = 1};
-    case BPTT_CELL_GRU: /* gates n, r, z, and W_hn h + b_hn or r*h; their gradients dn, dr, dz, and dn*r */
+    case BPTT_CELL_GRU: /* gates r, z, n, and W_hn h + b_hn or r*h; gradients dn, dr, dz, and dn*r */
         return (bptt_internal_shape){.blocks = 3,
                                      .width = 4,
                                      .first = 1,
                                      .ih_apart = 1,
                                      .hh_apart = spec->reset_before,
+                                     .bias_apart = !spec->reset_before,
                                      .states = 1,
                                      .gates = 1};
     default: return (bptt_internal_shape){.blocks = 1, .width = 1, .states = 1};

@@ -16,10 +16,11 @@ enum { WEIGHT_HO, BIAS_O, STATE_H0, STATE_C0, NETWORK_TENSORS };
 
 /* The shape of a cell, in blocks of H elements. Weights have G blocks of rows. What a step's products leave or need,
  * its gates or their gradients dz, has `width` blocks; rows of the weights begin at block `first` of these. A block of
- * rows that is `apart` has a product of its own: GRU's n, block 0 of the width on the side of the inputs. */
+ * rows that is `apart` has a product of its own: GRU's n, block 0 of dz on the side of the inputs. */
 typedef struct {
     int blocks, width, first;
-    int ih_apart, hh_apart; /* 1: the last block of rows is apart */
+    int ih_apart, hh_apart; /* 1: the last block of rows is apart; ih: in backward only */
+    int bias_apart;         /* 1: b_ih and b_hh do not add up */
     int states;             /* 1: h; 2: h and c */
     int gates;              /* 1: the tape holds the gates too */
 } bptt_internal_shape;

@@ -13,9 +13,9 @@
 
 #include "call.h"
 
-#include "weights.h"
-
 #include "tape.h"
+
+#include "weights.h"
 
 #include "dropout.h"
 

@@ -14,6 +14,7 @@ typedef struct {
     REAL *h, *c;           /* h_t, c_t; a vanilla cell's h holds z before */
     int64_t ld;            /* of h, c, dh, and of a vanilla cell's dz */
     REAL *gates;           /* gated cells: z before, the gates after */
+    REAL *products;        /* forward, GRU: W_hh h + b_hh (rows,3*H) */
     REAL *dh;              /* backward: dL/dh_t; a vanilla cell's dz_t after */
     REAL *dz;              /* backward, gated cells */
     REAL *flow_h, *flow_c; /* what flows on into the step before in processing order, ld H */
@@ -39,6 +40,12 @@ static product recurrent(const step *s, int64_t k, int64_t n, const REAL *a, int
                      .backwards = s->t & 1};
 }
 
+/* during the product the step's gates come nearer, which the cell uses next */
+static void fetch_gates(const step *s, product *p) {
+    p->next = s->gates;
+    p->next_size = s->gates ? s->rows * 4 * s->call->H : 0;
+}
+
 static void vanilla_forward(const step *s) {
     const call *c = s->call;
     product p = recurrent(s, c->H, c->H, s->used, s->ld_used, s->w->hh, s->h, s->h, s->ld);
@@ -50,7 +57,8 @@ static void vanilla_forward(const step *s) {
 /* dh_t += W_hhT dz_after, dz_after of the step after in processing order: one product for all blocks of W_hh */
 static void plain_flow(const step *s, const REAL *dz_after, int64_t ld_after) {
     const call *c = s->call;
-    const product p = recurrent(s, hh_rows(c), c->H, dz_after, ld_after, s->w->hh, s->dh, s->dh, s->ld);
+    product p = recurrent(s, hh_rows(c), c->H, dz_after, ld_after, s->w->hh, s->dh, s->dh, s->ld);
+    fetch_gates(s, &p);
     c->kernels->multiply(&p);
 }
 

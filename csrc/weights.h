@@ -7,13 +7,14 @@ static int64_t hh_rows(const call *c) { return (c->shape.blocks - c->shape.hh_ap
 
 static weights take_weights(const call *c, arena *from, int64_t layer, int forward) {
     const kernels *k = c->kernels;
-    const int64_t H = c->H, in = inputs_of(c, layer), ih = ih_rows(c), hh = hh_rows(c);
+    const int64_t H = c->H, all = c->shape.blocks * H, in = inputs_of(c, layer), ih = ih_rows(c), hh = hh_rows(c);
     weights w;
-    w.ih = take(from, forward ? k->packed_size(in, ih) : k->packed_size(ih, in));
-    w.ih_apart = take(from, !c->shape.ih_apart ? 0 : forward ? k->packed_size(in, H) : k->packed_size(H, in));
+    w.ih = take(from, forward ? k->packed_size(in, all) : k->packed_size(ih, in));
+    w.ih_apart = take(from, c->shape.ih_apart && !forward ? k->packed_size(H, in) : 0);
     w.hh = take(from, forward ? k->packed_size(H, hh) : k->packed_size(hh, H));
     w.hh_apart = take(from, c->shape.hh_apart ? k->packed_size(H, H) : 0);
-    w.bias = take(from, forward ? c->shape.width * H : 0);
+    w.bias_ih = take(from, forward ? all : 0);
+    w.bias_hh = take(from, forward && c->shape.bias_apart ? all : 0);
     w.peepholes = c->spec.peepholes ? take(from, 3 * H) : NULL;
     return w;
 }
@@ -60,19 +61,14 @@ static weights weights_of(const call *c, int64_t unit, int forward) {
     return take_weights(c, &from, unit / c->D, forward);
 }
 
-/* b_ih + b_hh in the order of the gates: what is apart comes first. Block q of GRU begins with b_hn where the reset
- * comes after the product, with nothing where it comes before. */
-static void pack_bias(const call *c, int64_t unit, REAL *bias) {
-    const int64_t H = c->H, together = ih_rows(c), first = c->shape.first * H;
+/* b_ih + b_hh, or each on its own where they do not add up */
+static void pack_biases(const call *c, int64_t unit, const weights *w) {
+    const int64_t n = c->shape.blocks * c->H;
     const REAL *b_ih = unit_tensor(c, unit, BIAS_IH), *b_hh = unit_tensor(c, unit, BIAS_HH);
-    const int q = c->shape.ih_apart && !c->shape.hh_apart;
-    memset(bias, 0, (size_t)(c->shape.width * H) * sizeof(REAL));
-    if (!b_ih) return;
-    for (int64_t j = 0; j < together; j++) bias[first + j] = b_ih[j] + b_hh[j];
-    for (int64_t j = 0; c->shape.ih_apart && j < H; j++) {
-        bias[j] = b_ih[together + j] + (q ? 0 : b_hh[together + j]);
-        if (q) bias[3 * H + j] = b_hh[together + j];
-    }
+    copy_or_clear(w->bias_ih, b_ih, n);
+    if (c->shape.bias_apart) copy_or_clear(w->bias_hh, b_hh, n);
+    else
+        for (int64_t j = 0; b_hh && j < n; j++) w->bias_ih[j] += b_hh[j];
 }
 
 static void pack_peepholes(const call *c, int64_t unit, REAL *peepholes) {
@@ -82,17 +78,16 @@ static void pack_peepholes(const call *c, int64_t unit, REAL *peepholes) {
 /* panels of W transposed: forward multiplies rows of inputs by it */
 static void pack_forward(const call *c) {
     const kernels *k = c->kernels;
-    const int64_t H = c->H, DH = c->D * H, ih = ih_rows(c), hh = hh_rows(c);
+    const int64_t H = c->H, DH = c->D * H, hh = hh_rows(c);
     const readout_weights out = readout_of(c, 1);
     for (int64_t unit = 0; unit < c->L * c->D; unit++) {
         const int64_t in = inputs_of(c, unit / c->D);
         const REAL *w_ih = unit_tensor(c, unit, WEIGHT_IH), *w_hh = unit_tensor(c, unit, WEIGHT_HH);
         const weights w = weights_of(c, unit, 1);
-        k->pack(in, ih, w_ih, 1, in, w.ih);
-        if (c->shape.ih_apart) k->pack(in, H, w_ih + ih * in, 1, in, w.ih_apart);
+        k->pack(in, c->shape.blocks * H, w_ih, 1, in, w.ih);
         k->pack(H, hh, w_hh, 1, H, w.hh);
         if (c->shape.hh_apart) k->pack(H, H, w_hh + hh * H, 1, H, w.hh_apart);
-        pack_bias(c, unit, w.bias);
+        pack_biases(c, unit, &w);
         pack_peepholes(c, unit, w.peepholes);
     }
     if (!c->O) return;
