@@ -57,7 +57,7 @@ class Ours:
         rnn.zero_grad()
         y, _ = rnn.forward(self.x)
         loss, dy = self.bptt.mse(y, self.target)
-        rnn.backward(dy, input_grad=False)
+        rnn.backward(dy, input_grad=False, state_grad=False)  # nor do the peers
         return loss
 
     def gradients(self):

@@ -16,7 +16,7 @@
 #undef NEARBY
 #undef STAYS
 #undef FAR
-#undef HALF_PAGE
+#undef APART
 #undef LONG_SUM
 #undef FETCHERS
 #undef TILE
@@ -28,7 +28,7 @@
 #define NEARBY (1 << 16)             /* bytes of which most stay in the nearest cache from one product to the next */
 #define STAYS (1 << 19)              /* bytes that stay in the second */
 #define FAR (1 << 21)                /* bytes of which most come from beyond it */
-#define HALF_PAGE 2048
+#define APART 256   /* bytes between rows that no processor guesses in time */
 #define FETCHERS 2  /* tiles of a column that fetch what comes after it, a vector for each term */
 #define LONG_SUM 64 /* terms of a sum that takes as long as memory does */
 
@@ -210,9 +210,9 @@ static TYPED(tile_function) *const TYPED(tiles_fetching)[] = {
 #endif
 };
 
-/* Rows of c so far apart that no processor guesses the next: they are there when the sums are. */
+/* Rows of c that lie apart: they are there when the sums are. */
 INLINE void TYPED(fetch_rows)(const TYPED(tile_task) * t, int64_t rows) {
-    if (t->ldc * (int64_t)sizeof(REAL) < HALF_PAGE || t->k < LONG_SUM) return;
+    if (t->ldc * (int64_t)sizeof(REAL) < APART || t->k < LONG_SUM) return;
     for (int64_t i = 0; i < rows; i++)
         for (int v = 0; v < 2; v++) __builtin_prefetch(t->c + i * t->ldc + v * LANES, 1);
 }

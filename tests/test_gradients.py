@@ -183,10 +183,21 @@ def test_backward_adds_and_may_be_called_again(problem):
     p.rnn.backward(p.dy, p.dstate)
     for name, g in p.rnn.grad_views().items():
         assert_close(g, 2 * once[name], 1e-15, name)
-    dx, _ = p.rnn.backward(None, input_grad=False)
-    assert dx is None
+    dx, dstate0 = p.rnn.backward(None, input_grad=False, state_grad=False)
+    assert dx is None and dstate0 is None
     for name, g in p.rnn.grad_views().items():
         assert_close(g, 2 * once[name], 1e-15, name)  # no gradient came in: nothing is added
+
+
+@pytest.mark.parametrize("cell", [*CELLS, "lstm", "gru"])
+def test_what_is_not_wanted_changes_nothing_else(problem, cell):
+    p = problem(6, 3, 4, 5, 2, cell=cell, learn_state=True)
+    wanted = p.gradients()
+    p.rnn.zero_grad()
+    dx, dstate0 = p.rnn.backward(p.dy, p.dstate, input_grad=False, state_grad=False)
+    assert dx is None and dstate0 is None
+    for name, g in p.rnn.grad_views().items():
+        np.testing.assert_array_equal(g, wanted[name], err_msg=name)
 
 
 def test_layouts(problem):

@@ -33,11 +33,11 @@ def test_as_forward_and_backward(rng, cell, batch_first):
     for a, b in zip([y, *last], [expected[0], *parts(expected[1])], strict=True):
         np.testing.assert_array_equal(a, b)
     for _ in range(2):  # the tape stays as it is
-        dx, dstate0, flat = run.backward(x, tape, dy, state, True, True)
+        dx, dstate0, flat = run.backward(x, tape, dy, state, True, True, True)
         for a, b in zip([dx, *dstate0, flat], [back[0], *parts(back[1]), grads], strict=True):
             np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(rnn.grads, grads)  # which are the network's own, not touched
-    dx, _, flat = run.backward(x, tape, dy, [None] * rnn.states, False, False)
+    dx, _, flat = run.backward(x, tape, dy, [None] * rnn.states, False, False, False)
     assert dx is flat is None
 
 
@@ -85,12 +85,12 @@ def test_what_comes_back_is_checked():
     run = Run(rnn, None, None)
     y, state, tape = run.forward(x, [None], True)
     for bad, error, text in (
-        (lambda: run.backward(x, tape[1:], y, [None], True, True), ValueError, "tape must have shape"),
-        (lambda: run.backward(x, tape.astype(float), y, [None], True, True), TypeError, "tape must be what forward"),
-        (lambda: run.backward(x, None, y, [None], True, True), TypeError, "what forward returned, got None"),
-        (lambda: run.backward(x[1:], tape, y, [None], True, True), ValueError, r"input must have shape \(T,B,I\)"),
-        (lambda: run.backward(x, tape, y[1:], [None], True, True), ValueError, r"dy must have shape \(T,B,H\)"),
-        (lambda: run.backward(x, tape, y, [state[0][:, :1]], True, True), ValueError, "dstate must have shape"),
+        (lambda: run.backward(x, tape[1:], y, [None], True, True, True), ValueError, "tape must have shape"),
+        (lambda: run.backward(x, tape.astype(float), y, [None], True, True, True), TypeError, "tape must be what forward"),
+        (lambda: run.backward(x, None, y, [None], True, True, True), TypeError, "what forward returned, got None"),
+        (lambda: run.backward(x[1:], tape, y, [None], True, True, True), ValueError, r"input must have shape \(T,B,I\)"),
+        (lambda: run.backward(x, tape, y[1:], [None], True, True, True), ValueError, r"dy must have shape \(T,B,H\)"),
+        (lambda: run.backward(x, tape, y, [state[0][:, :1]], True, True, True), ValueError, "dstate must have shape"),
         (lambda: run.__init__(rnn, None, None), RuntimeError, "__init__ was called before"),
         (lambda: Run(rnn, np.array([4, 9]), None).forward(x, [None], True), ValueError, r"in 1\.\.4"),
         (lambda: Run(rnn, np.array([1, 4]), None).forward(x, [None], True), ValueError, "above the one"),

@@ -106,6 +106,7 @@ class Network:
         step_clip_value: float | None = None,
         step_norms: NDArray[Any] | None = None,
         input_grad: bool = True,
+        state_grad: bool = True,
     ) -> tuple[NDArray[Any] | None, Any]: ...
     def checked_state(self, state: _StateIn, B: int) -> NDArray[Any]: ...
     def zero_grad(self) -> None: ...
@@ -162,8 +163,9 @@ class Run:
         dy: NDArray[Any] | None,
         dstate: Sequence[NDArray[Any] | None],
         input_grad: bool,
+        state_grad: bool,
         param_grads: bool,
-    ) -> tuple[NDArray[Any] | None, list[NDArray[Any]], NDArray[Any] | None]: ...
+    ) -> tuple[NDArray[Any] | None, list[NDArray[Any] | None], NDArray[Any] | None]: ...
 
 @disjoint_base
 class Stream:

@@ -269,7 +269,7 @@ def _step_norms(rnn, data, loss, state, start, stop, t, layers):
     options = {"mask": here(part["mask"])} if "mask" in part else {}
     here(dy)[...] = measured(loss, here(y), here(part["target"]), **options)[1]
     norms = np.empty((layers, stop - start) if layers > 1 else stop - start, rnn.dtype)
-    rnn.backward(dy, step_norms=norms, input_grad=False)
+    rnn.backward(dy, step_norms=norms, input_grad=False, state_grad=False)
     return np.atleast_2d(norms)
 
 

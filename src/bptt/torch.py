@@ -64,7 +64,7 @@ def _backward(ctx, *grads):
     state_wanted, params_wanted = wanted[: run.states], wanted[run.states :]
     doutput, *dstate = _arrays(grads)
     dinput, dstate0, flat = run.backward(
-        input.detach().numpy(), tape.numpy(), doutput, dstate, input_wanted, True in params_wanted
+        input.detach().numpy(), tape.numpy(), doutput, dstate, input_wanted, True in state_wanted, True in params_wanted
     )
     return (
         None,

@@ -365,7 +365,7 @@ cdef class Network:
             self.leave()
 
     def backward(self, dy, dstate=None, *, carry=None, step_clip_norm=None, step_clip_value=None, step_norms=None,
-                 input_grad=True):
+                 input_grad=True, state_grad=True):
         """Go back over the sequence of the last forward; gradients of the parameters are added into `grads`.
 
         Parameters
@@ -378,18 +378,18 @@ cdef class Network:
             Within the recursion scale each row of dL/dh_t to at most this norm; clamp its elements to +- this.
         step_norms : (T,) array of the network's dtype, (L*D,T) for several layers or directions, optional
             Receives ||dL/dh_t|| over rows and units before any per-step clip.
-        input_grad : bool
-            False: do not compute dx.
+        input_grad, state_grad : bool
+            False: do not compute dx; dstate0.
 
         Returns
         -------
         dx : gradient by x, in x's shape (None without input_grad)
-        dstate0 : gradient by the state that entered step 0, laid out as states are
+        dstate0 : gradient by the state that entered step 0, laid out as states are (None without state_grad)
 
         Raises RuntimeError if no forward with a tape came before.
         """
         cdef Array a, m, n
-        cdef bint unbatched = False, wanted = flag(input_grad, "input_grad")
+        cdef bint unbatched = False, of_input = flag(input_grad, "input_grad"), of_state = flag(state_grad, "state_grad")
         self.enter()
         try:
             if self.T == 0:
@@ -410,8 +410,8 @@ cdef class Network:
                     expect(&n, "step_norms", "(T,)", 1, T)
                 else:
                     expect(&n, "step_norms", "(T,)" if self.units == 1 else "(L*D,T)", 2, self.units, T)
-            dx = empty((T, B, self.spec.input_size), self.dtype) if wanted else None
-            dstate0 = new_state(self, B)
+            dx = empty((T, B, self.spec.input_size), self.dtype) if of_input else None
+            dstate0 = new_state(self, B) if of_state else None
             call = Call(lengths=self.lengths, reset=self.reset, segment=self.segment, training=True, seed=self.drawn,
                         state_given=self.state_given, clip_norm=step_clip_norm, clip_value=step_clip_value,
                         norms=step_norms,
@@ -419,7 +419,7 @@ cdef class Network:
             self.run_backward(T, B, self.x, self.tape, reordered(dy, self.order, 1), reordered(dstate, self.order, 2),
                               dx, dstate0, self.grads_, self.work, call)
             return (None if dx is None else self.outward(back_in_order(dx, self.order, 1), self.unbatched),
-                    state_outward(back_in_order(dstate0, self.order, 2)))
+                    None if dstate0 is None else state_outward(back_in_order(dstate0, self.order, 2)))
         finally:
             self.leave()
 

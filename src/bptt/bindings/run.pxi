@@ -73,11 +73,11 @@ cdef class Run:
         finally:
             network.leave()
 
-    def backward(self, x, tape, dy, dstate, input_grad, param_grads):
+    def backward(self, x, tape, dy, dstate, input_grad, state_grad, param_grads):
         """(dx, [dstate0], grads): gradients of the call of forward that had this x and left this tape.
 
         dy and the parts of dstate may be None, for zeros. grads is flat, as params are, and belongs to the caller.
-        Without input_grad dx is None, without param_grads grads is.
+        Without input_grad dx is None, without state_grad every dstate0, without param_grads grads is.
         """
         cdef Network network = self.network
         cdef Array a
@@ -94,10 +94,11 @@ cdef class Run:
             expect_tape(tape, network.dtype, sizes.tape)
             dx = empty((self.T, self.B, network.spec.input_size), network.dtype) if input_grad else None
             grads = np.zeros(network.params_.size, network.dtype) if param_grads else None
-            dstate0 = new_state(network, self.B)
+            dstate0 = new_state(network, self.B) if state_grad else None
             network.run_backward(self.T, self.B, x, tape, dy, self.inward(dstate, "dstate"), dx, dstate0, grads,
                                  self.work(sizes.backward_work), self.call())
-            return None if dx is None else network.outward(dx, self.unbatched), self.outward(dstate0), grads
+            return (None if dx is None else network.outward(dx, self.unbatched),
+                    [None] * self.states if dstate0 is None else self.outward(dstate0), grads)
         finally:
             network.leave()
 
