@@ -27,7 +27,7 @@ static void clear_row(int64_t C, REAL *dy) {
 
 static REAL *row_of(REAL *dy, int64_t row, int64_t C) { return dy ? dy + row * C : NULL; }
 
-enum { PIECE = 256 }; /* elements of scratch */
+enum { PIECE = 512 }; /* elements of scratch */
 
 /* sum (y-t)^2, gradient 2 weight (y-t) */
 static double mse_row(const TYPED(kernels) * kernels, int64_t C, const REAL *y, const REAL *target, REAL weight,
