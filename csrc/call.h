@@ -1,5 +1,6 @@
 /* One call of forward, backward or step: its arguments after the checks, and the scratch memory it was given. */
 
+typedef TYPED(stretch) stretch;
 typedef TYPED(product) product;
 typedef TYPED(outer_product) outer_product;
 typedef TYPED(gated_step) gated_step;

@@ -48,16 +48,18 @@ static void output_gradient(const pass *p) {
 
 /* ---- what flows between steps ---------------------------------------------------------------------------- */
 
-/* flow_h = what the step whose dz this is sends back: the products of W_hh, and in GRU what passed them by */
-static void cell_flow(const pass *p, int64_t t, int64_t row, int64_t rows, const REAL *dz, int64_t ld, REAL *flow) {
+/* flow_h = what the step whose dz this is sends back: the products of W_hh, and in GRU what passed them by. `to` is the
+ * step that it flows into, or NULL. */
+static void cell_flow(const pass *p, int64_t t, int64_t row, int64_t rows, const REAL *dz, int64_t ld, REAL *flow,
+                      const step *to) {
     const call *c = p->call;
     const int64_t H = c->H, first = c->shape.first * H, k = hh_rows(c);
     const int direct = c->shape.ih_apart;
-    step s = {.call = c, .t = t, .rows = rows, .gates = c->shape.gates ? gates_at(p, t) + row * 4 * H : NULL};
+    step s = {.call = c, .t = t, .rows = rows};
     REAL *out = drops_recurrent(c) ? c->d_reset + row * H : flow;
     product product_of_dz =
         recurrent(&s, k, H, dz + first, ld, p->w.hh, direct && out == flow ? flow : NULL, out, H);
-    fetch_gates(&s, &product_of_dz);
+    if (to) fetch_tape(to, &product_of_dz);
     c->kernels->multiply(&product_of_dz);
     if (out == flow) return;
     thin(c, row, rows, out, H, out);
@@ -164,7 +166,7 @@ static void state_gradient(const pass *p, int64_t t, int64_t end) {
                                        : p->first;
     REAL *flow = flow_h_of(p) + row * H;
     if (!c->dstate0 || row == end) return;
-    cell_flow(p, t, row, end - row, dz_at(p, t) + row * ld_dz(c), ld_dz(c), flow);
+    cell_flow(p, t, row, end - row, dz_at(p, t) + row * ld_dz(c), ld_dz(c), flow, NULL);
     for (int part = 0; part < c->shape.states; part++)
         for (int64_t i = row; i < end; i++)
             copy_or_clear(c->dstate0 + state_offset(c, p->unit, part, i),
@@ -174,7 +176,7 @@ static void state_gradient(const pass *p, int64_t t, int64_t end) {
 /* dh_t += what flows back from the step after */
 static void complete_dh(const pass *p, int64_t t, int64_t end, const REAL *dz_after, int64_t ld_after, step *s) {
     const int64_t going = going_on(p, t, p->first, end);
-    if (going > p->first) cell_flow(p, t, p->first, going - p->first, dz_after, ld_after, s->flow_h);
+    if (going > p->first) cell_flow(p, t, p->first, going - p->first, dz_after, ld_after, s->flow_h, s);
     if (end > going) begin_flow(p, going, end);
     add_flow(p, t, going, end, s->dh);
 }

@@ -10,7 +10,7 @@ static void gru_forward(const step *s) {
     if (!c->shape.hh_apart) {
         product all = recurrent(s, H, 3 * H, s->used, s->ld_used, s->w->hh, s->w->bias_hh, s->products, 3 * H);
         all.ldinit = 0;
-        fetch_gates(s, &all);
+        fetch_tape(s, &all);
         c->kernels->multiply(&all);
         c->kernels->gru_forward(&g);
         return;

@@ -11,6 +11,12 @@
 enum { FINISH_NONE, FINISH_ACTIVATE, FINISH_SLOPE };
 #endif
 
+/* elements that lie in a row */
+typedef struct {
+    const REAL *at;
+    int64_t size;
+} TYPED(stretch);
+
 /* c = finish(init + a b), a (m,k) by rows, b packed, init and c (m,n) by rows.
  * ACTIVATE: c = f(.);  SLOPE: c = f'(h) * (.), f' written in terms of the cell's output h (m,n). */
 typedef struct {
@@ -28,8 +34,7 @@ typedef struct {
     int backwards; /* take the panels from the last to the first: turning round at each step reuses the cache */
     const REAL *h;
     int64_t ldh;
-    const REAL *next; /* what the next call uses and may be far away: a set may fetch it meanwhile; NULL: nothing */
-    int64_t next_size;
+    TYPED(stretch) next[2]; /* what the next call uses and may be far away: a set may fetch it meanwhile */
 } TYPED(product);
 
 /* c += aT b over k rows: c (m,n), a (k,m), b (k,n); rows r with skip[r] != 0 count as zero rows of b. */

@@ -18,7 +18,6 @@
 #undef FAR
 #undef APART
 #undef LONG_SUM
-#undef FETCHERS
 #undef TILE
 #undef TILE_OF
 #undef FETCHING
@@ -29,7 +28,6 @@
 #define STAYS (1 << 19)              /* bytes that stay in the second */
 #define FAR (1 << 21)                /* bytes of which most come from beyond it */
 #define APART 256   /* bytes between rows that no processor guesses in time */
-#define FETCHERS 2  /* tiles of a column that fetch what comes after it, a vector for each term */
 #define LONG_SUM 64 /* terms of a sum that takes as long as memory does */
 
 #include "vmath.h"
@@ -105,7 +103,7 @@ typedef struct {
     REAL *c;
     int64_t ldc;
     int64_t cols;      /* columns of c from this panel on */
-    const REAL *ahead; /* what comes next where it is to be fetched meanwhile, else NULL */
+    const REAL *ahead; /* what a tile that fetches does, a vector for each term */
 } TYPED(tile_task);
 
 /* for sums that begin with nothing: as many columns as any task takes */
@@ -217,20 +215,30 @@ INLINE void TYPED(fetch_rows)(const TYPED(tile_task) * t, int64_t rows) {
         for (int v = 0; v < 2; v++) __builtin_prefetch(t->c + i * t->ldc + v * LANES, 1);
 }
 
-/* m rows in as few tiles as possible, all of nearly the same height; the first FETCHERS fetch what is ahead */
+/* where the next vectors to fetch begin, as many as a tile has terms; NULL: all are under way */
+INLINE const REAL *TYPED(take_ahead)(TYPED(stretch) * ahead, int64_t terms) {
+    TYPED(stretch) *s = ahead[0].size > 0 ? ahead : ahead + 1;
+    if (s->size <= 0) return NULL;
+    const REAL *at = s->at;
+    s->at += terms * LANES;
+    s->size -= terms * LANES;
+    return at;
+}
+
+/* m rows in as few tiles as possible, all of nearly the same height; tall ones fetch what is `ahead` (NULL: nothing) */
 INLINE void TYPED(column_of_tiles)(TYPED(tile_function) *const tiles[ROWS][2], int64_t m, int64_t unit,
-                                   TYPED(tile_task) t) {
+                                   TYPED(tile_task) t, TYPED(stretch) * ahead) {
     const int wide = t.cols > LANES;
-    for (int64_t left = (m + ROWS - 1) / ROWS, done = 0; left > 0; left--, done++) {
+    for (int64_t left = (m + ROWS - 1) / ROWS; left > 0; left--) {
         const int64_t rows = (m + left - 1) / left;
         TYPED(fetch_rows)(&t, rows);
-        if (t.ahead && done < FETCHERS && wide && rows >= TALL) TYPED(tiles_fetching)[rows - TALL](&t);
+        t.ahead = ahead && wide && rows >= TALL ? TYPED(take_ahead)(ahead, t.k) : NULL;
+        if (t.ahead) TYPED(tiles_fetching)[rows - TALL](&t);
         else tiles[rows - 1][wide](&t);
         m -= rows;
         t.a += rows * unit;
         t.init += rows * t.ldinit;
         t.c += rows * t.ldc;
-        if (t.ahead) t.ahead += t.k * LANES;
     }
 }
 
@@ -411,9 +419,10 @@ static void TYPED(multiply_lone)(const TYPED(product) * p) {
     }
 }
 
-/* the columns of the panel at j, or of several, by DEPTH rows of b from r on; `ahead` as in a tile's task. Returns how
- * many columns. */
-static int64_t TYPED(multiply_block)(const TYPED(product) * p, int64_t n, int64_t j, int64_t r, const REAL *ahead) {
+/* the columns of the panel at j, or of several, by DEPTH rows of b from r on; meanwhile fetches what is ahead. Returns
+ * how many columns. */
+static int64_t TYPED(multiply_block)(const TYPED(product) * p, int64_t n, int64_t j, int64_t r,
+                                     TYPED(stretch) * ahead) {
     const int width = TYPED(panel_width)(j, n);
     const REAL *init = p->init ? p->init + j : TYPED(no_init);
     const TYPED(tile_task) t = {.k = p->k - r < DEPTH ? p->k - r : DEPTH,
@@ -426,32 +435,31 @@ static int64_t TYPED(multiply_block)(const TYPED(product) * p, int64_t n, int64_
                                                     : 0,
                                 .c = p->c + j,
                                 .ldc = p->ldc,
-                                .cols = n - j,
-                                .ahead = ahead};
+                                .cols = n - j};
     const int done = TYPED(wide_panels)(p->m, (n - j) / WIDTH, &t, p->k * WIDTH);
-    if (!done) TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t);
+    if (!done) TYPED(column_of_tiles)(TYPED(tiles_by_rows), p->m, p->lda, t, ahead);
     return done ? done * WIDTH : width;
 }
 
 /* Few rows of a stay in the second cache as a whole: then c is passed over once, panel by panel. Of many rows DEPTH
- * columns of a do: then b is. The sums are the same. */
+ * columns of a do: then b is. The sums are the same. What is fetched meanwhile: of panels that come from afar the next
+ * ones, otherwise what the next call uses. */
 static void TYPED(multiply_panels)(const TYPED(product) * p) {
     const int64_t n = TYPED(panel_columns)(p->n), size = (int64_t)sizeof(REAL);
-    const int far = p->k * n * size > FAR;
-    if (p->m * p->k <= STAYS / size) {
-        int64_t fetched = 0; /* of p->next */
-        for (int64_t j = 0, done = 0; j < n; j += done)
-            for (int64_t r = 0; r < p->k; r += DEPTH) {
-                const int64_t end = r + DEPTH < p->k ? r + DEPTH : p->k; /* or the next panel's first row */
-                const REAL *next = fetched < p->next_size ? p->next + fetched : NULL;
-                done = TYPED(multiply_block)(p, n, j, r, far ? p->panels + j * p->k + end * WIDTH : next);
-                fetched += FETCHERS * (end - r) * LANES;
-            }
-    } else {
-        for (int64_t r = 0; r < p->k; r += DEPTH)
-            for (int64_t j = 0; j < n;)
-                j += TYPED(multiply_block)(p, n, j, r, far ? p->panels + (j + WIDTH) * p->k + r * WIDTH : NULL);
-    }
+    const int far = p->k * n * size > FAR, few = p->m * p->k <= STAYS / size;
+    TYPED(stretch) ahead[2] = {p->next[0], p->next[1]};
+    for (int64_t j = 0, done = 0; few && j < n; j += done)
+        for (int64_t r = 0; r < p->k; r += DEPTH) {
+            const int64_t end = r + DEPTH < p->k ? r + DEPTH : p->k; /* or the next panel's first row */
+            if (far) ahead[0] = (TYPED(stretch)){p->panels + j * p->k + end * WIDTH, (end - r) * WIDTH};
+            done = TYPED(multiply_block)(p, n, j, r, ahead);
+        }
+    for (int64_t r = 0; !few && r < p->k; r += DEPTH)
+        for (int64_t j = 0; j < n;) {
+            const int64_t rows = p->k - r < DEPTH ? p->k - r : DEPTH;
+            if (far) ahead[0] = (TYPED(stretch)){p->panels + (j + WIDTH) * p->k + r * WIDTH, rows * WIDTH};
+            j += TYPED(multiply_block)(p, n, j, r, ahead);
+        }
 }
 
 static void TYPED(multiply)(const TYPED(product) * p) {
@@ -515,7 +523,7 @@ static void TYPED(outer_block)(const TYPED(outer_product) * p, int64_t i0, int64
                                     .c = p->c + i0 * p->ldc + j,
                                     .ldc = p->ldc,
                                     .cols = n - j};
-        TYPED(column_of_tiles)(TYPED(tiles_by_cols), m, 1, t);
+        TYPED(column_of_tiles)(TYPED(tiles_by_cols), m, 1, t, NULL);
     }
 }
 

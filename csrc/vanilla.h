@@ -40,10 +40,11 @@ static product recurrent(const step *s, int64_t k, int64_t n, const REAL *a, int
                      .backwards = s->t & 1};
 }
 
-/* during the product the step's gates come nearer, which the cell uses next */
-static void fetch_gates(const step *s, product *p) {
-    p->next = s->gates;
-    p->next_size = s->gates ? s->rows * 4 * s->call->H : 0;
+/* during the product what the cell uses next of the tape comes nearer: gates, in backward the state that entered too */
+static void fetch_tape(const step *s, product *p) {
+    const int64_t size = s->rows * s->call->H;
+    if (s->gates) p->next[0] = (stretch){s->gates, 4 * size};
+    if (s->dz && s->before.ld == s->call->H) p->next[1] = (stretch){s->before.c ? s->before.c : s->before.h, size};
 }
 
 static void vanilla_forward(const step *s) {
@@ -58,7 +59,7 @@ static void vanilla_forward(const step *s) {
 static void plain_flow(const step *s, const REAL *dz_after, int64_t ld_after) {
     const call *c = s->call;
     product p = recurrent(s, hh_rows(c), c->H, dz_after, ld_after, s->w->hh, s->dh, s->dh, s->ld);
-    fetch_gates(s, &p);
+    fetch_tape(s, &p);
     c->kernels->multiply(&p);
 }
 
