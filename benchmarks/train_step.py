@@ -1,7 +1,8 @@
 """One training step (zero gradients, forward, mean squared error, backward) of the same network here and in the peers.
 
 All contestants run in one process and take turns of a fifth of a second, each step timed on its own; the table gives
-medians and the ratio of theirs to ours. The gradients are compared first: a contestant that computes something else is an error.
+medians and the ratio of theirs to ours. The gradients are compared first: a contestant that computes something else is
+an error.
 
     python benchmarks/train_step.py [--quick] [--threads N] [--dtype float64] [--cell tanh] [--json FILE] [SHAPE ...]
 """

@@ -57,8 +57,7 @@ static void cell_flow(const pass *p, int64_t t, int64_t row, int64_t rows, const
     const int direct = c->shape.ih_apart;
     step s = {.call = c, .t = t, .rows = rows};
     REAL *out = drops_recurrent(c) ? c->d_reset + row * H : flow;
-    product product_of_dz =
-        recurrent(&s, k, H, dz + first, ld, p->w.hh, direct && out == flow ? flow : NULL, out, H);
+    product product_of_dz = recurrent(&s, k, H, dz + first, ld, p->w.hh, direct && out == flow ? flow : NULL, out, H);
     if (to) fetch_tape(to, &product_of_dz);
     c->kernels->multiply(&product_of_dz);
     if (out == flow) return;

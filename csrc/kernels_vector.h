@@ -27,8 +27,8 @@
 #define NEARBY (1 << 16)             /* bytes of which most stay in the nearest cache from one product to the next */
 #define STAYS (1 << 19)              /* bytes that stay in the second */
 #define FAR (1 << 21)                /* bytes of which most come from beyond it */
-#define APART 256   /* bytes between rows that no processor guesses in time */
-#define LONG_SUM 64 /* terms of a sum that takes as long as memory does */
+#define APART 256                    /* bytes between rows that no processor guesses in time */
+#define LONG_SUM 64                  /* terms of a sum that takes as long as memory does */
 
 #include "vmath.h"
 

@@ -184,7 +184,8 @@ def test_backward_adds_and_may_be_called_again(problem):
     for name, g in p.rnn.grad_views().items():
         assert_close(g, 2 * once[name], 1e-15, name)
     dx, dstate0 = p.rnn.backward(None, input_grad=False, state_grad=False)
-    assert dx is None and dstate0 is None
+    assert dx is None
+    assert dstate0 is None
     for name, g in p.rnn.grad_views().items():
         assert_close(g, 2 * once[name], 1e-15, name)  # no gradient came in: nothing is added
 
@@ -195,7 +196,8 @@ def test_what_is_not_wanted_changes_nothing_else(problem, cell):
     wanted = p.gradients()
     p.rnn.zero_grad()
     dx, dstate0 = p.rnn.backward(p.dy, p.dstate, input_grad=False, state_grad=False)
-    assert dx is None and dstate0 is None
+    assert dx is None
+    assert dstate0 is None
     for name, g in p.rnn.grad_views().items():
         np.testing.assert_array_equal(g, wanted[name], err_msg=name)
 
