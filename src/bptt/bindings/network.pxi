@@ -389,7 +389,8 @@ cdef class Network:
         Raises RuntimeError if no forward with a tape came before.
         """
         cdef Array a, m, n
-        cdef bint unbatched = False, of_input = flag(input_grad, "input_grad"), of_state = flag(state_grad, "state_grad")
+        cdef bint unbatched = False
+        cdef bint of_input = flag(input_grad, "input_grad"), of_state = flag(state_grad, "state_grad")
         self.enter()
         try:
             if self.T == 0:
