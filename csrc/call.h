@@ -10,7 +10,7 @@ typedef TYPED(kernels) kernels;
 /* the weights of a layer in one direction, in panels: weights.h */
 typedef struct {
     REAL *ih, *ih_apart, *hh, *hh_apart; /* what is apart: see bptt_internal_shape */
-    REAL *bias_ih, *bias_hh; /* forward only: what the products of x and of h begin with; the latter NULL: nothing */
+    REAL *bias_ih, *bias_hh; /* forward only: what the products of x and, where they do not add up, of h begin with */
     REAL *peepholes;         /* (3,H) or NULL */
 } weights;
 

@@ -448,6 +448,7 @@ static void TYPED(multiply_panels)(const TYPED(product) * p) {
     const int64_t n = TYPED(panel_columns)(p->n), size = (int64_t)sizeof(REAL);
     const int far = p->k * n * size > FAR, few = p->m * p->k <= STAYS / size;
     TYPED(stretch) ahead[2] = {p->next[0], p->next[1]};
+    if (far) ahead[1].size = 0;
     for (int64_t j = 0, done = 0; few && j < n; j += done)
         for (int64_t r = 0; r < p->k; r += DEPTH) {
             const int64_t end = r + DEPTH < p->k ? r + DEPTH : p->k; /* or the next panel's first row */

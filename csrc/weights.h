@@ -1,7 +1,7 @@
 /* The weights of a call in panels. Forward multiplies by the transposed matrices, backward by the matrices themselves.
  * A unit is a layer in one direction; those of the first layer are of one size, all others of another. */
 
-/* rows of W_ih and W_hh that are multiplied together */
+/* rows of W_ih (in backward) and of W_hh that are multiplied together */
 static int64_t ih_rows(const call *c) { return (c->shape.blocks - c->shape.ih_apart) * c->H; }
 static int64_t hh_rows(const call *c) { return (c->shape.blocks - c->shape.hh_apart) * c->H; }
 
