@@ -52,7 +52,7 @@ static void take_step(const pass *p, int64_t t, int64_t end, step *s) {
     s->h = in_slot(p, p->h, slot) + first;
     if (p->c) s->c = in_slot(p, p->c, slot) + first;
     if (c->shape.gates) s->gates = gates_at(p, t) + p->first * 4 * c->H;
-    s->products = c->products + p->first * 3 * c->H;
+    if (c->products) s->products = c->products + p->first * 3 * c->H;
 }
 
 static void cell_forward(const step *s) {

@@ -54,7 +54,7 @@ typedef struct {
  * columns. */
 typedef struct {
     int64_t rows, H;
-    REAL *gates;                     /* forward: what the products gave, overwritten by the gates */
+    REAL *gates;                     /* forward: what the other products gave, overwritten by the gates */
     const REAL *products;            /* forward, GRU with the reset after the product: what that of h gave (rows,3*H) */
     const REAL *h_before, *c_before; /* the state that enters */
     int64_t ld_before;

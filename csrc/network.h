@@ -9,13 +9,13 @@ static void take_forward_scratch(call *c, arena *from) {
     c->entering = take(from, c->shape.states * c->B * c->H);
     c->dropped = take(from, c->spec.dropout > 0 && c->L > 1 ? c->chunk * c->B * c->D * c->H : 0);
     c->kept = take(from, c->spec.recurrent_dropout > 0 ? c->B * c->H : 0);
-    c->products = take_products(c, from);
 }
 
 static int64_t plan_forward(call *c, REAL *work, int tape) {
     arena from = arena_at(work);
     c->packed[1] = take_panels(c, &from, 1);
     take_forward_scratch(c, &from);
+    c->products = take_products(c, &from);
     c->thinned = take(&from, c->spec.recurrent_dropout > 0 ? c->B * c->H : 0);
     if (tape) return from.used;
     c->moving = c->D == 1;
@@ -44,6 +44,7 @@ static int64_t plan_backward(call *c, REAL *work) {
     c->skip = (uint8_t *)take(&from, c->D == 2 ? rows / (int64_t)sizeof(REAL) + 1 : 0);
     if (!c->options.segment) return from.used;
     c->packed[1] = take_panels(c, &from, 1);
+    c->products = take_products(c, &from);
     c->store_steps = min_of(c->options.segment, c->T);
     c->store = take(&from, c->L * store_layer_size(c, c->store_steps));
     return from.used;

@@ -14,9 +14,9 @@ enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PEEPHOLES, UNIT_TENSORS };
 /* and those behind all layers */
 enum { WEIGHT_HO, BIAS_O, STATE_H0, STATE_C0, NETWORK_TENSORS };
 
-/* The shape of a cell, in blocks of H elements. Weights have G blocks of rows. What a step's products leave or need,
- * its gates or their gradients dz, has `width` blocks; rows of the weights begin at block `first` of dz. A block of
- * rows that is `apart` has a product of its own: GRU's n, block 0 of dz on the side of the inputs. */
+/* The shape of a cell, in blocks of H elements. Weights have G blocks of rows. A step's gates and their gradients dz
+ * have `width` blocks; rows of the weights begin at block `first` of dz. A block of rows that is `apart` has a product
+ * of its own: GRU's n, block 0 of dz on the side of the inputs. */
 typedef struct {
     int blocks, width, first;
     int ih_apart, hh_apart; /* 1: the last block of rows is apart; ih: in backward only */

@@ -13,7 +13,7 @@ typedef struct {
     int64_t ld_used;
     REAL *h, *c;           /* h_t, c_t; a vanilla cell's h holds z before */
     int64_t ld;            /* of h, c, dh, and of a vanilla cell's dz */
-    REAL *gates;           /* gated cells: z before, the gates after */
+    REAL *gates;           /* gated cells: z (in GRU what x gives) before, the gates after */
     REAL *products;        /* forward, GRU: W_hh h + b_hh (rows,3*H) */
     REAL *dh;              /* backward: dL/dh_t; a vanilla cell's dz_t after */
     REAL *dz;              /* backward, gated cells */
@@ -43,7 +43,8 @@ static product recurrent(const step *s, int64_t k, int64_t n, const REAL *a, int
 /* during the product what the cell uses next of the tape comes nearer: gates, in backward the state that entered too */
 static void fetch_tape(const step *s, product *p) {
     const int64_t size = s->rows * s->call->H;
-    if (s->gates) p->next[0] = (stretch){s->gates, 4 * size};
+    if (!s->gates) return;
+    p->next[0] = (stretch){s->gates, 4 * size};
     if (s->dz && s->before.ld == s->call->H) p->next[1] = (stretch){s->before.c ? s->before.c : s->before.h, size};
 }
 

@@ -131,6 +131,8 @@ CASES = {
                                 ["carry", "(5,)", "(4,)"]),
     "carry of another batch": (after_forward(lambda r: r.backward(y, carry=np.ones((T, 2)))), ValueError,
                                ["carry", "(5, 3)", "(5, 2)"]),
+    "state_grad not a bool": (after_forward(lambda r: r.backward(y, state_grad=None)), TypeError,
+                              ["state_grad", "True or False", "None"]),
     "step clip NaN": (after_forward(lambda r: r.backward(y, step_clip_norm=np.nan)), ValueError,
                       ["step_clip_norm", "above 0", "nan"]),
     "step clip negative": (after_forward(lambda r: r.backward(y, step_clip_value=-1)), ValueError,

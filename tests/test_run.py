@@ -37,8 +37,9 @@ def test_as_forward_and_backward(rng, cell, batch_first):
         for a, b in zip([dx, *dstate0, flat], [back[0], *parts(back[1]), grads], strict=True):
             np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(rnn.grads, grads)  # which are the network's own, not touched
-    dx, _, flat = run.backward(x, tape, dy, [None] * rnn.states, False, False, False)
+    dx, dstate0, flat = run.backward(x, tape, dy, [None] * rnn.states, False, False, False)
     assert dx is flat is None
+    assert dstate0 == [None] * run.states
 
 
 def test_dropout_by_its_seed(rng):
