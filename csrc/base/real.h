@@ -1,0 +1,27 @@
+/* The scalar type of a translation unit: all that float32 and float64 differ in. The unit's .c file defines REAL_BITS
+ * as 32 or 64 before its first include; an editor that opens another file sees float. */
+#ifndef BPTT_BASE_REAL_H
+#define BPTT_BASE_REAL_H
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef REAL_BITS
+#define REAL_BITS 32
+#endif
+
+#if REAL_BITS == 32
+#define REAL float
+#define SQRT sqrtf
+#define UINT uint32_t
+#define TYPED(name) name##_f32 /* the name of what other units see */
+#elif REAL_BITS == 64
+#define REAL double
+#define SQRT sqrt
+#define UINT uint64_t
+#define TYPED(name) name##_f64
+#else
+#error "REAL_BITS must be 32 or 64"
+#endif
+#endif

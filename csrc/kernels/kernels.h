@@ -1,0 +1,119 @@
+/* The kernel table: the inner loops, one implementation per instruction set behind function pointers.
+ * A set owns its tile shape and the layout of packed panels; nobody else looks inside a panel.
+ *
+ * Every set keeps this promise, from which thread-independent results follow: the value of an output element depends
+ * only on its own operands, never on where the element lies in the call's block of rows. (A product marked `gemv` sums
+ * in another order; a batch of one is never split.) */
+#ifndef BPTT_KERNELS_H
+#define BPTT_KERNELS_H
+#include "base/real.h"
+#include "cells/list.h"
+
+/* Elements side by side. */
+typedef struct {
+    const REAL *data;
+    int64_t size;
+} span;
+
+/* What is done to the elements of a product: nothing, c = f(c), or c = f'(h) * c with f' in terms of the cell's output
+ * h. */
+typedef enum { EPILOGUE_NONE, EPILOGUE_ACTIVATION, EPILOGUE_ACTIVATION_GRAD } epilogue;
+
+/* c = epilogue(init + a b): a (m,k), b (k,n) packed in panels, init and c (m,n). */
+typedef struct {
+    int64_t m, n, k;
+    const REAL *a;
+    int64_t lda;
+    const REAL *panels;
+    const REAL *init; /* NULL: zeros; may be c */
+    int64_t ldinit;   /* 0: the same row for all */
+    REAL *c;
+    int64_t ldc;
+    epilogue epilogue;
+    int activation; /* of the epilogue: a bptt_cell whose f it is */
+    const REAL *h;  /* of the epilogue (m,n) */
+    int64_t ldh;
+    int gemv;           /* m = 1 is the whole batch, not a thread's share: sums may run in an order of their own */
+    int reverse_panels; /* take the panels from the last to the first: alternating per step reuses the cache */
+    span prefetch[2];   /* what the next call reads and may be far away: a set may fetch it during the product */
+} product;
+
+/* c += aT b over k rows: c (m,n), a (k,m), b (k,n). */
+typedef struct {
+    int64_t m, n, k;
+    const REAL *a;
+    int64_t lda;
+    const REAL *b;
+    int64_t ldb;
+    const uint8_t *skip; /* (k,), nonzero: this row of b counts as zeros; NULL: none */
+    REAL *c;
+    int64_t ldc;
+} outer_product;
+
+/* One step of a gated cell: the arithmetic on gates that follows the products (cells/<cell>_pointwise.h). Matrices have
+ * `rows` rows and, but for gates and dz, H columns; rows lie H apart where no distance is given. gates and dz have the
+ * cell's gate blocks side by side. */
+typedef struct {
+    int64_t rows, H;
+    REAL *gates;           /* forward: pre-activations, overwritten by the gates */
+    const REAL *products;  /* forward, where W_hh h stays apart: W_hh h + b_hh (rows,G*H) */
+    const REAL *h_prev, *c_prev; /* the state that enters the step */
+    int64_t ld_prev;
+    REAL *h, *c; /* the state that leaves the step; backward reads c */
+    int64_t ld;
+    const REAL *peepholes; /* (3,H); NULL: none */
+    const REAL *dh;        /* backward: gradient by h */
+    int64_t ld_dh;
+    REAL *dz;              /* backward: receives the gradient by the pre-activations */
+    REAL *dh_next;         /* backward: receives the direct term of the gradient by h_prev (GRU: z*dh) */
+    REAL *dc_next;         /* backward: gradient by c through the next step, overwritten by that by c_prev */
+    const REAL *d_operand; /* backward: gradient by what a product of gates multiplied (GRU, reset before: r*h_prev) */
+} gate_step;
+
+/* An optimiser's step on n parameters, in place; optim_pointwise.h has the formulas. */
+typedef struct {
+    int64_t n;
+    REAL *params;
+    const REAL *grads;
+    REAL *mean, *square; /* moving averages of the gradients and of their squares; SGD: mean is the velocity or NULL */
+    REAL rate, decay, shrink;
+    REAL keep1, take1, keep2, take2; /* of mean and of square: the share that stays, the share that comes in */
+    REAL root, eps;
+    int nesterov;
+} update;
+
+typedef struct TYPED(kernels) {
+    /* elements of the panels that hold a (k,n) matrix */
+    int64_t (*packed_size)(int64_t k, int64_t n);
+    /* element (i,j) of the (k,n) matrix is w[i*row_stride + j*col_stride] */
+    void (*pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels);
+    void (*multiply)(const product *);
+    void (*outer)(const outer_product *);
+    /* dz = f'(h) * dh, n elements, in place allowed */
+    void (*activation_grad)(int activation, int64_t n, const REAL *h, const REAL *dh, REAL *dz);
+    /* sums[j] += the sum over rows of a[row*lda + j], j < n */
+    void (*add_column_sums)(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums);
+    /* sum of squares, accumulated in double */
+    double (*sum_squares)(int64_t n, const REAL *x);
+    /* y = exp(x - shift), returns the sum of y; in place allowed */
+    REAL (*exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y);
+    /* y = s(x), the logistic function; in place allowed */
+    void (*logistic)(int64_t n, const REAL *x, REAL *y);
+    /* y += scale * x */
+    void (*add_scaled)(int64_t n, REAL scale, const REAL *x, REAL *y);
+    /* y = scale * (a - b); in place allowed */
+    void (*difference)(int64_t n, REAL scale, const REAL *a, const REAL *b, REAL *y);
+    /* x into [-limit, limit]; NaN stays NaN */
+    void (*clamp)(int64_t n, REAL limit, REAL *x);
+/* one function for each name in the cells' list */
+#define GATE_MEMBER(name) void (*name)(const gate_step *);
+    GATE_FUNCTIONS(GATE_MEMBER)
+#undef GATE_MEMBER
+    void (*sgd)(const update *);
+    void (*rmsprop)(const update *); /* and Adagrad */
+    void (*adam)(const update *);
+} kernels;
+
+/* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. */
+const kernels *TYPED(bptt_internal_kernels)(void);
+#endif
