@@ -55,8 +55,8 @@ typedef struct {
  * cell's gate blocks side by side. */
 typedef struct {
     int64_t rows, H;
-    REAL *gates;           /* forward: pre-activations, overwritten by the gates */
-    const REAL *products;  /* forward, where W_hh h stays apart: W_hh h + b_hh (rows,G*H) */
+    REAL *gates;                 /* forward: pre-activations, overwritten by the gates */
+    const REAL *products;        /* forward, where W_hh h stays apart: W_hh h + b_hh (rows,G*H) */
     const REAL *h_prev, *c_prev; /* the state that enters the step */
     int64_t ld_prev;
     REAL *h, *c; /* the state that leaves the step; backward reads c */
@@ -116,4 +116,5 @@ typedef struct TYPED(kernels) {
 
 /* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. */
 const kernels *TYPED(bptt_internal_kernels)(void);
+static inline const kernels *kernel_table(void) { return TYPED(bptt_internal_kernels)(); }
 #endif
