@@ -55,8 +55,8 @@ typedef struct {
  * cell's gate blocks side by side. */
 typedef struct {
     int64_t rows, H;
-    REAL *gates;           /* forward: pre-activations, overwritten by the gates */
-    const REAL *products;  /* forward, where W_hh h stays apart: W_hh h + b_hh (rows,G*H) */
+    REAL *gates;                 /* forward: pre-activations, overwritten by the gates */
+    const REAL *products;        /* forward, where W_hh h stays apart: W_hh h + b_hh (rows,G*H) */
     const REAL *h_prev, *c_prev; /* the state that enters the step */
     int64_t ld_prev;
     REAL *h, *c; /* the state that leaves the step; backward reads c */

@@ -1,0 +1,59 @@
+/* The gate arithmetic of the LSTM: what remains of a step after its products. Blocks of gates and of dz: i, f, g, o.
+ *   i = s(zi + pi*c_prev)   f = s(zf + pf*c_prev)   g = tanh(zg)   c = f*c_prev + i*g   o = s(zo + po*c)
+ *   h = o * tanh(c)         peepholes (pi, pf, po) only where there are any
+ * Forward passes over a row once per function: an exponential takes about a hundred cycles, and within a pass the
+ * processor works on those of many vectors at once. */
+#ifndef BPTT_CELLS_LSTM_POINTWISE_H
+#define BPTT_CELLS_LSTM_POINTWISE_H
+#include "kernels/kernels.h"
+#include "kernels/pointwise.h"
+
+INLINE void lstm_forward_row(const gate_step *step, int64_t row) {
+    const int64_t H = step->H;
+    REAL *i = step->gates + row * 4 * H, *f = i + H, *g = f + H, *o = g + H;
+    REAL *c = step->c + row * step->ld, *h = step->h + row * step->ld;
+    const REAL *c_prev = step->c_prev + row * step->ld_prev, *peepholes = step->peepholes;
+    if (peepholes) add_product(H, peepholes, c_prev, i);
+    if (peepholes) add_product(H, peepholes + H, c_prev, f);
+    logistic(2 * H, i, i); /* and f */
+    tanh_in_place(H, g);
+    EACH_VECTOR(H, STORE(c + j, LOAD(f + j) * LOAD(c_prev + j) + LOAD(i + j) * LOAD(g + j)));
+    if (peepholes) add_product(H, peepholes + 2 * H, c, o);
+    logistic(H, o, o);
+    EACH_VECTOR(H, STORE(h + j, LOAD(o + j) * vec_tanh(LOAD(c + j))));
+}
+
+/* the vector of a row that begins at unit j */
+INLINE void lstm_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes) {
+    const int64_t H = step->H;
+    const REAL *gates = step->gates + row * 4 * H + j, *peepholes = step->peepholes ? step->peepholes + j : NULL;
+    const vec i = LOAD(gates), f = LOAD(gates + H), g = LOAD(gates + 2 * H), o = LOAD(gates + 3 * H);
+    const vec tanh_c = vec_tanh(LOAD(step->c + row * step->ld + j)), dh = LOAD(step->dh + row * step->ld_dh + j);
+    REAL *dc_next = step->dc_next + row * H + j, *dz = step->dz + row * 4 * H + j;
+    const vec dzo = dh * tanh_c * (o * (splat(1) - o));
+    vec dc = LOAD(dc_next) + dh * o * ((splat(1) - tanh_c) * (splat(1) + tanh_c));
+    if (peepholes) dc += dzo * LOAD(peepholes + 2 * H);
+    const vec dzi = dc * g * (i * (splat(1) - i));
+    const vec dzf = dc * LOAD(step->c_prev + row * step->ld_prev + j) * (f * (splat(1) - f));
+    vec dc_prev = dc * f;
+    if (peepholes) dc_prev += dzi * LOAD(peepholes) + dzf * LOAD(peepholes + H);
+    STORE(dz, dzi);
+    STORE(dz + H, dzf);
+    STORE(dz + 2 * H, dc * i * ((splat(1) - g) * (splat(1) + g)));
+    STORE(dz + 3 * H, dzo);
+    STORE(dc_next, dc_prev);
+}
+
+INLINE void lstm_backward_row(const gate_step *step, int64_t row) {
+    EACH_VECTOR(step->H, lstm_backward_vector(step, row, j, lanes));
+}
+
+static inline void lstm_forward(const gate_step *step) {
+    for (int64_t row = 0; row < step->rows; row++) lstm_forward_row(step, row);
+}
+
+/* dz from dh and dc_next, which becomes the gradient by c_prev */
+static inline void lstm_backward(const gate_step *step) {
+    for (int64_t row = 0; row < step->rows; row++) lstm_backward_row(step, row);
+}
+#endif

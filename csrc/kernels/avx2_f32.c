@@ -1,0 +1,10 @@
+/* The AVX2 kernels for float32; compiled with -mavx2 -mfma, empty elsewhere. */
+#if defined(__AVX2__) && defined(__FMA__) && defined(__GNUC__)
+#define REAL_BITS 32
+#define TABLE bptt_internal_avx2_f32
+#define VECTOR_BYTES 32
+#define TILE_ROWS 6
+#include "kernels/table.h"
+#else
+typedef int bptt_internal_avx2_f32_is_empty; /* C asks for a declaration in every unit */
+#endif

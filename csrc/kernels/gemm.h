@@ -1,0 +1,111 @@
+/* The product c = epilogue(init + a b): its panels by tiles, its tail columns, its epilogue. */
+#ifndef BPTT_KERNELS_GEMM_H
+#define BPTT_KERNELS_GEMM_H
+#include "kernels/epilogue.h"
+#include "kernels/gemv.h"
+#include "kernels/tile.h"
+
+/* Up to three rows, by several panels at a time that lie panel_stride apart: by one panel they would have too few sums
+ * to keep the multipliers busy, as each addition waits for the one before. The bits are those of a tile. */
+INLINE void few_rows(const int rows, const int panels, const tile_task *task, int64_t panel_stride) {
+    vec sum[3][4][2]; /* row, panel, vector */
+    const REAL *panel = task->panel;
+    for (int i = 0; i < rows; i++)
+        for (int p = 0; p < panels; p++) sum[i][p][0] = sum[i][p][1] = splat(0);
+    for (int64_t r = 0; r < task->k; r++, panel += PANEL_WIDTH)
+        for (int p = 0; p < panels; p++)
+            for (int v = 0; v < 2; v++) {
+                vec b = load(panel + p * panel_stride + v * LANES);
+                IN_REGISTER(b);
+                for (int i = 0; i < rows; i++) sum[i][p][v] += splat(task->a[i * task->a_row_stride + r]) * b;
+            }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int p = 0; p < panels; p++)
+            for (int v = 0; v < 2; v++) put(task, i, p * PANEL_WIDTH + v * LANES, sum[i][p][v]);
+    }
+}
+
+/* Returns how many panels it did: 0 where tiles are as fast or fewer than two whole panels are left. */
+static int few_rows_panels(int64_t m, int64_t whole_panels, const tile_task *task, int64_t panel_stride) {
+    if (m > 3 || whole_panels < 2) return 0;
+    if (m == 1) few_rows(1, 2, task, panel_stride);
+    else if (m == 2) few_rows(2, 2, task, panel_stride);
+    else few_rows(3, 2, task, panel_stride);
+    return 2;
+}
+
+/* All rows of c, columns of the panel at j or of several, by the DEPTH rows of b from r on; `prefetch` is fetched
+ * meanwhile. Returns the number of columns. */
+static int64_t multiply_block(const product *p, int64_t n, int64_t j, int64_t r, span *prefetch) {
+    const int width = panel_width(j, n);
+    const REAL *init = p->init ? p->init + j : no_init;
+    const tile_task task = {.k = p->k - r < DEPTH ? p->k - r : DEPTH,
+                            .a = p->a + r,
+                            .a_row_stride = p->lda,
+                            .panel = p->panels + j * p->k + r * width,
+                            .init = r ? p->c + j : init,
+                            .ldinit = r         ? p->ldc
+                                      : p->init ? p->ldinit
+                                                : 0,
+                            .c = p->c + j,
+                            .ldc = p->ldc,
+                            .cols = n - j};
+    const int done = few_rows_panels(p->m, (n - j) / PANEL_WIDTH, &task, p->k * PANEL_WIDTH);
+    if (!done) tiles_of_product(p->m, task, prefetch);
+    return done ? done * PANEL_WIDTH : width;
+}
+
+/* The order of the blocks: where all of a stays in L2, panel by panel, so that c is passed over once; otherwise DEPTH
+ * columns of a at a time, so that b is. The sums are the same. Meanwhile the following panels are prefetched if panels
+ * come from beyond L2, otherwise what the next call reads. */
+static void multiply_panels(const product *p) {
+    const int64_t n = panel_columns(p->n), size = (int64_t)sizeof(REAL);
+    const int far_panels = p->k * n * size > BEYOND_L2_BYTES, near_a = p->m * p->k <= L2_BYTES / size;
+    span prefetch[2] = {p->prefetch[0], p->prefetch[1]};
+    if (far_panels) prefetch[1].size = 0;
+    for (int64_t j = 0, done = 0; near_a && j < n; j += done)
+        for (int64_t r = 0; r < p->k; r += DEPTH) {
+            const int64_t end = r + DEPTH < p->k ? r + DEPTH : p->k; /* at p->k the next panel begins */
+            if (far_panels) prefetch[0] = (span){p->panels + j * p->k + end * PANEL_WIDTH, (end - r) * PANEL_WIDTH};
+            done = multiply_block(p, n, j, r, prefetch);
+        }
+    for (int64_t r = 0; !near_a && r < p->k; r += DEPTH)
+        for (int64_t j = 0; j < n;) {
+            const int64_t rows = p->k - r < DEPTH ? p->k - r : DEPTH;
+            if (far_panels)
+                prefetch[0] = (span){p->panels + (j + PANEL_WIDTH) * p->k + r * PANEL_WIDTH, rows * PANEL_WIDTH};
+            j += multiply_block(p, n, j, r, prefetch);
+        }
+}
+
+/* Each element is one sum over k, along a row of a and the column. */
+static void multiply_tail_columns(const product *p) {
+    for (int64_t j = panel_columns(p->n); j < p->n; j++) {
+        const REAL *column = p->panels + j * p->k;
+        for (int64_t i = 0; i < p->m; i++) {
+            const REAL *a = p->a + i * p->lda;
+            vec even = splat(0), odd = splat(0);
+            int64_t r = 0;
+            for (; r + 2 * LANES <= p->k; r += 2 * LANES) {
+                even += load(a + r) * load(column + r);
+                odd += load(a + r + LANES) * load(column + r + LANES);
+            }
+            for (; r < p->k; r += LANES) {
+                const int64_t left = p->k - r < LANES ? p->k - r : LANES;
+                even += load_part(a + r, left) * load_part(column + r, left);
+            }
+            p->c[i * p->ldc + j] = (p->init ? p->init[i * p->ldinit + j] : 0) + sum_of_lanes(even + odd);
+        }
+    }
+}
+
+static inline void multiply(const product *p) {
+    if (p->m < 1) return; /* a thread without rows */
+    if (p->gemv) gemv(p);
+    else multiply_panels(p);
+    multiply_tail_columns(p);
+    apply_epilogue(p);
+}
+#endif

@@ -1,0 +1,74 @@
+/* The outer product c += aT b over k rows: the gradient of a weight matrix. DEPTH rows of b are packed at a time. */
+#ifndef BPTT_KERNELS_OUTER_H
+#define BPTT_KERNELS_OUTER_H
+#include "kernels/tile.h"
+
+/* One panel of b: `cols` columns from j on by `depth` rows from r_begin on, zeros for skipped rows and missing
+ * columns. */
+static void pack_rows(const outer_product *p, int64_t r_begin, int64_t depth, int64_t j, int64_t cols, int width,
+                      REAL *panel) {
+    for (int64_t r = r_begin; r < r_begin + depth; r++, panel += width) {
+        const REAL *b = p->b + r * p->ldb + j;
+        const int skipped = p->skip && p->skip[r];
+        for (int v = 0; v < width; v += LANES) {
+            if (skipped || cols <= v) store(panel + v, splat(0));
+            else store(panel + v, cols - v >= LANES ? load(b + v) : load_part(b + v, cols - v));
+        }
+    }
+}
+
+/* Tail column j by `depth` rows from r_begin on: a few vectors of rows of c at a time, each element a sum over r. */
+static void outer_tail_column(const outer_product *p, int64_t r_begin, int64_t depth, int64_t j) {
+    enum { AT_ONCE = 4 };
+    for (int64_t i = 0; i < p->m; i += AT_ONCE * LANES) {
+        const int64_t rows = p->m - i < AT_ONCE * LANES ? p->m - i : AT_ONCE * LANES;
+        vec sum[AT_ONCE] = {splat(0), splat(0), splat(0), splat(0)};
+        REAL sums[AT_ONCE * LANES];
+        for (int64_t r = r_begin; r < r_begin + depth; r++) {
+            if (p->skip && p->skip[r]) continue;
+            const vec b = splat(p->b[r * p->ldb + j]);
+            const REAL *a = p->a + r * p->lda + i;
+            UNROLL
+            for (int v = 0; v < AT_ONCE; v++) {
+                const int64_t left = rows - v * LANES;
+                if (left >= LANES) sum[v] += b * load(a + v * LANES);
+                else if (left > 0) sum[v] += b * load_part(a + v * LANES, left);
+            }
+        }
+        for (int v = 0; v < AT_ONCE; v++) store(sums + v * LANES, sum[v]);
+        for (int64_t row = 0; row < rows; row++) p->c[(i + row) * p->ldc + j] += sums[row];
+    }
+}
+
+/* Rows [i, i + m) of c by `depth` rows of a and b from r on. */
+static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth) {
+    REAL panel[DEPTH * PANEL_WIDTH] __attribute__((aligned(64)));
+    const int64_t n = panel_columns(p->n);
+    for (int64_t j = 0; j < n; j += PANEL_WIDTH) {
+        const int width = panel_width(j, n);
+        pack_rows(p, r, depth, j, n - j < width ? n - j : width, width, panel);
+        REAL *c = p->c + i * p->ldc + j;
+        const tile_task task = {.k = depth,
+                                .a = p->a + r * p->lda + i,
+                                .a_row_stride = 1,
+                                .a_depth_stride = p->lda,
+                                .panel = panel,
+                                .init = c,
+                                .ldinit = p->ldc,
+                                .c = c,
+                                .ldc = p->ldc,
+                                .cols = n - j};
+        tiles_of_outer(m, task);
+    }
+}
+
+/* As many rows of c at a time as let the block of a, (DEPTH,rows), stay in L2. */
+static inline void outer(const outer_product *p) {
+    const int64_t most = L2_BYTES / (int64_t)sizeof(REAL) / DEPTH;
+    for (int64_t r = 0; r < p->k; r += DEPTH) {
+        const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;
+        for (int64_t i = 0; i < p->m; i += most) outer_block(p, i, p->m - i < most ? p->m - i : most, r, depth);
+        for (int64_t j = panel_columns(p->n); j < p->n; j++) outer_tail_column(p, r, depth, j);
+    }
+}
+#endif

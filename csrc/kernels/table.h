@@ -1,0 +1,43 @@
+/* The table of one set for one type: the only initialiser of `kernels`. A set's file, such as avx2_f32.c, defines
+ * REAL_BITS, TABLE (the table's symbol), VECTOR_BYTES (0: plain C) and TILE_ROWS, and includes this. */
+#ifndef BPTT_KERNELS_TABLE_H
+#define BPTT_KERNELS_TABLE_H
+#ifndef TABLE
+#define TABLE bptt_internal_generic_f32
+#endif
+#include "kernels/vec.h"
+#if VECTOR_BYTES == 0
+#include "kernels/portable.h"
+#else
+#include "kernels/gemm.h"
+#include "kernels/outer.h"
+#include "kernels/reduce.h"
+#endif
+#include "kernels/optim_pointwise.h"
+
+/* the gate arithmetic of all cells; a formatter would put spaces into the path */
+#define QUOTED(path) #path
+/* clang-format off */
+#define CELL_FILE(name) QUOTED(cells/name##_pointwise.h)
+/* clang-format on */
+#include "cells/list.h"
+
+#define GATE_ENTRY(name) .name = name,
+
+const kernels TABLE = {.packed_size = packed_size,
+                       .pack = pack,
+                       .multiply = multiply,
+                       .outer = outer,
+                       .activation_grad = activation_grad,
+                       .add_column_sums = add_column_sums,
+                       .sum_squares = sum_squares,
+                       .exp_shifted = exp_shifted,
+                       .logistic = logistic,
+                       .add_scaled = add_scaled,
+                       .difference = difference,
+                       .clamp = clamp,
+                       .sgd = sgd,
+                       .rmsprop = rmsprop,
+                       .adam = adam,
+                       GATE_FUNCTIONS(GATE_ENTRY)};
+#endif

@@ -1,0 +1,179 @@
+/* The register tile, where a product spends its time: up to TILE_ROWS rows by one or two vectors of c, whose sums stay
+ * in registers while k runs. A set chooses TILE_ROWS so that 2 * TILE_ROWS sums, two vectors of b and one broadcast
+ * element of a fit its registers.
+ *
+ * Every sum starts at zero and adds its terms in the order of k, in blocks of DEPTH: whatever the tile's height, an
+ * element of c gets the same bits. */
+#ifndef BPTT_KERNELS_TILE_H
+#define BPTT_KERNELS_TILE_H
+#include "kernels/pack.h"
+#include "kernels/kernels.h"
+
+#ifndef TILE_ROWS
+#define TILE_ROWS 6
+#endif
+
+/* Typical sizes of caches, and what follows from them. */
+enum {
+    L1_BYTES = 1 << 16,           /* data of which most stays in L1 from one product to the next */
+    L2_BYTES = 1 << 19,           /* data that stays in L2 */
+    BEYOND_L2_BYTES = 1 << 21,    /* data of which most comes from beyond L2 */
+    DEPTH = 16384 / VECTOR_BYTES, /* rows of a panel that stay in L1: 32 kB */
+    PREFETCH_STRIDE = 256,        /* bytes from row to row that defeat the hardware prefetcher */
+    PREFETCH_DEPTH = 64           /* terms of a sum that take as long as an access to memory */
+};
+
+/* c = init + sum over r of a[row*a_row_stride + r*a_depth_stride] * panel[r] */
+typedef struct {
+    int64_t k;
+    const REAL *a;
+    int64_t a_row_stride, a_depth_stride;
+    const REAL *panel;
+    const REAL *init;
+    int64_t ldinit;
+    REAL *c;
+    int64_t ldc;
+    int64_t cols;         /* columns of c from this panel on */
+    const REAL *prefetch; /* what a prefetching tile fetches: one vector for each of its k terms */
+} tile_task;
+
+/* Stores one vector of sums: row i, columns from `col` on, as far as c has them. */
+INLINE void put(const tile_task *task, int64_t i, int64_t col, vec sum) {
+    const int64_t cols = task->cols - col;
+    const REAL *init = task->init + i * task->ldinit + col;
+    REAL *c = task->c + i * task->ldc + col;
+    if (cols >= LANES) store(c, sum + load(init));
+    else if (cols > 0) store_part(c, sum + load_part(init, cols), cols);
+}
+
+/* Stores a tile that has more columns than c. */
+static void put_part(const tile_task *task, int rows, int vecs, const vec *sums) {
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < vecs; v++) put(task, i, v * LANES, *sums++);
+}
+
+INLINE void tile(const int rows, const int vecs, const tile_task *task, const int64_t a_row_stride,
+                 const int64_t a_depth_stride, const int prefetching) {
+    vec sum[TILE_ROWS][2];
+    const REAL *panel = task->panel;
+    const REAL *a[TILE_ROWS / 3]; /* one pointer for three rows: an address reaches it plus one or two strides */
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        if (i % 3 == 0) a[i / 3] = task->a + i * a_row_stride;
+        for (int v = 0; v < vecs; v++) sum[i][v] = splat(0);
+    }
+    for (int64_t r = task->k; r > 0; r--, panel += vecs * LANES) {
+        vec b[2];
+        for (int v = 0; v < vecs; v++) b[v] = load(panel + v * LANES);
+        if (prefetching) __builtin_prefetch(task->prefetch + (task->k - r) * LANES, 0, 2);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            const vec x = splat(a[i / 3][i % 3 * a_row_stride]);
+            if (i % 3 == 2 || i == rows - 1) a[i / 3] += a_depth_stride;
+            for (int v = 0; v < vecs; v++) sum[i][v] += x * b[v];
+        }
+    }
+    if (task->cols < vecs * LANES) {
+        vec sums[TILE_ROWS * 2];
+        UNROLL
+        for (int i = 0; i < rows; i++)
+            for (int v = 0; v < vecs; v++) sums[i * vecs + v] = sum[i][v];
+        put_part(task, rows, vecs, sums);
+        return;
+    }
+    REAL *c = task->c;
+    const REAL *init = task->init;
+    const int64_t ldc = task->ldc, ldinit = task->ldinit; /* copies: c may alias *task, as far as compilers know */
+    UNROLL
+    for (int i = 0; i < rows; i++, c += ldc, init += ldinit)
+        for (int v = 0; v < vecs; v++) store(c + v * LANES, sum[i][v] + load(init + v * LANES));
+}
+
+/* ---- one function for each height and width ----------------------------------------------------------- */
+
+/* X(rows) for every height, and for the tall ones, which have the time to prefetch */
+#if TILE_ROWS == 12
+#define EACH_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#define EACH_TALL_HEIGHT(X) X(9) X(10) X(11) X(12)
+enum { TALL = 9 };
+#elif TILE_ROWS == 6
+#define EACH_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define EACH_TALL_HEIGHT(X) X(5) X(6)
+enum { TALL = 5 };
+#else
+#error "TILE_ROWS must be 6 or 12"
+#endif
+
+/* `along_k`: the terms of a row of c lie side by side in a (a depth stride of 1, as in a b); `along_rows`: those of
+ * neighbouring rows do (a row stride of 1, as in aT b). The constants keep the loop free of index arithmetic. */
+#define TILE_FUNCTION(rows, vecs)                                                                                      \
+    static void tile_along_k_##rows##_##vecs(const tile_task *task) {                                                  \
+        tile(rows, vecs, task, task->a_row_stride, 1, 0);                                                              \
+    }                                                                                                                  \
+    static void tile_along_rows_##rows##_##vecs(const tile_task *task) {                                               \
+        tile(rows, vecs, task, 1, task->a_depth_stride, 0);                                                            \
+    }
+#define TILE_FUNCTIONS(rows) TILE_FUNCTION(rows, 1) TILE_FUNCTION(rows, 2)
+#define PREFETCHING_TILE_FUNCTION(rows)                                                                                \
+    static void tile_prefetching_##rows(const tile_task *task) { tile(rows, 2, task, task->a_row_stride, 1, 1); }
+
+EACH_HEIGHT(TILE_FUNCTIONS)
+EACH_TALL_HEIGHT(PREFETCHING_TILE_FUNCTION)
+
+typedef void tile_function(const tile_task *);
+
+/* [rows - 1][vecs - 1], and [rows - TALL] */
+#define ALONG_K_ENTRY(rows) {tile_along_k_##rows##_1, tile_along_k_##rows##_2},
+#define ALONG_ROWS_ENTRY(rows) {tile_along_rows_##rows##_1, tile_along_rows_##rows##_2},
+#define PREFETCHING_ENTRY(rows) tile_prefetching_##rows,
+static tile_function *const tiles_along_k[TILE_ROWS][2] = {EACH_HEIGHT(ALONG_K_ENTRY)};
+static tile_function *const tiles_along_rows[TILE_ROWS][2] = {EACH_HEIGHT(ALONG_ROWS_ENTRY)};
+static tile_function *const tiles_prefetching[] = {EACH_TALL_HEIGHT(PREFETCHING_ENTRY)};
+
+/* ---- a column of tiles ---------------------------------------------------------------------------------- */
+
+/* Prefetches the rows of c when their stride defeats the hardware prefetcher, so that they arrive before the tile is
+ * stored. */
+INLINE void prefetch_rows(const tile_task *task, int64_t rows) {
+    if (task->ldc * (int64_t)sizeof(REAL) < PREFETCH_STRIDE || task->k < PREFETCH_DEPTH) return;
+    for (int64_t i = 0; i < rows; i++)
+        for (int v = 0; v < 2; v++) __builtin_prefetch(task->c + i * task->ldc + v * LANES, 1);
+}
+
+/* Takes a tile's share off the two spans, the first one first: a vector for each of its k terms. NULL: both are
+ * used up. */
+INLINE const REAL *take_prefetch(span *prefetch, int64_t k) {
+    span *next = prefetch[0].size > 0 ? prefetch : prefetch + 1;
+    if (next->size <= 0) return NULL;
+    const REAL *data = next->data;
+    next->data += k * LANES;
+    next->size -= k * LANES;
+    return data;
+}
+
+/* The m rows of c below task's first tile, in as few tiles as possible of nearly equal height. Tall ones prefetch from
+ * the two spans (NULL: nothing) and exist only along k. */
+INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m, int64_t a_row_stride, tile_task task,
+                            span *prefetch) {
+    const int two_vecs = task.cols > LANES;
+    for (int64_t left = (m + TILE_ROWS - 1) / TILE_ROWS; left > 0; left--) {
+        const int64_t rows = (m + left - 1) / left;
+        prefetch_rows(&task, rows);
+        task.prefetch = prefetch && two_vecs && rows >= TALL ? take_prefetch(prefetch, task.k) : NULL;
+        if (task.prefetch) tiles_prefetching[rows - TALL](&task);
+        else tiles[rows - 1][two_vecs](&task);
+        m -= rows;
+        task.a += rows * a_row_stride;
+        task.init += rows * task.ldinit;
+        task.c += rows * task.ldc;
+    }
+}
+
+/* m rows of c = init + a b: rows of a are contiguous. */
+INLINE void tiles_of_product(int64_t m, tile_task task, span *prefetch) {
+    column_of_tiles(tiles_along_k, m, task.a_row_stride, task, prefetch);
+}
+
+/* m rows of c = init + aT b: columns of aT, rows of a, are contiguous. */
+INLINE void tiles_of_outer(int64_t m, tile_task task) { column_of_tiles(tiles_along_rows, m, 1, task, NULL); }
+#endif

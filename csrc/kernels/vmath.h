@@ -1,0 +1,114 @@
+/* exp, tanh and the logistic function of every lane. No integer is converted to a real or back (adding ROUNDER rounds
+ * instead), so NaN and Inf are safe; nothing branches, so compilers can vectorise the scalar form.
+ *
+ * Method: x = n ln2 + r with |r| <= ln2/2 (Cody & Waite 1980); e^r - 1 = r + r^2 P(r), P from the Taylor series. */
+#ifndef BPTT_KERNELS_VMATH_H
+#define BPTT_KERNELS_VMATH_H
+#include "kernels/vec.h"
+
+#if REAL_BITS == 32
+#define ROUNDER 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer, which the lowest bits then hold */
+#define LN2_HIGH 0.693359375f
+#define LN2_LOW (-2.12194440e-4f)
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#define SIGN_BIT 0x80000000u
+#define TANH_ONE 9.1f         /* tanh rounds to 1 from here on */
+#define TANH_3 (-0.33333147f) /* tanh x = x + x^3 (TANH_3 + TANH_5 x^2 + TANH_7 x^4) near zero */
+#define TANH_5 0.133190093f
+#define TANH_7 (-0.0507965061f)
+#define EXP_MIN (-104.0f)
+#define EXP_MAX 89.0f
+#define LOGISTIC_ONE 80.0f /* the logistic function has long rounded to 1 here */
+#else
+#define ROUNDER 6755399441055744.0 /* 1.5 * 2^52 */
+#define LN2_HIGH 0.693147180369123816490
+#define LN2_LOW 1.90821492927058770002e-10
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#define SIGN_BIT 0x8000000000000000u
+#define TANH_ONE 19.1
+#define EXP_MIN (-746.0)
+#define EXP_MAX 710.0
+#define LOGISTIC_ONE 700.0
+#endif
+#define NUMBER(x) ((REAL)(x))
+
+/* NaN stays NaN in both. */
+static inline vec at_most(vec x, vec bound) { return smaller(bound, x); }
+static inline vec at_least(vec x, vec bound) { return larger(bound, x); }
+
+/* r of x = n ln2 + r; *rounded = n + ROUNDER */
+static inline vec reduce_by_ln2(vec x, vec *rounded) {
+    *rounded = x * NUMBER(1.44269504088896340736) + ROUNDER;
+    vec n = *rounded - ROUNDER;
+    return (x - n * LN2_HIGH) - n * LN2_LOW;
+}
+
+/* e^r - 1 for |r| <= ln2/2 */
+static inline vec expm1_reduced(vec r) {
+#if REAL_BITS == 32
+    vec p = r * NUMBER(1.0 / 5040) + NUMBER(1.0 / 720);
+#else
+    vec p = r * NUMBER(1.0 / 6227020800) + NUMBER(1.0 / 479001600);
+    p = p * r + NUMBER(1.0 / 39916800);
+    p = p * r + NUMBER(1.0 / 3628800);
+    p = p * r + NUMBER(1.0 / 362880);
+    p = p * r + NUMBER(1.0 / 40320);
+    p = p * r + NUMBER(1.0 / 5040);
+    p = p * r + NUMBER(1.0 / 720);
+#endif
+    p = p * r + NUMBER(1.0 / 120);
+    p = p * r + NUMBER(1.0 / 24);
+    p = p * r + NUMBER(1.0 / 6);
+    p = p * r + NUMBER(0.5);
+    return r + r * r * p;
+}
+
+/* 2^n where that is a normal number. Only the lowest bits of n count, so the bits of n + ROUNDER serve as well. */
+static inline vec power_of_two(vec_bits n) { return from_bits((n + EXPONENT_BIAS) << MANTISSA_BITS); }
+
+/* x 2^n, subnormal results included, from rounded = n + ROUNDER. Without an instruction for it the factor is applied in
+ * two halves, as 2^n itself may be too large or too small for a normal number. */
+static inline vec scale_by_power(vec x, vec rounded) {
+#if VECTOR_BYTES == 64
+    return (vec)X86(scalef)(x, rounded - ROUNDER);
+#else
+    vec_bits n = to_bits(rounded) - to_bits(splat(ROUNDER));
+    vec_bits half = ((n + 4096) >> 1) - 2048; /* n/2 rounded down, for negative n too */
+    return x * power_of_two(half) * power_of_two(n - half);
+#endif
+}
+
+static inline vec vec_exp(vec x) {
+    vec rounded;
+    vec r = reduce_by_ln2(at_least(at_most(x, splat(EXP_MAX)), splat(EXP_MIN)), &rounded);
+    return scale_by_power(NUMBER(1) + expm1_reduced(r), rounded);
+}
+
+/* tanh|x| = (e^2|x| - 1) / (e^2|x| + 1), with the sign of x. Near zero the three roundings of that formula cost float
+ * too much precision; an odd polynomial replaces it, fitted to the least maximal relative error for |x| < 0.28. */
+static inline vec vec_tanh(vec x) {
+    vec_bits sign = to_bits(x) & SIGN_BIT;
+    vec rounded, size = at_most(from_bits(to_bits(x) ^ sign), splat(TANH_ONE));
+    vec q = expm1_reduced(reduce_by_ln2(size + size, &rounded));
+    vec power = power_of_two(to_bits(rounded));
+    vec e = power * q + (power - NUMBER(1));
+    vec y = e / (e + NUMBER(2));
+#if REAL_BITS == 32
+    vec square = size * size;
+    vec p = (square * TANH_7 + TANH_5) * square + TANH_3;
+    y = select_less(size, splat(0.27f), size + size * square * p, y);
+#endif
+    return from_bits(to_bits(y) | sign);
+}
+
+/* 1 / (1 + e^-x) = s / (s + e^-r) with s = 2^n, x = n ln2 + r: nothing overflows and small results keep their
+ * precision. What the sum s + 1 loses to rounding is added to the small term. */
+static inline vec vec_logistic(vec x) {
+    vec rounded;
+    vec r = reduce_by_ln2(at_least(at_most(x, splat(LOGISTIC_ONE)), splat(EXP_MIN)), &rounded);
+    vec s = scale_by_power(splat(1), rounded), sum = s + NUMBER(1);
+    return s / (sum + (expm1_reduced(-r) + (s - (sum - NUMBER(1)))));
+}
+#endif
