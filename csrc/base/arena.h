@@ -11,12 +11,12 @@ typedef struct {
     int64_t used; /* elements, with one line for the caller's alignment */
 } arena;
 
-static inline arena arena_at(REAL *memory) {
+LOCAL arena arena_at(REAL *memory) {
     const uintptr_t beyond = (uintptr_t)memory % 64 / sizeof(REAL);
     return (arena){memory ? memory + (beyond ? LINE - beyond : 0) : NULL, LINE};
 }
 
-static inline REAL *arena_alloc(arena *from, int64_t elements) {
+LOCAL REAL *arena_alloc(arena *from, int64_t elements) {
     REAL *piece = from->base ? from->base + from->used - LINE : NULL;
     from->used += (elements + LINE - 1) / LINE * LINE;
     return piece;

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/local.h"
+
 #ifndef REAL_BITS
 #define REAL_BITS 32
 #endif

@@ -3,6 +3,8 @@
 #define BPTT_BASE_THREADS_H
 #include <stdint.h>
 
+#include "base/local.h"
+
 enum { BPTT_INTERNAL_MOST_THREADS = 64 };
 
 typedef struct bptt_internal_team bptt_internal_team;
@@ -24,7 +26,7 @@ void bptt_internal_team_wait(const bptt_internal_member *me);
 int bptt_internal_processors(void);
 
 /* The share of member `me`: items [*begin, *end) of `total`, cut at multiples of `quantum`. */
-static inline void bptt_internal_share(const bptt_internal_member *me, int64_t total, int64_t quantum, int64_t *begin,
+LOCAL void bptt_internal_share(const bptt_internal_member *me, int64_t total, int64_t quantum, int64_t *begin,
                                        int64_t *end) {
     const int64_t blocks = (total + quantum - 1) / quantum;
     const int64_t each = blocks / me->size, rest = blocks % me->size;

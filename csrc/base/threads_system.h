@@ -18,25 +18,25 @@ typedef HANDLE system_thread;
 #define SYSTEM_CONDITION CONDITION_VARIABLE_INIT
 #define SYSTEM_THREAD unsigned __stdcall
 
-static inline void system_acquire(system_lock *lock) { AcquireSRWLockExclusive(lock); }
-static inline void system_release(system_lock *lock) { ReleaseSRWLockExclusive(lock); }
-static inline void system_wait(system_condition *changed, system_lock *lock) {
+LOCAL void system_acquire(system_lock *lock) { AcquireSRWLockExclusive(lock); }
+LOCAL void system_release(system_lock *lock) { ReleaseSRWLockExclusive(lock); }
+LOCAL void system_wait(system_condition *changed, system_lock *lock) {
     SleepConditionVariableSRW(changed, lock, INFINITE, 0);
 }
-static inline void system_wake(system_condition *changed) { WakeAllConditionVariable(changed); }
-static inline void system_end(system_lock *lock, system_condition *changed) { (void)lock, (void)changed; }
+LOCAL void system_wake(system_condition *changed) { WakeAllConditionVariable(changed); }
+LOCAL void system_end(system_lock *lock, system_condition *changed) { (void)lock, (void)changed; }
 
-static inline int system_start(system_thread *thread, unsigned(__stdcall *body)(void *), void *argument) {
+LOCAL int system_start(system_thread *thread, unsigned(__stdcall *body)(void *), void *argument) {
     *thread = (HANDLE)_beginthreadex(NULL, 0, body, argument, 0, NULL);
     return *thread != NULL;
 }
-static inline void system_join(system_thread thread) {
+LOCAL void system_join(system_thread thread) {
     WaitForSingleObject(thread, INFINITE);
     CloseHandle(thread);
 }
 
 /* processors that this process may run on; the masks are 0 where it runs in several groups of 64 */
-static inline int system_processors(void) {
+LOCAL int system_processors(void) {
     DWORD_PTR mine = 0, all = 0;
     int n = 0;
     if (!GetProcessAffinityMask(GetCurrentProcess(), &mine, &all)) return 1;
@@ -56,21 +56,21 @@ typedef pthread_t system_thread;
 #define SYSTEM_CONDITION PTHREAD_COND_INITIALIZER
 #define SYSTEM_THREAD void *
 
-static inline void system_acquire(system_lock *lock) { pthread_mutex_lock(lock); }
-static inline void system_release(system_lock *lock) { pthread_mutex_unlock(lock); }
-static inline void system_wait(system_condition *changed, system_lock *lock) { pthread_cond_wait(changed, lock); }
-static inline void system_wake(system_condition *changed) { pthread_cond_broadcast(changed); }
-static inline void system_end(system_lock *lock, system_condition *changed) {
+LOCAL void system_acquire(system_lock *lock) { pthread_mutex_lock(lock); }
+LOCAL void system_release(system_lock *lock) { pthread_mutex_unlock(lock); }
+LOCAL void system_wait(system_condition *changed, system_lock *lock) { pthread_cond_wait(changed, lock); }
+LOCAL void system_wake(system_condition *changed) { pthread_cond_broadcast(changed); }
+LOCAL void system_end(system_lock *lock, system_condition *changed) {
     pthread_cond_destroy(changed);
     pthread_mutex_destroy(lock);
 }
 
-static inline int system_start(system_thread *thread, void *(*body)(void *), void *argument) {
+LOCAL int system_start(system_thread *thread, void *(*body)(void *), void *argument) {
     return pthread_create(thread, NULL, body, argument) == 0;
 }
-static inline void system_join(system_thread thread) { pthread_join(thread, NULL); }
+LOCAL void system_join(system_thread thread) { pthread_join(thread, NULL); }
 
-static inline int system_processors(void) {
+LOCAL int system_processors(void) {
 #ifdef __linux__
     cpu_set_t set; /* processors that this process may run on; a set holds 1024 at most */
     if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);

@@ -50,7 +50,7 @@ typedef struct cell {
 
 /* out = init + a W for the step's rows, W in panels of k rows and n columns. The panels are taken in the other direction
  * at every step: those used last lie nearest. */
-static inline product recurrent_product(const step *step, int64_t k, int64_t n, const REAL *a, int64_t lda,
+LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const REAL *a, int64_t lda,
                                         const REAL *panels, const REAL *init, REAL *out, int64_t ld) {
     return (product){.m = step->rows,
                      .n = n,
@@ -67,7 +67,7 @@ static inline product recurrent_product(const step *step, int64_t k, int64_t n, 
 }
 
 /* Prefetch what the cell reads of the tape after this product: the gates, in backward the entering state too. */
-static inline void prefetch_tape(const step *step, product *product) {
+LOCAL void prefetch_tape(const step *step, product *product) {
     const int64_t size = step->rows * step->call->H;
     if (!step->gates) return;
     product->prefetch[0] = (span){step->gates, step->call->shape->gate_blocks * size};
@@ -76,7 +76,7 @@ static inline void prefetch_tape(const step *step, product *product) {
 }
 
 /* The arguments of a gate function of the kernel table. */
-static inline gate_step gate_step_of(const step *step) {
+LOCAL gate_step gate_step_of(const step *step) {
     return (gate_step){.rows = step->rows,
                        .H = step->call->H,
                        .gates = step->gates,

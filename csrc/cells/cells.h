@@ -7,7 +7,7 @@
 #define CELL_FILE(name) QUOTED(name.h)
 #include "cells/list.h"
 
-static const struct {
+LOCAL const struct {
     const char *name;
     const cell *cell;
 } cells[] = {
@@ -17,7 +17,7 @@ static const struct {
 };
 
 /* The cell of a spec in the form that it asks for; NULL: there is none. */
-static inline const cell *cell_of(const bptt_spec *spec) {
+LOCAL const cell *cell_of(const bptt_spec *spec) {
     const cell *cell = cells[spec->cell].cell;
     return spec->reset_before ? cell->reset_before : cell;
 }

@@ -13,7 +13,7 @@ enum { GRU_IH_RZ, GRU_IH_N, GRU_HH, GRU_HH_N };
 enum { GATE_R, GATE_Z, GATE_N, GATE_Q };
 enum { DZ_N, DZ_R, DZ_Z, DZ_Q };
 
-static inline void gru_forward(const step *step) {
+LOCAL void gru_forward(const step *step) {
     const call *call = step->call;
     const int64_t H = call->H;
     product product = recurrent_product(step, H, 3 * H, step->operand, step->ld_operand,
@@ -27,12 +27,12 @@ static inline void gru_forward(const step *step) {
 }
 
 /* dz_t from dh_t; dh_next = z*dh, to which W_hhT dz_t is added later */
-static inline void gru_backward(const step *step) {
+LOCAL void gru_backward(const step *step) {
     const gate_step gates = gate_step_of(step);
     step->call->kernels->gru_backward(&gates);
 }
 
-static inline void gru_reset_before_forward(const step *step) {
+LOCAL void gru_reset_before_forward(const step *step) {
     const call *call = step->call;
     const int64_t H = call->H;
     REAL *n = step->gates + GATE_N * H, *q = step->gates + GATE_Q * H;
@@ -50,7 +50,7 @@ static inline void gru_reset_before_forward(const step *step) {
 }
 
 /* the same as gru_backward; d_operand = dL/dq = W_hnT dn, and q = r*h gives dr and a second direct term, r*dq */
-static inline void gru_reset_before_backward(const step *step) {
+LOCAL void gru_reset_before_backward(const step *step) {
     const call *call = step->call;
     const int64_t H = call->H;
     const product product = recurrent_product(step, H, H, step->dz + DZ_N * H, 4 * H,
@@ -63,7 +63,7 @@ static inline void gru_reset_before_backward(const step *step) {
     call->kernels->gru_reset_before_operand(&gates);
 }
 
-static const cell gru_reset_before = {
+LOCAL const cell gru_reset_before = {
     .shape = {.blocks = 3,
               .states = 1,
               .gate_blocks = 4,
@@ -75,7 +75,7 @@ static const cell gru_reset_before = {
     .forward = gru_reset_before_forward,
     .backward = gru_reset_before_backward};
 
-static const cell gru = {
+LOCAL const cell gru = {
     .shape = {.blocks = 3,
               .states = 1,
               .gate_blocks = 4,

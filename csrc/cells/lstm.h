@@ -7,7 +7,7 @@
 enum { LSTM_IH, LSTM_HH }; /* its products */
 
 /* gates: W_ih x_t + biases before, i,f,g,o after */
-static inline void lstm_forward(const step *step) {
+LOCAL void lstm_forward(const step *step) {
     const call *call = step->call;
     const int64_t H = call->H;
     const product product = recurrent_product(step, H, 4 * H, step->operand, step->ld_operand,
@@ -18,13 +18,13 @@ static inline void lstm_forward(const step *step) {
 }
 
 /* dz_t from dh_t and dc_next, which becomes dL/dc_{t-1} */
-static inline void lstm_backward(const step *step) {
+LOCAL void lstm_backward(const step *step) {
     const gate_step gates = gate_step_of(step);
     step->call->kernels->lstm_backward(&gates);
 }
 
 /* i and f saw c_{t-1}, o saw c_t */
-static inline void lstm_add_peephole_grad(const peephole_rows *given, REAL *grad) {
+LOCAL void lstm_add_peephole_grad(const peephole_rows *given, REAL *grad) {
     const int64_t H = given->H;
     for (int64_t row = 0; row < given->rows; row++)
         for (int64_t j = given->unit_begin; j < given->unit_end; j++) {
@@ -36,7 +36,7 @@ static inline void lstm_add_peephole_grad(const peephole_rows *given, REAL *grad
         }
 }
 
-static const cell lstm = {.shape = {.blocks = 4,
+LOCAL const cell lstm = {.shape = {.blocks = 4,
                                     .states = 2,
                                     .gate_blocks = 4,
                                     .peepholes = 1,

@@ -3,6 +3,7 @@
  * gradients loop over these products. */
 #ifndef BPTT_CELLS_SHAPE_H
 #define BPTT_CELLS_SHAPE_H
+#include "base/local.h"
 #include "bptt.h"
 
 /* A block of rows of W_ih or W_hh whose gradient dz lies side by side. */
@@ -30,7 +31,7 @@ typedef struct {
 const bptt_internal_shape *bptt_internal_shape_of(const bptt_spec *spec);
 
 /* Blocks of dz: as many as of the gates, one for a cell without gates. */
-static inline int bptt_internal_dz_blocks(const bptt_internal_shape *shape) {
+LOCAL int bptt_internal_dz_blocks(const bptt_internal_shape *shape) {
     return shape->gate_blocks ? shape->gate_blocks : 1;
 }
 #endif

@@ -6,7 +6,7 @@
 
 enum { VANILLA_IH, VANILLA_HH }; /* its products */
 
-static inline void vanilla_forward(const step *step) {
+LOCAL void vanilla_forward(const step *step) {
     const call *call = step->call;
     const int64_t H = call->H;
     product product = recurrent_product(step, H, H, step->operand, step->ld_operand,
@@ -17,7 +17,7 @@ static inline void vanilla_forward(const step *step) {
 }
 
 /* dz_t = f'(z_t) * dh_t */
-static inline void vanilla_backward(const step *step) {
+LOCAL void vanilla_backward(const step *step) {
     const call *call = step->call;
     const int together = step->ld == call->H;
     const int64_t rows = together ? 1 : step->rows, n = together ? step->rows * call->H : call->H;
@@ -28,7 +28,7 @@ static inline void vanilla_backward(const step *step) {
 }
 
 /* dz_t = f'(z_t) * (dh_t + W_hhT dz_next) */
-static inline void vanilla_backward_fused(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
+LOCAL void vanilla_backward_fused(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
     const call *call = step->call;
     const int64_t H = call->H;
     product product = recurrent_product(step, H, H, dz_next, ld_dz_next, step->weights->products[VANILLA_HH], step->dh,
@@ -40,7 +40,7 @@ static inline void vanilla_backward_fused(const step *step, const REAL *dz_next,
     call->kernels->multiply(&product);
 }
 
-static const cell vanilla = {.shape = {.blocks = 1,
+LOCAL const cell vanilla = {.shape = {.blocks = 1,
                                        .states = 1,
                                        .products = {[VANILLA_IH] = {.matrix = WEIGHT_IH, .rows = 1},
                                                     [VANILLA_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},

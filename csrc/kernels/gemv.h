@@ -1,5 +1,5 @@
-/* The product of a single row, for a batch of one: bound by memory and by the latency of additions, not by arithmetic.
- */
+/* The product of a single row, for a batch of one: limited by memory and by the latency of additions, not by their
+ * number. */
 #ifndef BPTT_KERNELS_GEMV_H
 #define BPTT_KERNELS_GEMV_H
 #include "kernels/tile.h"

@@ -3,8 +3,8 @@
 #define BPTT_KERNELS_OUTER_H
 #include "kernels/tile.h"
 
-/* One panel of b: `cols` columns from j on by `depth` rows from r_begin on. Skipped rows and missing columns are zeros.
- */
+/* One panel of b: `cols` columns from j on by `depth` rows from r_begin on, zeros for skipped rows and missing
+ * columns. */
 static void pack_rows(const outer_product *p, int64_t r_begin, int64_t depth, int64_t j, int64_t cols, int width,
                       REAL *panel) {
     for (int64_t r = r_begin; r < r_begin + depth; r++, panel += width) {

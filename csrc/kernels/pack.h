@@ -22,8 +22,8 @@ static inline int64_t packed_size(int64_t k, int64_t n) {
 /* columns of the panel that begins at column j, of n in all panels */
 static inline int panel_width(int64_t j, int64_t n) { return n - j > LANES ? PANEL_WIDTH : LANES; }
 
-/* Four unaligned elements (not a function's value: without AVX a vector of 32 bytes has no register for it). SHUFFLE
- * picks any four of the eight elements of two of them. */
+/* Four unaligned elements; SHUFFLE picks any four of the eight elements of two such. QUAD_AT is a macro because a
+ * function cannot return 32 bytes in a register without AVX. */
 typedef REAL quad __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 #define QUAD_AT(address) (*(quad *)(address))
 #ifdef __clang__

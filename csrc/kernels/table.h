@@ -15,28 +15,29 @@
 #endif
 #include "kernels/optim_pointwise.h"
 
-/* the gate arithmetic of all cells */
-#define HEADER(name) #name
-#define CELL_FILE(name) HEADER(name##_pointwise.h)
+/* the gate arithmetic of all cells; a formatter would put spaces into the path */
+#define QUOTED(path) #path
+/* clang-format off */
+#define CELL_FILE(name) QUOTED(name##_pointwise.h)
+/* clang-format on */
 #include "cells/list.h"
 
 #define GATE_ENTRY(name) .name = name,
 
-const kernels TABLE = {
-    .packed_size = packed_size,
-    .pack = pack,
-    .multiply = multiply,
-    .outer = outer,
-    .activation_grad = activation_grad,
-    .add_column_sums = add_column_sums,
-    .sum_squares = sum_squares,
-    .exp_shifted = exp_shifted,
-    .logistic = logistic,
-    .add_scaled = add_scaled,
-    .difference = difference,
-    .clamp = clamp,
-    GATE_FUNCTIONS(GATE_ENTRY).sgd = sgd,
-    .rmsprop = rmsprop,
-    .adam = adam,
-};
+const kernels TABLE = {.packed_size = packed_size,
+                       .pack = pack,
+                       .multiply = multiply,
+                       .outer = outer,
+                       .activation_grad = activation_grad,
+                       .add_column_sums = add_column_sums,
+                       .sum_squares = sum_squares,
+                       .exp_shifted = exp_shifted,
+                       .logistic = logistic,
+                       .add_scaled = add_scaled,
+                       .difference = difference,
+                       .clamp = clamp,
+                       .sgd = sgd,
+                       .rmsprop = rmsprop,
+                       .adam = adam,
+                       GATE_FUNCTIONS(GATE_ENTRY)};
 #endif

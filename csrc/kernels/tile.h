@@ -83,8 +83,7 @@ INLINE void tile(const int rows, const int vecs, const tile_task *task, const in
     }
     REAL *c = task->c;
     const REAL *init = task->init;
-    const int64_t ldc = task->ldc,
-                  ldinit = task->ldinit; /* a store to c could change *task, as far as compilers know */
+    const int64_t ldc = task->ldc, ldinit = task->ldinit; /* copies: c may alias *task, as far as compilers know */
     UNROLL
     for (int i = 0; i < rows; i++, c += ldc, init += ldinit)
         for (int v = 0; v < vecs; v++) store(c + v * LANES, sum[i][v] + load(init + v * LANES));

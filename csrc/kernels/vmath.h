@@ -86,9 +86,8 @@ static inline vec vec_exp(vec x) {
     return scale_by_power(NUMBER(1) + expm1_reduced(r), rounded);
 }
 
-/* tanh|x| = (e^2|x| - 1) / (e^2|x| + 1), with the sign of x. Near zero the three roundings of that formula cost too
- * much of float's precision; an odd polynomial replaces it, fitted to the least maximal relative error on |x| < 0.28.
- */
+/* tanh|x| = (e^2|x| - 1) / (e^2|x| + 1), with the sign of x. Near zero the three roundings of that formula cost float
+ * too much precision; an odd polynomial replaces it, fitted to the least maximal relative error for |x| < 0.28. */
 static inline vec vec_tanh(vec x) {
     vec_bits sign = to_bits(x) & SIGN_BIT;
     vec rounded, size = at_most(from_bits(to_bits(x) ^ sign), splat(TANH_ONE));

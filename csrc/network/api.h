@@ -6,24 +6,24 @@
 /* ---- the memory of a call ---------------------------------------------------------------------------- */
 
 /* scratch of forward beside weights and activations */
-static inline void alloc_forward_scratch(call *call, arena *from) {
+LOCAL void alloc_forward_scratch(call *call, arena *from) {
     const int64_t BH = call->B * call->H;
     call->entering_state = arena_alloc(from, call->shape->states * BH);
     call->dropped_inputs = arena_alloc(from, call->spec.dropout > 0 && call->L > 1 ? call->chunk * call->D * BH : 0);
     call->mask = arena_alloc(from, call->spec.recurrent_dropout > 0 ? BH : 0);
 }
 
-static inline void alloc_hh_products(call *call, arena *from) {
+LOCAL void alloc_hh_products(call *call, arena *from) {
     call->hh_products = NULL;
     if (call->shape->separate_hh) call->hh_products = arena_alloc(from, call->B * call->shape->blocks * call->H);
 }
 
-static inline void alloc_activations(call *call, arena *from, int64_t steps) {
+LOCAL void alloc_activations(call *call, arena *from, int64_t steps) {
     call->activation_steps = steps;
     call->activations = arena_alloc(from, call->L * layer_activations(call, steps));
 }
 
-static inline int64_t plan_forward(call *call, REAL *work, int tape) {
+LOCAL int64_t plan_forward(call *call, REAL *work, int tape) {
     arena from = arena_at(work);
     call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
     alloc_forward_scratch(call, &from);
@@ -35,7 +35,7 @@ static inline int64_t plan_forward(call *call, REAL *work, int tape) {
     return from.used;
 }
 
-static inline int64_t plan_backward(call *call, REAL *work) {
+LOCAL int64_t plan_backward(call *call, REAL *work) {
     arena from = arena_at(work);
     const int64_t layer_dirs = call->L * call->D, rows = call->chunk * call->B, BH = call->B * call->H;
     const int64_t dh_size = (call->D == 2 ? call->T : call->chunk) * call->D * BH;
@@ -60,18 +60,18 @@ static inline int64_t plan_backward(call *call, REAL *work) {
     return from.used;
 }
 
-static inline int64_t steps_of_tape(const call *call) {
+LOCAL int64_t steps_of_tape(const call *call) {
     return call->options.tape_steps ? call->options.tape_steps : call->T;
 }
 
-static inline int64_t tape_size(const call *call) {
+LOCAL int64_t tape_size(const call *call) {
     const int64_t segment = call->options.segment;
     if (segment) return ((call->T - 1) / segment + 1) * call->shape->states * call->state_size;
     return call->L * layer_activations(call, steps_of_tape(call));
 }
 
 /* Uses the caller's tape: for all activations, or with a segment for the state that enters each. */
-static inline void use_tape(call *call, REAL *tape) {
+LOCAL void use_tape(call *call, REAL *tape) {
     if (call->options.segment) {
         call->checkpoints = tape;
     } else {
@@ -133,12 +133,12 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
 
 /* ---- one step at a time ------------------------------------------------------------------------------ */
 
-static inline bptt_status begin_stream(call *call, const bptt_spec *spec, int64_t B) {
+LOCAL bptt_status begin_stream(call *call, const bptt_spec *spec, int64_t B) {
     bptt_status status = begin_call(call, spec, 1, B, NULL);
     return status ? status : call->spec.bidirectional ? BPTT_ERROR_OPTION : BPTT_OK;
 }
 
-static inline int64_t plan_step(call *call, REAL *work) {
+LOCAL int64_t plan_step(call *call, REAL *work) {
     arena from = arena_at(work);
     alloc_activations(call, &from, 1);
     alloc_hh_products(call, &from);

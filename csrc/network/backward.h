@@ -8,7 +8,7 @@
 /* ---- from the outputs, and to the inputs --------------------------------------------------------------- */
 
 /* The gradient by the outputs of the last layer from dy alone, for the worker's chunk. */
-static inline void output_gradient(worker last) {
+LOCAL void output_gradient(worker last) {
     const call *call = last.call;
     const int64_t DH = ld_state(call);
     choose_layer_dir(&last, call->L - 1, 0);
@@ -25,14 +25,14 @@ static inline void output_gradient(worker last) {
 }
 
 /* dL/dh_t of the layer below (B,D*H) */
-static inline REAL *dh_below(const worker *here, int64_t t) {
+LOCAL REAL *dh_below(const worker *here, int64_t t) {
     worker below = *here;
     choose_layer_dir(&below, here->layer - 1, 0);
     return dh_at(&below, t);
 }
 
 /* The gradient by the layer's inputs, W_ihT dz: dx, or dh of the layer below. The second direction adds to the first. */
-static inline void input_gradient(const worker *worker) {
+LOCAL void input_gradient(const worker *worker) {
     const call *call = worker->call;
     const int64_t H = call->H, layer = worker->layer, in = layer_inputs(call, layer), ld = ld_dz(call);
     const int last_direction = worker->direction == call->D - 1;
@@ -69,7 +69,7 @@ static inline void input_gradient(const worker *worker) {
 
 /* What the weight gradients need of this member's rows beside dz: inputs and states after dropout, and the rows whose
  * entering state was zero. */
-static inline void prepare_param_grads(const worker *worker) {
+LOCAL void prepare_param_grads(const worker *worker) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_state(call), rows = worker->row_end - worker->row_begin;
     for (int64_t t = worker->t0; call->options.reset && worker->direction && t < worker->t0 + worker->steps; t++)
@@ -86,7 +86,7 @@ static inline void prepare_param_grads(const worker *worker) {
 }
 
 /* ||dh_t|| of the chunk's steps from the norms of their rows, always added in the order of the rows */
-static inline void write_step_norms(const worker *worker) {
+LOCAL void write_step_norms(const worker *worker) {
     const call *call = worker->call;
     REAL *norms = (REAL *)call->options.step_norms + worker->layer_dir * call->T;
     for (int64_t i = 0; i < worker->steps; i++)
@@ -94,7 +94,7 @@ static inline void write_step_norms(const worker *worker) {
 }
 
 /* One layer_dir over a chunk; returns whether to stop. */
-static inline int backward_layer_dir(worker *worker) {
+LOCAL int backward_layer_dir(worker *worker) {
     const call *call = worker->call;
     worker->weights = weights_of(call, worker->layer_dir, BACKWARD);
     if (drops_recurrent(call)) draw_mask(worker);
@@ -115,7 +115,7 @@ static inline int backward_layer_dir(worker *worker) {
 /* ---- all chunks ---------------------------------------------------------------------------------------- */
 
 /* One direction: all layers over the chunks of steps [begin,end), from the end; returns whether to stop. */
-static inline int backward_chunks(worker *worker, int64_t begin, int64_t end) {
+LOCAL int backward_chunks(worker *worker, int64_t begin, int64_t end) {
     const call *call = worker->call;
     for (; end > begin; end = worker->t0) {
         worker->t0 = begin + (end - 1 - begin) / call->chunk * call->chunk;
@@ -131,7 +131,7 @@ static inline int backward_chunks(worker *worker, int64_t begin, int64_t end) {
 
 /* Two directions: each over all steps before the layer below. The first direction goes first: it overwrites the gradient
  * by the inputs, to which the second adds. */
-static inline int backward_bidirectional(worker *worker) {
+LOCAL int backward_bidirectional(worker *worker) {
     const call *call = worker->call;
     const int64_t chunks = (call->T - 1) / call->chunk + 1;
     worker->steps = call->T;
@@ -148,7 +148,7 @@ static inline int backward_bidirectional(worker *worker) {
 }
 
 /* One direction, with checkpoints (Chen et al. 2016): computes a segment forward again, then goes back over it. */
-static inline int backward_segments(worker *worker) {
+LOCAL int backward_segments(worker *worker) {
     const call *call = worker->call;
     const int64_t steps = min_of(call->options.segment, call->T);
     for (int64_t segment = (call->T - 1) / steps; segment >= 0; segment--) {
@@ -162,7 +162,7 @@ static inline int backward_segments(worker *worker) {
 }
 
 /* The learned state entered all rows: its gradient is the sum of theirs. */
-static inline void add_learned_state_grads(const call *call) {
+LOCAL void add_learned_state_grads(const call *call) {
     for (int part = 0; part < call->shape->states; part++) {
         REAL *grads = network_grad(call, part ? STATE_C0 : STATE_H0);
         for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++)
@@ -172,7 +172,7 @@ static inline void add_learned_state_grads(const call *call) {
 }
 
 /* What each member of the team runs. */
-static inline void backward_body(void *context, const bptt_internal_member *member) {
+LOCAL void backward_body(void *context, const bptt_internal_member *member) {
     call *call = context;
     worker worker = {.call = call, .member = member, .origin = -call->options.tape_first};
     share_rows(&worker, ROWS_PER_THREAD);

@@ -63,7 +63,7 @@ enum {
 
 /* How many threads pay for that many multiplications and additions: each needs some 100 microseconds of work, as making
  * and joining it costs 20 to 50. */
-static inline int useful_threads(const call *call, double flops) {
+LOCAL int useful_threads(const call *call, double flops) {
     const double flops_per_thread = 3e7;
     if (flops < 2 * flops_per_thread) return 1;
     const int most = call->options.threads ? call->options.threads : bptt_internal_processors();
@@ -71,24 +71,24 @@ static inline int useful_threads(const call *call, double flops) {
 }
 
 /* columns of the inputs of a layer */
-static inline int64_t layer_inputs(const call *call, int64_t layer) { return layer ? call->D * call->H : call->I; }
+LOCAL int64_t layer_inputs(const call *call, int64_t layer) { return layer ? call->D * call->H : call->I; }
 
 /* columns of dz, H times its blocks; of the gates where there are any */
-static inline int64_t dz_columns(const call *call) { return bptt_internal_dz_blocks(call->shape) * call->H; }
+LOCAL int64_t dz_columns(const call *call) { return bptt_internal_dz_blocks(call->shape) * call->H; }
 
 /* distance of rows of states, of the gradient by outputs, and of dz where the cell has no gates */
-static inline int64_t ld_state(const call *call) { return call->D * call->H; }
+LOCAL int64_t ld_state(const call *call) { return call->D * call->H; }
 
 /* a threshold above zero that is zero in the array's type: it would clip everything away */
-static inline int underflows(double threshold) { return threshold > 0 && !((REAL)threshold > 0); }
+LOCAL int underflows(double threshold) { return threshold > 0 && !((REAL)threshold > 0); }
 
-static inline double flops_of_step(const call *call) {
+LOCAL double flops_of_step(const call *call) {
     const double H = (double)call->H, D = (double)call->D, L = (double)call->L;
     const double inputs = (double)call->I + (L - 1) * D * H + L * H;
     return 2.0 * (double)call->B * (D * (double)call->shape->blocks * H * inputs + (double)call->O * D * H);
 }
 
-static inline int64_t chunk_steps(const call *call) {
+LOCAL int64_t chunk_steps(const call *call) {
     const int64_t row_bytes = dz_columns(call) * (int64_t)sizeof(REAL);
     const int64_t rows = max_of(max_of(1, CHUNK_ROWS / call->B), CHUNK_BYTES / row_bytes / call->B);
     const int64_t chunk = min_of(call->T, rows);
@@ -96,7 +96,7 @@ static inline int64_t chunk_steps(const call *call) {
 }
 
 /* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
-static inline bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64_t B,
+LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64_t B,
                                      const bptt_options *options) {
     memset(call, 0, sizeof *call);
     bptt_status status = bptt_internal_check_call(spec, T, B, options, &call->spec, &call->options);
@@ -122,23 +122,23 @@ static inline bptt_status begin_call(call *call, const bptt_spec *spec, int64_t 
 }
 
 /* A tensor in the parameters; NULL where the network does not have it. */
-static inline const REAL *layer_dir_param(const call *call, int64_t layer_dir, int tensor) {
+LOCAL const REAL *layer_dir_param(const call *call, int64_t layer_dir, int tensor) {
     const int64_t offset = bptt_internal_layer_dir_offset(&call->spec, layer_dir, tensor);
     return offset < 0 ? NULL : call->params + offset;
 }
 
-static inline const REAL *network_param(const call *call, int tensor) {
+LOCAL const REAL *network_param(const call *call, int tensor) {
     const int64_t offset = bptt_internal_network_offset(&call->spec, tensor);
     return offset < 0 ? NULL : call->params + offset;
 }
 
 /* The same in the gradients. */
-static inline REAL *layer_dir_grad(const call *call, int64_t layer_dir, int tensor) {
+LOCAL REAL *layer_dir_grad(const call *call, int64_t layer_dir, int tensor) {
     const int64_t offset = bptt_internal_layer_dir_offset(&call->spec, layer_dir, tensor);
     return offset < 0 ? NULL : call->grads + offset;
 }
 
-static inline REAL *network_grad(const call *call, int tensor) {
+LOCAL REAL *network_grad(const call *call, int tensor) {
     const int64_t offset = bptt_internal_network_offset(&call->spec, tensor);
     return offset < 0 ? NULL : call->grads + offset;
 }

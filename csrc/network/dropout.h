@@ -5,7 +5,7 @@
 #include "network/worker.h"
 
 /* SplitMix64's mixing function, a bijection of 64 bits whose outputs look random (Steele, Lea, Flood 2014) */
-static inline uint64_t mix64(uint64_t x) {
+LOCAL uint64_t mix64(uint64_t x) {
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     return x ^ (x >> 31);
@@ -14,7 +14,7 @@ static inline uint64_t mix64(uint64_t x) {
 enum { DROP_INPUT, DROP_RECURRENT };
 
 /* The hash of what chooses a row's mask. Both directions of a layer have the same inputs, so the same mask of them. */
-static inline uint64_t mask_key(const worker *worker, int kind, int64_t t, int64_t row) {
+LOCAL uint64_t mask_key(const worker *worker, int kind, int64_t t, int64_t row) {
     const int64_t layer_dir = kind == DROP_INPUT ? worker->layer * worker->call->D : worker->layer_dir;
     uint64_t key = mix64(worker->call->options.dropout_seed + 0x9e3779b97f4a7c15u);
     key = mix64(key ^ (uint64_t)(2 * layer_dir + kind));
@@ -23,7 +23,7 @@ static inline uint64_t mask_key(const worker *worker, int kind, int64_t t, int64
 }
 
 /* out = 0 with probability rate, otherwise x / (1 - rate); 16 bits for each element, so rates are multiples of 2^-16 */
-static inline void drop_row(uint64_t key, double rate, int64_t n, const REAL *x, REAL *out) {
+LOCAL void drop_row(uint64_t key, double rate, int64_t n, const REAL *x, REAL *out) {
     const uint64_t bound = (uint64_t)min_of(65535, (int64_t)(rate * 65536 + 0.5));
     const REAL scale = (REAL)(65536.0 / (double)(65536 - bound));
     for (int64_t j = 0; j < n; j += 4) {
@@ -35,12 +35,12 @@ static inline void drop_row(uint64_t key, double rate, int64_t n, const REAL *x,
 
 /* ---- inputs of the layers above the first ------------------------------------------------------------ */
 
-static inline int drops_inputs(const worker *worker) {
+LOCAL int drops_inputs(const worker *worker) {
     return worker->call->options.training && worker->call->spec.dropout > 0 && worker->layer > 0;
 }
 
 /* Rows from `row` of step t on, running on into the next steps: x (rows,n) after dropout to out (rows,n). */
-static inline void drop_inputs(const worker *worker, int64_t t, int64_t row, int64_t rows, int64_t n, const REAL *x,
+LOCAL void drop_inputs(const worker *worker, int64_t t, int64_t row, int64_t rows, int64_t n, const REAL *x,
                                REAL *out) {
     const call *call = worker->call;
     for (int64_t i = 0; i < rows; i++) {
@@ -51,12 +51,12 @@ static inline void drop_inputs(const worker *worker, int64_t t, int64_t row, int
 
 /* ---- the recurrent state ----------------------------------------------------------------------------- */
 
-static inline int drops_recurrent(const call *call) {
+LOCAL int drops_recurrent(const call *call) {
     return call->options.training && call->spec.recurrent_dropout > 0;
 }
 
 /* Draws the factor of each unit of h_{t-1} for the member's rows, the same at all steps (Gal & Ghahramani 2016). */
-static inline void draw_mask(const worker *worker) {
+LOCAL void draw_mask(const worker *worker) {
     const call *call = worker->call;
     const int64_t H = call->H;
     for (int64_t row = worker->row_begin; row < worker->row_end; row++) {
@@ -68,7 +68,7 @@ static inline void draw_mask(const worker *worker) {
 
 /* out = x * mask for `rows` rows from `row` on; where the mask is 0 the result is 0, NaN and Inf too. x (rows,H) rows ld
  * apart, out (rows,H), may be x where ld is H. */
-static inline void apply_mask(const call *call, int64_t row, int64_t rows, const REAL *x, int64_t ld, REAL *out) {
+LOCAL void apply_mask(const call *call, int64_t row, int64_t rows, const REAL *x, int64_t ld, REAL *out) {
     const int64_t H = call->H;
     for (int64_t i = 0; i < rows; i++) {
         const REAL *mask = call->mask + (row + i) * H;

@@ -8,13 +8,13 @@
 #include "network/states.h"
 
 /* the inputs of the worker's layer at step t, row 0 */
-static inline const REAL *layer_input(const worker *worker, int64_t t) {
+LOCAL const REAL *layer_input(const worker *worker, int64_t t) {
     const call *call = worker->call;
     return worker->layer ? state_at(call, worker->layer - 1, 0, 0, slot_of(worker, t)) : call->x + t * call->B * call->I;
 }
 
 /* the same for the rows of a block, after dropout */
-static inline const REAL *block_input(const worker *worker, const block *block) {
+LOCAL const REAL *block_input(const worker *worker, const block *block) {
     const call *call = worker->call;
     const int64_t in = layer_inputs(call, worker->layer);
     const REAL *x = layer_input(worker, block->t) + block->row * in;
@@ -25,14 +25,14 @@ static inline const REAL *block_input(const worker *worker, const block *block) 
 }
 
 /* out = init (one row for all) + a panels */
-static inline void multiply(const call *call, int64_t rows, int64_t n, int64_t k, const REAL *a, int64_t lda,
+LOCAL void multiply(const call *call, int64_t rows, int64_t n, int64_t k, const REAL *a, int64_t lda,
                             const REAL *panels, const REAL *init, REAL *out, int64_t ld_out) {
     call->kernels->multiply(&(product){
         .m = rows, .n = n, .k = k, .a = a, .lda = lda, .panels = panels, .init = init, .c = out, .ldc = ld_out});
 }
 
 /* W_ih x + bias for the chunk's rows, into the gates, or where h will lie */
-static inline void multiply_inputs(const worker *worker) {
+LOCAL void multiply_inputs(const worker *worker) {
     const call *call = worker->call;
     const int64_t in = layer_inputs(call, worker->layer), gates = gate_columns(call);
     const int64_t ld = gates ? gates : ld_state(call);
@@ -45,12 +45,12 @@ static inline void multiply_inputs(const worker *worker) {
 }
 
 /* What forward and backward know of all steps of a chunk. */
-static inline step begin_steps(const worker *worker) {
+LOCAL step begin_steps(const worker *worker) {
     return (step){.call = worker->call, .weights = &worker->weights, .ld = ld_state(worker->call)};
 }
 
 /* What changes from step to step, for rows [row_begin,end). */
-static inline void bind_step(const worker *worker, int64_t t, int64_t end, step *step) {
+LOCAL void bind_step(const worker *worker, int64_t t, int64_t end, step *step) {
     const call *call = worker->call;
     const int64_t slot = slot_of(worker, t), row = worker->row_begin;
     step->t = t;
@@ -64,7 +64,7 @@ static inline void bind_step(const worker *worker, int64_t t, int64_t end, step 
     if (call->hh_products) step->hh_products = call->hh_products + row * call->shape->blocks * call->H;
 }
 
-static inline void forward_step(const worker *worker, int64_t t, step *step) {
+LOCAL void forward_step(const worker *worker, int64_t t, step *step) {
     const call *call = worker->call;
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
     if (end == worker->row_begin) return;
@@ -79,7 +79,7 @@ static inline void forward_step(const worker *worker, int64_t t, step *step) {
 }
 
 /* One layer_dir over a chunk. */
-static inline void forward_layer_dir(worker *worker) {
+LOCAL void forward_layer_dir(worker *worker) {
     worker->weights = weights_of(worker->call, worker->layer_dir, FORWARD);
     if (drops_recurrent(worker->call)) draw_mask(worker);
     multiply_inputs(worker);
@@ -90,7 +90,7 @@ static inline void forward_layer_dir(worker *worker) {
 }
 
 /* y = W_ho h + b_o, or h where the network has no readout; zero beyond a row's length. */
-static inline void write_outputs(const worker *worker) {
+LOCAL void write_outputs(const worker *worker) {
     const call *call = worker->call;
     const int64_t DH = ld_state(call), Y = call->Y;
     if (!call->y) return;
@@ -107,13 +107,13 @@ static inline void write_outputs(const worker *worker) {
     }
 }
 
-static inline void count_steps(const worker *worker) {
+LOCAL void count_steps(const worker *worker) {
     const bptt_options *options = &worker->call->options;
     if (worker->member->rank == 0 && options->forward_steps) *options->forward_steps += worker->steps;
 }
 
 /* One direction: all layers over steps [begin,end), chunk by chunk. */
-static inline void forward_chunks(worker *worker, int64_t begin, int64_t end) {
+LOCAL void forward_chunks(worker *worker, int64_t begin, int64_t end) {
     const call *call = worker->call;
     for (worker->t0 = begin; worker->t0 < end && !atomic_load(&call->stop); worker->t0 += worker->steps) {
         worker->steps = min_of(call->chunk, end - worker->t0);
@@ -129,7 +129,7 @@ static inline void forward_chunks(worker *worker, int64_t begin, int64_t end) {
 }
 
 /* Two directions: the outputs of a layer are complete only after both went over all steps. */
-static inline void forward_bidirectional(worker *worker) {
+LOCAL void forward_bidirectional(worker *worker) {
     const call *call = worker->call;
     const int64_t chunks = (call->T - 1) / call->chunk + 1;
     for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++) {
@@ -147,7 +147,7 @@ static inline void forward_bidirectional(worker *worker) {
 }
 
 /* What each member of the team runs. */
-static inline void forward_body(void *context, const bptt_internal_member *member) {
+LOCAL void forward_body(void *context, const bptt_internal_member *member) {
     call *call = context;
     worker worker = {.call = call, .member = member, .origin = call->rolling ? 0 : -call->options.tape_first};
     share_rows(&worker, 1);

@@ -9,23 +9,23 @@
 
 /* ---- activations ------------------------------------------------------------------------------------- */
 
-static inline int64_t gate_columns(const call *call) { return call->shape->gate_blocks * call->H; }
+LOCAL int64_t gate_columns(const call *call) { return call->shape->gate_blocks * call->H; }
 
 /* elements of one layer's activations of that many steps */
-static inline int64_t layer_activations(const call *call, int64_t steps) {
+LOCAL int64_t layer_activations(const call *call, int64_t steps) {
     const int64_t states = call->shape->states * (steps + call->D) * call->B * call->D * call->H;
     return states + call->D * steps * call->B * gate_columns(call);
 }
 
 /* h (part 0) or c (part 1) of a layer in a slot, row 0 of the direction, rows ld_state apart */
-static inline REAL *state_at(const call *call, int64_t layer, int64_t direction, int part, int64_t slot) {
+LOCAL REAL *state_at(const call *call, int64_t layer, int64_t direction, int part, int64_t slot) {
     const int64_t slots = call->activation_steps + call->D;
     REAL *of_layer = call->activations + layer * layer_activations(call, call->activation_steps);
     return of_layer + (part * slots + slot) * call->B * call->D * call->H + direction * call->H;
 }
 
 /* Makes a layer in a direction the one that the worker works on. */
-static inline void choose_layer_dir(worker *worker, int64_t layer, int64_t direction) {
+LOCAL void choose_layer_dir(worker *worker, int64_t layer, int64_t direction) {
     const call *call = worker->call;
     const int states = call->shape->states;
     worker->layer = layer;
@@ -39,44 +39,44 @@ static inline void choose_layer_dir(worker *worker, int64_t layer, int64_t direc
 }
 
 /* the gates of step t (B, gate columns) */
-static inline REAL *gates_at(const worker *worker, int64_t t) {
+LOCAL REAL *gates_at(const worker *worker, int64_t t) {
     return worker->gates + (t - worker->origin) * worker->call->B * gate_columns(worker->call);
 }
 
 /* the slot of step t's outputs, and that of its entering state */
-static inline int64_t slot_of(const worker *worker, int64_t t) { return t - worker->origin + 1; }
-static inline int64_t entering_slot(const worker *worker, int64_t t) {
+LOCAL int64_t slot_of(const worker *worker, int64_t t) { return t - worker->origin + 1; }
+LOCAL int64_t entering_slot(const worker *worker, int64_t t) {
     return slot_of(worker, t) + (worker->direction ? 1 : -1);
 }
 
 /* the worker's h or c in a slot, row 0 */
-static inline REAL *in_slot(const worker *worker, REAL *states, int64_t slot) {
+LOCAL REAL *in_slot(const worker *worker, REAL *states, int64_t slot) {
     return states + slot * worker->call->B * worker->call->D * worker->call->H;
 }
 
 /* ---- gradients --------------------------------------------------------------------------------------- */
 
 /* dL/dh_t of the worker's layer, row 0 of its direction, rows ld_state apart */
-static inline REAL *dh_at(const worker *worker, int64_t t) {
+LOCAL REAL *dh_at(const worker *worker, int64_t t) {
     const call *call = worker->call;
     const int64_t base = call->D == 2 ? 0 : worker->t0;
     return worker->dh + (t - base) * call->B * ld_state(call) + worker->direction * call->H;
 }
 
 /* dz_t, row 0, rows ld_dz apart; without gates it takes the place of dh_t */
-static inline REAL *dz_at(const worker *worker, int64_t t) {
+LOCAL REAL *dz_at(const worker *worker, int64_t t) {
     const call *call = worker->call;
     return call->shape->gate_blocks ? call->dz + (t - worker->t0) * call->B * dz_columns(call) : dh_at(worker, t);
 }
 
-static inline int64_t ld_dz(const call *call) {
+LOCAL int64_t ld_dz(const call *call) {
     return call->shape->gate_blocks ? dz_columns(call) : ld_state(call);
 }
 
 /* ---- states of the caller ---------------------------------------------------------------------------- */
 
 /* h (part 0) or c (part 1) of a row in a state as the caller lays it out: (L*D,B,H), and behind it that of c */
-static inline int64_t state_offset(const call *call, int64_t layer_dir, int part, int64_t row) {
+LOCAL int64_t state_offset(const call *call, int64_t layer_dir, int part, int64_t row) {
     return part * call->state_size + (layer_dir * call->B + row) * call->H;
 }
 #endif

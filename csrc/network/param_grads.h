@@ -7,7 +7,7 @@
 /* ---- sums of one matrix, this member's share ---------------------------------------------------------- */
 
 /* bias (and other, which gets the same, NULL: none) += the column sums of a (rows,columns) */
-static inline void add_bias(const worker *worker, int64_t rows, int64_t columns, const REAL *a, int64_t lda, REAL *bias,
+LOCAL void add_bias(const worker *worker, int64_t rows, int64_t columns, const REAL *a, int64_t lda, REAL *bias,
                             REAL *other) {
     enum { COLUMNS = 64 };
     REAL sums[COLUMNS];
@@ -23,7 +23,7 @@ static inline void add_bias(const worker *worker, int64_t rows, int64_t columns,
 }
 
 /* weight (m,n) += aT b over rows; rows with skip[row] != 0 count as zero rows of b (NULL: none) */
-static inline void add_outer(const worker *worker, int64_t rows, const REAL *a, int64_t lda, int64_t m, const REAL *b,
+LOCAL void add_outer(const worker *worker, int64_t rows, const REAL *a, int64_t lda, int64_t m, const REAL *b,
                              int64_t ldb, int64_t n, const uint8_t *skip, REAL *weight) {
     int64_t begin, end;
     bptt_internal_share(worker->member, m, 8, &begin, &end);
@@ -42,7 +42,7 @@ static inline void add_outer(const worker *worker, int64_t rows, const REAL *a, 
 /* ---- a layer_dir --------------------------------------------------------------------------------------- */
 
 /* rows of a block whose entering state is zero; NULL: none */
-static inline const uint8_t *skip_of(const worker *worker, const block *block) {
+LOCAL const uint8_t *skip_of(const worker *worker, const block *block) {
     const call *call = worker->call;
     if (!call->options.reset) return NULL;
     if (!worker->direction) return call->options.reset + block->t * call->B;
@@ -50,7 +50,7 @@ static inline const uint8_t *skip_of(const worker *worker, const block *block) {
 }
 
 /* W_ih and W_hh from a block: x as the product took it, and h_prev, the operand of W_hh */
-static inline void add_weight_grads(const worker *worker, const block *block, const REAL *x, const REAL *h_prev,
+LOCAL void add_weight_grads(const worker *worker, const block *block, const REAL *x, const REAL *h_prev,
                                     int64_t ld_prev) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
@@ -67,7 +67,7 @@ static inline void add_weight_grads(const worker *worker, const block *block, co
 }
 
 /* the block of dz that is the gradient by a block of rows of a matrix */
-static inline int dz_block_of(const call *call, int matrix, int row) {
+LOCAL int dz_block_of(const call *call, int matrix, int row) {
     EACH_PRODUCT(call, cell_product)
     if (cell_product->matrix == matrix && row >= cell_product->row && row < cell_product->row + cell_product->rows)
         return cell_product->dz + row - cell_product->row;
@@ -75,7 +75,7 @@ static inline int dz_block_of(const call *call, int matrix, int row) {
 }
 
 /* b_ih and b_hh: runs of blocks of rows whose dz lies side by side; where it is the same for both it is summed once */
-static inline void add_bias_grads(const worker *worker, const block *block) {
+LOCAL void add_bias_grads(const worker *worker, const block *block) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
     const REAL *dz = dz_at(worker, block->t);
@@ -93,7 +93,7 @@ static inline void add_bias_grads(const worker *worker, const block *block) {
     }
 }
 
-static inline void add_peephole_grads(const worker *worker, const block *block) {
+LOCAL void add_peephole_grads(const worker *worker, const block *block) {
     const call *call = worker->call;
     if (!call->spec.peepholes) return;
     peephole_rows rows = {.rows = block->rows,
@@ -108,7 +108,7 @@ static inline void add_peephole_grads(const worker *worker, const block *block) 
 }
 
 /* the chunk's part of the gradients of the layer_dir's parameters */
-static inline void add_layer_dir_grads(const worker *worker) {
+LOCAL void add_layer_dir_grads(const worker *worker) {
     const call *call = worker->call;
     EACH_BLOCK(worker, block, 0, call->B) {
         const int64_t row = (block.t - worker->t0) * call->B;
@@ -125,18 +125,18 @@ static inline void add_layer_dir_grads(const worker *worker) {
 /* ---- the readout ------------------------------------------------------------------------------------- */
 
 /* A block without the steps before dy_start, whose outputs have no gradient: rows left out at its front. */
-static inline int64_t rows_without_dy(const call *call, const block *block) {
+LOCAL int64_t rows_without_dy(const call *call, const block *block) {
     const int64_t start = call->dy ? call->options.dy_start : call->T;
     return min_of(block->rows, max_of(0, start - block->t) * call->B);
 }
 
 /* dy of a block from that row on */
-static inline const REAL *dy_of(const call *call, const block *block, int64_t row) {
+LOCAL const REAL *dy_of(const call *call, const block *block, int64_t row) {
     return call->dy + ((block->t - call->options.dy_start) * call->B + block->row + row) * call->Y;
 }
 
 /* the chunk's part of the readout's gradients */
-static inline void add_readout_grads(const worker *worker) {
+LOCAL void add_readout_grads(const worker *worker) {
     const call *call = worker->call;
     const int64_t DH = ld_state(call), O = call->O;
     if (!O || !call->dy) return;

@@ -8,11 +8,11 @@
 /* ---- dz of the next step ----------------------------------------------------------------------------- */
 
 /* Whether dz of the next step stays where it was between two chunks of a layer_dir: no other layer uses dz meanwhile. */
-static inline int dz_next_in_place(const call *call) { return call->shape->gate_blocks && (call->L == 1 || call->D == 2); }
+LOCAL int dz_next_in_place(const call *call) { return call->shape->gate_blocks && (call->L == 1 || call->D == 2); }
 
 /* dz of the next step in processing order (B, dz columns), saved by the previously processed chunk. May alias this
  * chunk's first dz. */
-static inline REAL *saved_dz_next(const worker *worker) {
+LOCAL REAL *saved_dz_next(const worker *worker) {
     const call *call = worker->call;
     const int64_t size = call->B * dz_columns(call);
     if (dz_next_in_place(call)) return call->dz + (worker->direction ? (call->chunk - 1) * size : 0);
@@ -20,7 +20,7 @@ static inline REAL *saved_dz_next(const worker *worker) {
 }
 
 /* Saves dz of the chunk's last step in processing order for the next chunk, before others use its memory. */
-static inline void save_dz(const worker *worker) {
+LOCAL void save_dz(const worker *worker) {
     const call *call = worker->call;
     const int64_t t = worker->direction ? worker->t0 + worker->steps - 1 : worker->t0, columns = dz_columns(call);
     if (dz_next_in_place(call)) return;
@@ -31,17 +31,17 @@ static inline void save_dz(const worker *worker) {
 /* ---- the recurrent gradient -------------------------------------------------------------------------- */
 
 /* dL/dh_t and dL/dc_t through the next step (B,H); c: NULL for cells without c */
-static inline REAL *dh_next_of(const worker *worker) {
+LOCAL REAL *dh_next_of(const worker *worker) {
     return worker->call->dh_next + worker->layer_dir * worker->call->B * worker->call->H;
 }
 
-static inline REAL *dc_next_of(const worker *worker) {
+LOCAL REAL *dc_next_of(const worker *worker) {
     const call *call = worker->call;
     return call->shape->states == 2 ? call->dc_next + worker->layer_dir * call->B * call->H : NULL;
 }
 
 /* The product of W_hh whose operand is h_{t-1}: out = init + dz W_hh for the step's rows. */
-static inline product state_product(const step *step, const REAL *dz, int64_t ld_dz, REAL *init, REAL *out,
+LOCAL product state_product(const step *step, const REAL *dz, int64_t ld_dz, REAL *init, REAL *out,
                                     int64_t ld) {
     const call *call = step->call;
     const bptt_internal_cell_product *listed = call->shape->products;
@@ -53,7 +53,7 @@ static inline product state_product(const step *step, const REAL *dz, int64_t ld
 
 /* dh_next = W_hhT dz (GRU: plus the direct term z*dh that it holds already), for rows [row,row+rows) of the step t whose
  * dz this is. `into`: the step that dh_next flows into, NULL: out of the sequence. */
-static inline void recurrent_backward(const worker *worker, int64_t t, int64_t row, int64_t rows, const REAL *dz,
+LOCAL void recurrent_backward(const worker *worker, int64_t t, int64_t row, int64_t rows, const REAL *dz,
                                       int64_t ld_dz, REAL *dh_next, const step *into) {
     const call *call = worker->call;
     const int64_t H = call->H;
@@ -70,14 +70,14 @@ static inline void recurrent_backward(const worker *worker, int64_t t, int64_t r
 }
 
 /* dh_t += W_hhT dz_next as it is, in one product. */
-static inline void add_recurrent_product(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
+LOCAL void add_recurrent_product(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
     product product = state_product(step, dz_next, ld_dz_next, step->dh, step->dh, step->ld);
     prefetch_tape(step, &product);
     step->call->kernels->multiply(&product);
 }
 
 /* Begins the recurrent gradient of rows [row,end) with the gradient by their final state. */
-static inline void begin_recurrent_grad(const worker *worker, int64_t row, int64_t end) {
+LOCAL void begin_recurrent_grad(const worker *worker, int64_t row, int64_t end) {
     const call *call = worker->call;
     for (int part = 0; part < call->shape->states; part++) {
         const REAL *given = call->dstate1 ? call->dstate1 + state_offset(call, worker->layer_dir, part, row) : NULL;
@@ -85,14 +85,14 @@ static inline void begin_recurrent_grad(const worker *worker, int64_t row, int64
     }
 }
 
-static inline void scale_row(int64_t H, REAL scale, REAL *x) {
+LOCAL void scale_row(int64_t H, REAL scale, REAL *x) {
     if (scale == 1) return;
     for (int64_t j = 0; j < H; j++) x[j] = scale == 0 ? 0 : scale * x[j];
 }
 
 /* dh_t += m_t * dh_next, and dc_next scaled by m_t in place, for rows [row_begin,end); rows from `continuing` on end at
  * step t, and m_t does not scale the gradient by their final state. A reset or m_t = 0 lets nothing through. */
-static inline void add_recurrent_grad(const worker *worker, int64_t t, int64_t continuing, int64_t end, REAL *dh) {
+LOCAL void add_recurrent_grad(const worker *worker, int64_t t, int64_t continuing, int64_t end, REAL *dh) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_state(call), row_begin = worker->row_begin;
     if (ld == H && carries_all(worker, t, row_begin, continuing)) {
@@ -109,7 +109,7 @@ static inline void add_recurrent_grad(const worker *worker, int64_t t, int64_t c
 
 /* Writes the square of the norm of each row of dh_t, then clips the row. A norm whose square is out of range is written
  * as it is, with a minus sign (norm_from). */
-static inline void measure_and_clip_rows(const worker *worker, int64_t t, int64_t end, REAL *dh) {
+LOCAL void measure_and_clip_rows(const worker *worker, int64_t t, int64_t end, REAL *dh) {
     const call *call = worker->call;
     const int64_t H = call->H;
     const double max_norm = call->options.step_clip_norm, limit = call->options.step_clip_value;
@@ -131,7 +131,7 @@ static inline void measure_and_clip_rows(const worker *worker, int64_t t, int64_
 
 /* Whether the whole recurrent part of dh_t is W_hhT dz_next, for all rows of the batch: the same answer in every
  * thread. */
-static inline int recurrence_is_plain(const worker *worker, int64_t t) {
+LOCAL int recurrence_is_plain(const worker *worker, int64_t t) {
     const call *call = worker->call;
     if (drops_recurrent(call) || call->shape->direct_dh) return 0;
     if (next_step(worker, t) < 0 || next_step(worker, t) == call->T) return 0;
@@ -140,7 +140,7 @@ static inline int recurrence_is_plain(const worker *worker, int64_t t) {
 }
 
 /* Writes the gradient by the initial state of the rows that begin at step t. */
-static inline void write_state_grad(const worker *worker, int64_t t, int64_t end) {
+LOCAL void write_state_grad(const worker *worker, int64_t t, int64_t end) {
     const call *call = worker->call;
     const int64_t H = call->H, row_begin = worker->row_begin;
     const int64_t row = !worker->direction    ? (t ? end : row_begin)
@@ -159,7 +159,7 @@ static inline void write_state_grad(const worker *worker, int64_t t, int64_t end
 }
 
 /* dh_t += the recurrent gradient from the next step, or from the final state where a row ends at t. */
-static inline void complete_dh(const worker *worker, int64_t t, int64_t end, const REAL *dz_next, int64_t ld_dz_next,
+LOCAL void complete_dh(const worker *worker, int64_t t, int64_t end, const REAL *dz_next, int64_t ld_dz_next,
                                const step *step) {
     const int64_t row_begin = worker->row_begin, continuing = continuing_end(worker, t, row_begin, end);
     if (continuing > row_begin)
@@ -168,7 +168,7 @@ static inline void complete_dh(const worker *worker, int64_t t, int64_t end, con
     add_recurrent_grad(worker, t, continuing, end, step->dh);
 }
 
-static inline void backward_step(const worker *worker, int64_t t, step *step) {
+LOCAL void backward_step(const worker *worker, int64_t t, step *step) {
     const call *call = worker->call;
     const cell *cell = cell_of(&call->spec);
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end), next = next_step(worker, t);
@@ -191,7 +191,7 @@ static inline void backward_step(const worker *worker, int64_t t, step *step) {
 }
 
 /* What backward knows of all steps of a chunk beside what forward does. */
-static inline step begin_steps_back(const worker *worker) {
+LOCAL step begin_steps_back(const worker *worker) {
     const call *call = worker->call;
     const int64_t begin = worker->row_begin * call->H;
     step step = begin_steps(worker);

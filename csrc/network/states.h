@@ -12,7 +12,7 @@ typedef struct {
 } state_view;
 
 /* The state of rows [row_begin,end) that enters step t: in place, or a copy where a reset zeroes some rows. */
-static inline state_view entering_state(const worker *worker, int64_t t, int64_t end) {
+LOCAL state_view entering_state(const worker *worker, int64_t t, int64_t end) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_state(call), row_begin = worker->row_begin, slot = entering_slot(worker, t);
     const REAL *h = in_slot(worker, worker->h, slot) + row_begin * ld;
@@ -30,7 +30,7 @@ static inline state_view entering_state(const worker *worker, int64_t t, int64_t
 /* ---- the states at the ends -------------------------------------------------------------------------- */
 
 /* The source of a row's entering state: the caller's, the learned one (the same for all rows), or NULL for zeros. */
-static inline const REAL *initial_state(const call *call, int64_t layer_dir, int part, int64_t row) {
+LOCAL const REAL *initial_state(const call *call, int64_t layer_dir, int part, int64_t row) {
     if (call->state0) return call->state0 + state_offset(call, layer_dir, part, row);
     const REAL *learned = network_param(call, part ? STATE_C0 : STATE_H0);
     return learned ? learned + layer_dir * call->H : NULL;
@@ -38,7 +38,7 @@ static inline const REAL *initial_state(const call *call, int64_t layer_dir, int
 
 /* Copies the initial state of the member's rows into the slots that the first steps enter from; the reverse direction
  * begins at each row's last step. */
-static inline void load_state(const worker *worker) {
+LOCAL void load_state(const worker *worker) {
     const call *call = worker->call;
     for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++)
         for (int part = 0; part < call->shape->states; part++)
@@ -51,7 +51,7 @@ static inline void load_state(const worker *worker) {
 }
 
 /* Copies the final state of the rows that end in this chunk to the caller. */
-static inline void store_final_state(const worker *worker) {
+LOCAL void store_final_state(const worker *worker) {
     const call *call = worker->call;
     if (!call->state1 || (worker->direction && worker->t0 > 0)) return;
     for (int64_t row = worker->row_begin; row < worker->row_end; row++) {
@@ -66,7 +66,7 @@ static inline void store_final_state(const worker *worker) {
 }
 
 /* One direction: makes the state in `slot` the one that enters the activations. */
-static inline void roll_state(const worker *worker, int64_t slot) {
+LOCAL void roll_state(const worker *worker, int64_t slot) {
     const call *call = worker->call;
     const int64_t begin = worker->row_begin * ld_state(call), n = worker->row_end * ld_state(call) - begin;
     for (int64_t layer = 0; slot && layer < call->L; layer++)
@@ -78,7 +78,7 @@ static inline void roll_state(const worker *worker, int64_t slot) {
 enum { SAVE, RESTORE };
 
 /* One direction: copies the state that enters the activations to its segment's checkpoint, or back. */
-static inline void copy_checkpoint(const worker *worker, int64_t segment, int way) {
+LOCAL void copy_checkpoint(const worker *worker, int64_t segment, int way) {
     const call *call = worker->call;
     const int64_t H = call->H, n = (worker->row_end - worker->row_begin) * H;
     REAL *checkpoint = call->checkpoints + segment * call->shape->states * call->state_size;

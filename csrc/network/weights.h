@@ -22,19 +22,19 @@ typedef struct {
     for (const bptt_internal_cell_product *cell_product = (call)->shape->products; cell_product->rows; cell_product++)
 
 /* whether the cell multiplies gates by W_hh itself */
-static inline int multiplies_gates(const call *call) {
+LOCAL int multiplies_gates(const call *call) {
     EACH_PRODUCT(call, cell_product) if (cell_product->gate_operand) return 1;
     return 0;
 }
 
 /* elements of the panels of one product */
-static inline int64_t product_panels(const call *call, const bptt_internal_cell_product *cell_product, int64_t layer, int side) {
+LOCAL int64_t product_panels(const call *call, const bptt_internal_cell_product *cell_product, int64_t layer, int side) {
     const int64_t rows = cell_product->rows * call->H, in = cell_product->matrix == WEIGHT_IH ? layer_inputs(call, layer) : call->H;
     if (side == BACKWARD) return call->kernels->packed_size(rows, in);
     return cell_product->matrix == WEIGHT_IH ? 0 : call->kernels->packed_size(in, rows);
 }
 
-static inline weights alloc_weights(const call *call, arena *from, int64_t layer, int side) {
+LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int side) {
     const int64_t H = call->H, columns = call->shape->blocks * H, forward = side == FORWARD;
     weights weights = {0};
     if (forward) weights.inputs = arena_alloc(from, call->kernels->packed_size(layer_inputs(call, layer), columns));
@@ -47,13 +47,13 @@ static inline weights alloc_weights(const call *call, arena *from, int64_t layer
 }
 
 /* elements of the weights of one layer_dir; those of the first layer have one size, all others another */
-static inline int64_t weights_size(const call *call, int64_t layer, int side) {
+LOCAL int64_t weights_size(const call *call, int64_t layer, int side) {
     arena counted = {NULL, 0};
     alloc_weights(call, &counted, layer, side);
     return counted.used;
 }
 
-static inline readout_weights alloc_readout(const call *call, arena *from, int side) {
+LOCAL readout_weights alloc_readout(const call *call, arena *from, int side) {
     const int64_t DH = call->D * call->H, O = call->O;
     readout_weights readout = {NULL, NULL};
     if (!O) return readout;
@@ -63,7 +63,7 @@ static inline readout_weights alloc_readout(const call *call, arena *from, int s
 }
 
 /* The memory of all panels of a call. */
-static inline REAL *alloc_panels(const call *call, arena *from, int side) {
+LOCAL REAL *alloc_panels(const call *call, arena *from, int side) {
     REAL *panels = arena_alloc(from, 0);
     alloc_readout(call, from, side);
     from->used += call->D * weights_size(call, 0, side);
@@ -71,12 +71,12 @@ static inline REAL *alloc_panels(const call *call, arena *from, int side) {
     return panels;
 }
 
-static inline readout_weights readout_of(const call *call, int side) {
+LOCAL readout_weights readout_of(const call *call, int side) {
     arena from = {call->panels[side], LINE};
     return alloc_readout(call, &from, side);
 }
 
-static inline weights weights_of(const call *call, int64_t layer_dir, int side) {
+LOCAL weights weights_of(const call *call, int64_t layer_dir, int side) {
     arena from = {call->panels[side], LINE};
     alloc_readout(call, &from, side);
     const int64_t in_first = min_of(layer_dir, call->D);
@@ -88,7 +88,7 @@ static inline weights weights_of(const call *call, int64_t layer_dir, int side) 
 /* ---- packing ----------------------------------------------------------------------------------------- */
 
 /* b_ih + b_hh, or each on its own where W_hh h stays apart */
-static inline void pack_biases(const call *call, int64_t layer_dir, const weights *weights) {
+LOCAL void pack_biases(const call *call, int64_t layer_dir, const weights *weights) {
     const int64_t n = call->shape->blocks * call->H;
     const REAL *b_ih = layer_dir_param(call, layer_dir, BIAS_IH), *b_hh = layer_dir_param(call, layer_dir, BIAS_HH);
     copy_or_clear(weights->input_bias, b_ih, n);
@@ -97,13 +97,13 @@ static inline void pack_biases(const call *call, int64_t layer_dir, const weight
         for (int64_t j = 0; b_hh && j < n; j++) weights->input_bias[j] += b_hh[j];
 }
 
-static inline void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) {
+LOCAL void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) {
     if (peepholes)
         memcpy(peepholes, layer_dir_param(call, layer_dir, PEEPHOLES), (size_t)(3 * call->H) * sizeof(REAL));
 }
 
 /* Panels of W transposed: forward multiplies rows of x and h by it. */
-static inline void pack_forward(const call *call) {
+LOCAL void pack_forward(const call *call) {
     const kernels *kernels = call->kernels;
     const int64_t H = call->H, DH = call->D * H;
     for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++) {
@@ -128,7 +128,7 @@ static inline void pack_forward(const call *call) {
 }
 
 /* Panels of W itself: backward multiplies rows of gradients by it. Those of the first layer's W_ih only for dx. */
-static inline void pack_backward(const call *call) {
+LOCAL void pack_backward(const call *call) {
     const kernels *kernels = call->kernels;
     const int64_t H = call->H, DH = call->D * H;
     for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++) {

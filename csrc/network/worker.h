@@ -16,7 +16,7 @@ typedef struct {
 } worker;
 
 /* Whether to stop; the calling thread asks the caller's poll. Members may learn of it at different times. */
-static inline int stopped(const worker *worker) {
+LOCAL int stopped(const worker *worker) {
     call *call = worker->call;
     const int asks = worker->member->rank == 0 && call->options.poll && !atomic_load(&call->stop);
     if (asks && call->options.poll(call->options.poll_context)) atomic_store(&call->stop, 1);
@@ -24,19 +24,19 @@ static inline int stopped(const worker *worker) {
 }
 
 /* The same at a barrier: all members get the same answer, as nobody asks again before all have read this one. */
-static inline int stopped_together(const worker *worker) {
+LOCAL int stopped_together(const worker *worker) {
     stopped(worker);
     bptt_internal_team_wait(worker->member);
     return atomic_load(&worker->call->stop);
 }
 
 /* The same within a chunk, at every poll_steps-th step. */
-static inline int stopped_at_step(const worker *worker, int64_t step) {
+LOCAL int stopped_at_step(const worker *worker, int64_t step) {
     return step % worker->call->poll_steps == 0 ? stopped(worker) : 0;
 }
 
 /* Chooses the member's rows: as many steps for each member, boundaries at multiples of `quantum` rows. */
-static inline void share_rows(worker *worker, int64_t quantum) {
+LOCAL void share_rows(worker *worker, int64_t quantum) {
     const bptt_internal_member *member = worker->member;
     const int64_t *lengths = worker->call->options.lengths, B = worker->call->B;
     bptt_internal_share(member, B, quantum, &worker->row_begin, &worker->row_end);

@@ -2,6 +2,7 @@
  * direction, counted as layer * D + direction. */
 #ifndef BPTT_SPEC_PARAMS_H
 #define BPTT_SPEC_PARAMS_H
+#include "base/local.h"
 #include "bptt.h"
 
 /* the tensors of one layer_dir, in memory order */
@@ -9,9 +10,9 @@ enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PEEPHOLES, LAYER_DIR_TENSORS };
 /* the tensors of the network, behind those of all layers */
 enum { WEIGHT_HO, BIAS_O, STATE_H0, STATE_C0, NETWORK_TENSORS };
 
-static inline int bptt_internal_layers(const bptt_spec *spec) { return spec->num_layers ? spec->num_layers : 1; }
-static inline int bptt_internal_directions(const bptt_spec *spec) { return spec->bidirectional ? 2 : 1; }
-static inline int bptt_internal_layer_dirs(const bptt_spec *spec) {
+LOCAL int bptt_internal_layers(const bptt_spec *spec) { return spec->num_layers ? spec->num_layers : 1; }
+LOCAL int bptt_internal_directions(const bptt_spec *spec) { return spec->bidirectional ? 2 : 1; }
+LOCAL int bptt_internal_layer_dirs(const bptt_spec *spec) {
     return bptt_internal_layers(spec) * bptt_internal_directions(spec);
 }
 

@@ -2,6 +2,7 @@
  * and what comes after trusts. */
 #ifndef BPTT_SPEC_VALIDATE_H
 #define BPTT_SPEC_VALIDATE_H
+#include "base/local.h"
 #include "bptt.h"
 
 /* Copies the caller's struct to *full; fields that an older caller does not know are zero. */
@@ -12,7 +13,7 @@ bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B
                                      bptt_spec *full_spec, bptt_options *full);
 
 /* Whether a caller's struct_size is set and not that of a later version. */
-static inline int bptt_internal_size_fits(size_t struct_size, size_t size) {
+LOCAL int bptt_internal_size_fits(size_t struct_size, size_t size) {
     return struct_size >= sizeof struct_size && struct_size <= size;
 }
 #endif

@@ -5,15 +5,15 @@
 #include "bptt.h"
 #include "kernels/kernels.h"
 
-static inline int counts(const uint8_t *mask, int64_t row) { return !mask || mask[row]; }
+LOCAL int counts(const uint8_t *mask, int64_t row) { return !mask || mask[row]; }
 
-static inline int64_t counted_rows(int64_t N, const uint8_t *mask) {
+LOCAL int64_t counted_rows(int64_t N, const uint8_t *mask) {
     int64_t rows = 0;
     for (int64_t row = 0; row < N; row++) rows += counts(mask, row);
     return rows;
 }
 
-static inline bptt_status check_loss(int64_t N, int64_t C, const void *y, const void *target, bptt_reduction reduction,
+LOCAL bptt_status check_loss(int64_t N, int64_t C, const void *y, const void *target, bptt_reduction reduction,
                               const double *loss) {
     if (!y || !target || !loss) return BPTT_ERROR_NULL;
     if (N < 1 || C < 1) return BPTT_ERROR_SIZE;
@@ -22,20 +22,20 @@ static inline bptt_status check_loss(int64_t N, int64_t C, const void *y, const 
 }
 
 /* what each term is multiplied by: 1, or one over the number of terms (0 where there are none) */
-static inline double weight_of(bptt_reduction reduction, int64_t terms) {
+LOCAL double weight_of(bptt_reduction reduction, int64_t terms) {
     return reduction == BPTT_REDUCTION_SUM ? 1.0 : terms ? 1.0 / (double)terms : 0.0;
 }
 
-static inline void clear_row(int64_t C, REAL *dy) {
+LOCAL void clear_row(int64_t C, REAL *dy) {
     if (dy) memset(dy, 0, (size_t)C * sizeof(REAL));
 }
 
-static inline REAL *row_of(REAL *dy, int64_t row, int64_t C) { return dy ? dy + row * C : NULL; }
+LOCAL REAL *row_of(REAL *dy, int64_t row, int64_t C) { return dy ? dy + row * C : NULL; }
 
 enum { PIECE = 512 }; /* elements of scratch */
 
 /* sum (y-t)^2, gradient 2 weight (y-t) */
-static inline double mse_row(const kernels *kernels, int64_t C, const REAL *y, const REAL *target, REAL weight,
+LOCAL double mse_row(const kernels *kernels, int64_t C, const REAL *y, const REAL *target, REAL weight,
                       REAL *dy) {
     REAL error[PIECE];
     double sum = 0;
@@ -71,7 +71,7 @@ bptt_status TYPED(bptt_mse)(int64_t N, int64_t C, const REAL *y, const REAL *tar
 }
 
 /* log sum exp(z) - z[label], gradient weight (softmax(z) - onehot(label)); the largest logit is taken out first */
-static inline double cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, int64_t label,
+LOCAL double cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, int64_t label,
                                 REAL weight, REAL *dy) {
     REAL piece[PIECE], largest = logits[0], sum = 0;
     for (int64_t j = 1; j < C; j++)
@@ -111,7 +111,7 @@ bptt_status TYPED(bptt_cross_entropy)(int64_t N, int64_t C, const REAL *logits, 
 }
 
 /* max(z,0) - z t + log(1 + e^-|z|), gradient weight (s(z) - t) */
-static inline double binary_cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits,
+LOCAL double binary_cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits,
                                        const REAL *target, REAL weight, REAL *dy) {
     double sum = 0;
     for (int64_t j = 0; j < C; j++) {

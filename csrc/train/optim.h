@@ -5,10 +5,10 @@
 #include "bptt.h"
 #include "kernels/kernels.h"
 
-static inline int at_least_zero(double x) { return x >= 0 && x <= DBL_MAX; }
-static inline int below_one(double x) { return x >= 0 && x < 1; }
+LOCAL int at_least_zero(double x) { return x >= 0 && x <= DBL_MAX; }
+LOCAL int below_one(double x) { return x >= 0 && x < 1; }
 
-static inline bptt_status check_step(int64_t n, const void *params, const void *grads, double lr, double weight_decay) {
+LOCAL bptt_status check_step(int64_t n, const void *params, const void *grads, double lr, double weight_decay) {
     if (!params || !grads) return BPTT_ERROR_NULL;
     if (n < 1) return BPTT_ERROR_SIZE;
     return at_least_zero(lr) && at_least_zero(weight_decay) ? BPTT_OK : BPTT_ERROR_HYPERPARAMETER;
@@ -35,7 +35,7 @@ bptt_status TYPED(bptt_sgd)(int64_t n, REAL *params, const REAL *grads, REAL *ve
 }
 
 /* params -= lr * g / (sqrt(square) + eps), square = keep * square + take * g^2 */
-static inline bptt_status step_by_square(int64_t n, REAL *params, const REAL *grads, REAL *square, double lr, double keep,
+LOCAL bptt_status step_by_square(int64_t n, REAL *params, const REAL *grads, REAL *square, double lr, double keep,
                                   double take, double eps, double weight_decay) {
     bptt_status status = check_step(n, params, grads, lr, weight_decay);
     if (status) return status;
