@@ -5,8 +5,7 @@ const char *bptt_status_string(bptt_status status) {
     switch (status) {
     case BPTT_OK: return "success";
     case BPTT_ERROR_NULL: return "a required pointer is NULL";
-    case BPTT_ERROR_STRUCT:
-        return "struct_size is not set, or larger than this library's struct";
+    case BPTT_ERROR_STRUCT: return "struct_size is not set, or larger than this library's struct";
     case BPTT_ERROR_CELL: return "the cell is not one that this library has";
     case BPTT_ERROR_SIZE: return "a size is zero or negative, or an index is beyond the last";
     case BPTT_ERROR_OVERFLOW: return "the sizes multiply beyond what memory can address";

@@ -27,7 +27,7 @@ int bptt_internal_processors(void);
 
 /* The share of member `me`: items [*begin, *end) of `total`, cut at multiples of `quantum`. */
 LOCAL void bptt_internal_share(const bptt_internal_member *me, int64_t total, int64_t quantum, int64_t *begin,
-                                       int64_t *end) {
+                               int64_t *end) {
     const int64_t blocks = (total + quantum - 1) / quantum;
     const int64_t each = blocks / me->size, rest = blocks % me->size;
     const int64_t first = (me->rank * each + (me->rank < rest ? me->rank : rest)) * quantum;

@@ -10,19 +10,19 @@ typedef struct {
     const call *call;
     int64_t t, rows;
     const weights *weights;
-    state_view prev;       /* h_{t-1}, c_{t-1} (rows,H) */
-    const REAL *operand;   /* h_{t-1} as the products of W_hh take it: after recurrent dropout (rows,H) */
+    state_view prev;     /* h_{t-1}, c_{t-1} (rows,H) */
+    const REAL *operand; /* h_{t-1} as the products of W_hh take it: after recurrent dropout (rows,H) */
     int64_t ld_operand;
-    REAL *h, *c;           /* h_t, c_t (rows,H); without gates h holds W_ih x_t + biases before the forward step */
-    int64_t ld;            /* of h, c and dh */
-    REAL *gates;           /* (rows, gate columns); forward: W_ih x_t + biases before, the gates after */
-    REAL *hh_products;     /* forward, where the cell keeps it apart: W_hh h + b_hh (rows,G*H) */
-    REAL *dh;              /* backward: dL/dh_t (rows,H); without gates dz_t takes its place */
-    REAL *dz;              /* backward, with gates: receives dL/dz_t (rows, gate columns) */
-    REAL *dh_next;         /* backward: receives the direct term of dL/dh_{t-1}, if the cell has one (rows,H) */
-    REAL *dc_next;         /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
-    REAL *d_operand;       /* backward: scratch of a cell that multiplies by W_hh itself (rows,H) */
-    const REAL *mask;      /* backward: the recurrent dropout of h_{t-1} (rows,H); NULL: none */
+    REAL *h, *c;       /* h_t, c_t (rows,H); without gates h holds W_ih x_t + biases before the forward step */
+    int64_t ld;        /* of h, c and dh */
+    REAL *gates;       /* (rows, gate columns); forward: W_ih x_t + biases before, the gates after */
+    REAL *hh_products; /* forward, where the cell keeps it apart: W_hh h + b_hh (rows,G*H) */
+    REAL *dh;          /* backward: dL/dh_t (rows,H); without gates dz_t takes its place */
+    REAL *dz;          /* backward, with gates: receives dL/dz_t (rows, gate columns) */
+    REAL *dh_next;     /* backward: receives the direct term of dL/dh_{t-1}, if the cell has one (rows,H) */
+    REAL *dc_next;     /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
+    REAL *d_operand;   /* backward: scratch of a cell that multiplies by W_hh itself (rows,H) */
+    const REAL *mask;  /* backward: the recurrent dropout of h_{t-1} (rows,H); NULL: none */
 } step;
 
 /* Rows of a chunk (rows,H) whose peephole gradients are added, for units [unit_begin,unit_end). */
@@ -48,10 +48,10 @@ typedef struct cell {
     void (*add_peephole_grad)(const peephole_rows *, REAL *grad);
 } cell;
 
-/* out = init + a W for the step's rows, W in panels of k rows and n columns. The panels are taken in the other direction
- * at every step: those used last lie nearest. */
-LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const REAL *a, int64_t lda,
-                                        const REAL *panels, const REAL *init, REAL *out, int64_t ld) {
+/* out = init + a W for the step's rows, W in panels of k rows and n columns. The panels are taken in the other
+ * direction at every step: those used last lie nearest. */
+LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const REAL *a, int64_t lda, const REAL *panels,
+                                const REAL *init, REAL *out, int64_t ld) {
     return (product){.m = step->rows,
                      .n = n,
                      .k = k,

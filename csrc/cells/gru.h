@@ -1,8 +1,8 @@
-/* The GRU (Cho et al. 2014): r, z = s(.);  h_t = (1-z)*n + z*h_{t-1}. The reset gate acts
- *   after the product:   n = tanh(W_in x + b_in + r*(W_hn h + b_hn)), one recurrent product for r, z and q = W_hn h + b_hn
- *   before the product:  n = tanh(W_in x + b_in + W_hn (r*h) + b_hn), two: for r and z, then for n from q = r*h
- * The gates lie as r, z, n, q, their gradients as dn, dr, dz, dq = dn*r: so dr, dz, dq lie side by side for one product
- * with W_hh, while W_in takes dn. */
+/* The GRU (Cho et al. 2014): r, z = s(.);  h_t = (1-z)*n + z*h_{t-1}. The reset gate acts in one of two places:
+ *   after the product   n = tanh(W_in x + b_in + r*q), q = W_hn h + b_hn: one recurrent product for r, z and q
+ *   before it           n = tanh(W_in x + b_in + W_hn q + b_hn), q = r*h: two, for r and z, and then for n
+ * The gates lie as r, z, n, q, their gradients as dn, dr, dz, dq (after: dq = dn*r). So dr, dz and dq lie side by side
+ * for one product with W_hh, while W_in takes dn. */
 #ifndef BPTT_CELLS_GRU_H
 #define BPTT_CELLS_GRU_H
 #include "cells/cell.h"
@@ -16,9 +16,9 @@ enum { DZ_N, DZ_R, DZ_Z, DZ_Q };
 LOCAL void gru_forward(const step *step) {
     const call *call = step->call;
     const int64_t H = call->H;
-    product product = recurrent_product(step, H, 3 * H, step->operand, step->ld_operand,
-                                        step->weights->products[GRU_HH], step->weights->hh_bias, step->hh_products,
-                                        3 * H);
+    product product =
+        recurrent_product(step, H, 3 * H, step->operand, step->ld_operand, step->weights->products[GRU_HH],
+                          step->weights->hh_bias, step->hh_products, 3 * H);
     product.ldinit = 0;
     prefetch_tape(step, &product);
     const gate_step gates = gate_step_of(step);
@@ -53,8 +53,8 @@ LOCAL void gru_reset_before_forward(const step *step) {
 LOCAL void gru_reset_before_backward(const step *step) {
     const call *call = step->call;
     const int64_t H = call->H;
-    const product product = recurrent_product(step, H, H, step->dz + DZ_N * H, 4 * H,
-                                              step->weights->products[GRU_HH_N], NULL, step->d_operand, H);
+    const product product = recurrent_product(step, H, H, step->dz + DZ_N * H, 4 * H, step->weights->products[GRU_HH_N],
+                                              NULL, step->d_operand, H);
     const gate_step gates = gate_step_of(step);
     call->kernels->gru_reset_before_backward(&gates);
     call->kernels->multiply(&product);
@@ -64,16 +64,18 @@ LOCAL void gru_reset_before_backward(const step *step) {
 }
 
 LOCAL const cell gru_reset_before = {
-    .shape = {.blocks = 3,
-              .states = 1,
-              .gate_blocks = 4,
-              .direct_dh = 1,
-              .products = {[GRU_IH_RZ] = {.matrix = WEIGHT_IH, .row = 0, .rows = 2, .dz = DZ_R},
-                           [GRU_IH_N] = {.matrix = WEIGHT_IH, .row = 2, .rows = 1, .dz = DZ_N},
-                           [GRU_HH] = {.matrix = WEIGHT_HH, .row = 0, .rows = 2, .dz = DZ_R},
-                           [GRU_HH_N] = {.matrix = WEIGHT_HH, .row = 2, .rows = 1, .dz = DZ_N, .gate_operand = GATE_Q}}},
+    .shape =
+        {.blocks = 3,
+         .states = 1,
+         .gate_blocks = 4,
+         .direct_dh = 1,
+         .products = {[GRU_IH_RZ] = {.matrix = WEIGHT_IH, .row = 0, .rows = 2, .dz = DZ_R},
+                      [GRU_IH_N] = {.matrix = WEIGHT_IH, .row = 2, .rows = 1, .dz = DZ_N},
+                      [GRU_HH] = {.matrix = WEIGHT_HH, .row = 0, .rows = 2, .dz = DZ_R},
+                      [GRU_HH_N] = {.matrix = WEIGHT_HH, .row = 2, .rows = 1, .dz = DZ_N, .gate_operand = GATE_Q}}},
     .forward = gru_reset_before_forward,
-    .backward = gru_reset_before_backward};
+    .backward = gru_reset_before_backward,
+};
 
 LOCAL const cell gru = {
     .shape = {.blocks = 3,
@@ -86,5 +88,6 @@ LOCAL const cell gru = {
                            [GRU_HH] = {.matrix = WEIGHT_HH, .row = 0, .rows = 3, .dz = DZ_R}}},
     .reset_before = &gru_reset_before,
     .forward = gru_forward,
-    .backward = gru_backward};
+    .backward = gru_backward,
+};
 #endif

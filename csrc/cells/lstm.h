@@ -36,13 +36,14 @@ LOCAL void lstm_add_peephole_grad(const peephole_rows *given, REAL *grad) {
         }
 }
 
-LOCAL const cell lstm = {.shape = {.blocks = 4,
-                                    .states = 2,
-                                    .gate_blocks = 4,
-                                    .peepholes = 1,
-                                    .products = {[LSTM_IH] = {.matrix = WEIGHT_IH, .rows = 4},
-                                                 [LSTM_HH] = {.matrix = WEIGHT_HH, .rows = 4}}},
-                          .forward = lstm_forward,
-                          .backward = lstm_backward,
-                          .add_peephole_grad = lstm_add_peephole_grad};
+LOCAL const cell lstm = {
+    .shape = {.blocks = 4,
+              .states = 2,
+              .gate_blocks = 4,
+              .peepholes = 1,
+              .products = {[LSTM_IH] = {.matrix = WEIGHT_IH, .rows = 4}, [LSTM_HH] = {.matrix = WEIGHT_HH, .rows = 4}}},
+    .forward = lstm_forward,
+    .backward = lstm_backward,
+    .add_peephole_grad = lstm_add_peephole_grad,
+};
 #endif

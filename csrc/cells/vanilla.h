@@ -40,11 +40,13 @@ LOCAL void vanilla_backward_fused(const step *step, const REAL *dz_next, int64_t
     call->kernels->multiply(&product);
 }
 
-LOCAL const cell vanilla = {.shape = {.blocks = 1,
-                                       .states = 1,
-                                       .products = {[VANILLA_IH] = {.matrix = WEIGHT_IH, .rows = 1},
-                                                    [VANILLA_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
-                             .forward = vanilla_forward,
-                             .backward = vanilla_backward,
-                             .backward_fused = vanilla_backward_fused};
+LOCAL const cell vanilla = {
+    .shape = {.blocks = 1,
+              .states = 1,
+              .products = {[VANILLA_IH] = {.matrix = WEIGHT_IH, .rows = 1},
+                           [VANILLA_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
+    .forward = vanilla_forward,
+    .backward = vanilla_backward,
+    .backward_fused = vanilla_backward_fused,
+};
 #endif

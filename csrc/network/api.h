@@ -60,9 +60,7 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     return from.used;
 }
 
-LOCAL int64_t steps_of_tape(const call *call) {
-    return call->options.tape_steps ? call->options.tape_steps : call->T;
-}
+LOCAL int64_t steps_of_tape(const call *call) { return call->options.tape_steps ? call->options.tape_steps : call->T; }
 
 LOCAL int64_t tape_size(const call *call) {
     const int64_t segment = call->options.segment;
@@ -219,8 +217,7 @@ bptt_status TYPED(bptt_tape_shift)(const bptt_spec *spec, int64_t B, int64_t tap
         for (int part = 0; part < call.shape->states; part++)
             memmove(state_at(&call, layer, 0, part, 0), state_at(&call, layer, 0, part, used - keep),
                     (size_t)((keep + 1) * state) * sizeof(REAL));
-        if (gates)
-            memmove(gates_at(&worker, 0), gates_at(&worker, used - keep), (size_t)(keep * gates) * sizeof(REAL));
+        if (gates) memmove(gates_at(&worker, 0), gates_at(&worker, used - keep), (size_t)(keep * gates) * sizeof(REAL));
     }
     return BPTT_OK;
 }

@@ -31,7 +31,8 @@ LOCAL REAL *dh_below(const worker *here, int64_t t) {
     return dh_at(&below, t);
 }
 
-/* The gradient by the layer's inputs, W_ihT dz: dx, or dh of the layer below. The second direction adds to the first. */
+/* The gradient by the layer's inputs, W_ihT dz: dx, or dh of the layer below. The second direction adds to
+ * the first. */
 LOCAL void input_gradient(const worker *worker) {
     const call *call = worker->call;
     const int64_t H = call->H, layer = worker->layer, in = layer_inputs(call, layer), ld = ld_dz(call);
@@ -56,8 +57,7 @@ LOCAL void input_gradient(const worker *worker) {
             call->kernels->multiply(&product);
             init = dx;
         }
-        if (drops_inputs(worker) && last_direction)
-            drop_inputs(worker, block.t, block.row, block.rows, in, dx, dx);
+        if (drops_inputs(worker) && last_direction) drop_inputs(worker, block.t, block.row, block.rows, in, dx, dx);
     }
     for (int64_t t = worker->t0; !layer && call->options.lengths && t < worker->t0 + worker->steps; t++) {
         const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
@@ -129,8 +129,8 @@ LOCAL int backward_chunks(worker *worker, int64_t begin, int64_t end) {
     return 0;
 }
 
-/* Two directions: each over all steps before the layer below. The first direction goes first: it overwrites the gradient
- * by the inputs, to which the second adds. */
+/* Two directions: each over all steps before the layer below. The first direction goes first: it overwrites the
+ * gradient by the inputs, to which the second adds. */
 LOCAL int backward_bidirectional(worker *worker) {
     const call *call = worker->call;
     const int64_t chunks = (call->T - 1) / call->chunk + 1;

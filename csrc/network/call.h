@@ -96,8 +96,7 @@ LOCAL int64_t chunk_steps(const call *call) {
 }
 
 /* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
-LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64_t B,
-                                     const bptt_options *options) {
+LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options) {
     memset(call, 0, sizeof *call);
     bptt_status status = bptt_internal_check_call(spec, T, B, options, &call->spec, &call->options);
     if (status) return status;

@@ -41,7 +41,7 @@ LOCAL int drops_inputs(const worker *worker) {
 
 /* Rows from `row` of step t on, running on into the next steps: x (rows,n) after dropout to out (rows,n). */
 LOCAL void drop_inputs(const worker *worker, int64_t t, int64_t row, int64_t rows, int64_t n, const REAL *x,
-                               REAL *out) {
+                       REAL *out) {
     const call *call = worker->call;
     for (int64_t i = 0; i < rows; i++) {
         const int64_t place = row + i, step = call->options.first_step + t + place / call->B;
@@ -51,9 +51,7 @@ LOCAL void drop_inputs(const worker *worker, int64_t t, int64_t row, int64_t row
 
 /* ---- the recurrent state ----------------------------------------------------------------------------- */
 
-LOCAL int drops_recurrent(const call *call) {
-    return call->options.training && call->spec.recurrent_dropout > 0;
-}
+LOCAL int drops_recurrent(const call *call) { return call->options.training && call->spec.recurrent_dropout > 0; }
 
 /* Draws the factor of each unit of h_{t-1} for the member's rows, the same at all steps (Gal & Ghahramani 2016). */
 LOCAL void draw_mask(const worker *worker) {
@@ -66,8 +64,8 @@ LOCAL void draw_mask(const worker *worker) {
     }
 }
 
-/* out = x * mask for `rows` rows from `row` on; where the mask is 0 the result is 0, NaN and Inf too. x (rows,H) rows ld
- * apart, out (rows,H), may be x where ld is H. */
+/* out = x * mask for `rows` rows from `row` on; where the mask is 0 the result is 0, NaN and Inf too. x (rows,H) rows
+ * ld apart, out (rows,H), may be x where ld is H. */
 LOCAL void apply_mask(const call *call, int64_t row, int64_t rows, const REAL *x, int64_t ld, REAL *out) {
     const int64_t H = call->H;
     for (int64_t i = 0; i < rows; i++) {

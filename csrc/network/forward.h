@@ -1,6 +1,7 @@
 /* Forward over time, in chunks of steps: within a chunk the products that all steps share (inputs, readout) are tall,
- * the recurrence runs step by step. Each thread works on its own rows of the batch, so that none waits for another. With
- * one direction all layers go over a chunk before the next chunk, so that without a tape memory does not grow with T. */
+ * the recurrence runs step by step. Each thread works on its own rows of the batch, so that none waits for another.
+ * With one direction all layers go over a chunk before the next chunk, so that without a tape memory does not grow with
+ * T. */
 #ifndef BPTT_NETWORK_FORWARD_H
 #define BPTT_NETWORK_FORWARD_H
 #include "cells/cells.h"
@@ -10,7 +11,8 @@
 /* the inputs of the worker's layer at step t, row 0 */
 LOCAL const REAL *layer_input(const worker *worker, int64_t t) {
     const call *call = worker->call;
-    return worker->layer ? state_at(call, worker->layer - 1, 0, 0, slot_of(worker, t)) : call->x + t * call->B * call->I;
+    return worker->layer ? state_at(call, worker->layer - 1, 0, 0, slot_of(worker, t))
+                         : call->x + t * call->B * call->I;
 }
 
 /* the same for the rows of a block, after dropout */
@@ -26,7 +28,7 @@ LOCAL const REAL *block_input(const worker *worker, const block *block) {
 
 /* out = init (one row for all) + a panels */
 LOCAL void multiply(const call *call, int64_t rows, int64_t n, int64_t k, const REAL *a, int64_t lda,
-                            const REAL *panels, const REAL *init, REAL *out, int64_t ld_out) {
+                    const REAL *panels, const REAL *init, REAL *out, int64_t ld_out) {
     call->kernels->multiply(&(product){
         .m = rows, .n = n, .k = k, .a = a, .lda = lda, .panels = panels, .init = init, .c = out, .ldc = ld_out});
 }

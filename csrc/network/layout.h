@@ -1,8 +1,8 @@
-/* Where states, gates and their gradients lie. The activations hold for each layer h, for an LSTM also c, (steps + D, B,
- * D*H): both directions side by side, one slot for each step and one for each state that enters from outside; then, for
- * cells with gates, each direction's gates (steps, B, gate blocks * H). Step t's outputs lie in slot t+1. Its entering
- * state lies in slot t, in the reverse direction in slot t+2. The activations are the caller's tape, or scratch that
- * holds a chunk or a segment of the sequence. */
+/* Where states, gates and their gradients lie. The activations hold for each layer h, for an LSTM also c, (steps + D,
+ * B, D*H): both directions side by side, one slot for each step and one for each state that enters from outside; then,
+ * for cells with gates, each direction's gates (steps, B, gate blocks * H). Step t's outputs lie in slot t+1. Its
+ * entering state lies in slot t, in the reverse direction in slot t+2. The activations are the caller's tape, or
+ * scratch that holds a chunk or a segment of the sequence. */
 #ifndef BPTT_NETWORK_LAYOUT_H
 #define BPTT_NETWORK_LAYOUT_H
 #include "network/worker.h"
@@ -33,8 +33,8 @@ LOCAL void choose_layer_dir(worker *worker, int64_t layer, int64_t direction) {
     worker->layer_dir = layer * call->D + direction;
     worker->h = state_at(call, layer, direction, 0, 0);
     worker->c = states == 2 ? state_at(call, layer, direction, 1, 0) : NULL;
-    worker->gates = state_at(call, layer, 0, states, 0) +
-                    direction * call->activation_steps * call->B * gate_columns(call);
+    worker->gates =
+        state_at(call, layer, 0, states, 0) + direction * call->activation_steps * call->B * gate_columns(call);
     worker->dh = call->dh[(call->L - 1 - layer) % 2];
 }
 
@@ -69,9 +69,7 @@ LOCAL REAL *dz_at(const worker *worker, int64_t t) {
     return call->shape->gate_blocks ? call->dz + (t - worker->t0) * call->B * dz_columns(call) : dh_at(worker, t);
 }
 
-LOCAL int64_t ld_dz(const call *call) {
-    return call->shape->gate_blocks ? dz_columns(call) : ld_state(call);
-}
+LOCAL int64_t ld_dz(const call *call) { return call->shape->gate_blocks ? dz_columns(call) : ld_state(call); }
 
 /* ---- states of the caller ---------------------------------------------------------------------------- */
 

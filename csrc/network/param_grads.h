@@ -8,7 +8,7 @@
 
 /* bias (and other, which gets the same, NULL: none) += the column sums of a (rows,columns) */
 LOCAL void add_bias(const worker *worker, int64_t rows, int64_t columns, const REAL *a, int64_t lda, REAL *bias,
-                            REAL *other) {
+                    REAL *other) {
     enum { COLUMNS = 64 };
     REAL sums[COLUMNS];
     int64_t begin, end;
@@ -24,7 +24,7 @@ LOCAL void add_bias(const worker *worker, int64_t rows, int64_t columns, const R
 
 /* weight (m,n) += aT b over rows; rows with skip[row] != 0 count as zero rows of b (NULL: none) */
 LOCAL void add_outer(const worker *worker, int64_t rows, const REAL *a, int64_t lda, int64_t m, const REAL *b,
-                             int64_t ldb, int64_t n, const uint8_t *skip, REAL *weight) {
+                     int64_t ldb, int64_t n, const uint8_t *skip, REAL *weight) {
     int64_t begin, end;
     bptt_internal_share(worker->member, m, 8, &begin, &end);
     worker->call->kernels->outer(&(outer_product){.m = end - begin,
@@ -51,7 +51,7 @@ LOCAL const uint8_t *skip_of(const worker *worker, const block *block) {
 
 /* W_ih and W_hh from a block: x as the product took it, and h_prev, the operand of W_hh */
 LOCAL void add_weight_grads(const worker *worker, const block *block, const REAL *x, const REAL *h_prev,
-                                    int64_t ld_prev) {
+                            int64_t ld_prev) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
     EACH_PRODUCT(call, cell_product) {
@@ -69,8 +69,8 @@ LOCAL void add_weight_grads(const worker *worker, const block *block, const REAL
 /* the block of dz that is the gradient by a block of rows of a matrix */
 LOCAL int dz_block_of(const call *call, int matrix, int row) {
     EACH_PRODUCT(call, cell_product)
-    if (cell_product->matrix == matrix && row >= cell_product->row && row < cell_product->row + cell_product->rows)
-        return cell_product->dz + row - cell_product->row;
+        if (cell_product->matrix == matrix && row >= cell_product->row && row < cell_product->row + cell_product->rows)
+            return cell_product->dz + row - cell_product->row;
     return 0;
 }
 
@@ -79,7 +79,8 @@ LOCAL void add_bias_grads(const worker *worker, const block *block) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
     const REAL *dz = dz_at(worker, block->t);
-    REAL *b_ih = layer_dir_grad(call, worker->layer_dir, BIAS_IH), *b_hh = layer_dir_grad(call, worker->layer_dir, BIAS_HH);
+    REAL *b_ih = layer_dir_grad(call, worker->layer_dir, BIAS_IH),
+         *b_hh = layer_dir_grad(call, worker->layer_dir, BIAS_HH);
     if (!b_ih) return;
     for (int row = 0, end; row < call->shape->blocks; row = end) {
         const int dz_ih = dz_block_of(call, WEIGHT_IH, row), dz_hh = dz_block_of(call, WEIGHT_HH, row);

@@ -1,5 +1,5 @@
-/* A step back through time in one layer_dir: dL/dh_t from the outputs and from the next step in processing order, what is
- * done to it on the way, and the cell's step backward. */
+/* A step back through time in one layer_dir: dL/dh_t from the outputs and from the next step in processing order, what
+ * is done to it on the way, and the cell's step backward. */
 #ifndef BPTT_NETWORK_RECURRENT_BACKWARD_H
 #define BPTT_NETWORK_RECURRENT_BACKWARD_H
 #include "network/forward.h"
@@ -7,7 +7,8 @@
 
 /* ---- dz of the next step ----------------------------------------------------------------------------- */
 
-/* Whether dz of the next step stays where it was between two chunks of a layer_dir: no other layer uses dz meanwhile. */
+/* Whether dz of the next step stays where it was between two chunks of a layer_dir: no other layer uses dz meanwhile.
+ */
 LOCAL int dz_next_in_place(const call *call) { return call->shape->gate_blocks && (call->L == 1 || call->D == 2); }
 
 /* dz of the next step in processing order (B, dz columns), saved by the previously processed chunk. May alias this
@@ -41,8 +42,7 @@ LOCAL REAL *dc_next_of(const worker *worker) {
 }
 
 /* The product of W_hh whose operand is h_{t-1}: out = init + dz W_hh for the step's rows. */
-LOCAL product state_product(const step *step, const REAL *dz, int64_t ld_dz, REAL *init, REAL *out,
-                                    int64_t ld) {
+LOCAL product state_product(const step *step, const REAL *dz, int64_t ld_dz, REAL *init, REAL *out, int64_t ld) {
     const call *call = step->call;
     const bptt_internal_cell_product *listed = call->shape->products;
     while (listed->matrix != WEIGHT_HH || listed->gate_operand) listed++;
@@ -51,10 +51,10 @@ LOCAL product state_product(const step *step, const REAL *dz, int64_t ld_dz, REA
                              ld);
 }
 
-/* dh_next = W_hhT dz (GRU: plus the direct term z*dh that it holds already), for rows [row,row+rows) of the step t whose
- * dz this is. `into`: the step that dh_next flows into, NULL: out of the sequence. */
-LOCAL void recurrent_backward(const worker *worker, int64_t t, int64_t row, int64_t rows, const REAL *dz,
-                                      int64_t ld_dz, REAL *dh_next, const step *into) {
+/* dh_next = W_hhT dz (GRU: plus the direct term z*dh that it holds already), for rows [row,row+rows) of the step t
+ * whose dz this is. `into`: the step that dh_next flows into, NULL: out of the sequence. */
+LOCAL void recurrent_backward(const worker *worker, int64_t t, int64_t row, int64_t rows, const REAL *dz, int64_t ld_dz,
+                              REAL *dh_next, const step *into) {
     const call *call = worker->call;
     const int64_t H = call->H;
     const int direct = call->shape->direct_dh;
@@ -102,8 +102,7 @@ LOCAL void add_recurrent_grad(const worker *worker, int64_t t, int64_t continuin
     for (int64_t row = row_begin; row < end; row++) {
         const REAL scale = row < continuing ? carry_of(worker, t, row) : 1;
         if (call->shape->states == 2) scale_row(H, scale, dc_next_of(worker) + row * H);
-        if (scale != 0)
-            call->kernels->add_scaled(H, scale, dh_next_of(worker) + row * H, dh + (row - row_begin) * ld);
+        if (scale != 0) call->kernels->add_scaled(H, scale, dh_next_of(worker) + row * H, dh + (row - row_begin) * ld);
     }
 }
 
@@ -143,9 +142,9 @@ LOCAL int recurrence_is_plain(const worker *worker, int64_t t) {
 LOCAL void write_state_grad(const worker *worker, int64_t t, int64_t end) {
     const call *call = worker->call;
     const int64_t H = call->H, row_begin = worker->row_begin;
-    const int64_t row = !worker->direction    ? (t ? end : row_begin)
-                        : t + 1 < call->T ? active_end(call, t + 1, row_begin, end)
-                                              : row_begin;
+    const int64_t row = !worker->direction ? (t ? end : row_begin)
+                        : t + 1 < call->T  ? active_end(call, t + 1, row_begin, end)
+                                           : row_begin;
     if (!call->dstate0 || row == end) return;
     REAL *dh_next = dh_next_of(worker), *dc_next = dc_next_of(worker);
     recurrent_backward(worker, t, row, end - row, dz_at(worker, t) + row * ld_dz(call), ld_dz(call), dh_next + row * H,
@@ -160,7 +159,7 @@ LOCAL void write_state_grad(const worker *worker, int64_t t, int64_t end) {
 
 /* dh_t += the recurrent gradient from the next step, or from the final state where a row ends at t. */
 LOCAL void complete_dh(const worker *worker, int64_t t, int64_t end, const REAL *dz_next, int64_t ld_dz_next,
-                               const step *step) {
+                       const step *step) {
     const int64_t row_begin = worker->row_begin, continuing = continuing_end(worker, t, row_begin, end);
     if (continuing > row_begin)
         recurrent_backward(worker, t, row_begin, continuing - row_begin, dz_next, ld_dz_next, step->dh_next, step);

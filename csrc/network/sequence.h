@@ -45,8 +45,7 @@ LOCAL int next_block(const worker *worker, block *block, int64_t row_begin, int6
 }
 
 /* the blocks of rows [begin,end) in the worker's chunk */
-#define EACH_BLOCK(worker, name, begin, end)                                                                           \
-    for (block name = {.rows = -1}; next_block(worker, &name, begin, end);)
+#define EACH_BLOCK(worker, name, begin, end) for (block name = {.rows = -1}; next_block(worker, &name, begin, end);)
 
 /* ---- links between steps: resets and carries --------------------------------------------------------- */
 

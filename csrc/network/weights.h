@@ -6,11 +6,11 @@
 
 /* The weights of one layer_dir. */
 typedef struct {
-    REAL *inputs;                       /* forward: the whole W_ih transposed */
-    REAL *products[CELL_PRODUCTS_MAX];  /* the cell's products in their order; forward: only those of W_hh */
-    REAL *input_bias;                   /* forward: initial value of the product of x, b_ih + b_hh (G*H) */
-    REAL *hh_bias;                      /* forward, where W_hh h stays apart: its initial value b_hh (G*H) */
-    REAL *peepholes;                    /* (3,H); NULL: none */
+    REAL *inputs;                      /* forward: the whole W_ih transposed */
+    REAL *products[CELL_PRODUCTS_MAX]; /* the cell's products in their order; forward: only those of W_hh */
+    REAL *input_bias;                  /* forward: initial value of the product of x, b_ih + b_hh (G*H) */
+    REAL *hh_bias;                     /* forward, where W_hh h stays apart: its initial value b_hh (G*H) */
+    REAL *peepholes;                   /* (3,H); NULL: none */
 } weights;
 
 typedef struct {
@@ -18,18 +18,21 @@ typedef struct {
 } readout_weights;
 
 /* the products of the cell, up to the end of its list */
-#define EACH_PRODUCT(call, cell_product)                                                                                    \
+#define EACH_PRODUCT(call, cell_product)                                                                               \
     for (const bptt_internal_cell_product *cell_product = (call)->shape->products; cell_product->rows; cell_product++)
 
 /* whether the cell multiplies gates by W_hh itself */
 LOCAL int multiplies_gates(const call *call) {
-    EACH_PRODUCT(call, cell_product) if (cell_product->gate_operand) return 1;
+    EACH_PRODUCT(call, cell_product)
+        if (cell_product->gate_operand) return 1;
     return 0;
 }
 
 /* elements of the panels of one product */
-LOCAL int64_t product_panels(const call *call, const bptt_internal_cell_product *cell_product, int64_t layer, int side) {
-    const int64_t rows = cell_product->rows * call->H, in = cell_product->matrix == WEIGHT_IH ? layer_inputs(call, layer) : call->H;
+LOCAL int64_t product_panels(const call *call, const bptt_internal_cell_product *cell_product, int64_t layer,
+                             int side) {
+    const int64_t rows = cell_product->rows * call->H,
+                  in = cell_product->matrix == WEIGHT_IH ? layer_inputs(call, layer) : call->H;
     if (side == BACKWARD) return call->kernels->packed_size(rows, in);
     return cell_product->matrix == WEIGHT_IH ? 0 : call->kernels->packed_size(in, rows);
 }
@@ -39,7 +42,8 @@ LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int si
     weights weights = {0};
     if (forward) weights.inputs = arena_alloc(from, call->kernels->packed_size(layer_inputs(call, layer), columns));
     int i = 0;
-    EACH_PRODUCT(call, cell_product) weights.products[i++] = arena_alloc(from, product_panels(call, cell_product, layer, side));
+    EACH_PRODUCT(call, cell_product)
+        weights.products[i++] = arena_alloc(from, product_panels(call, cell_product, layer, side));
     if (forward) weights.input_bias = arena_alloc(from, columns);
     if (forward && call->shape->separate_hh) weights.hh_bias = arena_alloc(from, columns);
     if (call->spec.peepholes) weights.peepholes = arena_alloc(from, 3 * H);
@@ -57,7 +61,8 @@ LOCAL readout_weights alloc_readout(const call *call, arena *from, int side) {
     const int64_t DH = call->D * call->H, O = call->O;
     readout_weights readout = {NULL, NULL};
     if (!O) return readout;
-    readout.ho = arena_alloc(from, side == FORWARD ? call->kernels->packed_size(DH, O) : call->kernels->packed_size(O, DH));
+    readout.ho =
+        arena_alloc(from, side == FORWARD ? call->kernels->packed_size(DH, O) : call->kernels->packed_size(O, DH));
     readout.bias_o = arena_alloc(from, side == FORWARD ? O : 0);
     return readout;
 }
@@ -98,8 +103,7 @@ LOCAL void pack_biases(const call *call, int64_t layer_dir, const weights *weigh
 }
 
 LOCAL void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) {
-    if (peepholes)
-        memcpy(peepholes, layer_dir_param(call, layer_dir, PEEPHOLES), (size_t)(3 * call->H) * sizeof(REAL));
+    if (peepholes) memcpy(peepholes, layer_dir_param(call, layer_dir, PEEPHOLES), (size_t)(3 * call->H) * sizeof(REAL));
 }
 
 /* Panels of W transposed: forward multiplies rows of x and h by it. */

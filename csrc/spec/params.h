@@ -1,5 +1,5 @@
-/* Where each tensor lies in the flat buffer of parameters, and in that of their gradients. A layer_dir is a layer in one
- * direction, counted as layer * D + direction. */
+/* Where each tensor lies in the flat buffer of parameters, and in that of their gradients. A layer_dir is a layer in
+ * one direction, counted as layer * D + direction. */
 #ifndef BPTT_SPEC_PARAMS_H
 #define BPTT_SPEC_PARAMS_H
 #include "base/local.h"

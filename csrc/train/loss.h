@@ -14,7 +14,7 @@ LOCAL int64_t counted_rows(int64_t N, const uint8_t *mask) {
 }
 
 LOCAL bptt_status check_loss(int64_t N, int64_t C, const void *y, const void *target, bptt_reduction reduction,
-                              const double *loss) {
+                             const double *loss) {
     if (!y || !target || !loss) return BPTT_ERROR_NULL;
     if (N < 1 || C < 1) return BPTT_ERROR_SIZE;
     if (reduction != BPTT_REDUCTION_MEAN && reduction != BPTT_REDUCTION_SUM) return BPTT_ERROR_OPTION;
@@ -35,8 +35,7 @@ LOCAL REAL *row_of(REAL *dy, int64_t row, int64_t C) { return dy ? dy + row * C 
 enum { PIECE = 512 }; /* elements of scratch */
 
 /* sum (y-t)^2, gradient 2 weight (y-t) */
-LOCAL double mse_row(const kernels *kernels, int64_t C, const REAL *y, const REAL *target, REAL weight,
-                      REAL *dy) {
+LOCAL double mse_row(const kernels *kernels, int64_t C, const REAL *y, const REAL *target, REAL weight, REAL *dy) {
     REAL error[PIECE];
     double sum = 0;
     for (int64_t j = 0; j < C; j += PIECE) {
@@ -71,8 +70,8 @@ bptt_status TYPED(bptt_mse)(int64_t N, int64_t C, const REAL *y, const REAL *tar
 }
 
 /* log sum exp(z) - z[label], gradient weight (softmax(z) - onehot(label)); the largest logit is taken out first */
-LOCAL double cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, int64_t label,
-                                REAL weight, REAL *dy) {
+LOCAL double cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, int64_t label, REAL weight,
+                               REAL *dy) {
     REAL piece[PIECE], largest = logits[0], sum = 0;
     for (int64_t j = 1; j < C; j++)
         if (!(logits[j] <= largest)) largest = logits[j];
@@ -111,8 +110,8 @@ bptt_status TYPED(bptt_cross_entropy)(int64_t N, int64_t C, const REAL *logits, 
 }
 
 /* max(z,0) - z t + log(1 + e^-|z|), gradient weight (s(z) - t) */
-LOCAL double binary_cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits,
-                                       const REAL *target, REAL weight, REAL *dy) {
+LOCAL double binary_cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, const REAL *target,
+                                      REAL weight, REAL *dy) {
     double sum = 0;
     for (int64_t j = 0; j < C; j++) {
         const double z = (double)logits[j];

@@ -24,19 +24,19 @@ bptt_status TYPED(bptt_sgd)(int64_t n, REAL *params, const REAL *grads, REAL *ve
     const kernels *kernels = kernel_table();
     if (!kernels) return BPTT_ERROR_ISA;
     kernels->sgd(&(update){.n = n,
-                     .params = params,
-                     .grads = grads,
-                     .mean = velocity,
-                     .rate = (REAL)lr,
-                     .decay = (REAL)weight_decay,
-                     .keep1 = (REAL)momentum,
-                     .nesterov = nesterov});
+                           .params = params,
+                           .grads = grads,
+                           .mean = velocity,
+                           .rate = (REAL)lr,
+                           .decay = (REAL)weight_decay,
+                           .keep1 = (REAL)momentum,
+                           .nesterov = nesterov});
     return BPTT_OK;
 }
 
 /* params -= lr * g / (sqrt(square) + eps), square = keep * square + take * g^2 */
 LOCAL bptt_status step_by_square(int64_t n, REAL *params, const REAL *grads, REAL *square, double lr, double keep,
-                                  double take, double eps, double weight_decay) {
+                                 double take, double eps, double weight_decay) {
     bptt_status status = check_step(n, params, grads, lr, weight_decay);
     if (status) return status;
     if (!square) return BPTT_ERROR_NULL;
@@ -44,14 +44,14 @@ LOCAL bptt_status step_by_square(int64_t n, REAL *params, const REAL *grads, REA
     const kernels *kernels = kernel_table();
     if (!kernels) return BPTT_ERROR_ISA;
     kernels->rmsprop(&(update){.n = n,
-                         .params = params,
-                         .grads = grads,
-                         .square = square,
-                         .rate = (REAL)lr,
-                         .decay = (REAL)weight_decay,
-                         .keep2 = (REAL)keep,
-                         .take2 = (REAL)take,
-                         .eps = (REAL)eps});
+                               .params = params,
+                               .grads = grads,
+                               .square = square,
+                               .rate = (REAL)lr,
+                               .decay = (REAL)weight_decay,
+                               .keep2 = (REAL)keep,
+                               .take2 = (REAL)take,
+                               .eps = (REAL)eps});
     return BPTT_OK;
 }
 
@@ -78,19 +78,19 @@ bptt_status TYPED(bptt_adam)(int64_t n, REAL *params, const REAL *grads, REAL *m
     if (!kernels) return BPTT_ERROR_ISA;
     const double correction1 = 1 - pow(beta1, (double)step), correction2 = 1 - pow(beta2, (double)step);
     kernels->adam(&(update){.n = n,
-                      .params = params,
-                      .grads = grads,
-                      .mean = mean,
-                      .square = square,
-                      .rate = (REAL)(lr / correction1),
-                      .decay = decoupled ? 0 : (REAL)weight_decay,
-                      .shrink = decoupled ? (REAL)(1 - lr * weight_decay) : 1,
-                      .keep1 = (REAL)beta1,
-                      .take1 = (REAL)(1 - beta1),
-                      .keep2 = (REAL)beta2,
-                      .take2 = (REAL)(1 - beta2),
-                      .root = (REAL)(1 / sqrt(correction2)),
-                      .eps = (REAL)eps});
+                            .params = params,
+                            .grads = grads,
+                            .mean = mean,
+                            .square = square,
+                            .rate = (REAL)(lr / correction1),
+                            .decay = decoupled ? 0 : (REAL)weight_decay,
+                            .shrink = decoupled ? (REAL)(1 - lr * weight_decay) : 1,
+                            .keep1 = (REAL)beta1,
+                            .take1 = (REAL)(1 - beta1),
+                            .keep2 = (REAL)beta2,
+                            .take2 = (REAL)(1 - beta2),
+                            .root = (REAL)(1 / sqrt(correction2)),
+                            .eps = (REAL)eps});
     return BPTT_OK;
 }
 #endif

@@ -94,8 +94,8 @@ typedef enum bptt_cell {
     BPTT_CELL_GRU = 5
 } bptt_cell;
 
-/* The name of a cell as Python users write it ("tanh", "lstm", ...); NULL for a number that is no cell, so that counting
- * up from 0 lists them all. */
+/* The name of a cell as Python users write it ("tanh", "lstm", ...); NULL for a number that is no cell, so that
+ * counting up from 0 lists them all. */
 BPTT_API const char *bptt_cell_name(int cell);
 
 /* What the network is. Set struct_size = sizeof(bptt_spec) and zero what you do not use. */
