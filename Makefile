@@ -5,20 +5,28 @@ VENV   ?= .venv
 # it are skipped.
 TORCH  ?= torch==2.13.0
 FILE   ?=
+# more arguments of pytest: make test ARGS='-k windows'
+ARGS   ?=
 
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
-CORE   := $(wildcard csrc/*.c csrc/*.h src/bptt/include/*.h src/bptt/*.pyx src/bptt/bindings/*) setup.py pyproject.toml
 SANITIZERS := address,undefined
-C_FILES := $(wildcard csrc/*.[ch] src/bptt/include/*.h tests/c/*.[ch] \
-                      tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/capsule/*.c tests/link/cmake/*.cpp benchmarks/*.c)
+CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
+C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c \
+                              tests/link/capsule/*.c tests/link/cmake/*.cpp benchmarks/*.c)
+ALONE   := $(CORE) $(wildcard tests/c/*.[ch]) # files that must compile alone
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
-.PHONY: help demo test test-slow lint format docs sanitize bench bench-quick wheel wheel-aarch64 sdist cross clean
+.PHONY: help demo core ctest debug test test-slow coverage lint format docs sanitize bench bench-quick wheel wheel-aarch64 sdist \
+        cross clean
 help:
 	@echo "make demo [FILE=book.txt]   train a character model"
-	@echo "make test                   build and run the whole test suite"
+	@echo "make test [ARGS=...]        build and run the whole test suite; ARGS for pytest"
 	@echo "make test-slow              run the tests that take minutes"
+	@echo "make core                   build what a change of the sources reaches, in place"
+	@echo "make ctest                  that, and run the C programs of tests/c without Python"
+	@echo "make debug                  make core with symbols and without optimisation, for a debugger"
+	@echo "make coverage               run the suite with counters, print line and branch coverage of csrc"
 	@echo "make lint                   check style and types"
 	@echo "make docs                   build the site, in build/docs"
 	@echo "make sanitize               run the suite under ASan and UBSan"
@@ -30,48 +38,58 @@ help:
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -U pip
+	$(PIP) install -U pip 'setuptools>=77' 'cython>=3.1'
 
-# the package, built and installed in place
-$(VENV)/installed: $(BIN)/python $(CORE)
-	$(PIP) install -e '.[plot]'
+# the package, installed in place; `core` builds what changed since
+$(VENV)/installed: $(BIN)/python pyproject.toml
+	$(PIP) install --no-build-isolation -e '.[plot]'
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(PIP) install -e '.[plot,test]' $(TORCH)
+	$(PIP) install --no-build-isolation -e '.[plot,test]' $(TORCH)
 	@touch $@
 
 $(VENV)/linted: $(VENV)/installed
-	$(PIP) install -e '.[dev]'
+	$(PIP) install --no-build-isolation -e '.[dev]'
 	@touch $@
 
 $(VENV)/documented: $(VENV)/installed
-	$(PIP) install -e '.[docs]'
+	$(PIP) install --no-build-isolation -e '.[docs]'
 	@touch $@
 
-demo: $(VENV)/installed
+core: $(VENV)/installed
+	$(BIN)/python setup.py -q build_ext --inplace
+
+debug: $(VENV)/installed
+	BPTT_DEBUG=1 $(BIN)/python setup.py -q build_ext --inplace
+
+ctest: core
+	$(MAKE) --no-print-directory -f tests/c/Makefile
+
+demo: core
 	$(BIN)/python examples/char_rnn.py $(if $(FILE),'$(FILE)')
 
-test: $(VENV)/tested
-	$(BIN)/python -m pytest
+test: $(VENV)/tested core
+	$(BIN)/python -m pytest $(ARGS)
 
-test-slow: $(VENV)/tested
-	$(BIN)/python -m pytest -m slow
+test-slow: $(VENV)/tested core
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: $(VENV)/linted
+lint: $(VENV)/linted core
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(abspath $(BIN)):$$PATH cython-lint $(CYTHON)
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/python -m mypy.stubtest bptt --mypy-config-file pyproject.toml --allowlist tests/stubtest.txt --ignore-unused-allowlist
 	set -e; for cc in gcc clang; do if command -v $$cc; then \
+	    echo $(ALONE) | xargs -n 1 -P 2 $$cc -std=gnu11 -Icsrc -Isrc/bptt/include -Itests/c -fsyntax-only -Wall -Wextra -Werror -x c; \
 	    CC=$$cc LDSHARED="$$cc -shared" CFLAGS=-Werror $(PIP) wheel --no-deps -w build/warnings/$$cc .; fi; done
 
 format: $(VENV)/linted
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_FILES)
 
-docs: $(VENV)/documented
+docs: $(VENV)/documented core
 	$(BIN)/sphinx-build -q -E -W --keep-going docs build/docs
 
 # its own environment: a sanitized build must never be taken for the real one
@@ -85,14 +103,14 @@ $(VENV)/benched: $(VENV)/tested
 	$(PIP) install jax
 	@touch $@
 
-bench: $(VENV)/benched
+bench: $(VENV)/benched core
 	$(BIN)/python benchmarks/train_step.py --json docs/bench.json
 	$(BIN)/python benchmarks/train_step.py --threads 2 med wide large
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
 	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/chart.py docs/bench.json docs/speed.png
 
-bench-quick: $(VENV)/installed
+bench-quick: core
 	$(BIN)/python benchmarks/train_step.py --quick
 
 # its own environment, with pinned tools
@@ -119,4 +137,4 @@ cross: .venv-wheels/ready
 
 clean:
 	rm -rf build .venv .venv-sanitize .venv-wheels wheels/arm64 demo src/bptt/_core.c src/bptt/*.so src/bptt/lib/*.a \
-	    src/bptt/__init__.pxd
+	    src/bptt/__init__.pxd src/bptt/lib/pkgconfig/bptt.pc

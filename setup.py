@@ -2,13 +2,14 @@
 extension module that links the same objects, and what is made of the headers: the .pxd that other modules cimport, and
 the pkg-config file.
 
-Only what a changed file or flag reaches is compiled again: each object has a list of the files it was made of, and the
-flags lie in a file of their own. build/compile_commands.json tells editors how.
+Only what a changed file or flag reaches is compiled again: beside each object lies a list of the files it was made of,
+and each set of flags has a folder in build/objects. build/compile_commands.json tells editors how.
 
 BPTT_SANITIZE=address,undefined builds everything with those sanitizers; BPTT_COVERAGE=1 the core with counters for
 gcov; BPTT_DEBUG=1 everything with symbols and without optimisation.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -99,17 +100,16 @@ def write_if_changed(path, text):
 
 
 class BuildCore(build_ext):
-    def finalize_options(self):
-        super().finalize_options()
-        self.build_temp = "build/objects"  # also where pip gives a folder of its own, which would be empty every time
-
     def build_extension(self, ext):
         if MSVC and not self.compiler.initialized:
             self.compiler.initialize()  # else every thread below would
-        stamp = Path(self.build_temp, "flags")
-        compiler = getattr(self.compiler, "compiler_so", [])
-        write_if_changed(stamp, repr((compiler, FLAGS, CORE_FLAGS, [(source, unit_flags(source)) for source in CSRC])))
-        self.compiler.compile = self.compile_changed(self.compiler.compile, stamp)
+        commands = [getattr(self.compiler, name, []) for name in ("compiler_so", "linker_so")]
+        flags = repr((commands, FLAGS, CORE_FLAGS, [(source, unit_flags(source)) for source in CSRC]))
+        # for each set of flags a folder of its own, also where pip names another: that would be empty every time
+        self.build_temp = f"build/objects/{hashlib.sha256(flags.encode()).hexdigest()[:8]}"
+        last_flags = Path("build/objects/flags")
+        write_if_changed(last_flags, flags)
+        self.compiler.compile = self.compile_changed(self.compiler.compile)
 
         def compile_unit(source):
             return self.compiler.compile(
@@ -122,20 +122,20 @@ class BuildCore(build_ext):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_unit, CSRC))
         archive = Path(self.build_lib) / ARCHIVE
-        if newest([archive]) < newest([*objects, __file__]) or not archive.exists():
+        if newest([archive]) < newest([*objects, last_flags]) or not archive.exists():
             archive.unlink(missing_ok=True)  # no member of an object that is no more
             self.compiler.create_static_lib(objects, "bptt", output_dir=str(archive.parent))
         write_if_changed(Path(self.build_lib, PXD), runpy.run_path("src/bptt/bindings/make_pxd.py")["pxd"]())
         template = Path("src", PC).with_suffix(".pc.in").read_text()
         write_if_changed(Path(self.build_lib, PC), template.replace("@VERSION@", VERSION))
         if not MSVC:
-            self.write_compile_commands(compiler)
+            self.write_compile_commands(commands[0])
         ext.extra_objects = objects
-        ext.depends += [*objects, str(stamp), __file__]
+        ext.depends += [*objects, str(last_flags)]
         super().build_extension(ext)
 
     @staticmethod
-    def compile_changed(compile_all, stamp):
+    def compile_changed(compile_all):
         """The compiler's compile, but for sources whose object is newer than all it was made of."""
 
         def compile(sources, output_dir=None, extra_postargs=None, **options):
@@ -143,7 +143,7 @@ class BuildCore(build_ext):
             for source in sources:
                 obj = str(Path(output_dir, source).with_suffix(".obj" if MSVC else ".o"))
                 made_of = prerequisites(obj)
-                if not made_of or newest([obj]) < newest([*made_of, stamp]) or not os.path.exists(obj):
+                if not made_of or newest([obj]) < newest(made_of) or not os.path.exists(obj):
                     extra = [*(extra_postargs or []), *["-MMD"] * (not MSVC)]
                     (obj,) = compile_all([source], output_dir, extra_postargs=extra, **options)
                 objects.append(obj)

@@ -1,6 +1,7 @@
 """Compiles the C core and its test programs for other systems by zig, without a warning, and runs the programs where
 an emulator is installed: python wheels/cross.py [TARGET ...]"""
 
+import itertools
 import os
 import runpy
 import shutil
@@ -34,25 +35,26 @@ def unit_flags():
 
 def check(target, folder):
     name = "x86_64-linux-musl" if target == PLAIN else target
-    compiler = [*ZIG, "-target", name, *STRICT, f"-I{ROOT / 'src/bptt/include'}"]
+    compiler = [*ZIG, "-target", name, *STRICT, f"-I{ROOT / 'src/bptt/include'}", f"-I{ROOT / 'csrc'}"]
     compiler += ["-fgnuc-version=0", "-Wno-literal-range"] * (target == PLAIN)  # musl's INFINITY is then 1e5000f
     objects = []
-    for source in sorted((ROOT / "csrc").glob("*.c")):
-        objects.append(folder / f"{source.stem}.o")
+    for source in sorted((ROOT / "csrc").rglob("*.c")):
+        objects.append(folder / f"{source.parent.name}_{source.stem}.o")
         flags = unit_flags()(source)
         if not target.startswith("x86_64"):  # that includes PLAIN
             flags = [flag for flag in flags if not flag.startswith("-m")]
         subprocess.run([*compiler, *flags, "-c", source, "-o", objects[-1]], check=True)
     emulator = EMULATORS[target]
     runs = emulator is not None and all(map(shutil.which, emulator))
-    for source in sorted((ROOT / "tests/c").glob("*.c")):
-        program = folder / f"{source.stem}.exe"
-        subprocess.run([*compiler, "-O1", source, *objects, "-lm", "-o", program], check=True)
+    for source, bits in itertools.product(sorted((ROOT / "tests/c").glob("*.c")), (32, 64)):
+        program = folder / f"{source.stem}_f{bits}.exe"
+        command = [*compiler, "-O1", f"-DREAL_BITS={bits}", f"-I{ROOT / 'tests/c'}", source, *objects, "-lm"]
+        subprocess.run([*command, "-o", program], check=True)
         if runs:
             environment = {**os.environ, "WINEDEBUG": "-all"}
             run = subprocess.run([*emulator, program], capture_output=True, text=True, env=environment)
             assert run.returncode == 0, f"code {run.returncode}: {run.stdout[-2000:]}{run.stderr[-2000:]}"
-            print(f"  {source.stem}: {run.stdout.splitlines()[-1]}", flush=True)
+            print(f"  {program.stem}: {run.stdout.splitlines()[-1]}", flush=True)
     print(f"{target}: compiled and linked" + (", ran" * runs), flush=True)
 
 
