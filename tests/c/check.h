@@ -19,6 +19,13 @@ static char case_name[200] = "start";
 #define CHECK(condition) check_that((condition) != 0, __FILE__, __LINE__, #condition)
 #define CHECK_STATUS(call, expected) check_status(call, expected, __FILE__, __LINE__, #call)
 
+/* Whether the kernel set in use is the best that runs here. What does not depend on the set is checked under this one.
+ */
+static inline int is_best_set(void) {
+    const char *isa = bptt_isa(), *choices = bptt_isa_choices();
+    return isa && strcmp(choices + strlen(choices) - strlen(isa), isa) == 0;
+}
+
 /* The case that messages of failed checks name. */
 static inline void name_case(const char *format, ...) {
     va_list arguments;
