@@ -26,7 +26,6 @@ from bptt import _core
 LINK = Path(__file__).parent / "link"
 PACKAGE = Path(bptt.__file__).resolve().parent
 INCLUDE = Path(bptt.get_include())
-FIRST = LINK / "first"
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 SANITIZE = os.environ.get("BPTT_SANITIZE", "")
 SANITIZED = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"] if SANITIZE else []
@@ -296,32 +295,7 @@ def test_table_is_filled():
     assert ctypes.CFUNCTYPE(ctypes.c_char_p)(table.version)().decode() == bptt.__version__
 
 
-# ---- growth --------------------------------------------------------------------------------------------------
-
-# tests/link/first: the first bptt.h that had all of these functions, and the first bptt_capsule.h. bptt_tape_shift took
-# other arguments then; no other function has changed, and none does after the first release.
-
-
-def test_table_and_structs_grow_at_their_ends():
-    first = table_of((FIRST / "bptt_capsule.h").read_text())
-    assert table_of((INCLUDE / "bptt_capsule.h").read_text())[: len(first)] == first
-    today = structs((INCLUDE / "bptt.h").read_text())
-    for name, members in structs((FIRST / "bptt.h").read_text()).items():
-        if members[0] == "size_t struct_size":
-            assert today[name][: len(members)] == members
-        else:
-            assert today[name] == members
-
-
-def test_program_of_the_first_header_trains_with_todays_archive(compiler, tmp_path):
-    flags = [f"-I{FIRST}", *asked("--libs"), *SANITIZED]
-    program = compiled(compiler, LINK / "pkgconfig" / "main.c", tmp_path / "main", flags)
-    assert printed_loss(output([program])) == trained("float32")
-
-
-def test_module_of_the_first_header_trains_with_todays_capsule(compiler, tmp_path):
-    module(compiler, tmp_path, include=FIRST)
-    assert printed_loss(python("-c", TRAINS, PYTHONPATH=path(tmp_path))) == trained("float32")
+# ---- other headers: a program with smaller structs is in tests/c/test_errors.c -----------------------------------
 
 
 def later_headers(folder, *replacements):

@@ -1,4 +1,5 @@
-/* Counting checks. A program names the case it is in, checks, and ends with the number of checks that passed. */
+/* Checks that are counted, guarded buffers and numbers. A program names its case, checks, and prints the counts last.
+ */
 #ifndef CHECK_H
 #define CHECK_H
 #include <math.h>
@@ -10,7 +11,7 @@
 
 #include "bptt.h"
 
-enum { SKIPPED = 77 }; /* exit code: no kernels run here under the BPTT_ISA that was asked for */
+enum { SKIPPED = 77 }; /* exit code: BPTT_ISA names no kernel set that runs here */
 
 static long checks_passed, checks_failed;
 static char case_name[200] = "start";
@@ -18,6 +19,14 @@ static char case_name[200] = "start";
 #define CHECK(condition) check_that((condition) != 0, __FILE__, __LINE__, #condition)
 #define CHECK_STATUS(call, expected) check_status(call, expected, __FILE__, __LINE__, #call)
 
+/* Whether the kernel set in use is the best that runs here. What does not depend on the set is checked under this one.
+ */
+static inline int is_best_set(void) {
+    const char *isa = bptt_isa(), *choices = bptt_isa_choices();
+    return isa && strcmp(choices + strlen(choices) - strlen(isa), isa) == 0;
+}
+
+/* The case that messages of failed checks name. */
 static inline void name_case(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -25,8 +34,8 @@ static inline void name_case(const char *format, ...) {
     va_end(arguments);
 }
 
-static inline void check_that(int true_here, const char *file, int line, const char *text) {
-    if (true_here) {
+static inline void check_that(int holds, const char *file, int line, const char *text) {
+    if (holds) {
         checks_passed++;
         return;
     }
@@ -41,7 +50,7 @@ static inline void check_status(bptt_status status, bptt_status expected, const 
     check_that(status == expected, file, line, text);
 }
 
-/* The program's exit code, after its last line. */
+/* Prints the counts; returns the exit code of the program. */
 static inline int end_of_checks(void) {
     const char *isa = bptt_isa();
     printf("%s: %ld checks failed\n%s: %ld checks passed\n", isa ? isa : "none", checks_failed, isa ? isa : "none",
@@ -52,65 +61,66 @@ static inline int end_of_checks(void) {
 
 /* ---- memory ------------------------------------------------------------------------------------- */
 
-/* In front of a buffer lies a guard zone, behind it another, but under a sanitizer, which itself sees the first byte
- * too far. */
+/* A guard zone lies before each buffer and another behind it. Under AddressSanitizer there is none behind: the
+ * sanitizer sees the first byte too far. */
 enum { GUARD = 64, GUARD_BYTE = 0xfe };
 #ifdef __SANITIZE_ADDRESS__
-enum { GUARD_BEHIND = 0 };
+enum { GUARD_AFTER = 0 };
 #else
-enum { GUARD_BEHIND = GUARD };
+enum { GUARD_AFTER = GUARD };
 #endif
 
-/* What buffers hold at first, NaN in both types: what nobody wrote shows in every result it enters. And how many bytes
- * further than malloc aligns they begin. A check may set both for a while. */
+/* The byte that new buffers are filled with: NaN in both types, so that a read of unwritten memory shows in the result.
+ */
 static int buffer_fill = 0xff;
+/* Distance in bytes of new buffers from where malloc aligns them. */
 static int64_t buffer_shift;
 
 typedef struct {
     int64_t bytes, shift;
-} buffer_label; /* begins the guard zone in front */
+} buffer_label; /* lies at the begin of the guard zone before the buffer */
 
 static inline void *buffer_of(int64_t bytes) {
     const buffer_label label = {bytes, buffer_shift};
-    unsigned char *block = malloc((size_t)(buffer_shift + GUARD + bytes + GUARD_BEHIND));
+    unsigned char *block = malloc((size_t)(buffer_shift + GUARD + bytes + GUARD_AFTER));
     if (!block) {
         printf("out of memory: %lld bytes\n", (long long)bytes);
         exit(1);
     }
     unsigned char *guard = block + buffer_shift;
-    memset(guard, GUARD_BYTE, (size_t)(GUARD + bytes + GUARD_BEHIND));
+    memset(guard, GUARD_BYTE, (size_t)(GUARD + bytes + GUARD_AFTER));
     memcpy(guard, &label, sizeof label);
     return memset(guard + GUARD, buffer_fill, (size_t)bytes);
 }
 
-/* nobody has written to these bytes since they held nothing but `value` */
+/* Whether all bytes hold `value`. */
 static inline int all_bytes(const void *memory, int64_t bytes, int value) {
     for (int64_t i = 0; i < bytes; i++)
         if (((const unsigned char *)memory)[i] != value) return 0;
     return 1;
 }
 
-/* frees a buffer after a look at its guard zones */
+/* Frees a buffer and checks that its guard zones are as they were. */
 static inline void release(void *buffer) {
     if (!buffer) return;
     unsigned char *guard = (unsigned char *)buffer - GUARD;
     buffer_label label;
     memcpy(&label, guard, sizeof label);
-    const int in_front = all_bytes(guard + sizeof label, GUARD - (int64_t)sizeof label, GUARD_BYTE);
-    CHECK(in_front && all_bytes(guard + GUARD + label.bytes, GUARD_BEHIND, GUARD_BYTE));
+    const int before = all_bytes(guard + sizeof label, GUARD - (int64_t)sizeof label, GUARD_BYTE);
+    CHECK(before && all_bytes(guard + GUARD + label.bytes, GUARD_AFTER, GUARD_BYTE));
     free(guard - label.shift);
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------ */
 
-/* The same sequence in every run: uniform in [-1, 1), in steps that float32 holds exactly. */
+/* Uniform in [-1, 1), the same sequence in every run, in steps that float32 holds exactly. */
 static inline double uniform(void) {
     static uint64_t state = 20240607;
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (double)(state >> 42) / (1 << 21) - 1;
 }
 
-/* one of 0..n-1 */
+/* A random one of 0..n-1. */
 static inline int64_t any_of(int64_t n) { return (int64_t)((uniform() + 1) / 2 * (double)n); }
 
 static inline double *zeros(int64_t n) {

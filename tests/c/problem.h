@@ -1,9 +1,14 @@
-/* Problems for the network: a spec, sizes, options and all inputs, the same numbers in every run. */
+/* Problems for the network: spec, sizes, options and all inputs, with the same numbers in every run. */
 #ifndef PROBLEM_H
 #define PROBLEM_H
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "bptt.h"
 #include "check.h"
 
-/* One problem with all its inputs. A NULL array is one that the call does not get. */
+/* One problem with all its inputs. An array that is NULL is not passed to the call. */
 typedef struct {
     bptt_spec spec;
     int64_t T, B, Y;
@@ -11,17 +16,16 @@ typedef struct {
     uint8_t *reset;
     int64_t *lengths;
     int32_t carry_per_row, training;
-    int32_t norms; /* whether step norms are wanted: a step that notes them may go another way */
+    int32_t norms; /* 1: step norms are wanted; the core may take another path for them */
     uint64_t seed;
     int64_t first_step;
     int64_t dy_start;
     double clip_norm, clip_value;
-    /* what dropout multiplies the inputs of each layer by (L,T,B,D*H), and h_{t-1} (L*D,B,H); NULL: nothing is dropped
-     */
-    double *input_kept, *recurrent_kept;
+    /* Factors of dropout on the inputs of each layer (L,T,B,D*H) and on h_{t-1} (L*D,B,H). NULL: nothing is dropped. */
+    double *input_mask, *recurrent_mask;
 } problem;
 
-enum { /* what a problem has beyond parameters, inputs and dy; or-ed */
+enum { /* features of a problem beyond parameters, inputs and dy; or-ed */
        STATE0 = 1,
        DSTATE1 = 2,
        RESET = 4,
@@ -40,7 +44,7 @@ typedef struct {
     int64_t T, B, I, H, O;
 } shape;
 
-/* a cell in one of its forms */
+/* A cell in one of its forms. */
 typedef struct {
     int32_t cell, reset_before, peepholes;
 } form;
@@ -71,7 +75,7 @@ static inline bptt_spec spec_of(shape s, int which, int32_t layers, int32_t dire
 
 static inline int64_t layers_of(const bptt_spec *s) { return s->num_layers ? s->num_layers : 1; }
 static inline int64_t directions_of(const bptt_spec *s) { return s->bidirectional ? 2 : 1; }
-static inline int64_t units_of(const bptt_spec *s) { return layers_of(s) * directions_of(s); }
+static inline int64_t layer_dirs_of(const bptt_spec *s) { return layers_of(s) * directions_of(s); }
 static inline int64_t outputs_of(const bptt_spec *s) {
     return s->output_size ? s->output_size : directions_of(s) * s->hidden_size;
 }
@@ -80,67 +84,67 @@ static inline int64_t blocks_of(const bptt_spec *s) {
     return s->cell == BPTT_CELL_LSTM ? 4 : s->cell == BPTT_CELL_GRU ? 3 : 1;
 }
 
-/* h, or h and c */
+/* Parts of a state: 1 is h, 2 are h and c. */
 static inline int64_t parts_of(const bptt_spec *s) { return s->cell == BPTT_CELL_LSTM ? 2 : 1; }
 
 static inline int64_t state_size(const problem *p) {
-    return parts_of(&p->spec) * units_of(&p->spec) * p->B * p->spec.hidden_size;
+    return parts_of(&p->spec) * layer_dirs_of(&p->spec) * p->B * p->spec.hidden_size;
 }
 
-/* where one row of a unit lies in a state; part 0 is h, 1 is c */
-static inline int64_t state_at(const problem *p, int64_t unit, int part, int64_t row) {
-    return ((part * units_of(&p->spec) + unit) * p->B + row) * p->spec.hidden_size;
+/* The place in a state of one row of a layer in one direction; part 0 is h, 1 is c. */
+static inline int64_t state_at(const problem *p, int64_t layer_dir, int part, int64_t row) {
+    return ((part * layer_dirs_of(&p->spec) + layer_dir) * p->B + row) * p->spec.hidden_size;
 }
 
-/* where the header puts the tensors of a unit, a layer in one direction, with `in` inputs */
+/* Offsets of the tensors of a layer in one direction, as the header says; `in` is the number of its inputs. */
 typedef struct {
     int64_t in, ih, hh, b_ih, b_hh, peephole, end;
-} places;
+} layer_dir_tensors;
 
-static inline places places_of(const bptt_spec *s, int64_t unit) {
+static inline layer_dir_tensors layer_dir_tensors_of(const bptt_spec *s, int64_t layer_dir) {
     const int64_t H = s->hidden_size, D = directions_of(s), rows = blocks_of(s) * H, bias = s->bias ? rows : 0;
-    places at = {0};
-    for (int64_t u = 0; u <= unit; u++) {
-        at.in = u < D ? s->input_size : D * H;
-        at.ih = at.end;
-        at.hh = at.ih + rows * at.in;
-        at.b_ih = at.hh + rows * H;
-        at.b_hh = at.b_ih + bias;
-        at.peephole = at.b_hh + bias;
-        at.end = at.peephole + (s->peepholes ? 3 * H : 0);
+    layer_dir_tensors w = {0};
+    for (int64_t i = 0; i <= layer_dir; i++) {
+        w.in = i < D ? s->input_size : D * H;
+        w.ih = w.end;
+        w.hh = w.ih + rows * w.in;
+        w.b_ih = w.hh + rows * H;
+        w.b_hh = w.b_ih + bias;
+        w.peephole = w.b_hh + bias;
+        w.end = w.peephole + (s->peepholes ? 3 * H : 0);
     }
-    return at;
+    return w;
 }
 
-/* and those behind all units; state[0] is state_h0, state[1] state_c0 */
+/* Offsets of the tensors behind those of all layers; state[0] is state_h0, state[1] is state_c0. */
 typedef struct {
     int64_t ho, b_o, state[2], total;
-} ends;
+} network_tensors;
 
-static inline ends ends_of(const bptt_spec *s) {
-    const int64_t H = s->hidden_size, O = s->output_size, learned = s->learn_state ? units_of(s) * H : 0;
-    ends at = {.ho = places_of(s, units_of(s) - 1).end};
-    at.b_o = at.ho + O * directions_of(s) * H;
-    at.state[0] = at.b_o + (s->bias ? O : 0);
-    at.state[1] = at.state[0] + learned;
-    at.total = at.state[1] + (parts_of(s) - 1) * learned;
-    return at;
+static inline network_tensors network_tensors_of(const bptt_spec *s) {
+    const int64_t H = s->hidden_size, O = s->output_size, learned = s->learn_state ? layer_dirs_of(s) * H : 0;
+    network_tensors w = {.ho = layer_dir_tensors_of(s, layer_dirs_of(s) - 1).end};
+    w.b_o = w.ho + O * directions_of(s) * H;
+    w.state[0] = w.b_o + (s->bias ? O : 0);
+    w.state[1] = w.state[0] + learned;
+    w.total = w.state[1] + (parts_of(s) - 1) * learned;
+    return w;
 }
 
-/* ---- what dropout does, as the core does it to ones ---------------------------------------------------- */
+/* ---- dropout masks, measured by the core in double -------------------------------------------------------- */
 
-/* a network of identity cells with all parameters zero but those that are set */
+/* A network of identity cells whose parameters are all zero. */
 static inline problem measuring_problem(const problem *of, int64_t layers) {
     problem m = *of;
     m.spec = spec_of((shape){.I = 1, .H = of->spec.hidden_size}, IDENTITY, (int32_t)layers, 1);
     m.spec.bidirectional = of->spec.bidirectional;
     m.spec.dropout = of->spec.dropout;
-    m.params = zeros(ends_of(&m.spec).total);
+    m.params = zeros(network_tensors_of(&m.spec).total);
     m.x = zeros(m.T * m.B);
     return m;
 }
 
-/* runs it with dropout; writes y (T,B,D*H), state1 (L*D,B,H) */
+/* Runs it with dropout; writes y (T,B,D*H) and state1 (L*D,B,H). */
 static inline void measure(const problem *m, double *y, double *state1) {
     const bptt_options options = {.struct_size = sizeof options,
                                   .threads = 1,
@@ -155,56 +159,56 @@ static inline void measure(const problem *m, double *y, double *state1) {
     release(work);
 }
 
-/* rows first..first+n-1 of an identity matrix */
-static inline void set_identity(double *w, int64_t first, int64_t n, int64_t cols) {
-    for (int64_t i = 0; i < n; i++) w[i * cols + first + i] = 1;
+/* w (n,cols): n rows of an identity matrix, from row_begin on. */
+static inline void set_identity(double *w, int64_t row_begin, int64_t n, int64_t cols) {
+    for (int64_t i = 0; i < n; i++) w[i * cols + row_begin + i] = 1;
 }
 
-/* The layer below gives ones, this layer gives its inputs back. */
-static inline void measure_layer(const problem *p, int64_t layer, double *kept) {
+/* The mask of one layer's inputs: the layer below outputs ones, this layer outputs its inputs. */
+static inline void measure_layer(const problem *p, int64_t layer, double *mask) {
     const int64_t H = p->spec.hidden_size, D = directions_of(&p->spec);
     problem m = measuring_problem(p, layer + 1);
     m.spec.recurrent_dropout = 0;
     m.state0 = NULL;
     for (int64_t d = 0; d < D; d++) {
-        const places below = places_of(&m.spec, (layer - 1) * D + d), here = places_of(&m.spec, layer * D + d);
+        const layer_dir_tensors below = layer_dir_tensors_of(&m.spec, (layer - 1) * D + d);
         for (int64_t j = 0; j < H; j++) m.params[below.b_ih + j] = 1;
-        set_identity(m.params + here.ih, d * H, H, D * H);
+        set_identity(m.params + layer_dir_tensors_of(&m.spec, layer * D + d).ih, d * H, H, D * H);
     }
-    measure(&m, kept, NULL);
+    measure(&m, mask, NULL);
     release(m.params);
     release(m.x);
 }
 
-static inline double *measure_inputs(const problem *p) {
+static inline double *measure_input_mask(const problem *p) {
     const int64_t layers = layers_of(&p->spec), each = p->T * p->B * directions_of(&p->spec) * p->spec.hidden_size;
-    double *kept = zeros(layers * each);
-    for (int64_t layer = 1; layer < layers; layer++) measure_layer(p, layer, kept + layer * each);
-    return kept;
+    double *mask = zeros(layers * each);
+    for (int64_t layer = 1; layer < layers; layer++) measure_layer(p, layer, mask + layer * each);
+    return mask;
 }
 
-/* every unit gives its entering state back, which is all ones */
-static inline double *measure_recurrent(const problem *p) {
-    const int64_t units = units_of(&p->spec), H = p->spec.hidden_size;
-    double *kept = zeros(units * p->B * H);
+/* The recurrent mask: every cell outputs the state that enters, which is all ones. */
+static inline double *measure_recurrent_mask(const problem *p) {
+    const int64_t H = p->spec.hidden_size, layer_dirs = layer_dirs_of(&p->spec), n = layer_dirs * p->B * H;
+    double *mask = zeros(n);
     problem m = measuring_problem(p, layers_of(&p->spec));
     m.T = 1;
     m.spec.recurrent_dropout = p->spec.recurrent_dropout;
-    m.state0 = zeros(units * p->B * H);
-    for (int64_t i = 0; i < units * p->B * H; i++) m.state0[i] = 1;
-    for (int64_t u = 0; u < units; u++) set_identity(m.params + places_of(&m.spec, u).hh, 0, H, H);
-    measure(&m, NULL, kept);
+    m.state0 = zeros(n);
+    for (int64_t i = 0; i < n; i++) m.state0[i] = 1;
+    for (int64_t i = 0; i < layer_dirs; i++) set_identity(m.params + layer_dir_tensors_of(&m.spec, i).hh, 0, H, H);
+    measure(&m, NULL, mask);
     release(m.params);
     release(m.x);
     release(m.state0);
-    return kept;
+    return mask;
 }
 
 /* ---- making problems -------------------------------------------------------------------------------- */
 
 static inline double *carry_of(int64_t n) {
     double *carry = uniform_array(n, 2);
-    for (int64_t i = 0; i < n; i += 5) carry[i] = 0; /* cuts among the scales */
+    for (int64_t i = 0; i < n; i += 5) carry[i] = 0; /* some exact zeros, which cut */
     return carry;
 }
 
@@ -214,7 +218,7 @@ static inline uint8_t *reset_of(int64_t n) {
     return reset;
 }
 
-/* never rising, from T or a little less */
+/* Lengths that never rise, from T or T-1 on. */
 static inline int64_t *lengths_of(int64_t T, int64_t B) {
     int64_t *lengths = buffer_of(B * (int64_t)sizeof *lengths), left = T > 1 ? T - any_of(2) : T;
     for (int64_t b = 0; b < B; b++) {
@@ -227,12 +231,12 @@ static inline int64_t *lengths_of(int64_t T, int64_t B) {
 
 static inline void name_problem(const problem *p, unsigned features) {
     const bptt_spec *s = &p->spec;
-    name_case("T=%lld B=%lld I=%lld H=%lld O=%lld cell=%d before=%d peepholes=%d bias=%d L=%d D=%d learn=%d drop=%g,%g "
-              "features=%u",
-              (long long)p->T, (long long)p->B, (long long)s->input_size, (long long)s->hidden_size,
-              (long long)s->output_size, (int)s->cell, (int)s->reset_before, (int)s->peepholes, (int)s->bias,
-              (int)s->num_layers, (int)s->bidirectional + 1, (int)s->learn_state, s->dropout, s->recurrent_dropout,
-              features);
+    name_case(
+        "T=%lld B=%lld I=%lld H=%lld O=%lld cell=%d reset_before=%d peepholes=%d bias=%d L=%d D=%d learn=%d drop=%g,%g "
+        "features=%u",
+        (long long)p->T, (long long)p->B, (long long)s->input_size, (long long)s->hidden_size,
+        (long long)s->output_size, (int)s->cell, (int)s->reset_before, (int)s->peepholes, (int)s->bias,
+        (int)s->num_layers, (int)s->bidirectional + 1, (int)s->learn_state, s->dropout, s->recurrent_dropout, features);
 }
 
 static inline problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features) {
@@ -241,7 +245,7 @@ static inline problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned 
     name_problem(&p, features);
     p.norms = (features & NORMS) != 0;
     p.dy_start = features & LATE_DY ? T / 3 : 0;
-    p.params = uniform_array(ends_of(&spec).total, 1.5 / sqrt((double)spec.hidden_size));
+    p.params = uniform_array(network_tensors_of(&spec).total, 1.5 / sqrt((double)spec.hidden_size));
     p.x = uniform_array(T * B * spec.input_size, 1);
     p.dy = uniform_array((T - p.dy_start) * B * p.Y, 1);
     p.state0 = features & STATE0 ? uniform_array(state_size(&p), 1) : NULL;
@@ -255,24 +259,24 @@ static inline problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned 
     p.training = 1;
     p.seed = (uint64_t)any_of(1 << 20) << 40 | 77;
     p.first_step = any_of(1000);
-    p.input_kept = measure_inputs(&p);
-    p.recurrent_kept = measure_recurrent(&p);
+    p.input_mask = measure_input_mask(&p);
+    p.recurrent_mask = measure_recurrent_mask(&p);
     return p;
 }
 
 static inline void free_problem(problem *p) {
     void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,
-                         p->carry,  p->reset, p->lengths, p->input_kept, p->recurrent_kept};
+                         p->carry,  p->reset, p->lengths, p->input_mask, p->recurrent_mask};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------ */
+/* ---- queries ------------------------------------------------------------------------------------------ */
 
 static inline int64_t length_of(const problem *p, int64_t row) { return p->lengths ? p->lengths[row] : p->T; }
 
 static inline int resets(const problem *p, int64_t t, int64_t row) { return p->reset && p->reset[t * p->B + row]; }
 
-/* what scales the gradient that flows between steps t and t+1 */
+/* The factor of carry on the gradient that flows from step t+1 to step t. */
 static inline double carry_at(const problem *p, int64_t t, int64_t row) {
     return p->carry ? p->carry[p->carry_per_row ? t * p->B + row : t] : 1;
 }

@@ -1,21 +1,148 @@
-/* The network on several threads, in both types. */
-#define REAL_BITS 32
-#include "real.h"
+/* Threads and the poll: the same bits for any number of threads, with every feature; which thread calls the poll, and
+ * that its answer stops the call. */
+#include <stdint.h>
 
+#include "bptt.h"
+#include "check.h"
+#include "problem.h"
+#include "real.h"
 #include "run.h"
 
-#include "threads.h"
-#undef REAL_BITS
-#define REAL_BITS 64
-#include "real.h"
+/* ---- threads ------------------------------------------------------------------------------------------- */
 
-#include "run.h"
+/* Forward without a tape, on the same number of threads. */
+static void check_threads_without_tape(const run *r) {
+    run other = open_run(r->p, r->options.threads);
+    CHECK_STATUS(forward_run_to(&other, NULL), BPTT_OK);
+    check_same_forward(r, &other);
+    close_run(&other);
+}
 
-#include "threads.h"
+static void check_threads_of(const problem *p, int threads, int64_t segment) {
+    run one = open_segmented_run(p, 1, segment), many = open_segmented_run(p, threads, segment);
+    forward_backward(&one);
+    forward_backward(&many);
+    check_same(&one, &many);
+    if (threads == 7) check_threads_without_tape(&many);
+    close_run(&one);
+    close_run(&many);
+}
+
+/* Enough work for several threads, in several chunks of steps. No number of threads divides the rows or the units. */
+static problem large_problem(int which, int32_t layers, int32_t directions, unsigned features) {
+    const int64_t H = forms[which].cell < BPTT_CELL_LSTM ? 83 : 41, T = 241 / (layers * directions);
+    bptt_spec spec = spec_of((shape){.I = 19, .H = H, .O = 17}, which, layers, directions);
+    spec.learn_state = 1;
+    spec.dropout = spec.recurrent_dropout = features & TRAINING ? 0.3 : 0;
+    return problem_of(spec, T, 31, features);
+}
+
+static void check_large(int which, int32_t layers, int32_t directions, unsigned features, int threads,
+                        int64_t segment) {
+    problem p = large_problem(which, layers, directions, features);
+    check_threads_of(&p, threads, segment);
+    free_problem(&p);
+}
+
+/* Resets in one row only, which one thread has and the others have not. Wide enough for several blocks of a product. */
+static void check_rare_resets(int which, int64_t H, int threads) {
+    problem p = problem_of(spec_of((shape){.I = 5, .H = H, .O = 3}, which, 1, 1), 40, 29, RESET);
+    for (int64_t i = 0; i < p.T * p.B; i++) p.reset[i] = i % p.B == 2 && i / p.B % 3;
+    check_threads_of(&p, threads, 0);
+    free_problem(&p);
+}
+
+/* Few rows, which are not split, while the gradients of the weights are. One row: sums have another order (gemv). */
+static void check_few_rows(int64_t B, int threads) {
+    problem p = problem_of(spec_of((shape){.I = 90, .H = 151, .O = 70}, LSTM, 2, 1), 60 / B, B, STATE0 | RESET);
+    check_threads_of(&p, threads, 0);
+    free_problem(&p);
+}
+
+/* ---- the poll -------------------------------------------------------------------------------------------- */
+
+static _Thread_local int on_calling_thread;
+
+typedef struct {
+    int calls;
+    int stop_at;   /* the call of the poll that stops; 0: none */
+    int elsewhere; /* calls from other threads than the calling one */
+} poll_record;
+
+static int record_poll(void *context) {
+    poll_record *record = context;
+    record->calls++;
+    record->elsewhere += !on_calling_thread;
+    return record->calls == record->stop_at;
+}
+
+static void check_stop(run *r, poll_record *record, int stop_at) {
+    *record = (poll_record){.stop_at = stop_at};
+    CHECK_STATUS(forward_run(r), BPTT_ERROR_INTERRUPTED);
+    CHECK(record->calls == stop_at && !record->elsewhere);
+    *record = (poll_record){0};
+    CHECK_STATUS(forward_run(r), BPTT_OK);
+    *record = (poll_record){.stop_at = stop_at};
+    CHECK_STATUS(backward_run(r), BPTT_ERROR_INTERRUPTED);
+    CHECK(record->calls == stop_at && !record->elsewhere);
+}
+
+static void check_poll(const problem *p, int threads, int64_t segment) {
+    run plain = open_segmented_run(p, threads, segment), polled = open_segmented_run(p, threads, segment);
+    poll_record record = {0};
+    on_calling_thread = 1;
+    forward_backward(&plain);
+    polled.options.poll = record_poll;
+    polled.options.poll_context = &record;
+    CHECK_STATUS(forward_run(&polled), BPTT_OK);
+    CHECK(record.calls > 1 && !record.elsewhere);
+    record.calls = 0;
+    CHECK_STATUS(backward_run(&polled), BPTT_OK);
+    const int calls = record.calls;
+    CHECK(calls > 1 && !record.elsewhere);
+    check_same(&plain, &polled);
+    check_stop(&polled, &record, 1);
+    check_stop(&polled, &record, 2);
+    record = (poll_record){.stop_at = calls - 1};
+    CHECK_STATUS(backward_run(&polled), BPTT_ERROR_INTERRUPTED);
+    CHECK(record.calls == calls - 1);
+    close_run(&plain);
+    close_run(&polled);
+}
+
+static void check_polls(int which, int32_t layers, int32_t directions, int threads, int64_t segment) {
+    problem p = large_problem(which, layers, directions, LENGTHS);
+    check_poll(&p, threads, segment);
+    free_problem(&p);
+}
+
+static void check_all_polls(void) {
+    check_polls(TANH, 1, 1, 1, 0);
+    check_polls(TANH, 1, 1, 3, 0);
+    check_polls(LSTM, 2, 2, 1, 0);
+    check_polls(LSTM, 2, 2, 3, 0);
+    check_polls(GRU, 2, 1, 1, 20);
+    check_polls(GRU, 2, 1, 3, 20);
+}
 
 int main(void) {
     if (!bptt_isa()) return SKIPPED;
-    check_threads_f32();
-    check_threads_f64();
+    const unsigned clipped = CLIP_NORM | CLIP_VALUE;
+    check_large(TANH, 1, 1, 0, 3, 0);
+    check_large(RELU, 1, 1, ALL_FEATURES & ~LENGTHS, 7, 0);
+    check_large(TANH, 2, 2, LENGTHS | RESET | DSTATE1, 2, 0);
+    check_large(SIGMOID, 3, 1, TRAINING | LENGTHS | clipped, 3, 17);
+    check_large(LSTM, 1, 1, STATE0 | DSTATE1, 7, 0);
+    check_large(PEEPHOLE_LSTM, 2, 1, TRAINING | RESET, 2, 17);
+    check_large(PEEPHOLE_LSTM, 2, 2, ALL_FEATURES & ~(STATE0 | clipped), 3, 0);
+    check_large(GRU, 2, 1, LENGTHS | RESET, 7, 0);
+    check_large(GRU, 2, 2, ALL_FEATURES & ~CARRY_PER_ROW, 2, 0);
+    check_large(RESET_BEFORE_GRU, 1, 2, TRAINING | RESET | CARRY, 3, 0);
+    check_large(RESET_BEFORE_GRU, 2, 1, TRAINING | LENGTHS | RESET | NORMS, 7, 17);
+    check_rare_resets(TANH, 271, 7);
+    check_rare_resets(LSTM, 131, 3);
+    check_few_rows(1, 3);
+    check_few_rows(5, 7);
+    if (is_best_set()) check_all_polls();
     return end_of_checks();
 }

@@ -1,16 +1,15 @@
-/* What is refused and how it is said: status codes, their sentences, the version, kernel sets, and the functions
- * without data (tensors, windows). */
-#define REAL_BITS 32
+/* What has no data and no type: status strings, the version, kernel sets, tensors and windows. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bad_specs.h"
+#include "bptt.h"
+#include "check.h"
 #include "real.h"
 
-#include "status.h"
-#undef REAL_BITS
-#define REAL_BITS 64
-#include "real.h"
-
-#include "status.h"
-
-/* every code has a sentence of its own */
+/* Every code has a sentence of its own. */
 static void check_strings(void) {
     const char *unknown = bptt_status_string((bptt_status)(BPTT_ERROR_LENGTHS + 1));
     name_case("status strings");
@@ -33,7 +32,7 @@ static void check_version(void) {
     CHECK(strcmp(bptt_version(), expected) == 0);
 }
 
-/* the set in use is the one that was asked for, or else the last of the choices */
+/* The set in use is the one that BPTT_ISA names, or else the last of the choices. */
 static void check_kernel_sets(void) {
     const char *wanted = getenv("BPTT_ISA"), *choices = bptt_isa_choices(), *isa = bptt_isa();
     name_case("kernel sets");
@@ -71,7 +70,7 @@ static void check_tensors(void) {
     check_tensor(&plain, 2, (bptt_tensor){"weight_ho", 28, 2, 4});
 }
 
-/* every tensor of the spec in order: name, rows, cols; offsets follow from those before */
+/* All tensors of the spec in order. The list gives name, rows and cols; each offset is the end of the tensor before. */
 static void check_tensor_list(const bptt_spec *spec, int64_t expected, const bptt_tensor *list) {
     int64_t count = 0, offset = 0;
     bptt_sizes sizes = {.struct_size = sizeof sizes};
@@ -83,11 +82,11 @@ static void check_tensor_list(const bptt_spec *spec, int64_t expected, const bpt
         offset += tensor.rows * (tensor.cols ? tensor.cols : 1);
     }
     if (!bptt_isa()) return;
-    CHECK_STATUS(bptt_sizes_f32(spec, 1, 1, NULL, &sizes), BPTT_OK);
+    CHECK_STATUS(TYPED(bptt_sizes)(spec, 1, 1, NULL, &sizes), BPTT_OK);
     CHECK(sizes.params == offset);
 }
 
-/* gates, layers, directions, peepholes, learned states */
+/* Gates, layers, directions, peepholes, learned states. */
 static void check_more_tensors(void) {
     bptt_spec lstm = small_spec(), gru = small_spec();
     static const bptt_tensor of_lstm[] = {{"weight_ih_l0", 0, 16, 3},
@@ -129,7 +128,7 @@ static void check_more_tensors(void) {
     check_tensor_list(&gru, sizeof of_gru / sizeof of_gru[0], of_gru);
 }
 
-/* the longest name fits */
+/* The longest name fits. */
 static void check_last_layer(void) {
     bptt_spec spec = small_spec();
     bptt_tensor tensor;
@@ -159,51 +158,53 @@ static void check_bad_tensors(void) {
     CHECK(count == 7);
 }
 
-/* the windows tile 0..T-1, each but the last k1 long, each reaching back over k2 steps where there are as many */
+/* The windows cover 0..T-1 without overlap; each but the last has k1 steps, and each goes back over k2 steps, or to 0.
+ */
 static void check_windows_of(int64_t T, int64_t k1, int64_t k2) {
-    bptt_window w = {0, 0, 0};
+    bptt_window window = {0, 0, 0};
     int64_t count = 0, next = 0;
     name_case("windows T=%lld k1=%lld k2=%lld", (long long)T, (long long)k1, (long long)k2);
     CHECK_STATUS(bptt_window_count(T, k1, k2, &count), BPTT_OK);
     for (int64_t i = 0; i < count; i++) {
-        CHECK_STATUS(bptt_window_at(T, k1, k2, i, &w), BPTT_OK);
-        CHECK(w.start == next && w.start < w.stop);
-        CHECK(w.stop - w.start == k1 || (w.stop == T && w.stop - w.start < k1));
-        CHECK(w.back >= 0 && w.back <= w.start && (w.stop - w.back == k2 || (w.back == 0 && w.stop < k2)));
-        next = w.stop;
+        CHECK_STATUS(bptt_window_at(T, k1, k2, i, &window), BPTT_OK);
+        CHECK(window.start == next && window.start < window.stop);
+        CHECK(window.stop - window.start == k1 || (window.stop == T && window.stop - window.start < k1));
+        CHECK(window.back >= 0 && window.back <= window.start &&
+              (window.stop - window.back == k2 || (window.back == 0 && window.stop < k2)));
+        next = window.stop;
     }
     CHECK(next == T);
-    CHECK_STATUS(bptt_window_at(T, k1, k2, count, &w), BPTT_ERROR_WINDOW);
-    CHECK_STATUS(bptt_window_at(T, k1, k2, -1, &w), BPTT_ERROR_WINDOW);
+    CHECK_STATUS(bptt_window_at(T, k1, k2, count, &window), BPTT_ERROR_WINDOW);
+    CHECK_STATUS(bptt_window_at(T, k1, k2, -1, &window), BPTT_ERROR_WINDOW);
 }
 
 static void check_far_windows(void) {
     const int64_t most = INT64_MAX;
-    bptt_window w;
+    bptt_window window;
     int64_t count;
     name_case("windows of the longest sequences");
     CHECK(bptt_window_count(most, 1, most, &count) == BPTT_OK && count == most);
-    CHECK_STATUS(bptt_window_at(most, 1, most, most - 1, &w), BPTT_OK);
-    CHECK(w.start == most - 1 && w.stop == most && w.back == 0);
+    CHECK_STATUS(bptt_window_at(most, 1, most, most - 1, &window), BPTT_OK);
+    CHECK(window.start == most - 1 && window.stop == most && window.back == 0);
     CHECK(bptt_window_count(most, most - 1, most - 1, &count) == BPTT_OK && count == 2);
-    CHECK_STATUS(bptt_window_at(most, most - 1, most - 1, 1, &w), BPTT_OK);
-    CHECK(w.start == most - 1 && w.stop == most && w.back == 1);
+    CHECK_STATUS(bptt_window_at(most, most - 1, most - 1, 1, &window), BPTT_OK);
+    CHECK(window.start == most - 1 && window.stop == most && window.back == 1);
     CHECK(bptt_window_count(5, most, most, &count) == BPTT_OK && count == 1);
 }
 
 static void check_bad_windows(void) {
-    bptt_window w = {7, 7, 7};
+    bptt_window window = {7, 7, 7};
     int64_t count = 7;
     name_case("bad windows");
     CHECK_STATUS(bptt_window_count(5, 2, 2, NULL), BPTT_ERROR_NULL);
     CHECK_STATUS(bptt_window_at(5, 2, 2, 0, NULL), BPTT_ERROR_NULL);
     CHECK_STATUS(bptt_window_count(0, 2, 2, &count), BPTT_ERROR_SIZE);
-    CHECK_STATUS(bptt_window_at(-5, 2, 2, 0, &w), BPTT_ERROR_SIZE);
+    CHECK_STATUS(bptt_window_at(-5, 2, 2, 0, &window), BPTT_ERROR_SIZE);
     CHECK_STATUS(bptt_window_count(5, 0, 2, &count), BPTT_ERROR_WINDOW);
     CHECK_STATUS(bptt_window_count(5, -1, 2, &count), BPTT_ERROR_WINDOW);
     CHECK_STATUS(bptt_window_count(5, 3, 2, &count), BPTT_ERROR_WINDOW);
-    CHECK_STATUS(bptt_window_at(5, 3, 2, 0, &w), BPTT_ERROR_WINDOW);
-    CHECK(count == 7 && w.start == 7 && w.stop == 7 && w.back == 7);
+    CHECK_STATUS(bptt_window_at(5, 3, 2, 0, &window), BPTT_ERROR_WINDOW);
+    CHECK(count == 7 && window.start == 7 && window.stop == 7 && window.back == 7);
 }
 
 static void check_windows(void) {
@@ -215,8 +216,6 @@ static void check_windows(void) {
 }
 
 int main(void) {
-    check_errors_f32();
-    check_errors_f64();
     check_strings();
     check_version();
     check_kernel_sets();
