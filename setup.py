@@ -1,10 +1,17 @@
-"""Builds the C core (one object per file of csrc/, some for one instruction set), libbptt.a of these objects, the
-extension module that links the same objects, and the .pxd that other modules cimport.
+"""Builds the C core (one object per .c file of csrc/, some for one instruction set), libbptt.a of these objects, the
+extension module that links the same objects, and what is made of the headers: the .pxd that other modules cimport, and
+the pkg-config file.
 
-BPTT_SANITIZE=address,undefined builds everything with those sanitizers.
+Only what a changed file or flag reaches is compiled again: each object has a list of the files it was made of, and the
+flags lie in a file of their own. build/compile_commands.json tells editors how.
+
+BPTT_SANITIZE=address,undefined builds everything with those sanitizers; BPTT_COVERAGE=1 the core with counters for
+gcov; BPTT_DEBUG=1 everything with symbols and without optimisation.
 """
 
+import json
 import os
+import re
 import runpy
 import sys
 import sysconfig
@@ -14,15 +21,21 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-CSRC = sorted(str(path) for path in Path("csrc").glob("*.c"))
-HEADERS = sorted(map(str, [*Path("csrc").glob("*.h"), *Path("src/bptt/include").glob("*.h")]))
-BINDINGS = sorted(map(str, Path("src/bptt/bindings").glob("*.pxi")))
+INCLUDE = Path("src/bptt/include")
+CSRC = sorted(path.as_posix() for path in Path("csrc").rglob("*.c"))
+HEADERS = sorted(path.as_posix() for path in [*Path("csrc").rglob("*.h"), *INCLUDE.glob("*.h")])
+BINDINGS = sorted(path.as_posix() for path in Path("src/bptt/bindings").glob("*.pxi"))
+INCLUDE_DIRS = ["csrc", INCLUDE.as_posix()]
+VERSION = ".".join(re.findall(r"#define BPTT_VERSION_\w+ (\d+)", (INCLUDE / "bptt.h").read_text()))
 SANITIZE = os.environ.get("BPTT_SANITIZE", "")
+COVERAGE = os.environ.get("BPTT_COVERAGE", "")
+DEBUG = os.environ.get("BPTT_DEBUG", "")
 MSVC = os.name == "nt"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 ABI3 = not FREE_THREADED
 ARCHIVE = Path("bptt/lib") / ("bptt.lib" if MSVC else "libbptt.a")
 PXD = Path("bptt/__init__.pxd")
+PC = Path("bptt/lib/pkgconfig/bptt.pc")
 
 if MSVC:  # /std:c11 brings the standard's preprocessor; without /GL- no other version of the linker takes the archive
     FLAGS = ["/O2"]
@@ -30,71 +43,146 @@ if MSVC:  # /std:c11 brings the standard's preprocessor; without /GL- no other v
 elif SANITIZE:
     FLAGS = ["-O1", "-g", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     CORE_FLAGS = ["-std=gnu11"]
+elif COVERAGE or DEBUG:
+    FLAGS = ["-O1" if COVERAGE else "-Og", "-g"]
+    CORE_FLAGS = ["-std=gnu11", *["--coverage", "-fprofile-update=atomic", "-fno-inline"] * bool(COVERAGE)]
 else:
     FLAGS, CORE_FLAGS = ["-O3", "-g0"], ["-std=gnu11"]
+OPTIMISED = FLAGS[0] == "-O3"
 if not MSVC:
     FLAGS += ["-fvisibility=hidden"]
     CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
 
 PLATFORM = sysconfig.get_platform()  # of the target where that is another machine
 X86 = PLATFORM.endswith(("x86_64", "amd64", "i686", "universal2")) and not MSVC
-SET_FLAGS = {  # by the end of a file's name
-    "_avx2": ["-mavx2", "-mfma"],
-    "_avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"],
+SET_FLAGS = {  # of a kernel set, by the name of its files up to the type
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"],
 }
 
 
 def unit_flags(source):
     """What one file of the core needs beyond the flags of all: its instruction set; contraction to fused
     multiply-add only in kernels."""
-    stem = Path(source).stem
-    flags = SET_FLAGS.get(stem.removeprefix("kernels"), []) if X86 else []
+    kernels, name = Path(source).parent.name == "kernels", Path(source).stem.rsplit("_", 1)[0]
+    flags = SET_FLAGS.get(name, []) if X86 and kernels else []
     if sys.platform == "darwin":  # one compilation may be for both processors
         flags = [word for flag in flags for word in ("-Xarch_x86_64", flag)]
     if not MSVC:
-        flags = [*flags, "-ffp-contract=fast" if stem.startswith("kernels") else "-ffp-contract=off"]
-    vector_kernels = stem.startswith("kernels_") and stem != "kernels_portable"
-    if not (MSVC or SANITIZE or vector_kernels):
+        flags = [*flags, "-ffp-contract=fast" if kernels else "-ffp-contract=off"]
+    if OPTIMISED and not (kernels and name not in ("portable", "dispatch")):
         flags = [*flags, "-O2"]  # only vector kernels gain by more
     return flags
 
 
+def newest(paths):
+    """The latest change of these files; infinity where one is missing."""
+    try:
+        return max(os.stat(path).st_mtime_ns for path in paths)
+    except (FileNotFoundError, ValueError):
+        return float("inf")
+
+
+def prerequisites(obj):
+    """The files that an object was made of, as the compiler listed them; none: not known."""
+    try:
+        rule = Path(obj).with_suffix(".d").read_text().replace("\\\n", " ")
+    except FileNotFoundError:
+        return []
+    return rule.split(":", 1)[1].split()
+
+
+def write_if_changed(path, text):
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
 class BuildCore(build_ext):
+    def finalize_options(self):
+        super().finalize_options()
+        self.build_temp = "build/objects"  # also where pip gives a folder of its own, which would be empty every time
+
     def build_extension(self, ext):
-        self.force = True  # flags and sanitizers are no files: no date tells whether they changed
         if MSVC and not self.compiler.initialized:
             self.compiler.initialize()  # else every thread below would
+        stamp = Path(self.build_temp, "flags")
+        compiler = getattr(self.compiler, "compiler_so", [])
+        write_if_changed(stamp, repr((compiler, FLAGS, CORE_FLAGS, [(source, unit_flags(source)) for source in CSRC])))
+        self.compiler.compile = self.compile_changed(self.compiler.compile, stamp)
 
         def compile_unit(source):
-            flags = FLAGS + CORE_FLAGS + unit_flags(source)
             return self.compiler.compile(
-                [source], self.build_temp, include_dirs=["src/bptt/include"], extra_postargs=flags, depends=HEADERS
+                [source],
+                self.build_temp,
+                include_dirs=INCLUDE_DIRS,
+                extra_postargs=FLAGS + CORE_FLAGS + unit_flags(source),
             )[0]
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_unit, CSRC))
-        self.compiler.create_static_lib(objects, "bptt", output_dir=str(Path(self.build_lib) / ARCHIVE.parent))
-        Path(self.build_lib, PXD).write_text(runpy.run_path("src/bptt/bindings/make_pxd.py")["pxd"]())
+        archive = Path(self.build_lib) / ARCHIVE
+        if newest([archive]) < newest([*objects, __file__]) or not archive.exists():
+            archive.unlink(missing_ok=True)  # no member of an object that is no more
+            self.compiler.create_static_lib(objects, "bptt", output_dir=str(archive.parent))
+        write_if_changed(Path(self.build_lib, PXD), runpy.run_path("src/bptt/bindings/make_pxd.py")["pxd"]())
+        template = Path("src", PC).with_suffix(".pc.in").read_text()
+        write_if_changed(Path(self.build_lib, PC), template.replace("@VERSION@", VERSION))
+        if not MSVC:
+            self.write_compile_commands(compiler)
         ext.extra_objects = objects
+        ext.depends += [*objects, str(stamp), __file__]
         super().build_extension(ext)
+
+    @staticmethod
+    def compile_changed(compile_all, stamp):
+        """The compiler's compile, but for sources whose object is newer than all it was made of."""
+
+        def compile(sources, output_dir=None, extra_postargs=None, **options):
+            objects = []
+            for source in sources:
+                obj = str(Path(output_dir, source).with_suffix(".obj" if MSVC else ".o"))
+                made_of = prerequisites(obj)
+                if not made_of or newest([obj]) < newest([*made_of, stamp]) or not os.path.exists(obj):
+                    extra = [*(extra_postargs or []), *["-MMD"] * (not MSVC)]
+                    (obj,) = compile_all([source], output_dir, extra_postargs=extra, **options)
+                objects.append(obj)
+            return objects
+
+        return compile
+
+    @staticmethod
+    def write_compile_commands(compiler):
+        """For clangd and others, which look for it in build/."""
+        flags = [*CORE_FLAGS, *(f"-I{path}" for path in INCLUDE_DIRS)]
+        commands = [
+            {"directory": os.getcwd(), "file": source, "arguments": [*compiler, *flags, *unit_flags(source), source]}
+            for source in CSRC
+        ]
+        write_if_changed(Path("build/compile_commands.json"), json.dumps(commands, indent=1))
 
     def copy_extensions_to_source(self):
         super().copy_extensions_to_source()
-        for made in (ARCHIVE, PXD):
+        for made in (ARCHIVE, PXD, PC):
             self.copy_file(str(Path(self.build_lib) / made), str(Path("src") / made))
 
 
 setup(
+    version=VERSION,
     ext_modules=[
         Extension(
             "bptt._core",
             ["src/bptt/_core.pyx"],
-            include_dirs=["src/bptt/include"],
+            include_dirs=[INCLUDE.as_posix()],
             define_macros=[("Py_LIMITED_API", "0x030B0000")] * ABI3,
             py_limited_api=ABI3,
             libraries=[] if MSVC else ["m"],
-            extra_compile_args=[*FLAGS, "-Os"] if not (MSVC or SANITIZE) else FLAGS,  # glue: smaller, as fast
-            extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [] if MSVC else ["-pthread"],
+            extra_compile_args=[*FLAGS, *["-Os"] * OPTIMISED],  # glue: smaller, as fast
+            extra_link_args=[
+                *[f"-fsanitize={SANITIZE}"] * bool(SANITIZE),
+                *["--coverage"] * bool(COVERAGE),
+                *["-pthread"] * (not MSVC),
+            ],
             depends=CSRC + HEADERS + BINDINGS,
         )
     ],

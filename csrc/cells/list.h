@@ -24,7 +24,7 @@
     X(gru_reset_before_operand)
 #endif
 
-/* The files of all cells, for an includer that defines CELL_FILE(name): "cells/name.h" or "cells/name_pointwise.h". */
+/* The files of all cells, for an includer that defines CELL_FILE(name): "name.h" or "name_pointwise.h". */
 #ifdef CELL_FILE
 #include CELL_FILE(vanilla)
 #include CELL_FILE(lstm)

@@ -116,4 +116,5 @@ typedef struct TYPED(kernels) {
 
 /* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. */
 const kernels *TYPED(bptt_internal_kernels)(void);
+static inline const kernels *kernel_table(void) { return TYPED(bptt_internal_kernels)(); }
 #endif

@@ -50,7 +50,7 @@ extern "C" {
 typedef enum bptt_status {
     BPTT_OK = 0,
     BPTT_ERROR_NULL = 1,      /* a required pointer is NULL */
-    BPTT_ERROR_STRUCT = 2,    /* struct_size is smaller than the first version's or larger than this library's */
+    BPTT_ERROR_STRUCT = 2,    /* struct_size is not set, or larger than this library's struct */
     BPTT_ERROR_CELL = 3,      /* the cell is not one of bptt_cell */
     BPTT_ERROR_SIZE = 4,      /* a size is zero or negative (O may be zero), or a tensor's index is beyond the last */
     BPTT_ERROR_OVERFLOW = 5,  /* sizes multiply beyond what memory can address */
@@ -93,6 +93,10 @@ typedef enum bptt_cell {
     BPTT_CELL_LSTM = 4,
     BPTT_CELL_GRU = 5
 } bptt_cell;
+
+/* The name of a cell as Python users write it ("tanh", "lstm", ...); NULL for a number that is no cell, so that counting
+ * up from 0 lists them all. */
+BPTT_API const char *bptt_cell_name(int cell);
 
 /* What the network is. Set struct_size = sizeof(bptt_spec) and zero what you do not use. */
 typedef struct bptt_spec {

@@ -1,0 +1,24 @@
+/* Scratch memory handed out in order, each piece from a fresh cache line. The same walk with base = NULL only counts,
+ * so sizes and addresses cannot disagree. */
+#ifndef BPTT_BASE_ARENA_H
+#define BPTT_BASE_ARENA_H
+#include "base/real.h"
+
+enum { LINE = 64 / sizeof(REAL) }; /* elements of a cache line */
+
+typedef struct {
+    REAL *base;   /* the first cache line; NULL: only count */
+    int64_t used; /* elements, with one line for the caller's alignment */
+} arena;
+
+static inline arena arena_at(REAL *memory) {
+    const uintptr_t beyond = (uintptr_t)memory % 64 / sizeof(REAL);
+    return (arena){memory ? memory + (beyond ? LINE - beyond : 0) : NULL, LINE};
+}
+
+static inline REAL *arena_alloc(arena *from, int64_t elements) {
+    REAL *piece = from->base ? from->base + from->used - LINE : NULL;
+    from->used += (elements + LINE - 1) / LINE * LINE;
+    return piece;
+}
+#endif

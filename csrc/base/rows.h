@@ -1,0 +1,22 @@
+/* Small helpers on sizes and on rows of elements. */
+#ifndef BPTT_BASE_ROWS_H
+#define BPTT_BASE_ROWS_H
+#include "base/real.h"
+
+static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* n elements; from NULL: zeros */
+static inline void copy_or_clear(REAL *to, const REAL *from, int64_t n) {
+    if (from == to) return;
+    if (from) memcpy(to, from, (size_t)n * sizeof(REAL));
+    else memset(to, 0, (size_t)n * sizeof(REAL));
+}
+
+/* rows of n elements; from NULL: zeros, ld_from 0: the same row for all */
+static inline void copy_rows(int64_t rows, int64_t n, const REAL *from, int64_t ld_from, REAL *to, int64_t ld_to) {
+    if (from && ld_from == n && ld_to == n) copy_or_clear(to, from, rows * n);
+    else
+        for (int64_t i = 0; i < rows; i++) copy_or_clear(to + i * ld_to, from ? from + i * ld_from : NULL, n);
+}
+#endif

@@ -1,0 +1,36 @@
+/* Threads that live only inside one call: `team_run` makes them, each runs the same body, all are joined. */
+#ifndef BPTT_BASE_THREADS_H
+#define BPTT_BASE_THREADS_H
+#include <stdint.h>
+
+enum { BPTT_INTERNAL_MOST_THREADS = 64 };
+
+typedef struct bptt_internal_team bptt_internal_team;
+
+typedef struct {
+    bptt_internal_team *team;
+    int rank, size; /* the calling thread has rank 0 */
+} bptt_internal_member;
+
+typedef void bptt_internal_body(void *context, const bptt_internal_member *me);
+
+/* Runs body on `size` threads, on fewer where the system refuses to make them. */
+void bptt_internal_team_run(int size, bptt_internal_body *body, void *context);
+
+/* Waits until every member has come here. */
+void bptt_internal_team_wait(const bptt_internal_member *me);
+
+/* How many processors the system offers, at least 1. */
+int bptt_internal_processors(void);
+
+/* The share of member `me`: items [*begin, *end) of `total`, cut at multiples of `quantum`. */
+static inline void bptt_internal_share(const bptt_internal_member *me, int64_t total, int64_t quantum, int64_t *begin,
+                                       int64_t *end) {
+    const int64_t blocks = (total + quantum - 1) / quantum;
+    const int64_t each = blocks / me->size, rest = blocks % me->size;
+    const int64_t first = (me->rank * each + (me->rank < rest ? me->rank : rest)) * quantum;
+    const int64_t next = first + (each + (me->rank < rest)) * quantum;
+    *begin = first < total ? first : total;
+    *end = next < total ? next : total;
+}
+#endif

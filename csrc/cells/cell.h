@@ -1,0 +1,98 @@
+/* What a cell is: its shape, and one step of it, forward and backward, for some rows of the batch. What all steps share
+ * is done elsewhere for many steps at once: the products of x before, the weight gradients after (network/forward.h,
+ * network/param_grads.h). */
+#ifndef BPTT_CELLS_CELL_H
+#define BPTT_CELLS_CELL_H
+#include "network/states.h"
+
+/* One step. Rows are those of one member, its first row first; they lie H apart where no distance is given. */
+typedef struct {
+    const call *call;
+    int64_t t, rows;
+    const weights *weights;
+    state_view prev;       /* h_{t-1}, c_{t-1} (rows,H) */
+    const REAL *operand;   /* h_{t-1} as the products of W_hh take it: after recurrent dropout (rows,H) */
+    int64_t ld_operand;
+    REAL *h, *c;           /* h_t, c_t (rows,H); without gates h holds W_ih x_t + biases before the forward step */
+    int64_t ld;            /* of h, c and dh */
+    REAL *gates;           /* (rows, gate columns); forward: W_ih x_t + biases before, the gates after */
+    REAL *hh_products;     /* forward, where the cell keeps it apart: W_hh h + b_hh (rows,G*H) */
+    REAL *dh;              /* backward: dL/dh_t (rows,H); without gates dz_t takes its place */
+    REAL *dz;              /* backward, with gates: receives dL/dz_t (rows, gate columns) */
+    REAL *dh_next;         /* backward: receives the direct term of dL/dh_{t-1}, if the cell has one (rows,H) */
+    REAL *dc_next;         /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
+    REAL *d_operand;       /* backward: scratch of a cell that multiplies by W_hh itself (rows,H) */
+    const REAL *mask;      /* backward: the recurrent dropout of h_{t-1} (rows,H); NULL: none */
+} step;
+
+/* Rows of a chunk (rows,H) whose peephole gradients are added, for units [unit_begin,unit_end). */
+typedef struct {
+    int64_t rows, H;
+    const REAL *dz; /* (rows, gate columns) */
+    const REAL *c_prev, *c;
+    int64_t ld;
+    const uint8_t *skip; /* (rows,), nonzero: c_prev counts as zeros; NULL: none */
+    int64_t unit_begin, unit_end;
+} peephole_rows;
+
+typedef struct cell {
+    bptt_internal_shape shape;
+    const struct cell *reset_before; /* the form that the spec's reset_before chooses; NULL: there is none */
+    /* h_t, c_t and the gates from prev and W_ih x_t + biases */
+    void (*forward)(const step *);
+    /* dz_t from dh_t and dc_next; dh_next and dc_next for the step before */
+    void (*backward)(const step *);
+    /* the same from dh_t without its recurrent part, W_hhT dz_next, in one product; NULL: there is no such form */
+    void (*backward_fused)(const step *, const REAL *dz_next, int64_t ld_dz_next);
+    /* adds the gradient of the peepholes; NULL: there are none */
+    void (*add_peephole_grad)(const peephole_rows *, REAL *grad);
+} cell;
+
+/* out = init + a W for the step's rows, W in panels of k rows and n columns. The panels are taken in the other direction
+ * at every step: those used last lie nearest. */
+static inline product recurrent_product(const step *step, int64_t k, int64_t n, const REAL *a, int64_t lda,
+                                        const REAL *panels, const REAL *init, REAL *out, int64_t ld) {
+    return (product){.m = step->rows,
+                     .n = n,
+                     .k = k,
+                     .a = a,
+                     .lda = lda,
+                     .panels = panels,
+                     .init = init,
+                     .ldinit = ld,
+                     .c = out,
+                     .ldc = ld,
+                     .gemv = step->call->B == 1,
+                     .reverse_panels = step->t & 1};
+}
+
+/* Prefetch what the cell reads of the tape after this product: the gates, in backward the entering state too. */
+static inline void prefetch_tape(const step *step, product *product) {
+    const int64_t size = step->rows * step->call->H;
+    if (!step->gates) return;
+    product->prefetch[0] = (span){step->gates, step->call->shape->gate_blocks * size};
+    if (step->dz && step->prev.ld == step->call->H)
+        product->prefetch[1] = (span){step->prev.c ? step->prev.c : step->prev.h, size};
+}
+
+/* The arguments of a gate function of the kernel table. */
+static inline gate_step gate_step_of(const step *step) {
+    return (gate_step){.rows = step->rows,
+                       .H = step->call->H,
+                       .gates = step->gates,
+                       .products = step->hh_products,
+                       .h_prev = step->prev.h,
+                       .c_prev = step->prev.c,
+                       .ld_prev = step->prev.ld,
+                       .h = step->h,
+                       .c = step->c,
+                       .ld = step->ld,
+                       .peepholes = step->weights->peepholes,
+                       .dh = step->dh,
+                       .ld_dh = step->ld,
+                       .dz = step->dz,
+                       .dh_next = step->dh_next,
+                       .dc_next = step->dc_next,
+                       .d_operand = step->d_operand};
+}
+#endif

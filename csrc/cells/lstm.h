@@ -1,0 +1,48 @@
+/* The LSTM (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000; peepholes: Gers et al. 2002), gates i,f,g,o:
+ * i, f, o = s(.), g = tanh(.);  c_t = f*c_{t-1} + i*g;  h_t = o*tanh(c_t). One product for all gates. */
+#ifndef BPTT_CELLS_LSTM_H
+#define BPTT_CELLS_LSTM_H
+#include "cells/cell.h"
+
+enum { LSTM_IH, LSTM_HH }; /* its products */
+
+/* gates: W_ih x_t + biases before, i,f,g,o after */
+static inline void lstm_forward(const step *step) {
+    const call *call = step->call;
+    const int64_t H = call->H;
+    const product product = recurrent_product(step, H, 4 * H, step->operand, step->ld_operand,
+                                              step->weights->products[LSTM_HH], step->gates, step->gates, 4 * H);
+    const gate_step gates = gate_step_of(step);
+    call->kernels->multiply(&product);
+    call->kernels->lstm_forward(&gates);
+}
+
+/* dz_t from dh_t and dc_next, which becomes dL/dc_{t-1} */
+static inline void lstm_backward(const step *step) {
+    const gate_step gates = gate_step_of(step);
+    step->call->kernels->lstm_backward(&gates);
+}
+
+/* i and f saw c_{t-1}, o saw c_t */
+static inline void lstm_add_peephole_grad(const peephole_rows *given, REAL *grad) {
+    const int64_t H = given->H;
+    for (int64_t row = 0; row < given->rows; row++)
+        for (int64_t j = given->unit_begin; j < given->unit_end; j++) {
+            const REAL *dz = given->dz + row * 4 * H + j;
+            const REAL c_prev = given->skip && given->skip[row] ? 0 : given->c_prev[row * given->ld + j];
+            grad[j] += dz[0] * c_prev;
+            grad[H + j] += dz[H] * c_prev;
+            grad[2 * H + j] += dz[3 * H] * given->c[row * given->ld + j];
+        }
+}
+
+static const cell lstm = {.shape = {.blocks = 4,
+                                    .states = 2,
+                                    .gate_blocks = 4,
+                                    .peepholes = 1,
+                                    .products = {[LSTM_IH] = {.matrix = WEIGHT_IH, .rows = 4},
+                                                 [LSTM_HH] = {.matrix = WEIGHT_HH, .rows = 4}}},
+                          .forward = lstm_forward,
+                          .backward = lstm_backward,
+                          .add_peephole_grad = lstm_add_peephole_grad};
+#endif

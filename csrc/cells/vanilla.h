@@ -1,0 +1,50 @@
+/* The vanilla cell (Elman 1990): h_t = f(z_t), z_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh, f tanh, relu, the logistic
+ * function or the identity. z_t lies where h_t will, dz_t where dh_t was. */
+#ifndef BPTT_CELLS_VANILLA_H
+#define BPTT_CELLS_VANILLA_H
+#include "cells/cell.h"
+
+enum { VANILLA_IH, VANILLA_HH }; /* its products */
+
+static inline void vanilla_forward(const step *step) {
+    const call *call = step->call;
+    const int64_t H = call->H;
+    product product = recurrent_product(step, H, H, step->operand, step->ld_operand,
+                                        step->weights->products[VANILLA_HH], step->h, step->h, step->ld);
+    product.epilogue = EPILOGUE_ACTIVATION;
+    product.activation = call->spec.cell;
+    call->kernels->multiply(&product);
+}
+
+/* dz_t = f'(z_t) * dh_t */
+static inline void vanilla_backward(const step *step) {
+    const call *call = step->call;
+    const int together = step->ld == call->H;
+    const int64_t rows = together ? 1 : step->rows, n = together ? step->rows * call->H : call->H;
+    for (int64_t i = 0; i < rows; i++) {
+        REAL *dh = step->dh + i * step->ld;
+        call->kernels->activation_grad(call->spec.cell, n, step->h + i * step->ld, dh, dh);
+    }
+}
+
+/* dz_t = f'(z_t) * (dh_t + W_hhT dz_next) */
+static inline void vanilla_backward_fused(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
+    const call *call = step->call;
+    const int64_t H = call->H;
+    product product = recurrent_product(step, H, H, dz_next, ld_dz_next, step->weights->products[VANILLA_HH], step->dh,
+                                        step->dh, step->ld);
+    product.epilogue = EPILOGUE_ACTIVATION_GRAD;
+    product.activation = call->spec.cell;
+    product.h = step->h;
+    product.ldh = step->ld;
+    call->kernels->multiply(&product);
+}
+
+static const cell vanilla = {.shape = {.blocks = 1,
+                                       .states = 1,
+                                       .products = {[VANILLA_IH] = {.matrix = WEIGHT_IH, .rows = 1},
+                                                    [VANILLA_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
+                             .forward = vanilla_forward,
+                             .backward = vanilla_backward,
+                             .backward_fused = vanilla_backward_fused};
+#endif

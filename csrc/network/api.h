@@ -1,0 +1,227 @@
+/* The public functions on a network: sizes, forward, backward, one step at a time. */
+#ifndef BPTT_NETWORK_API_H
+#define BPTT_NETWORK_API_H
+#include "network/backward.h"
+
+/* ---- the memory of a call ---------------------------------------------------------------------------- */
+
+/* scratch of forward beside weights and activations */
+static inline void alloc_forward_scratch(call *call, arena *from) {
+    const int64_t BH = call->B * call->H;
+    call->entering_state = arena_alloc(from, call->shape->states * BH);
+    call->dropped_inputs = arena_alloc(from, call->spec.dropout > 0 && call->L > 1 ? call->chunk * call->D * BH : 0);
+    call->mask = arena_alloc(from, call->spec.recurrent_dropout > 0 ? BH : 0);
+}
+
+static inline void alloc_hh_products(call *call, arena *from) {
+    call->hh_products = NULL;
+    if (call->shape->separate_hh) call->hh_products = arena_alloc(from, call->B * call->shape->blocks * call->H);
+}
+
+static inline void alloc_activations(call *call, arena *from, int64_t steps) {
+    call->activation_steps = steps;
+    call->activations = arena_alloc(from, call->L * layer_activations(call, steps));
+}
+
+static inline int64_t plan_forward(call *call, REAL *work, int tape) {
+    arena from = arena_at(work);
+    call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
+    alloc_forward_scratch(call, &from);
+    alloc_hh_products(call, &from);
+    call->masked_h = arena_alloc(&from, call->spec.recurrent_dropout > 0 ? call->B * call->H : 0);
+    if (tape) return from.used;
+    call->rolling = call->D == 1;
+    alloc_activations(call, &from, call->rolling ? call->chunk : call->T);
+    return from.used;
+}
+
+static inline int64_t plan_backward(call *call, REAL *work) {
+    arena from = arena_at(work);
+    const int64_t layer_dirs = call->L * call->D, rows = call->chunk * call->B, BH = call->B * call->H;
+    const int64_t dh_size = (call->D == 2 ? call->T : call->chunk) * call->D * BH;
+    const int gates = call->shape->gate_blocks, recurrent_dropout = call->spec.recurrent_dropout > 0;
+    call->panels[BACKWARD] = alloc_panels(call, &from, BACKWARD);
+    alloc_forward_scratch(call, &from);
+    call->masked_h = arena_alloc(&from, recurrent_dropout ? rows * call->H : 0);
+    call->dh[0] = arena_alloc(&from, dh_size);
+    call->dh[1] = call->L > 1 && (call->D == 2 || !gates) ? arena_alloc(&from, dh_size) : call->dh[0];
+    call->dz = arena_alloc(&from, gates ? rows * dz_columns(call) : 0);
+    call->saved_dz_next = arena_alloc(&from, dz_next_in_place(call) ? 0 : layer_dirs * call->B * dz_columns(call));
+    call->dh_next = arena_alloc(&from, layer_dirs * BH);
+    call->dc_next = arena_alloc(&from, call->shape->states == 2 ? layer_dirs * BH : 0);
+    call->d_operand = arena_alloc(&from, multiplies_gates(call) || recurrent_dropout ? BH : 0);
+    call->learned_state_grad = arena_alloc(&from, call->spec.learn_state ? call->shape->states * call->state_size : 0);
+    call->dh_squares = (double *)arena_alloc(&from, rows * (int64_t)(sizeof(double) / sizeof(REAL)));
+    call->skip = (uint8_t *)arena_alloc(&from, call->D == 2 ? rows / (int64_t)sizeof(REAL) + 1 : 0);
+    if (!call->options.segment) return from.used;
+    call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
+    alloc_hh_products(call, &from);
+    alloc_activations(call, &from, min_of(call->options.segment, call->T));
+    return from.used;
+}
+
+static inline int64_t steps_of_tape(const call *call) {
+    return call->options.tape_steps ? call->options.tape_steps : call->T;
+}
+
+static inline int64_t tape_size(const call *call) {
+    const int64_t segment = call->options.segment;
+    if (segment) return ((call->T - 1) / segment + 1) * call->shape->states * call->state_size;
+    return call->L * layer_activations(call, steps_of_tape(call));
+}
+
+/* Uses the caller's tape: for all activations, or with a segment for the state that enters each. */
+static inline void use_tape(call *call, REAL *tape) {
+    if (call->options.segment) {
+        call->checkpoints = tape;
+    } else {
+        call->activations = tape;
+        call->activation_steps = steps_of_tape(call);
+    }
+}
+
+/* ---- forward and backward ---------------------------------------------------------------------------- */
+
+/* bptt_forward_f32(), bptt_forward_f64() */
+bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, const REAL *params, const REAL *x,
+                                const REAL *state0, REAL *y, REAL *state1, REAL *tape, REAL *work,
+                                const bptt_options *options) {
+    call call;
+    bptt_status status = begin_call(&call, spec, T, B, options);
+    if (status) return status;
+    if (!params || !x || !work) return BPTT_ERROR_NULL;
+    call.params = params;
+    call.x = x;
+    call.state0 = state0;
+    call.y = y;
+    call.state1 = state1;
+    plan_forward(&call, work, tape && !call.options.segment);
+    if (tape) use_tape(&call, tape);
+    pack_forward(&call);
+    const int64_t groups = max_of(1, B / ROWS_PER_THREAD);
+    const int threads = (int)min_of(useful_threads(&call, call.step_flops * (double)T), groups);
+    bptt_internal_team_run(threads, forward_body, &call);
+    return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
+}
+
+/* bptt_backward_f32(), bptt_backward_f64() */
+bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, const REAL *params, const REAL *x,
+                                 const REAL *tape, const REAL *dy, const REAL *dstate1, REAL *dx, REAL *dstate0,
+                                 REAL *grads, REAL *work, const bptt_options *options) {
+    call call;
+    bptt_status status = begin_call(&call, spec, T, B, options);
+    if (status) return status;
+    if (!params || !x || !tape || !work) return BPTT_ERROR_NULL;
+    call.params = params;
+    call.x = x;
+    call.dy = dy;
+    call.dstate1 = dstate1;
+    call.dx = dx;
+    call.grads = grads;
+    call.needs_dh_norms =
+        call.options.step_clip_norm > 0 || call.options.step_clip_value > 0 || call.options.step_norms;
+    plan_backward(&call, work);
+    use_tape(&call, (REAL *)tape);
+    call.dstate0 = dstate0 ? dstate0 : call.spec.learn_state ? call.learned_state_grad : NULL;
+    pack_backward(&call);
+    if (call.checkpoints) pack_forward(&call);
+    const int split = B >= 2 * ROWS_PER_THREAD; /* otherwise only the weight gradients are shared out */
+    const double flops = call.step_flops * (double)T * (split ? 2 : 1);
+    bptt_internal_team_run(useful_threads(&call, flops), backward_body, &call);
+    return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
+}
+
+/* ---- one step at a time ------------------------------------------------------------------------------ */
+
+static inline bptt_status begin_stream(call *call, const bptt_spec *spec, int64_t B) {
+    bptt_status status = begin_call(call, spec, 1, B, NULL);
+    return status ? status : call->spec.bidirectional ? BPTT_ERROR_OPTION : BPTT_OK;
+}
+
+static inline int64_t plan_step(call *call, REAL *work) {
+    arena from = arena_at(work);
+    alloc_activations(call, &from, 1);
+    alloc_hh_products(call, &from);
+    return from.used;
+}
+
+/* bptt_pack_f32(), bptt_pack_f64() */
+bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *packed) {
+    call call;
+    bptt_status status = begin_stream(&call, spec, 1);
+    if (status) return status;
+    if (!params || !packed) return BPTT_ERROR_NULL;
+    call.params = params;
+    arena from = arena_at(packed);
+    call.panels[FORWARD] = alloc_panels(&call, &from, FORWARD);
+    pack_forward(&call);
+    return BPTT_OK;
+}
+
+/* bptt_step_f32(), bptt_step_f64() */
+bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packed, const REAL *x, REAL *state, REAL *y,
+                             REAL *work) {
+    call call;
+    bptt_status status = begin_stream(&call, spec, B);
+    if (status) return status;
+    if (!packed || !x || !state || !work) return BPTT_ERROR_NULL;
+    const bptt_internal_member alone = {NULL, 0, 1};
+    worker worker = {.call = &call, .member = &alone, .row_end = B};
+    arena from = arena_at((REAL *)packed);
+    call.panels[FORWARD] = arena_alloc(&from, 0);
+    plan_step(&call, work);
+    call.x = x;
+    call.state0 = call.state1 = state;
+    call.y = y;
+    load_state(&worker);
+    forward_chunks(&worker, 0, 1);
+    return BPTT_OK;
+}
+
+/* ---- sizes and the tape ------------------------------------------------------------------------------ */
+
+/* bptt_sizes_f32(), bptt_sizes_f64() */
+bptt_status TYPED(bptt_sizes)(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
+                              bptt_sizes *sizes) {
+    call call;
+    bptt_status status = begin_call(&call, spec, T, B, options);
+    if (status) return status;
+    if (!sizes) return BPTT_ERROR_NULL;
+    if (!bptt_internal_size_fits(sizes->struct_size, sizeof *sizes)) return BPTT_ERROR_STRUCT;
+    arena packed = arena_at(NULL);
+    alloc_panels(&call, &packed, FORWARD);
+    bptt_sizes all = {.struct_size = sizes->struct_size};
+    all.params = bptt_internal_params(&call.spec);
+    all.state = call.shape->states * call.state_size;
+    all.output = T * B * call.Y;
+    all.tape = tape_size(&call);
+    all.forward_work = plan_forward(&call, NULL, 0);
+    all.backward_work = plan_backward(&call, NULL);
+    all.packed = packed.used;
+    all.step_work = plan_step(&call, NULL);
+    memcpy(sizes, &all, sizes->struct_size);
+    return BPTT_OK;
+}
+
+/* bptt_tape_shift_f32(), bptt_tape_shift_f64() */
+bptt_status TYPED(bptt_tape_shift)(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used, int64_t keep,
+                                   REAL *tape) {
+    call call;
+    bptt_status status = begin_call(&call, spec, tape_steps, B, NULL);
+    if (status) return status;
+    if (!tape) return BPTT_ERROR_NULL;
+    if (used < 1 || used > tape_steps || keep < 0 || keep > used || call.D == 2) return BPTT_ERROR_OPTION;
+    use_tape(&call, tape);
+    worker worker = {.call = &call};
+    const int64_t state = B * call.H, gates = B * gate_columns(&call);
+    for (int64_t layer = 0; layer < call.L; layer++) {
+        choose_layer_dir(&worker, layer, 0);
+        for (int part = 0; part < call.shape->states; part++)
+            memmove(state_at(&call, layer, 0, part, 0), state_at(&call, layer, 0, part, used - keep),
+                    (size_t)((keep + 1) * state) * sizeof(REAL));
+        if (gates)
+            memmove(gates_at(&worker, 0), gates_at(&worker, used - keep), (size_t)(keep * gates) * sizeof(REAL));
+    }
+    return BPTT_OK;
+}
+#endif

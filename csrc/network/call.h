@@ -1,0 +1,145 @@
+/* One call of forward, backward or step: its arguments after the checks, the sizes that follow from them, and the
+ * scratch memory it was given. */
+#ifndef BPTT_NETWORK_CALL_H
+#define BPTT_NETWORK_CALL_H
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "base/rows.h"
+#include "base/threads.h"
+#include "bptt.h"
+#include "cells/shape.h"
+#include "kernels/kernels.h"
+#include "spec/params.h"
+#include "spec/validate.h"
+
+enum { BACKWARD, FORWARD }; /* what weights are packed for */
+
+typedef struct {
+    const kernels *kernels;
+    bptt_spec spec;
+    bptt_options options;
+    const bptt_internal_shape *shape; /* of the cell */
+    int64_t I, H, O, Y, T, B, L, D;   /* as bptt.h names them */
+    int64_t state_size;               /* elements of h of all layers and directions (L*D,B,H) */
+    int64_t chunk;                    /* steps whose tall products are done together */
+    int64_t poll_steps;               /* steps between two calls of the caller's poll */
+    double step_flops;                /* multiplications and additions of one forward step */
+    int needs_dh_norms;               /* backward measures or clips dh_t */
+
+    /* the caller's buffers; shapes in bptt.h */
+    const REAL *params, *x, *state0, *dy, *dstate1;
+    REAL *y, *state1, *dx, *dstate0, *grads;
+
+    REAL *panels[2];          /* packed weights, for BACKWARD and FORWARD: weights.h */
+    REAL *activations;        /* states and gates of activation_steps steps: layout.h */
+    int64_t activation_steps; /* the caller's tape, or scratch for a chunk or segment */
+    int rolling;              /* the activations hold one chunk at a time and are overwritten by the next */
+    REAL *checkpoints;        /* with a segment: the state that enters each, (segments,states,L*D,B,H) */
+
+    /* scratch; each thread uses its own rows of the batch */
+    REAL *entering_state;     /* the state that enters a step, rows of a reset zeroed (states,B,H) */
+    REAL *dropped_inputs;     /* a layer's inputs after dropout (chunk,B,D*H) */
+    REAL *hh_products;        /* where the cell keeps W_hh h apart: that of one step (B,G*H) */
+    REAL *mask;               /* recurrent dropout: the factor of each unit of h_{t-1} (B,H) */
+    REAL *masked_h;           /* h_{t-1} * mask: of a chunk (chunk,B,H) in backward, of a step (B,H) in forward */
+    REAL *dh[2];              /* gradient by a layer's outputs (span,B,D*H); span: a chunk, or T with two directions */
+    REAL *dz;                 /* cells with gates: gradient by the pre-activations of a chunk (chunk,B,dz blocks*H) */
+    REAL *saved_dz_next;      /* dz of the next step, kept from chunk to chunk (L*D,B,dz blocks*H) */
+    REAL *dh_next;            /* gradient by h_t through the next step (L*D,B,H) */
+    REAL *dc_next;            /* gradient by c_t through the next step (L*D,B,H) */
+    REAL *d_operand;          /* gradient by the operand of a recurrent product (B,H) */
+    REAL *learned_state_grad; /* gradient by the learned state where the caller does not ask for dstate0 (state) */
+    double *dh_squares;       /* ||dh_t||^2 of each row of a chunk (chunk,B) */
+    uint8_t *skip;            /* reverse direction: rows of a chunk whose entering state is zero (chunk,B) */
+    atomic_int stop;          /* set by the poll */
+} call;
+
+enum {
+    CHUNK_ROWS = 256,      /* steps times rows of a chunk, at least: enough for tall products to pay */
+    CHUNK_BYTES = 1 << 19, /* of dz of a chunk, where that is more rows: few enough to stay in caches */
+    ROWS_PER_THREAD = 4    /* fewer rows are not worth a thread */
+};
+
+/* How many threads pay for that many multiplications and additions: each needs some 100 microseconds of work, as making
+ * and joining it costs 20 to 50. */
+static inline int useful_threads(const call *call, double flops) {
+    const double flops_per_thread = 3e7;
+    if (flops < 2 * flops_per_thread) return 1;
+    const int most = call->options.threads ? call->options.threads : bptt_internal_processors();
+    return (int)fmin(flops / flops_per_thread, (double)min_of(most, BPTT_INTERNAL_MOST_THREADS));
+}
+
+/* columns of the inputs of a layer */
+static inline int64_t layer_inputs(const call *call, int64_t layer) { return layer ? call->D * call->H : call->I; }
+
+/* columns of dz, H times its blocks; of the gates where there are any */
+static inline int64_t dz_columns(const call *call) { return bptt_internal_dz_blocks(call->shape) * call->H; }
+
+/* distance of rows of states, of the gradient by outputs, and of dz where the cell has no gates */
+static inline int64_t ld_state(const call *call) { return call->D * call->H; }
+
+/* a threshold above zero that is zero in the array's type: it would clip everything away */
+static inline int underflows(double threshold) { return threshold > 0 && !((REAL)threshold > 0); }
+
+static inline double flops_of_step(const call *call) {
+    const double H = (double)call->H, D = (double)call->D, L = (double)call->L;
+    const double inputs = (double)call->I + (L - 1) * D * H + L * H;
+    return 2.0 * (double)call->B * (D * (double)call->shape->blocks * H * inputs + (double)call->O * D * H);
+}
+
+static inline int64_t chunk_steps(const call *call) {
+    const int64_t row_bytes = dz_columns(call) * (int64_t)sizeof(REAL);
+    const int64_t rows = max_of(max_of(1, CHUNK_ROWS / call->B), CHUNK_BYTES / row_bytes / call->B);
+    const int64_t chunk = min_of(call->T, rows);
+    return call->options.segment ? min_of(chunk, call->options.segment) : chunk;
+}
+
+/* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
+static inline bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64_t B,
+                                     const bptt_options *options) {
+    memset(call, 0, sizeof *call);
+    bptt_status status = bptt_internal_check_call(spec, T, B, options, &call->spec, &call->options);
+    if (status) return status;
+    if (underflows(call->options.step_clip_norm) || underflows(call->options.step_clip_value))
+        return BPTT_ERROR_THRESHOLD;
+    call->kernels = kernel_table();
+    if (!call->kernels) return BPTT_ERROR_ISA;
+    call->shape = bptt_internal_shape_of(&call->spec);
+    call->I = call->spec.input_size;
+    call->H = call->spec.hidden_size;
+    call->O = call->spec.output_size;
+    call->L = bptt_internal_layers(&call->spec);
+    call->D = bptt_internal_directions(&call->spec);
+    call->Y = call->O ? call->O : call->D * call->H;
+    call->T = T;
+    call->B = B;
+    call->state_size = call->L * call->D * B * call->H;
+    call->step_flops = flops_of_step(call);
+    call->chunk = chunk_steps(call);
+    call->poll_steps = max_of(1, (int64_t)(2e8 / call->step_flops));
+    return BPTT_OK;
+}
+
+/* A tensor in the parameters; NULL where the network does not have it. */
+static inline const REAL *layer_dir_param(const call *call, int64_t layer_dir, int tensor) {
+    const int64_t offset = bptt_internal_layer_dir_offset(&call->spec, layer_dir, tensor);
+    return offset < 0 ? NULL : call->params + offset;
+}
+
+static inline const REAL *network_param(const call *call, int tensor) {
+    const int64_t offset = bptt_internal_network_offset(&call->spec, tensor);
+    return offset < 0 ? NULL : call->params + offset;
+}
+
+/* The same in the gradients. */
+static inline REAL *layer_dir_grad(const call *call, int64_t layer_dir, int tensor) {
+    const int64_t offset = bptt_internal_layer_dir_offset(&call->spec, layer_dir, tensor);
+    return offset < 0 ? NULL : call->grads + offset;
+}
+
+static inline REAL *network_grad(const call *call, int tensor) {
+    const int64_t offset = bptt_internal_network_offset(&call->spec, tensor);
+    return offset < 0 ? NULL : call->grads + offset;
+}
+#endif

@@ -1,0 +1,165 @@
+/* Forward over time, in chunks of steps: within a chunk the products that all steps share (inputs, readout) are tall,
+ * the recurrence runs step by step. Each thread works on its own rows of the batch, so that none waits for another. With
+ * one direction all layers go over a chunk before the next chunk, so that without a tape memory does not grow with T. */
+#ifndef BPTT_NETWORK_FORWARD_H
+#define BPTT_NETWORK_FORWARD_H
+#include "cells/cells.h"
+#include "network/dropout.h"
+#include "network/states.h"
+
+/* the inputs of the worker's layer at step t, row 0 */
+static inline const REAL *layer_input(const worker *worker, int64_t t) {
+    const call *call = worker->call;
+    return worker->layer ? state_at(call, worker->layer - 1, 0, 0, slot_of(worker, t)) : call->x + t * call->B * call->I;
+}
+
+/* the same for the rows of a block, after dropout */
+static inline const REAL *block_input(const worker *worker, const block *block) {
+    const call *call = worker->call;
+    const int64_t in = layer_inputs(call, worker->layer);
+    const REAL *x = layer_input(worker, block->t) + block->row * in;
+    if (!drops_inputs(worker)) return x;
+    REAL *out = call->dropped_inputs + ((block->t - worker->t0) * call->B + block->row) * in;
+    drop_inputs(worker, block->t, block->row, block->rows, in, x, out);
+    return out;
+}
+
+/* out = init (one row for all) + a panels */
+static inline void multiply(const call *call, int64_t rows, int64_t n, int64_t k, const REAL *a, int64_t lda,
+                            const REAL *panels, const REAL *init, REAL *out, int64_t ld_out) {
+    call->kernels->multiply(&(product){
+        .m = rows, .n = n, .k = k, .a = a, .lda = lda, .panels = panels, .init = init, .c = out, .ldc = ld_out});
+}
+
+/* W_ih x + bias for the chunk's rows, into the gates, or where h will lie */
+static inline void multiply_inputs(const worker *worker) {
+    const call *call = worker->call;
+    const int64_t in = layer_inputs(call, worker->layer), gates = gate_columns(call);
+    const int64_t ld = gates ? gates : ld_state(call);
+    EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
+        const REAL *x = block_input(worker, &block);
+        REAL *z = gates ? gates_at(worker, block.t) : in_slot(worker, worker->h, slot_of(worker, block.t));
+        multiply(call, block.rows, call->shape->blocks * call->H, in, x, in, worker->weights.inputs,
+                 worker->weights.input_bias, z + block.row * ld, ld);
+    }
+}
+
+/* What forward and backward know of all steps of a chunk. */
+static inline step begin_steps(const worker *worker) {
+    return (step){.call = worker->call, .weights = &worker->weights, .ld = ld_state(worker->call)};
+}
+
+/* What changes from step to step, for rows [row_begin,end). */
+static inline void bind_step(const worker *worker, int64_t t, int64_t end, step *step) {
+    const call *call = worker->call;
+    const int64_t slot = slot_of(worker, t), row = worker->row_begin;
+    step->t = t;
+    step->rows = end - row;
+    step->prev = entering_state(worker, t, end);
+    step->operand = step->prev.h;
+    step->ld_operand = step->prev.ld;
+    step->h = in_slot(worker, worker->h, slot) + row * step->ld;
+    if (worker->c) step->c = in_slot(worker, worker->c, slot) + row * step->ld;
+    if (call->shape->gate_blocks) step->gates = gates_at(worker, t) + row * gate_columns(call);
+    if (call->hh_products) step->hh_products = call->hh_products + row * call->shape->blocks * call->H;
+}
+
+static inline void forward_step(const worker *worker, int64_t t, step *step) {
+    const call *call = worker->call;
+    const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
+    if (end == worker->row_begin) return;
+    bind_step(worker, t, end, step);
+    if (drops_recurrent(call)) {
+        REAL *masked = call->masked_h + worker->row_begin * call->H;
+        apply_mask(call, worker->row_begin, step->rows, step->prev.h, step->prev.ld, masked);
+        step->operand = masked;
+        step->ld_operand = call->H;
+    }
+    cell_of(&call->spec)->forward(step);
+}
+
+/* One layer_dir over a chunk. */
+static inline void forward_layer_dir(worker *worker) {
+    worker->weights = weights_of(worker->call, worker->layer_dir, FORWARD);
+    if (drops_recurrent(worker->call)) draw_mask(worker);
+    multiply_inputs(worker);
+    step step = begin_steps(worker);
+    for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
+        forward_step(worker, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step);
+    store_final_state(worker);
+}
+
+/* y = W_ho h + b_o, or h where the network has no readout; zero beyond a row's length. */
+static inline void write_outputs(const worker *worker) {
+    const call *call = worker->call;
+    const int64_t DH = ld_state(call), Y = call->Y;
+    if (!call->y) return;
+    const readout_weights readout = readout_of(call, FORWARD);
+    EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
+        const REAL *h = state_at(call, call->L - 1, 0, 0, slot_of(worker, block.t)) + block.row * DH;
+        REAL *y = call->y + (block.t * call->B + block.row) * Y;
+        if (call->O) multiply(call, block.rows, Y, DH, h, DH, readout.ho, readout.bias_o, y, Y);
+        else memcpy(y, h, (size_t)(block.rows * Y) * sizeof(REAL));
+    }
+    for (int64_t t = worker->t0; call->options.lengths && t < worker->t0 + worker->steps; t++) {
+        const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
+        copy_or_clear(call->y + (t * call->B + end) * Y, NULL, (worker->row_end - end) * Y);
+    }
+}
+
+static inline void count_steps(const worker *worker) {
+    const bptt_options *options = &worker->call->options;
+    if (worker->member->rank == 0 && options->forward_steps) *options->forward_steps += worker->steps;
+}
+
+/* One direction: all layers over steps [begin,end), chunk by chunk. */
+static inline void forward_chunks(worker *worker, int64_t begin, int64_t end) {
+    const call *call = worker->call;
+    for (worker->t0 = begin; worker->t0 < end && !atomic_load(&call->stop); worker->t0 += worker->steps) {
+        worker->steps = min_of(call->chunk, end - worker->t0);
+        if (call->rolling) worker->origin = worker->t0;
+        for (int64_t layer = 0; layer < call->L; layer++) {
+            choose_layer_dir(worker, layer, 0);
+            forward_layer_dir(worker);
+        }
+        write_outputs(worker);
+        count_steps(worker);
+        if (call->rolling) roll_state(worker, worker->steps);
+    }
+}
+
+/* Two directions: the outputs of a layer are complete only after both went over all steps. */
+static inline void forward_bidirectional(worker *worker) {
+    const call *call = worker->call;
+    const int64_t chunks = (call->T - 1) / call->chunk + 1;
+    for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++) {
+        choose_layer_dir(worker, layer_dir / call->D, layer_dir % call->D);
+        for (int64_t i = 0; i < chunks && !atomic_load(&call->stop); i++) {
+            worker->t0 = (worker->direction ? chunks - 1 - i : i) * call->chunk;
+            worker->steps = min_of(call->chunk, call->T - worker->t0);
+            forward_layer_dir(worker);
+        }
+    }
+    worker->t0 = 0;
+    worker->steps = call->T;
+    write_outputs(worker);
+    count_steps(worker);
+}
+
+/* What each member of the team runs. */
+static inline void forward_body(void *context, const bptt_internal_member *member) {
+    call *call = context;
+    worker worker = {.call = call, .member = member, .origin = call->rolling ? 0 : -call->options.tape_first};
+    share_rows(&worker, 1);
+    if (call->state0 || worker.origin == 0) load_state(&worker);
+    if (call->D == 2) {
+        forward_bidirectional(&worker);
+        return;
+    }
+    const int64_t segment = call->checkpoints ? min_of(call->options.segment, call->T) : call->T;
+    for (int64_t t = 0; t < call->T && !atomic_load(&call->stop); t += min_of(segment, call->T - t)) {
+        if (call->checkpoints) copy_checkpoint(&worker, t / segment, SAVE);
+        forward_chunks(&worker, t, min_of(t + segment, call->T));
+    }
+}
+#endif

@@ -1,0 +1,82 @@
+/* Where states, gates and their gradients lie. The activations hold for each layer h, for an LSTM also c, (steps + D, B,
+ * D*H): both directions side by side, one slot for each step and one for each state that enters from outside; then, for
+ * cells with gates, each direction's gates (steps, B, gate blocks * H). Step t's outputs lie in slot t+1. Its entering
+ * state lies in slot t, in the reverse direction in slot t+2. The activations are the caller's tape, or scratch that
+ * holds a chunk or a segment of the sequence. */
+#ifndef BPTT_NETWORK_LAYOUT_H
+#define BPTT_NETWORK_LAYOUT_H
+#include "network/worker.h"
+
+/* ---- activations ------------------------------------------------------------------------------------- */
+
+static inline int64_t gate_columns(const call *call) { return call->shape->gate_blocks * call->H; }
+
+/* elements of one layer's activations of that many steps */
+static inline int64_t layer_activations(const call *call, int64_t steps) {
+    const int64_t states = call->shape->states * (steps + call->D) * call->B * call->D * call->H;
+    return states + call->D * steps * call->B * gate_columns(call);
+}
+
+/* h (part 0) or c (part 1) of a layer in a slot, row 0 of the direction, rows ld_state apart */
+static inline REAL *state_at(const call *call, int64_t layer, int64_t direction, int part, int64_t slot) {
+    const int64_t slots = call->activation_steps + call->D;
+    REAL *of_layer = call->activations + layer * layer_activations(call, call->activation_steps);
+    return of_layer + (part * slots + slot) * call->B * call->D * call->H + direction * call->H;
+}
+
+/* Makes a layer in a direction the one that the worker works on. */
+static inline void choose_layer_dir(worker *worker, int64_t layer, int64_t direction) {
+    const call *call = worker->call;
+    const int states = call->shape->states;
+    worker->layer = layer;
+    worker->direction = direction;
+    worker->layer_dir = layer * call->D + direction;
+    worker->h = state_at(call, layer, direction, 0, 0);
+    worker->c = states == 2 ? state_at(call, layer, direction, 1, 0) : NULL;
+    worker->gates = state_at(call, layer, 0, states, 0) +
+                    direction * call->activation_steps * call->B * gate_columns(call);
+    worker->dh = call->dh[(call->L - 1 - layer) % 2];
+}
+
+/* the gates of step t (B, gate columns) */
+static inline REAL *gates_at(const worker *worker, int64_t t) {
+    return worker->gates + (t - worker->origin) * worker->call->B * gate_columns(worker->call);
+}
+
+/* the slot of step t's outputs, and that of its entering state */
+static inline int64_t slot_of(const worker *worker, int64_t t) { return t - worker->origin + 1; }
+static inline int64_t entering_slot(const worker *worker, int64_t t) {
+    return slot_of(worker, t) + (worker->direction ? 1 : -1);
+}
+
+/* the worker's h or c in a slot, row 0 */
+static inline REAL *in_slot(const worker *worker, REAL *states, int64_t slot) {
+    return states + slot * worker->call->B * worker->call->D * worker->call->H;
+}
+
+/* ---- gradients --------------------------------------------------------------------------------------- */
+
+/* dL/dh_t of the worker's layer, row 0 of its direction, rows ld_state apart */
+static inline REAL *dh_at(const worker *worker, int64_t t) {
+    const call *call = worker->call;
+    const int64_t base = call->D == 2 ? 0 : worker->t0;
+    return worker->dh + (t - base) * call->B * ld_state(call) + worker->direction * call->H;
+}
+
+/* dz_t, row 0, rows ld_dz apart; without gates it takes the place of dh_t */
+static inline REAL *dz_at(const worker *worker, int64_t t) {
+    const call *call = worker->call;
+    return call->shape->gate_blocks ? call->dz + (t - worker->t0) * call->B * dz_columns(call) : dh_at(worker, t);
+}
+
+static inline int64_t ld_dz(const call *call) {
+    return call->shape->gate_blocks ? dz_columns(call) : ld_state(call);
+}
+
+/* ---- states of the caller ---------------------------------------------------------------------------- */
+
+/* h (part 0) or c (part 1) of a row in a state as the caller lays it out: (L*D,B,H), and behind it that of c */
+static inline int64_t state_offset(const call *call, int64_t layer_dir, int part, int64_t row) {
+    return part * call->state_size + (layer_dir * call->B + row) * call->H;
+}
+#endif

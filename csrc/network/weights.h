@@ -1,0 +1,149 @@
+/* The weights of a call in panels. Forward multiplies by the transposed matrices, backward by the matrices themselves.
+ * All panels lie together: the readout's, then those of each layer_dir. */
+#ifndef BPTT_NETWORK_WEIGHTS_H
+#define BPTT_NETWORK_WEIGHTS_H
+#include "network/call.h"
+
+/* The weights of one layer_dir. */
+typedef struct {
+    REAL *inputs;                       /* forward: the whole W_ih transposed */
+    REAL *products[CELL_PRODUCTS_MAX];  /* the cell's products in their order; forward: only those of W_hh */
+    REAL *input_bias;                   /* forward: initial value of the product of x, b_ih + b_hh (G*H) */
+    REAL *hh_bias;                      /* forward, where W_hh h stays apart: its initial value b_hh (G*H) */
+    REAL *peepholes;                    /* (3,H); NULL: none */
+} weights;
+
+typedef struct {
+    REAL *ho, *bias_o; /* NULL: no readout */
+} readout_weights;
+
+/* the products of the cell, up to the end of its list */
+#define EACH_PRODUCT(call, cell_product)                                                                                    \
+    for (const bptt_internal_cell_product *cell_product = (call)->shape->products; cell_product->rows; cell_product++)
+
+/* whether the cell multiplies gates by W_hh itself */
+static inline int multiplies_gates(const call *call) {
+    EACH_PRODUCT(call, cell_product) if (cell_product->gate_operand) return 1;
+    return 0;
+}
+
+/* elements of the panels of one product */
+static inline int64_t product_panels(const call *call, const bptt_internal_cell_product *cell_product, int64_t layer, int side) {
+    const int64_t rows = cell_product->rows * call->H, in = cell_product->matrix == WEIGHT_IH ? layer_inputs(call, layer) : call->H;
+    if (side == BACKWARD) return call->kernels->packed_size(rows, in);
+    return cell_product->matrix == WEIGHT_IH ? 0 : call->kernels->packed_size(in, rows);
+}
+
+static inline weights alloc_weights(const call *call, arena *from, int64_t layer, int side) {
+    const int64_t H = call->H, columns = call->shape->blocks * H, forward = side == FORWARD;
+    weights weights = {0};
+    if (forward) weights.inputs = arena_alloc(from, call->kernels->packed_size(layer_inputs(call, layer), columns));
+    int i = 0;
+    EACH_PRODUCT(call, cell_product) weights.products[i++] = arena_alloc(from, product_panels(call, cell_product, layer, side));
+    if (forward) weights.input_bias = arena_alloc(from, columns);
+    if (forward && call->shape->separate_hh) weights.hh_bias = arena_alloc(from, columns);
+    if (call->spec.peepholes) weights.peepholes = arena_alloc(from, 3 * H);
+    return weights;
+}
+
+/* elements of the weights of one layer_dir; those of the first layer have one size, all others another */
+static inline int64_t weights_size(const call *call, int64_t layer, int side) {
+    arena counted = {NULL, 0};
+    alloc_weights(call, &counted, layer, side);
+    return counted.used;
+}
+
+static inline readout_weights alloc_readout(const call *call, arena *from, int side) {
+    const int64_t DH = call->D * call->H, O = call->O;
+    readout_weights readout = {NULL, NULL};
+    if (!O) return readout;
+    readout.ho = arena_alloc(from, side == FORWARD ? call->kernels->packed_size(DH, O) : call->kernels->packed_size(O, DH));
+    readout.bias_o = arena_alloc(from, side == FORWARD ? O : 0);
+    return readout;
+}
+
+/* The memory of all panels of a call. */
+static inline REAL *alloc_panels(const call *call, arena *from, int side) {
+    REAL *panels = arena_alloc(from, 0);
+    alloc_readout(call, from, side);
+    from->used += call->D * weights_size(call, 0, side);
+    if (call->L > 1) from->used += (call->L - 1) * call->D * weights_size(call, 1, side);
+    return panels;
+}
+
+static inline readout_weights readout_of(const call *call, int side) {
+    arena from = {call->panels[side], LINE};
+    return alloc_readout(call, &from, side);
+}
+
+static inline weights weights_of(const call *call, int64_t layer_dir, int side) {
+    arena from = {call->panels[side], LINE};
+    alloc_readout(call, &from, side);
+    const int64_t in_first = min_of(layer_dir, call->D);
+    from.used += in_first * weights_size(call, 0, side);
+    if (layer_dir > in_first) from.used += (layer_dir - in_first) * weights_size(call, 1, side);
+    return alloc_weights(call, &from, layer_dir / call->D, side);
+}
+
+/* ---- packing ----------------------------------------------------------------------------------------- */
+
+/* b_ih + b_hh, or each on its own where W_hh h stays apart */
+static inline void pack_biases(const call *call, int64_t layer_dir, const weights *weights) {
+    const int64_t n = call->shape->blocks * call->H;
+    const REAL *b_ih = layer_dir_param(call, layer_dir, BIAS_IH), *b_hh = layer_dir_param(call, layer_dir, BIAS_HH);
+    copy_or_clear(weights->input_bias, b_ih, n);
+    if (call->shape->separate_hh) copy_or_clear(weights->hh_bias, b_hh, n);
+    else
+        for (int64_t j = 0; b_hh && j < n; j++) weights->input_bias[j] += b_hh[j];
+}
+
+static inline void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) {
+    if (peepholes)
+        memcpy(peepholes, layer_dir_param(call, layer_dir, PEEPHOLES), (size_t)(3 * call->H) * sizeof(REAL));
+}
+
+/* Panels of W transposed: forward multiplies rows of x and h by it. */
+static inline void pack_forward(const call *call) {
+    const kernels *kernels = call->kernels;
+    const int64_t H = call->H, DH = call->D * H;
+    for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++) {
+        const int64_t in = layer_inputs(call, layer_dir / call->D);
+        const REAL *w_ih = layer_dir_param(call, layer_dir, WEIGHT_IH);
+        const REAL *w_hh = layer_dir_param(call, layer_dir, WEIGHT_HH);
+        const weights weights = weights_of(call, layer_dir, FORWARD);
+        kernels->pack(in, call->shape->blocks * H, w_ih, 1, in, weights.inputs);
+        REAL *const *panels = weights.products;
+        EACH_PRODUCT(call, cell_product) {
+            if (cell_product->matrix == WEIGHT_HH)
+                kernels->pack(H, cell_product->rows * H, w_hh + cell_product->row * H * H, 1, H, *panels);
+            panels++;
+        }
+        pack_biases(call, layer_dir, &weights);
+        pack_peepholes(call, layer_dir, weights.peepholes);
+    }
+    if (!call->O) return;
+    const readout_weights readout = readout_of(call, FORWARD);
+    kernels->pack(DH, call->O, network_param(call, WEIGHT_HO), 1, DH, readout.ho);
+    copy_or_clear(readout.bias_o, network_param(call, BIAS_O), call->O);
+}
+
+/* Panels of W itself: backward multiplies rows of gradients by it. Those of the first layer's W_ih only for dx. */
+static inline void pack_backward(const call *call) {
+    const kernels *kernels = call->kernels;
+    const int64_t H = call->H, DH = call->D * H;
+    for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++) {
+        const weights weights = weights_of(call, layer_dir, BACKWARD);
+        REAL *const *panels = weights.products;
+        EACH_PRODUCT(call, cell_product) {
+            const int input = cell_product->matrix == WEIGHT_IH;
+            const int64_t columns = input ? layer_inputs(call, layer_dir / call->D) : H;
+            const REAL *w = layer_dir_param(call, layer_dir, cell_product->matrix) + cell_product->row * H * columns;
+            if (!input || call->dx || layer_dir >= call->D)
+                kernels->pack(cell_product->rows * H, columns, w, columns, 1, *panels);
+            panels++;
+        }
+        pack_peepholes(call, layer_dir, weights.peepholes);
+    }
+    if (call->O) kernels->pack(call->O, DH, network_param(call, WEIGHT_HO), DH, 1, readout_of(call, BACKWARD).ho);
+}
+#endif

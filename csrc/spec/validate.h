@@ -1,0 +1,18 @@
+/* The checks of a spec and of a call's sizes and options: every public function on a network begins with one of them,
+ * and what comes after trusts. */
+#ifndef BPTT_SPEC_VALIDATE_H
+#define BPTT_SPEC_VALIDATE_H
+#include "bptt.h"
+
+/* Copies the caller's struct to *full; fields that an older caller does not know are zero. */
+bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full);
+
+/* The same for a call on T steps of B rows, and its options (NULL: none). */
+bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
+                                     bptt_spec *full_spec, bptt_options *full);
+
+/* Whether a caller's struct_size is set and not that of a later version. */
+static inline int bptt_internal_size_fits(size_t struct_size, size_t size) {
+    return struct_size >= sizeof struct_size && struct_size <= size;
+}
+#endif

@@ -1,0 +1,61 @@
+/* Euclidean norms. Sums of squares are taken in double; what leaves its range is done again with the largest element
+ * factored out. */
+#ifndef BPTT_TRAIN_NORM_H
+#define BPTT_TRAIN_NORM_H
+#include "kernels/kernels.h"
+
+/* the largest absolute value; NaN if there is any NaN */
+static inline double largest_of(int64_t n, const REAL *x) {
+    REAL largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const REAL size = (REAL)fabs((double)x[i]);
+        if (!(size <= largest)) largest = size;
+        if (largest != largest) break;
+    }
+    return (double)largest;
+}
+
+/* the norm as largest * sqrt(sum of (x/largest)^2) */
+static inline double scaled_norm(int64_t n, const REAL *x) {
+    const double largest = largest_of(n, x);
+    if (!(largest > 0) || isinf(largest)) return largest;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += ((double)x[i] / largest) * ((double)x[i] / largest);
+    return largest * sqrt(sum);
+}
+
+/* whether a sum of squares lost nothing at the ends of double's range */
+static inline int square_in_range(double sum) { return sum > 1e-280 && sum < 1e300; }
+
+static inline double norm_of(const kernels *kernels, int64_t n, const REAL *x) {
+    const double sum = kernels->sum_squares(n, x);
+    return square_in_range(sum) ? sqrt(sum) : scaled_norm(n, x);
+}
+
+/* the norm of a row that is written as its square or, with a minus sign, as it is */
+static inline double norm_from(double square) { return square > 0 ? sqrt(square) : -square; }
+
+/* The norm of a matrix from those of its rows, always added in the same order; NaN wins over Inf. */
+static inline double norm_of_rows(int64_t rows, const double *squares) {
+    double sum = 0, total = 0;
+    int all_squares = 1;
+    for (int64_t i = 0; i < rows; i++) {
+        sum += squares[i];
+        all_squares &= squares[i] >= 0;
+    }
+    if (all_squares) return sqrt(sum);
+    for (int64_t i = 0; i < rows; i++) {
+        const double norm = norm_from(squares[i]);
+        total = isnan(total) || isnan(norm) ? (double)NAN : hypot(total, norm);
+    }
+    return total;
+}
+
+/* Scales x to a norm of at most max_norm. A norm that is NaN or Inf scales nothing: that would write zeros or NaN over
+ * the evidence. */
+static inline void scale_to(int64_t n, REAL *x, double norm, double max_norm) {
+    if (!(norm > max_norm) || isinf(norm)) return;
+    const double scale = max_norm / norm;
+    for (int64_t i = 0; i < n; i++) x[i] = (REAL)((double)x[i] * scale);
+}
+#endif
