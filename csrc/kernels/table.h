@@ -15,11 +15,9 @@
 #endif
 #include "kernels/optim_pointwise.h"
 
-/* the gate arithmetic of all cells; a formatter would put spaces into the path */
-#define QUOTED(path) #path
-/* clang-format off */
+/* the gate arithmetic of all cells */
+#define QUOTED(name) #name
 #define CELL_FILE(name) QUOTED(name##_pointwise.h)
-/* clang-format on */
 #include "cells/list.h"
 
 #define GATE_ENTRY(name) .name = name,

@@ -12,12 +12,8 @@ static inline bptt_spec small_spec(void) {
         .struct_size = sizeof(bptt_spec), .input_size = 3, .hidden_size = 4, .output_size = 2, .bias = 1};
 }
 
-/* Bytes up to the end of the last field that every caller has; a caller's struct must not be smaller. */
-enum {
-    SPEC_LEAST = offsetof(bptt_spec, bias) + sizeof(int32_t),
-    OPTIONS_LEAST = offsetof(bptt_options, poll_context) + sizeof(void *),
-    SIZES_LEAST = offsetof(bptt_sizes, step_work) + sizeof(int64_t)
-};
+/* The least struct_size: a struct that holds nothing else. */
+enum { STRUCT_LEAST = sizeof(size_t) };
 
 typedef struct {
     bptt_spec spec;
@@ -30,7 +26,8 @@ typedef struct {
 
 static const bad_spec bad_specs[] = {
     {{.struct_size = 0, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
-    {{.struct_size = SPEC_LEAST - 1, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
+    {{.struct_size = STRUCT_LEAST - 1, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
+    {{.struct_size = STRUCT_LEAST, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_SIZE},
     {{.struct_size = sizeof(bptt_spec) + 1, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
     {{.struct_size = sizeof(bptt_spec) + 8, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
     {{.struct_size = SIZE_MAX, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},

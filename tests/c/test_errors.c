@@ -135,7 +135,7 @@ static void check_options(const arguments *valid) {
     }
     name_case("options of another size");
     expect_options(valid, (bptt_options){.struct_size = 0}, BPTT_ERROR_STRUCT);
-    expect_options(valid, (bptt_options){.struct_size = OPTIONS_LEAST - 1}, BPTT_ERROR_STRUCT);
+    expect_options(valid, (bptt_options){.struct_size = STRUCT_LEAST - 1}, BPTT_ERROR_STRUCT);
     expect_options(valid, (bptt_options){.struct_size = size + 1}, BPTT_ERROR_STRUCT);
     expect_options(valid, (bptt_options){.struct_size = size + 8}, BPTT_ERROR_STRUCT);
     expect_options(valid, (bptt_options){.struct_size = SIZE_MAX}, BPTT_ERROR_STRUCT);
@@ -264,8 +264,9 @@ static void compute(const arguments *a, const bptt_spec *spec, const bptt_option
 
 /* Fields beyond the caller's struct_size count as zero, and the memory there is not read. */
 static void check_older_structs(arguments a) {
-    const size_t specs[] = {SPEC_LEAST, offsetof(bptt_spec, bidirectional), offsetof(bptt_spec, dropout)};
-    const size_t options[] = {OPTIONS_LEAST, offsetof(bptt_options, segment), offsetof(bptt_options, dropout_seed)};
+    const size_t specs[] = {offsetof(bptt_spec, num_layers), offsetof(bptt_spec, bidirectional),
+                            offsetof(bptt_spec, dropout)};
+    const size_t options[] = {STRUCT_LEAST, offsetof(bptt_options, segment), offsetof(bptt_options, dropout_seed)};
     REAL *y = array(OUTPUTS), *grads = array(PARAMS), *older_y = array(OUTPUTS), *older_grads = array(PARAMS);
     name_case("older structs");
     CHECK_STATUS(call_sizes(&a), BPTT_OK);
@@ -284,15 +285,16 @@ static void check_older_structs(arguments a) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
-/* The smallest bptt_sizes, in memory that ends there, is filled and keeps its struct_size. */
+/* A shorter bptt_sizes, in memory that ends there, is filled and keeps its struct_size. */
 static void check_older_sizes(arguments a) {
+    const size_t size = offsetof(bptt_sizes, packed);
     name_case("older sizes");
     CHECK_STATUS(call_sizes(&a), BPTT_OK);
-    bptt_sizes *older = shortened(&(bptt_sizes){0}, SIZES_LEAST);
+    bptt_sizes *older = shortened(&(bptt_sizes){0}, size);
     CHECK_STATUS(TYPED(bptt_sizes)(&a.spec, a.T, a.B, &a.options, older), BPTT_OK);
-    CHECK(older->struct_size == SIZES_LEAST);
+    CHECK(older->struct_size == size);
     const size_t header = sizeof a.sizes.struct_size;
-    CHECK(memcmp((char *)older + header, (char *)&a.sizes + header, SIZES_LEAST - header) == 0);
+    CHECK(memcmp((char *)older + header, (char *)&a.sizes + header, size - header) == 0);
     release(older);
 }
 
@@ -300,7 +302,7 @@ static void check_sizes_struct(arguments *a) {
     name_case("sizes of another size");
     a->sizes.struct_size = sizeof a->sizes + 8;
     CHECK_STATUS(call_sizes(a), BPTT_ERROR_STRUCT);
-    a->sizes.struct_size = SIZES_LEAST - 1;
+    a->sizes.struct_size = STRUCT_LEAST - 1;
     CHECK_STATUS(call_sizes(a), BPTT_ERROR_STRUCT);
     a->sizes.struct_size = 0;
     CHECK_STATUS(call_sizes(a), BPTT_ERROR_STRUCT);

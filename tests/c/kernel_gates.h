@@ -1,0 +1,191 @@
+/* Checks of the gate arithmetic of the cells, against their formulas in double, one unit at a time. */
+#ifndef KERNEL_GATES_H
+#define KERNEL_GATES_H
+#include "kernel_buffers.h"
+#include "kernel_pointwise.h"
+
+/* A step with everything that any cell takes. The second step works on twins of what is written: the same rows one by
+ * one, which must have the same bits. */
+typedef struct {
+    gate_step together, apart;
+} gate_case;
+
+static gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
+    const int64_t ld_prev = H + any_of(3), ld = H + any_of(3), ld_dh = H + any_of(3);
+    const gate_step step = {.rows = rows,
+                            .H = H,
+                            .gates = numbers(rows * 4 * H, 1.5),
+                            .products = numbers(rows * 3 * H, 1.5),
+                            .h_prev = matrix(rows, H, ld_prev, 1),
+                            .c_prev = matrix(rows, H, ld_prev, 1),
+                            .ld_prev = ld_prev,
+                            .h = matrix(rows, H, ld, 1),
+                            .c = matrix(rows, H, ld, 1.5),
+                            .ld = ld,
+                            .peepholes = peepholes ? numbers(3 * H, 1) : NULL,
+                            .dh = matrix(rows, H, ld_dh, 1),
+                            .ld_dh = ld_dh,
+                            .dz = numbers(rows * 4 * H, 1),
+                            .dh_next = numbers(rows * H, 1),
+                            .dc_next = numbers(rows * H, 1),
+                            .d_operand = numbers(rows * H, 1)};
+    gate_case both = {step, step};
+    both.apart.gates = twin(step.gates);
+    both.apart.h = twin(step.h);
+    both.apart.c = twin(step.c);
+    both.apart.dz = twin(step.dz);
+    both.apart.dh_next = twin(step.dh_next);
+    both.apart.dc_next = twin(step.dc_next);
+    return both;
+}
+
+static void call_apart(void (*function)(const gate_step *), const gate_step *step) {
+    for (int64_t row = 0; row < step->rows; row++) {
+        gate_step one = *step;
+        one.rows = 1;
+        one.gates += row * 4 * step->H;
+        one.products += row * 3 * step->H;
+        one.h_prev += row * step->ld_prev;
+        one.c_prev += row * step->ld_prev;
+        one.h += row * step->ld;
+        one.c += row * step->ld;
+        one.dh += row * step->ld_dh;
+        one.dz += row * 4 * step->H;
+        one.dh_next += row * step->H;
+        one.dc_next += row * step->H;
+        one.d_operand += row * step->H;
+        function(&one);
+    }
+}
+
+/* ---- one unit: its numbers, and where its results go ------------------------------------------------------ */
+
+typedef struct {
+    int64_t gates, h, own;             /* places: of the first gate (or dz), of h and c, of what has no padding */
+    double gate[4], h_prev, c_prev, c; /* numbers before the step */
+    double pi, pf, po, dh, dh_next, dc_next, d_operand, product[3];
+} unit;
+
+static unit unit_at(const gate_step *s, int64_t row, int64_t j) {
+    const int64_t H = s->H;
+    unit u = {.gates = row * 4 * H + j, .h = row * s->ld + j, .own = row * H + j};
+    for (int g = 0; g < 4; g++) u.gate[g] = (double)s->gates[u.gates + g * H];
+    for (int g = 0; g < 3; g++) u.product[g] = (double)s->products[(row * 3 + g) * H + j];
+    u.h_prev = (double)s->h_prev[row * s->ld_prev + j];
+    u.c_prev = (double)s->c_prev[row * s->ld_prev + j];
+    u.c = (double)s->c[u.h];
+    if (s->peepholes) {
+        u.pi = (double)s->peepholes[j];
+        u.pf = (double)s->peepholes[H + j];
+        u.po = (double)s->peepholes[2 * H + j];
+    }
+    u.dh = (double)s->dh[row * s->ld_dh + j];
+    u.dh_next = (double)s->dh_next[u.own];
+    u.dc_next = (double)s->dc_next[u.own];
+    u.d_operand = (double)s->d_operand[u.own];
+    return u;
+}
+
+static void want_gate(const gate_step *s, const unit *u, int gate, double value) {
+    want(s->gates, u->gates + gate * s->H, value, 2);
+}
+
+static void want_dz(const gate_step *s, const unit *u, int block, double value) {
+    want(s->dz, u->gates + block * s->H, value, 2);
+}
+
+/* ---- the functions of the cells' list ----------------------------------------------------------------------- */
+
+static void want_lstm_forward(const gate_step *s, const unit *u) {
+    const double i = logistic_of(u->gate[0] + u->pi * u->c_prev), f = logistic_of(u->gate[1] + u->pf * u->c_prev);
+    const double g = tanh(u->gate[2]), c = f * u->c_prev + i * g, o = logistic_of(u->gate[3] + u->po * c);
+    const double gates[] = {i, f, g, o};
+    for (int k = 0; k < 4; k++) want_gate(s, u, k, gates[k]);
+    want(s->c, u->h, c, 2);
+    want(s->h, u->h, o * tanh(c), 2);
+}
+
+static void want_lstm_backward(const gate_step *s, const unit *u) {
+    const double i = u->gate[0], f = u->gate[1], g = u->gate[2], o = u->gate[3], tanh_c = tanh(u->c);
+    const double dzo = u->dh * tanh_c * o * (1 - o);
+    const double dc = u->dc_next + u->dh * o * (1 - tanh_c * tanh_c) + dzo * u->po;
+    const double dzi = dc * g * i * (1 - i), dzf = dc * u->c_prev * f * (1 - f);
+    const double dz[] = {dzi, dzf, dc * i * (1 - g * g), dzo};
+    for (int k = 0; k < 4; k++) want(s->dz, u->gates + k * s->H, dz[k], 20);
+    want(s->dc_next, u->own, dc * f + dzi * u->pi + dzf * u->pf, 20);
+}
+
+static void want_gru_forward(const gate_step *s, const unit *u) {
+    const double r = logistic_of(u->gate[0] + u->product[0]), z = logistic_of(u->gate[1] + u->product[1]);
+    const double n = tanh(u->gate[2] + r * u->product[2]);
+    want_gate(s, u, 0, r);
+    want_gate(s, u, 1, z);
+    want_gate(s, u, 2, n);
+    want_within(s->gates, u->gates + 3 * s->H, u->product[2], 0);
+    want(s->h, u->h, (1 - z) * n + z * u->h_prev, 2);
+}
+
+static void want_gru_reset_before_backward(const gate_step *s, const unit *u) {
+    const double z = u->gate[1], n = u->gate[2];
+    want(s->dz, u->gates, u->dh * (1 - z) * (1 - n * n), 10);
+    want(s->dz, u->gates + 2 * s->H, u->dh * (u->h_prev - n) * z * (1 - z), 10);
+    want(s->dh_next, u->own, u->dh * z, 2);
+}
+
+static void want_gru_backward(const gate_step *s, const unit *u) {
+    const double r = u->gate[0], z = u->gate[1], n = u->gate[2], q = u->gate[3];
+    const double dn = u->dh * (1 - z) * (1 - n * n);
+    want_gru_reset_before_backward(s, u);
+    want(s->dz, u->gates + s->H, dn * q * r * (1 - r), 40);
+    want(s->dz, u->gates + 3 * s->H, dn * r, 20);
+}
+
+static void want_gru_reset_before_gates(const gate_step *s, const unit *u) {
+    const double r = logistic_of(u->gate[0]);
+    want_gate(s, u, 0, r);
+    want_gate(s, u, 1, logistic_of(u->gate[1]));
+    want_gate(s, u, 3, r * u->h_prev);
+}
+
+static void want_gru_reset_before_forward(const gate_step *s, const unit *u) {
+    const double z = u->gate[1], n = tanh(u->gate[2]);
+    want_gate(s, u, 2, n);
+    want(s->h, u->h, (1 - z) * n + z * u->h_prev, 4);
+}
+
+static void want_gru_reset_before_operand(const gate_step *s, const unit *u) {
+    const double r = u->gate[0];
+    want_dz(s, u, 1, u->d_operand * u->h_prev * r * (1 - r));
+    want(s->dh_next, u->own, u->dh_next + u->d_operand * r, 3);
+}
+
+/* ---- all ---------------------------------------------------------------------------------------------------- */
+
+/* One function for each name in the cells' list: a name without formulas here does not compile. */
+typedef struct {
+    const char *name;
+    void (*function)(const gate_step *);
+    void (*want_unit)(const gate_step *, const unit *);
+} gate_check;
+
+static void check_gate(const gate_check *check, int64_t rows, int64_t H, int peepholes) {
+    kernel_case("%s rows=%d H=%d peepholes %d", check->name, (int)rows, (int)H, peepholes);
+    const gate_case both = any_gates(rows, H, peepholes);
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t j = 0; j < H; j++) {
+            const unit u = unit_at(&both.together, row, j);
+            check->want_unit(&both.together, &u);
+        }
+    check->function(&both.together);
+    call_apart(check->function, &both.apart);
+    end_case();
+}
+
+static void check_gates(const kernels *table) {
+#define CHECK_OF(name) {#name, table->name, want_##name},
+    const gate_check checks[] = {GATE_FUNCTIONS(CHECK_OF)};
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
+        for (int64_t H = 1; H <= 70; H += H < 36 ? 1 : 11)
+            for (int64_t rows = 1; rows < 4; rows++) check_gate(&checks[i], rows, H, (int)(H + rows) % 2);
+}
+#endif

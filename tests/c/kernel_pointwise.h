@@ -1,0 +1,262 @@
+/* Checks of the functions that work element by element and of the sums, against formulas in double. */
+#ifndef KERNEL_POINTWISE_H
+#define KERNEL_POINTWISE_H
+#include "bptt.h"
+#include "kernel_buffers.h"
+
+/* ---- formulas ------------------------------------------------------------------------------------------- */
+
+#define COUNT(enumerator, name, cell) +1
+enum { CELL_COUNT = 0 CELLS(COUNT) };
+
+static double logistic_of(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
+
+static double activation_of(int activation, double z) {
+    switch (activation) {
+    case BPTT_CELL_TANH: return tanh(z);
+    case BPTT_CELL_RELU: return z > 0 || isnan(z) ? z : 0;
+    case BPTT_CELL_SIGMOID: return logistic_of(z);
+    default: return z;
+    }
+}
+
+static double activation_grad_of(int activation, double h) {
+    switch (activation) {
+    case BPTT_CELL_TANH: return 1 - h * h;
+    case BPTT_CELL_RELU: return h > 0 ? 1 : h * 0;
+    case BPTT_CELL_SIGMOID: return h * (1 - h);
+    default: return 1;
+    }
+}
+
+/* Numbers at the edges of exp, tanh and the logistic function, and beyond. */
+static REAL special(int64_t i) {
+    static const double values[] = {0,    -0.,  1e-30, -1e-6, .1,  -.2,  .26,  -.28, .5,   -1,  2,   -5,
+                                    9,    -9.2, 17,    -20,   50,  -79,  81,   -87,  88,   -90, 100, -103,
+                                    -104, -500, 699,   -708,  709, -740, -746, 1000, -1e5, 1e30};
+    enum { VALUES = sizeof values / sizeof values[0] };
+    i %= VALUES + 3;
+    if (i == VALUES) return (REAL)NAN;
+    if (i > VALUES) return (REAL)(i == VALUES + 1 ? INFINITY : -INFINITY);
+    return (REAL)values[i];
+}
+
+/* some random numbers, some special ones */
+static REAL *special_numbers(int64_t n) {
+    const int64_t from = any_of(40);
+    REAL *x = numbers(n, 4);
+    for (int64_t i = 0; i < n; i++)
+        if (any_of(2)) x[i] = special(from + i);
+    settle(x);
+    return x;
+}
+
+/* ---- the functions -------------------------------------------------------------------------------------- */
+
+static void check_activation_grad(const kernels *table, int64_t n) {
+    for (int activation = 0; activation < CELL_COUNT; activation++)
+        for (int in_place = 0; in_place < 2; in_place++) {
+            kernel_case("activation_grad %d n=%d in place %d", activation, (int)n, in_place);
+            REAL *h = numbers(n, 1), *dh = numbers(n, 1), *dz = in_place ? dh : numbers(n, 1), *one = twin(dz);
+            if (n > 2) h[n / 2] = (REAL)NAN, h[n / 3] = 0;
+            settle(h);
+            for (int64_t i = 0; i < n; i++) {
+                double grad = activation_grad_of(activation, (double)h[i]);
+                grad = activation == BPTT_CELL_RELU && !(h[i] > 0) ? grad : (double)dh[i] * grad;
+                want(dz, i, grad, fabs((double)dh[i]));
+            }
+            REAL *copy = in_place ? one : dh;
+            for (int64_t i = 0; i < n; i++) table->activation_grad(activation, 1, h + i, copy + i, one + i);
+            table->activation_grad(activation, n, h, dh, dz);
+            end_case();
+        }
+}
+
+static void check_logistic(const kernels *table, int64_t n) {
+    for (int in_place = 0; in_place < 2; in_place++) {
+        kernel_case("logistic n=%d in place %d", (int)n, in_place);
+        REAL *x = special_numbers(n), *y = in_place ? x : numbers(n, 1), *one = twin(y);
+        for (int64_t i = 0; i < n; i++) {
+            const double s = logistic_of((double)x[i]);
+            want_within(y, i, s, 4 * EPSILON * s + 2 * SMALLEST);
+        }
+        for (int64_t i = 0; i < n; i++) table->logistic(1, x + i, one + i);
+        table->logistic(n, x, y);
+        end_case();
+    }
+}
+
+static void check_exp_shifted(const kernels *table, int64_t n) {
+    for (int in_place = 0; in_place < 2; in_place++) {
+        kernel_case("exp_shifted n=%d in place %d", (int)n, in_place);
+        REAL *x = n % 3 ? numbers(n, 10) : special_numbers(n), *y = in_place ? x : numbers(n, 1);
+        const REAL shift = (REAL)(n % 2 ? 1.5 : 0);
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+            const double e = exp((double)(REAL)(x[i] - shift));
+            want_within(y, i, e, 4 * EPSILON * e + 2 * SMALLEST);
+            sum += e;
+        }
+        const double returned = (double)table->exp_shifted(n, x, shift, y);
+        if (!(sum > LARGEST / 2))
+            check_number(returned, sum, (8 + (double)n / 4) * EPSILON * sum + (double)n * SMALLEST);
+        end_case();
+    }
+}
+
+/* ---- arithmetic ----------------------------------------------------------------------------------------- */
+
+static void check_add_scaled(const kernels *table, int64_t n) {
+    kernel_case("add_scaled n=%d", (int)n);
+    REAL *x = numbers(n, 1), *y = numbers(n, 1), *one = twin(y);
+    const REAL scale = (REAL)-.7;
+    for (int64_t i = 0; i < n; i++) want(y, i, (double)y[i] + (double)scale * (double)x[i], 1);
+    for (int64_t i = 0; i < n; i++) table->add_scaled(1, scale, x + i, one + i);
+    table->add_scaled(n, scale, x, y);
+    end_case();
+}
+
+/* y: 0 apart, 1 a, 2 b */
+static void check_difference(const kernels *table, int64_t n) {
+    for (int place = 0; place < 3; place++) {
+        kernel_case("difference n=%d place %d", (int)n, place);
+        REAL *a = numbers(n, 1), *b = numbers(n, 1), *y = place == 0 ? numbers(n, 1) : place == 1 ? a : b;
+        const REAL scale = (REAL).3;
+        for (int64_t i = 0; i < n; i++) want(y, i, (double)scale * ((double)a[i] - (double)b[i]), 1);
+        table->difference(n, scale, a, b, y);
+        end_case();
+    }
+}
+
+static void check_clamp(const kernels *table, int64_t n) {
+    kernel_case("clamp n=%d", (int)n);
+    const REAL limit = (REAL).75;
+    REAL *x = special_numbers(n);
+    for (int64_t i = 0; i < n; i++) {
+        const double inside = x[i] > limit ? (double)limit : x[i] < -limit ? -(double)limit : (double)x[i];
+        want_within(x, i, inside, 0);
+    }
+    table->clamp(n, limit, x);
+    end_case();
+}
+
+/* ---- sums ----------------------------------------------------------------------------------------------- */
+
+static void check_add_column_sums(const kernels *table, int64_t rows, int64_t n) {
+    kernel_case("add_column_sums rows=%d n=%d", (int)rows, (int)n);
+    const int64_t lda = n + any_of(3);
+    REAL *a = matrix(rows, n, lda, 1), *sums = numbers(n, 1), *one = twin(sums);
+    if (rows > 1) a[lda] = (REAL)NAN;
+    settle(a);
+    for (int64_t j = 0; j < n; j++) {
+        double sum = (double)sums[j];
+        for (int64_t i = 0; i < rows; i++) sum += (double)a[i * lda + j];
+        want(sums, j, sum, 1 + (double)rows);
+    }
+    for (int64_t j = 0; j < n; j++) table->add_column_sums(rows, 1, a + j, lda, one + j);
+    table->add_column_sums(rows, n, a, lda, sums);
+    end_case();
+}
+
+static void check_sum_squares(const kernels *table, int64_t n) {
+    kernel_case("sum_squares n=%d", (int)n);
+    const REAL *x = numbers(n, 3);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    check_number(table->sum_squares(n, x), sum, 8 * DBL_EPSILON * sum * (1 + sqrt((double)n)));
+    end_case();
+    REAL *large = numbers(n, 1);
+    fill(large, n, REAL_BITS == 32 ? (REAL)1e30 : (REAL)1e100); /* the squares are beyond float */
+    const double square = (double)large[0] * (double)large[0];
+    check_number(table->sum_squares(n, large), (double)n * square, 1e-12 * (double)n * square);
+    end_case();
+}
+
+/* ---- optimisers ----------------------------------------------------------------------------------------- */
+
+static update any_update(int64_t n) {
+    update u = {.n = n,
+                .params = numbers(n, 1),
+                .grads = numbers(n, 1),
+                .mean = numbers(n, 1),
+                .square = numbers(n, 1),
+                .rate = (REAL).25,
+                .decay = (REAL)(any_of(2) * .125),
+                .shrink = (REAL).875,
+                .keep1 = (REAL).75,
+                .take1 = (REAL).375,
+                .keep2 = (REAL).625,
+                .take2 = (REAL).3125,
+                .root = (REAL)1.25,
+                .eps = (REAL).0625};
+    for (int64_t i = 0; i < n; i++) u.square[i] = (REAL)fabs((double)u.square[i]);
+    settle(u.square);
+    return u;
+}
+
+static double decayed_grad(const update *u, int64_t i) {
+    return (double)u->grads[i] + (double)u->decay * (double)u->params[i];
+}
+
+static void check_sgd(const kernels *table, int64_t n) {
+    for (int form = 0; form < 3; form++) { /* plain, momentum, Nesterov */
+        kernel_case("sgd n=%d form %d", (int)n, form);
+        update u = any_update(n);
+        REAL *velocity = u.mean;
+        u.nesterov = form == 2;
+        if (!form) u.mean = NULL;
+        for (int64_t i = 0; i < n; i++) {
+            const double g = decayed_grad(&u, i), v = .75 * (double)velocity[i] + g;
+            const double step = form == 0 ? g : form == 1 ? v : g + .75 * v;
+            if (form) want(velocity, i, v, 2);
+            want(u.params, i, (double)u.params[i] - .25 * step, 2);
+        }
+        table->sgd(&u);
+        end_case();
+    }
+}
+
+static void check_rmsprop(const kernels *table, int64_t n) {
+    kernel_case("rmsprop n=%d", (int)n);
+    const update u = any_update(n);
+    for (int64_t i = 0; i < n; i++) {
+        const double g = decayed_grad(&u, i), square = .625 * (double)u.square[i] + .3125 * g * g;
+        want(u.square, i, square, 2);
+        want(u.params, i, (double)u.params[i] - .25 * g / (sqrt(square) + .0625), 2);
+    }
+    table->rmsprop(&u);
+    end_case();
+}
+
+static void check_adam(const kernels *table, int64_t n) {
+    kernel_case("adam n=%d", (int)n);
+    const update u = any_update(n);
+    for (int64_t i = 0; i < n; i++) {
+        const double g = decayed_grad(&u, i), mean = .75 * (double)u.mean[i] + .375 * g;
+        const double square = .625 * (double)u.square[i] + .3125 * g * g;
+        want(u.mean, i, mean, 2);
+        want(u.square, i, square, 2);
+        want(u.params, i, .875 * (double)u.params[i] - .25 * mean / (1.25 * sqrt(square) + .0625), 4);
+    }
+    table->adam(&u);
+    end_case();
+}
+
+/* ---- all ------------------------------------------------------------------------------------------------ */
+
+static void check_pointwise(const kernels *table) {
+    for (int64_t n = 1; n <= 140; n += n < 70 ? 1 : 23) {
+        check_activation_grad(table, n);
+        check_logistic(table, n);
+        check_exp_shifted(table, n);
+        check_add_scaled(table, n);
+        check_difference(table, n);
+        check_clamp(table, n);
+        check_sum_squares(table, n);
+        check_sgd(table, n);
+        check_rmsprop(table, n);
+        check_adam(table, n);
+        for (int64_t rows = 1; rows < 9; rows += 3) check_add_column_sums(table, rows, n);
+    }
+}
+#endif

@@ -1,0 +1,257 @@
+/* Checks of packing, of the product with its epilogues, and of the outer product, against plain loops in double. */
+#ifndef KERNEL_PRODUCTS_H
+#define KERNEL_PRODUCTS_H
+#include "kernel_buffers.h"
+#include "kernel_pointwise.h"
+
+/* What a sum of k terms may lose: in the worst case k roundings, in practice far fewer. */
+static double sum_tolerance(int64_t k, double magnitude) {
+    return (8 + sqrt((double)k)) * EPSILON * magnitude + 2 * SMALLEST;
+}
+
+/* Panels of w (k,n), stored by rows or by columns with some distance; all of the panels must be written. */
+static REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, REAL **w, int64_t *row_stride,
+                    int64_t *col_stride) {
+    const int64_t ld = (by_columns ? k : n) + any_of(3), size = table->packed_size(k, n);
+    *w = by_columns ? matrix(n, k, ld, 1) : matrix(k, n, ld, 1);
+    *row_stride = by_columns ? 1 : ld;
+    *col_stride = by_columns ? ld : 1;
+    REAL *panels = numbers(size, 1);
+    fill(panels, size, (REAL)NAN);
+    table->pack(k, n, *w, *row_stride, *col_stride, panels);
+    int64_t unwritten = size < k * n;
+    for (int64_t i = 0; i < size; i++) unwritten += isnan(panels[i]) != 0;
+    CHECK(unwritten == 0);
+    memcpy(buffer_of_data(panels)->before + buffer_of_data(panels)->front, panels, (size_t)size * sizeof(REAL));
+    return panels;
+}
+
+typedef enum { INIT_NONE, INIT_ROW, INIT_OWN, INIT_C } init_kind;
+
+typedef struct {
+    int64_t m, n, k;
+    init_kind init;
+    epilogue epilogue;
+    int activation;
+    int by_columns, gemv, reverse_panels, prefetch, padding;
+} product_case;
+
+/* one element after the sum: the epilogue, and what is lost there */
+static void want_product(const product *p, int64_t i, int64_t j, double sum, double tolerance) {
+    const REAL *c = p->c;
+    const int64_t at = i * p->ldc + j;
+    if (p->epilogue == EPILOGUE_ACTIVATION) {
+        const double f = activation_of(p->activation, sum);
+        want_within(c, at, f, tolerance + 8 * EPSILON * fabs(f));
+    } else if (p->epilogue == EPILOGUE_ACTIVATION_GRAD) {
+        const double slope = activation_grad_of(p->activation, (double)p->h[i * p->ldh + j]);
+        want_within(c, at, slope * sum, 2 * tolerance + 8 * EPSILON * fabs(sum));
+    } else want_within(c, at, sum, tolerance);
+}
+
+static void want_products(const product *p, const REAL *w, int64_t row_stride, int64_t col_stride) {
+    for (int64_t i = 0; i < p->m; i++)
+        for (int64_t j = 0; j < p->n; j++) {
+            double sum = p->init ? (double)p->init[i * p->ldinit + j] : 0, magnitude = fabs(sum);
+            for (int64_t r = 0; r < p->k; r++) {
+                const double term = (double)p->a[i * p->lda + r] * (double)w[r * row_stride + j * col_stride];
+                sum += term;
+                magnitude += fabs(term);
+            }
+            want_product(p, i, j, sum, sum_tolerance(p->k, magnitude));
+        }
+}
+
+/* The same product row by row: where a row lies in the block must not change its bits. */
+static void multiply_rows(const kernels *table, const product *p, REAL *c) {
+    for (int64_t i = 0; i < p->m; i++) {
+        product row = *p;
+        row.m = 1;
+        row.a += i * p->lda;
+        row.c = c + i * p->ldc;
+        row.init = p->init == p->c ? row.c : p->init ? p->init + i * p->ldinit : NULL;
+        row.h = p->h + i * p->ldh;
+        table->multiply(&row);
+    }
+}
+
+static void check_multiply(const kernels *table, product_case s) {
+    kernel_case("multiply m=%d n=%d k=%d init %d epilogue %d activation %d%s%s%s%s padding %d", (int)s.m, (int)s.n,
+                (int)s.k, s.init, s.epilogue, s.activation, s.by_columns ? " by columns" : "", s.gemv ? " gemv" : "",
+                s.reverse_panels ? " reversed" : "", s.prefetch ? " prefetch" : "", s.padding);
+    REAL *w;
+    int64_t row_stride, col_stride;
+    const REAL *panels = packed(table, s.k, s.n, s.by_columns, &w, &row_stride, &col_stride);
+    const int64_t lda = s.k + any_of(3), ldc = s.n + s.padding, ldh = s.n + (s.padding ? any_of(3) : 0);
+    const int64_t next = any_of(3000);
+    REAL *c = matrix(s.m, s.n, ldc, 1), *rows = s.gemv ? NULL : twin(c);
+    product p = {.m = s.m,
+                 .n = s.n,
+                 .k = s.k,
+                 .a = matrix(s.m, s.k, lda, 1),
+                 .lda = lda,
+                 .panels = panels,
+                 .c = c,
+                 .ldc = ldc,
+                 .ldinit = s.init == INIT_ROW ? 0 : ldc,
+                 .epilogue = s.epilogue,
+                 .activation = s.activation,
+                 .h = matrix(s.m, s.n, ldh, 1),
+                 .ldh = ldh,
+                 .gemv = s.gemv,
+                 .reverse_panels = s.reverse_panels};
+    if (s.init == INIT_ROW) p.init = numbers(s.n, 1);
+    if (s.init == INIT_OWN) p.init = matrix(s.m, s.n, ldc, 1);
+    if (s.init == INIT_C) p.init = c;
+    if (s.prefetch) p.prefetch[0] = (span){numbers(next, 1), next};
+    if (s.prefetch > 1) p.prefetch[1] = (span){p.a, s.k};
+    want_products(&p, w, row_stride, col_stride);
+    table->multiply(&p);
+    if (rows) multiply_rows(table, &p, rows);
+    end_case();
+}
+
+static product_case any_product(int64_t m, int64_t n, int64_t k) {
+    return (product_case){.m = m,
+                          .n = n,
+                          .k = k,
+                          .init = (init_kind)any_of(4),
+                          .epilogue = (epilogue)any_of(3),
+                          .activation = (int)any_of(CELL_COUNT),
+                          .by_columns = (int)any_of(2),
+                          .gemv = m == 1 && any_of(2),
+                          .reverse_panels = (int)any_of(2),
+                          .prefetch = (int)any_of(3),
+                          .padding = (int)any_of(3)};
+}
+
+/* around the lanes, the panels and the tail columns of every set */
+static const int64_t widths[] = {1,  2,  3,  4,  5,  7,  8,  9,  15, 16, 17,  18,
+                                 31, 32, 33, 34, 35, 63, 64, 65, 66, 97, 130, 161};
+enum { WIDTHS = sizeof widths / sizeof widths[0] };
+
+static void check_small_products(const kernels *table) {
+    static const int64_t depths[] = {1, 2, 3, 4, 5, 7, 16, 33, 70};
+    static const int64_t tall[] = {16, 24, 25, 26, 37};
+    for (int64_t i = 0; i < 18; i++)
+        for (int j = 0; j < WIDTHS; j++)
+            for (int d = 0; d < 3; d++)
+                check_multiply(table, any_product(i < 13 ? i + 1 : tall[i - 13], widths[j], depths[any_of(9)]));
+    for (int j = 0; j < WIDTHS; j++)
+        for (int d = 0; d < 18; d++) { /* a batch of one */
+            product_case s = any_product(1, widths[j], depths[d / 2]);
+            s.gemv = d % 2;
+            check_multiply(table, s);
+        }
+}
+
+/* Beyond a block of k, beyond L1 (one panel at a time in gemv), rows of a beyond L2, panels beyond L2. */
+static void check_deep_products(const kernels *table) {
+    static const int64_t deep[] = {255, 256, 257, 513, 1030};
+    for (int d = 0; d < 5; d++)
+        for (int64_t m = 1; m <= 13; m += 3) check_multiply(table, any_product(m, 33 + m, deep[d]));
+    product_case large[] = {any_product(1, 530, 1030),  any_product(1, 530, 1030),  any_product(3, 530, 1030),
+                            any_product(13, 530, 1030), any_product(12, 530, 1100), any_product(130, 65, 1030),
+                            any_product(130, 40, 1030)};
+    large[0].gemv = 1;
+    large[1].gemv = 0;
+    for (int i = 0; i < 7; i++) check_multiply(table, large[i]);
+    for (int r = 0; r < 2; r++) {
+        product_case one = any_product(1, 133, 130);
+        one.gemv = 1;
+        one.reverse_panels = r;
+        check_multiply(table, one);
+    }
+}
+
+/* NaN and infinities pass through sums and activations: with k = 1 and a = 1 the sums are the special values. */
+static void check_special_products(const kernels *table) {
+    for (int activation = 0; activation < CELL_COUNT; activation++)
+        for (int64_t m = 1; m < 3; m++) {
+            enum { N = 35 };
+            kernel_case("multiply, special values, activation %d m=%d", activation, (int)m);
+            REAL *w = numbers(N, 1), *a = numbers(m, 1), *c = matrix(m, N, N, 1);
+            for (int64_t j = 0; j < N; j++) w[j] = special(j);
+            settle(w);
+            fill(a, m, 1);
+            REAL *panels = numbers(table->packed_size(1, N), 1);
+            table->pack(1, N, w, N, 1, panels);
+            settle(panels);
+            const product p = {.m = m,
+                               .n = N,
+                               .k = 1,
+                               .a = a,
+                               .lda = 1,
+                               .panels = panels,
+                               .c = c,
+                               .ldc = N,
+                               .epilogue = EPILOGUE_ACTIVATION,
+                               .activation = activation};
+            want_products(&p, w, N, 1);
+            table->multiply(&p);
+            end_case();
+        }
+}
+
+static void check_no_rows(const kernels *table) {
+    kernel_case("multiply without rows");
+    REAL *c = numbers(20, 1), *w = numbers(20, 1), *panels = numbers(table->packed_size(1, 20), 1);
+    table->pack(1, 20, w, 20, 1, panels);
+    settle(panels);
+    const product p = {.n = 20, .k = 1, .a = w, .lda = 1, .panels = panels, .c = c, .ldc = 20};
+    table->multiply(&p);
+    end_case();
+}
+
+/* ---- outer product -------------------------------------------------------------------------------------- */
+
+static void want_outer(const outer_product *p) {
+    for (int64_t i = 0; i < p->m; i++)
+        for (int64_t j = 0; j < p->n; j++) {
+            double sum = (double)p->c[i * p->ldc + j], magnitude = fabs(sum);
+            for (int64_t r = 0; r < p->k; r++) {
+                if (p->skip && p->skip[r]) continue;
+                const double term = (double)p->a[r * p->lda + i] * (double)p->b[r * p->ldb + j];
+                sum += term;
+                magnitude += fabs(term);
+            }
+            want_within(p->c, i * p->ldc + j, sum, sum_tolerance(p->k, magnitude));
+        }
+}
+
+/* skipped: 0 none, 1 some, 2 all rows; what is skipped is NaN in b */
+static void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, int skipped) {
+    kernel_case("outer m=%d n=%d k=%d skipped %d", (int)m, (int)n, (int)k, skipped);
+    const int64_t lda = m + any_of(3), ldb = n + any_of(3), ldc = n + any_of(3);
+    REAL *c = matrix(m, n, ldc, 1), *rows = twin(c), *b = matrix(k, n, ldb, 1);
+    uint8_t *skip = checked_malloc(k);
+    for (int64_t r = 0; r < k; r++) {
+        skip[r] = skipped == 2 ? 255 : skipped ? (uint8_t)any_of(3) : 0;
+        for (int64_t j = 0; j < n && skip[r]; j++) b[r * ldb + j] = (REAL)NAN;
+    }
+    settle(b);
+    const outer_product p = {m, n, k, matrix(k, m, lda, 1), lda, b, ldb, skipped ? skip : NULL, c, ldc};
+    want_outer(&p);
+    table->outer(&p);
+    for (int64_t i = 0; i < m; i++) { /* row by row: the same bits */
+        outer_product row = p;
+        row.m = 1;
+        row.a += i;
+        row.c = rows + i * ldc;
+        table->outer(&row);
+    }
+    free(skip);
+    end_case();
+}
+
+static void check_outers(const kernels *table) {
+    static const int64_t heights[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 25, 31, 65, 71};
+    for (int i = 0; i < 17; i++)
+        for (int j = 0; j < WIDTHS; j++)
+            check_outer(table, heights[i], widths[j], (int64_t[]){1, 2, 3, 7, 20, 41}[any_of(6)], (int)any_of(3));
+    static const int64_t deep[] = {255, 256, 257, 513, 1030};
+    for (int d = 0; d < 5; d++) check_outer(table, 14, 35, deep[d], 1);
+    for (int n = 16; n <= 34; n += 9) check_outer(table, 530, n, 260, 1);
+    check_outer(table, 530, 33, 2, 0);
+}
+#endif
