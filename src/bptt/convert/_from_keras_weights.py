@@ -35,7 +35,7 @@ def from_keras_weights(
     batch_first : bool
         Whether sequences are (B,T,I), as in Keras.
     threads : int, optional
-        As in bptt.RNN.
+        As in `bptt.RNN`.
 
     Returns
     -------

@@ -38,7 +38,7 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
     weights : mapping of names to arrays, optional
         Parameters that are inputs of the graph instead of constants in the model.
     threads : int, optional
-        As in bptt.RNN.
+        As in `bptt.RNN`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
     -----
     A readout is MatMul and Add, or Gemm. The activations of the gates must be ONNX's defaults. Initial states that are
     constant and not zero become a learned state. Initial states that are inputs of the graph become the `state` of
-    RNN.forward, and sequence_lens becomes its `lengths`.
+    `bptt.RNN.forward`, and sequence_lens becomes its `lengths`.
     """
     model = path if isinstance(path, onnx.ModelProto) else _load(path)
     if not isinstance(weights, Mapping | None):

@@ -24,7 +24,7 @@ def from_torch(module, readout=None, *, threads: int | None = None) -> RNN:
     readout : torch.nn.Linear, optional
         The linear layer that follows the module.
     threads : int, optional
-        As in bptt.RNN.
+        As in `bptt.RNN`.
 
     Returns
     -------
