@@ -33,7 +33,8 @@ def exported(module):
     """__all__ of a module that need not be imported."""
     path = Path(bptt.__file__).with_name(module)
     source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
-    return [f"bptt.{module}.{name}" for name in ast.literal_eval(re.search(r"^__all__ = (\[.*?\])", source, re.M | re.S)[1])]
+    names = re.search(r"^__all__ = (\[.*?\])", source, re.M | re.S)[1]
+    return [f"bptt.{module}.{name}" for name in ast.literal_eval(names)]
 
 
 def public(cls):
