@@ -40,7 +40,7 @@ nitpick_ignore = [("c:identifier", name) for name in ("int32_t", "int64_t", "siz
 
 
 class Header(SphinxDirective):
-    """`.. c-header:: bptt.h`: what a header declares, in its order."""
+    """`.. c-header:: bptt.h`: the declarations of a header, in their order."""
 
     required_arguments = 1
 
@@ -52,7 +52,7 @@ class Header(SphinxDirective):
 
 
 def formula(display):
-    """A renderer of formulas as MathML, which browsers show without scripts or fonts from elsewhere."""
+    """A renderer of formulas as MathML, which browsers show without scripts or files from another host."""
 
     def visit(translator, node):
         mathml = latex2mathml.converter.convert(node.astext(), display=display)
