@@ -56,7 +56,7 @@ def torch_modules():
         return
     torch.set_num_threads(1)
     module, theirs, x = LSTM(8, 16), torch.nn.LSTM(8, 16), torch.ones(10, 1, 8)
-    rnn, array, dy = bptt.RNN.from_torch(module, threads=1), x.numpy(), torch.ones(10, 1, 16)
+    rnn, array, dy = bptt.convert.from_torch(module, threads=1), x.numpy(), torch.ones(10, 1, 16)
 
     class Nothing(torch.autograd.Function):
         @staticmethod

@@ -1,10 +1,10 @@
-"""The site: `make docs`. Python pages are made from the docstrings, C pages from the headers' comments."""
+"""The site: `make docs`. Python pages are made from docstrings by numpydoc, C pages from the headers' comments."""
 
-import inspect
-import re
 import sys
 from pathlib import Path
 
+import latex2mathml.converter
+from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 import bptt
@@ -14,7 +14,6 @@ HEADERS = DOCS.parent / "src" / "bptt" / "include"
 sys.path.insert(0, str(DOCS / "_sphinx"))
 
 import header  # noqa: E402
-import plain_text  # noqa: E402
 
 project = "bptt"
 version = release = bptt.__version__
@@ -22,32 +21,26 @@ copyright = "bptt's authors, MIT license"
 html_theme = "furo"
 html_title = f"bptt {release}"
 html_show_sphinx = html_copy_source = False
+html_math_renderer = "mathml"
 exclude_patterns = ["_sphinx"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
 
 smartquotes = add_function_parentheses = False
+default_role = "autolink"  # `name` in a docstring: a link if it is a name of the package, otherwise emphasis
 autodoc_typehints = "none"  # the docstrings say types, and shapes
 autodoc_member_order = "bysource"
-autodoc_mock_imports = ["torch"]
+autodoc_mock_imports = ["torch", "onnx"]
+numpydoc_show_class_members = False  # docs/api/python.rst lists them
 python_maximum_signature_line_length = 100
 nitpicky = True
 nitpick_ignore = [("c:identifier", name) for name in ("int32_t", "int64_t", "size_t", "uint8_t", "uint64_t")]
 
-# what docstrings may call by bptt.RNN.windows or RNN.windows
-LISTED = re.findall(r"^ *\.\. auto(?!module)\w+:: bptt\.([\w.]+)", (DOCS / "api" / "python.rst").read_text(), re.M)
-PYTHON_LINKS = {f"bptt.{name}": f":py:obj:`bptt.{name}`" for name in LISTED}
-PYTHON_LINKS |= {name: f":py:obj:`{name} <bptt.{name}>`" for name in LISTED if "." in name}
-
-
-def docstring_to_rst(app, what, name, obj, options, lines):
-    lines[:] = plain_text.from_docstring(inspect.cleandoc("\n".join(lines)), PYTHON_LINKS)
-
 
 class Header(SphinxDirective):
-    """`.. c-header:: bptt.h`: what a header declares, in its order."""
+    """`.. c-header:: bptt.h`: the declarations of a header, in their order."""
 
     required_arguments = 1
 
@@ -58,6 +51,17 @@ class Header(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
 
+def formula(display):
+    """A renderer of formulas as MathML, which browsers show without scripts or files from another host."""
+
+    def visit(translator, node):
+        mathml = latex2mathml.converter.convert(node.astext(), display=display)
+        translator.body.append(f'<p class="formula">{mathml}</p>' if display == "block" else mathml)
+        raise nodes.SkipNode
+
+    return visit, None
+
+
 def setup(app):
-    app.connect("autodoc-process-docstring", docstring_to_rst)
+    app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
     app.add_directive("c-header", Header)

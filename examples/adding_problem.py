@@ -28,7 +28,7 @@ GUESS, SOLVED = 1 / 6, 0.02  # errors: of always saying 1; below which the probl
 
 
 def adding_problem(steps, batch, rng):
-    """x (T,B,2): numbers from [0,1], and marks at two of them, one in each half; their sum is asked for at the end."""
+    """x (T,B,2): numbers from [0,1], and marks at two of them, one in each half; the target is their sum."""
     x = np.zeros((steps, batch, 2), np.float32)
     x[:, :, 0] = rng.random((steps, batch))
     rows = np.arange(batch)

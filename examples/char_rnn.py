@@ -22,7 +22,7 @@ from tqdm import tqdm
 import bptt
 
 BATCH = 32  # streams that the training text is cut into
-TRUNCATION = bptt.TBPTT(50)  # an update every 50 steps, back over these 50; the state goes on
+TRUNCATION = bptt.TBPTT(50)  # an update every 50 steps, back over these 50; the state is carried on
 CHUNK = 10 * TRUNCATION.k1  # steps that are made one-hot at a time
 WARMUP = 0.1  # the part of the training after which the learning rate is highest
 CLIP_NORM = 1.0
@@ -64,7 +64,7 @@ def read_text(file):
 
 
 def streams(text, rows):
-    """Inputs and labels (T,rows): the text in pieces side by side; each label is the character after its input."""
+    """Inputs and labels (T,rows): a piece of the text in each column; each label is the character after its input."""
     steps = (len(text) - 1) // rows
     inputs, labels = text[: steps * rows], text[1 : steps * rows + 1]
     return inputs.reshape(rows, steps).T, labels.reshape(rows, steps).T
@@ -94,7 +94,7 @@ def training_windows(rnn, text, blanked, rng):
 
 
 def bits_per_character(rnn, x, labels):
-    """Of all labels, the state carried along from the first step to the last."""
+    """The loss over all labels, with the state carried from the first step to the last."""
     state, loss = None, 0.0
     for start in range(0, len(x), CHUNK):
         logits, state = rnn.forward(one_hot(x[start : start + CHUNK], rnn.input_size), state, tape=False)
@@ -125,7 +125,7 @@ class Log:
 
 
 class Clock:
-    """How much of the training is over; all of it once Ctrl-C came."""
+    """The share of the training that is done; all of it after Ctrl-C."""
 
     def __init__(self, seconds):
         self.seconds, self.began, self.stopped = seconds, time.perf_counter(), threading.Event()
@@ -162,7 +162,7 @@ def train(kind, rnn, text, validation, clock, log, rng):
 
 
 def train_together(trainings, clock):
-    """Run all trainings, each in a thread of its own, and show how they are getting on."""
+    """Run all trainings, each in its own thread, and show their progress."""
     bar = tqdm(total=clock.seconds, bar_format="training, Ctrl-C ends it early |{bar:20}| {remaining} left{postfix}")
     with ThreadPoolExecutor(len(trainings)) as pool:
         running = [pool.submit(train, *training, clock, log, rng) for training, log, rng in trainings]
@@ -226,7 +226,7 @@ def look_up(keys, values, wanted):
     return np.where(keys[at] == wanted, values[at], 0)
 
 
-# ---- what comes out -------------------------------------------------------------------------------------
+# ---- samples and figures --------------------------------------------------------------------------------
 
 
 def sample(rnn, prompt, length, rng, temperature=0.7):

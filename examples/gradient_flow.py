@@ -21,7 +21,7 @@ NETWORKS = {
 
 
 def adding_problem(steps, rng):
-    """x (T,B,2): numbers from [0,1], and marks at two of them, one in each half; their sum is asked for at the end."""
+    """x (T,B,2): numbers from [0,1], and marks at two of them, one in each half; the target is their sum."""
     x = np.zeros((steps, BATCH, 2))
     x[:, :, 0] = rng.random((steps, BATCH))
     rows = np.arange(BATCH)

@@ -19,7 +19,7 @@ import bptt
 UNITS, UP = 23, 10  # theta drives the first UP units up and the others down
 START, SOLUTION = 0.5, -1 / 6
 LR = 1e-4
-FAR = 1e3  # a theta this far out has diverged: its error grows by a factor with every window
+FAR = 1e3  # a theta of this size has diverged: its error grows by a factor with every window
 ROUNDING = 1e-12  # distances below are not drawn
 
 
@@ -29,14 +29,14 @@ def truncations(seed):
 
 
 def loss(s, target):
-    """Of the first unit alone; with its gradient by all."""
+    """The loss of the first unit alone, and its gradient with respect to all outputs."""
     ds = np.zeros_like(s)
     ds[..., 0] = s[..., 0] - target
     return np.sum(ds**2) / 2, ds
 
 
 def train(truncation, steps):
-    """(step, theta) after every window, until theta is far out."""
+    """(step, theta) after every window, until theta has diverged."""
     v = np.where(np.arange(UNITS) < UP, 1.0, -1.0)
     rnn = bptt.RNN(1, UNITS, cell="identity", bias=False, dtype="float64", threads=1)
     weights, grads = rnn.param_views(), rnn.grad_views()

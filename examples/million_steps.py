@@ -51,7 +51,7 @@ def sensors(steps, rng):
 
 
 def unzipped(chunks, parts):
-    """An iterator for each part of the chunks. Unlike those of itertools.tee they hold no chunk that all have had."""
+    """An iterator for each part of the chunks. Unlike those of itertools.tee they keep no chunk that all have read."""
     queues = [deque() for _ in range(parts)]
 
     def deal():
@@ -68,10 +68,10 @@ def unzipped(chunks, parts):
 
 
 def resident():
-    """MB of memory that the process holds."""
+    """Memory of the process in MB."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:  # not Linux: the most it ever held
+    except OSError:  # not Linux: its peak
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     return pages * resource.getpagesize() / 1e6
 

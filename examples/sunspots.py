@@ -23,7 +23,7 @@ TRAIN_END, VALIDATION_END = 1920, 1955  # the last years of each part; what foll
 ORDERS = range(1, 16)  # of the autoregression, in years
 CYCLE = 11  # years
 HIDDEN, NOISE = 8, 0.3  # noise on the inputs, in standard deviations; both chosen on the years up to 1955
-LR, CHECK = 2e-3, 20  # the validation forecast is looked at after so many updates
+LR, CHECK = 2e-3, 20  # updates between checks of the validation forecast
 
 
 def read_series():
@@ -91,7 +91,7 @@ class Ensemble:
         self.optimizers = [bptt.Adam(rnn.params, rnn.grads, lr=LR) for rnn in self.networks]
 
     def update(self):
-        """One update of every network by the whole past, with new noise on what it sees."""
+        """One update of every network by the whole past, with new noise on its inputs."""
         rows = slice(self.rows)
         for rnn, optimizer in zip(self.networks, self.optimizers, strict=True):
             x = self.x[rows] + self.rng.normal(0, NOISE, self.x[rows].shape)
@@ -124,7 +124,7 @@ def train(z, numbers, order, part, most, members, seed):
     return final, updates, errors
 
 
-# ---- what comes out -----------------------------------------------------------------------------------
+# ---- results ------------------------------------------------------------------------------------------
 
 
 def report(forecasts, numbers, test):

@@ -43,7 +43,7 @@ GATED = np.arange(72, dtype=np.float32).reshape(3, 6, 4)
     ("gru", 3, GATED, {"reset_after": False}, [0.51447755, 0.6426879, 0.40208298]),
 ])  # fmt: skip
 def test_numbers_of_keras_own_tests(cell, H, x, options, expected):
-    rnn = bptt.RNN.from_keras_weights(constant(cell, 4, H, **options), cell)
+    rnn = bptt.convert.from_keras_weights(constant(cell, 4, H, **options), cell)
     _, last = rnn.forward(x)
     np.testing.assert_allclose(parts(last)[0][0], np.repeat(np.array(expected)[:, None], H, 1), rtol=2e-6)
 
@@ -61,10 +61,10 @@ def test_there_and_back(cell, options, output_size):
     if output_size:
         readout = [np.ones((5 * sides, 2), options.get("dtype", np.float32)) * 0.5]
         readout += [readout[0][0]] * options.get("bias", True)
-    rnn = bptt.RNN.from_keras_weights(weights, cell, readout=readout, threads=1)
+    rnn = bptt.convert.from_keras_weights(weights, cell, readout=readout, threads=1)
     assert (rnn.num_layers, rnn.bidirectional, rnn.bias, rnn.batch_first, rnn.output_size, rnn.threads) == (
         options.get("num_layers", 1), sides == 2, options.get("bias", True), True, output_size, 1)  # fmt: skip
-    layers, dense = rnn.to_keras_weights()
+    layers, dense = bptt.convert.to_keras_weights(rnn)
     for mine, theirs in zip(layers, weights, strict=True):
         for a, b in zip(mine, theirs, strict=True):
             assert a.dtype == b.dtype
@@ -72,14 +72,14 @@ def test_there_and_back(cell, options, output_size):
     assert (dense is None) == (readout is None)
     for a, b in zip(dense or [], readout or [], strict=True):
         np.testing.assert_array_equal(a, b)
-    again = bptt.RNN.from_keras_weights(layers, cell, readout=dense)
+    again = bptt.convert.from_keras_weights(layers, cell, readout=dense)
     np.testing.assert_array_equal(again.params, rnn.params)
 
 
 def test_which_gru():
     def reset_after(bias, **options):
         weights = drawn("gru", 3, 5, bias=bias, reset_after=options.pop("drawn", True))
-        return bptt.RNN.from_keras_weights(weights, "gru", **options).reset_after
+        return bptt.convert.from_keras_weights(weights, "gru", **options).reset_after
 
     assert reset_after(True)
     assert not reset_after(True, drawn=False)
@@ -94,16 +94,16 @@ def test_which_gru():
 ], ids=str)  # fmt: skip
 def test_two_biases_become_one(cell, options):
     rnn = bptt.RNN(3, 5, 2, cell=cell, seed=0, batch_first=True, **options)
-    layers, dense = rnn.to_keras_weights()
-    again = bptt.RNN.from_keras_weights(layers, cell, readout=dense)
+    layers, dense = bptt.convert.to_keras_weights(rnn)
+    again = bptt.convert.from_keras_weights(layers, cell, readout=dense)
     x = np.random.default_rng(0).normal(size=(2, 6, 3))
     np.testing.assert_allclose(again.forward(x)[0], rnn.forward(x)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_a_single_layer_as_get_weights_gives_it():
     weights = drawn("lstm", 3, 5)
-    a = bptt.RNN.from_keras_weights(weights[0], "lstm", batch_first=False)
-    b = bptt.RNN.from_keras_weights(weights, "lstm")
+    a = bptt.convert.from_keras_weights(weights[0], "lstm", batch_first=False)
+    b = bptt.convert.from_keras_weights(weights, "lstm")
     np.testing.assert_array_equal(a.params, b.params)
     assert not a.batch_first
 
@@ -129,14 +129,14 @@ def test_a_single_layer_as_get_weights_gives_it():
 ])  # fmt: skip
 def test_errors(weights, options, error, text):
     with pytest.raises(error, match=text):
-        bptt.RNN.from_keras_weights(weights, **{"cell": "tanh"} | options)
+        bptt.convert.from_keras_weights(weights, **{"cell": "tanh"} | options)
 
 
 @pytest.mark.parametrize("options, text", [({"cell": "lstm", "peepholes": True}, "peepholes"),
                                            ({"learn_state": True}, "learn_state")])  # fmt: skip
 def test_what_keras_does_not_have(options, text):
     with pytest.raises(ValueError, match=f"Keras has no counterpart of {text}=True"):
-        bptt.RNN(2, 3, **options).to_keras_weights()
+        bptt.convert.to_keras_weights(bptt.RNN(2, 3, **options))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras' own
@@ -153,6 +153,6 @@ def test_beside_keras(cell, bidirectional):
     layers = [wrap(kind(5, return_sequences=True, **options)) for _ in range(2)]
     model = keras.Sequential([keras.Input((6, 3)), *layers, keras.layers.Dense(2)])
     x = np.random.default_rng(0).normal(size=(2, 6, 3)).astype(np.float32)
-    rnn = bptt.RNN.from_keras_weights([layer.get_weights() for layer in layers], cell,
+    rnn = bptt.convert.from_keras_weights([layer.get_weights() for layer in layers], cell,
                                       readout=model.layers[-1].get_weights())  # fmt: skip
     np.testing.assert_allclose(rnn.forward(x)[0], np.asarray(model(x)), rtol=1e-5, atol=1e-6)

@@ -30,7 +30,7 @@ def randomised(rnn, seed=0):
 
 def exported(rnn, tmp_path, **options):
     path = tmp_path / "model.onnx"
-    rnn.to_onnx(path, **options)
+    bptt.convert.to_onnx(rnn, path, **options)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -60,7 +60,7 @@ def test_exported_models_run_and_come_back(tmp_path, cell, num_layers, bidirecti
     rnn = randomised(bptt.RNN(4, 5, output_size, cell=cell.split()[0], num_layers=num_layers,
                               bidirectional=bidirectional, **options))  # fmt: skip
     model = exported(rnn, tmp_path)
-    same(bptt.RNN.from_onnx(tmp_path / "model.onnx"), rnn)
+    same(bptt.convert.from_onnx(tmp_path / "model.onnx"), rnn)
     for T, B in ((6, 2), (1, 1)):
         x = np.random.default_rng(1).normal(size=(T, B, 4)).astype(np.float32)
         y, state = rnn.forward(x)
@@ -77,7 +77,7 @@ def test_exported_models_run_and_come_back(tmp_path, cell, num_layers, bidirecti
 def test_options_come_back(tmp_path, cell, options):
     rnn = randomised(bptt.RNN(3, 5, 2, cell=cell, num_layers=2, bidirectional=True, **options))
     model = exported(rnn, tmp_path)
-    same(bptt.RNN.from_onnx(str(tmp_path / "model.onnx"), threads=1), rnn)
+    same(bptt.convert.from_onnx(str(tmp_path / "model.onnx"), threads=1), rnn)
     if rnn.dtype == np.float32:
         x = np.random.default_rng(1).normal(size=(6, 2, 3)).astype(rnn.dtype)
         y, state = rnn.forward(x, tape=False)
@@ -107,20 +107,20 @@ def test_states_as_inputs(tmp_path, cell, num_layers, batch_first):
     y, last = rnn.forward(x, state if cell == "lstm" else state[0])
     np.testing.assert_allclose(found["y"], y, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found["h"], parts(last)[0], rtol=1e-5, atol=1e-5)
-    again = bptt.RNN.from_onnx(model)
+    again = bptt.convert.from_onnx(model)
     assert not again.learn_state  # it is not in the model: there the caller gives the state
     np.testing.assert_array_equal(again.param_views()["weight_hh_l0"], rnn.param_views()["weight_hh_l0"])
 
 
 def test_state_inputs_is_a_flag(tmp_path):
     with pytest.raises(TypeError, match="state_inputs must be True or False, got 1"):
-        bptt.RNN(2, 3).to_onnx(tmp_path / "model.onnx", state_inputs=1)
+        bptt.convert.to_onnx(bptt.RNN(2, 3), tmp_path / "model.onnx", state_inputs=1)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupted_export_leaves_the_old_file_whole(tmp_path, monkeypatch):
     rnn = bptt.RNN(2, 3)
-    rnn.to_onnx(tmp_path / "model.onnx")
+    bptt.convert.to_onnx(rnn, tmp_path / "model.onnx")
     old = (tmp_path / "model.onnx").read_bytes()
 
     def fail(*args):
@@ -128,7 +128,7 @@ def test_an_interrupted_export_leaves_the_old_file_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(KeyboardInterrupt):
-        randomised(rnn).to_onnx(tmp_path / "model.onnx")
+        bptt.convert.to_onnx(randomised(rnn), tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").read_bytes() == old
 
 
@@ -159,7 +159,7 @@ def node_test(name):
 @pytest.mark.parametrize("name", NODE_TESTS or [None])
 def test_onnx_node_tests(name):
     model, inputs, outputs = node_test(name)
-    rnn = bptt.RNN.from_onnx(model, weights={key: inputs[key] for key in "WRBP" if key in inputs})
+    rnn = bptt.convert.from_onnx(model, weights={key: inputs[key] for key in "WRBP" if key in inputs})
     state = tuple(inputs[key] for key in ("initial_h", "initial_c") if key in inputs)
     state = None if not state else state if rnn.cell == "lstm" else state[0]
     y, last = rnn.forward(inputs["X"], state, lengths=inputs.get("sequence_lens"))
@@ -197,8 +197,8 @@ def test_models_that_torch_exported(kind, batch_first, bidirectional, num_layers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(module, (torch.zeros(4, 2, 3),), file, dynamo=False, input_names=["x"], dynamic_axes=axes)
-    rnn = bptt.RNN.from_onnx(onnx.load_from_string(file.getvalue()))
-    same(rnn, bptt.RNN.from_torch(module.rnn, module.readout))
+    rnn = bptt.convert.from_onnx(onnx.load_from_string(file.getvalue()))
+    same(rnn, bptt.convert.from_torch(module.rnn, module.readout))
 
 
 def layer(op, *, name="n", inputs=("x",), outputs=("Y",), H=3, I=2, D=1, bias=False, extra=(), **attributes):
@@ -240,7 +240,7 @@ def test_layers_may_share_a_gemm_readout_by_reshaping():
     ]
     V = np.arange(6, dtype=np.float32).reshape(2, 3)
     arrays = {"three": [0, 0, 3], "flat": [-1, 3], "back": [4, -1, 2], "V": V, "v": V[:, 0]}
-    rnn = bptt.RNN.from_onnx(model_of(nodes, constants, outputs=["end"], arrays=arrays))
+    rnn = bptt.convert.from_onnx(model_of(nodes, constants, outputs=["end"], arrays=arrays))
     assert (rnn.cell, rnn.reset_after, rnn.output_size, rnn.bias) == ("gru", False, 2, True)
     np.testing.assert_array_equal(rnn.param_views()["weight_ho"], V)
     np.testing.assert_array_equal(rnn.param_views()["bias_o"], V[:, 0])
@@ -250,12 +250,12 @@ def test_constant_initial_states_become_learned():
     row = np.array([[[1.0, 2.0, 3.0]]], np.float32)
     for value in (row, np.repeat(row, 4, 1)):
         node, constants = layer("RNN", extra=["", "h0"])
-        rnn = bptt.RNN.from_onnx(model_of([node], constants, arrays={"h0": value}))
+        rnn = bptt.convert.from_onnx(model_of([node], constants, arrays={"h0": value}))
         np.testing.assert_array_equal(rnn.param_views()["state_h0"], [[1, 2, 3]])
     node, constants = layer("RNN", extra=["", "h0"])
-    assert not bptt.RNN.from_onnx(model_of([node], constants, arrays={"h0": row * 0})).learn_state
+    assert not bptt.convert.from_onnx(model_of([node], constants, arrays={"h0": row * 0})).learn_state
     with pytest.raises(ValueError, match=r"node n \(RNN\): initial_h must be the same for all rows"):
-        bptt.RNN.from_onnx(model_of([node], constants, arrays={"h0": np.concatenate([row, 2 * row], 1)}))
+        bptt.convert.from_onnx(model_of([node], constants, arrays={"h0": np.concatenate([row, 2 * row], 1)}))
 
 
 def with_attribute(**attributes):
@@ -296,18 +296,18 @@ ERRORS = {
     "not squeezed": (lambda: model_of(
         [layer("RNN", name="a", outputs=["y"])[0], layer("RNN", name="b", inputs=["y"], I=3)[0]],
         layer("RNN", name="a")[1] + layer("RNN", name="b", I=3)[1]), r"node b \(RNN\): its input must be"),
-    "softmax": (after("Softmax", ["y"]), r"node behind \(Softmax\): it may not stand where the sequence passes"),
+    "softmax": (after("Softmax", ["y"]), r"node behind \(Softmax\): this operator is not supported on the path"),
     "readout of a wrong size": (after("MatMul", ["y", "V"], {"V": V.T}), "must take 3 features, got shape"),
     "weight that is no constant": (after("MatMul", ["y", "y"]), "the weight must be constant"),
     "bias without a readout": (after("Add", ["y", "v"], {"v": V[0]}), "only the bias of a readout"),
     "gemm": (after("Gemm", ["y", "V"], {"V": V}, alpha=0.5), "alpha must be 1.0, got 0.5"),
     "axes": (after("Transpose", ["y"], perm=[1, 0, 2]), "time and batch in the order of the input"),
-    "reshape": (after("Reshape", ["y", "s"], {"s": [6, 1]}), r"steps and rows, together, got shape \[6, 1\]"),
-    "squeeze": (after("Squeeze", ["y", "s"], {"s": [0]}), "only take away the axis of a single direction"),
+    "reshape": (after("Reshape", ["y", "s"], {"s": [6, 1]}), r"directions, or steps and rows, got shape \[6, 1\]"),
+    "squeeze": (after("Squeeze", ["y", "s"], {"s": [0]}), "only remove the axis of a single direction"),
     "end": (after("Identity", ["y"], outputs=["y"]), "must end in an output of the graph, ends in end"),
     "beside": (lambda: model_of(
         [layer("RNN", outputs=["Y", "Y_h"])[0], helper.make_node("Relu", ["Y_h"], ["r"], name="beside")],
-        layer("RNN")[1]), r"node beside \(Relu\): it stands beside the way"),
+        layer("RNN")[1]), r"node beside \(Relu\): this operator is not supported off the path"),
     "two ways": (lambda: model_of(
         [layer("RNN")[0], helper.make_node("Relu", ["Y"], ["r"]), helper.make_node("Tanh", ["Y"], ["t"])],
         layer("RNN")[1]), r"Y must go to one node, goes to node r \(Relu\), node t \(Tanh\)"),
@@ -319,29 +319,29 @@ ERRORS = {
 def test_what_is_not_supported_is_named(what):
     make, text = ERRORS[what]
     with pytest.raises(ValueError, match=text):
-        bptt.RNN.from_onnx(make())
+        bptt.convert.from_onnx(make())
 
 
 def test_weights_that_are_inputs():
     model, inputs, _ = node_test("test_gru_defaults") if NODE_TESTS else pytest.skip("no node tests")
     with pytest.raises(ValueError, match=r"W must be constant: for inputs of the graph give weights=\{name: array\}"):
-        bptt.RNN.from_onnx(model)
+        bptt.convert.from_onnx(model)
     with pytest.raises(ValueError, match="weights must name inputs of the graph, X, W, R, got Q"):
-        bptt.RNN.from_onnx(model, weights={"Q": inputs["W"]})
+        bptt.convert.from_onnx(model, weights={"Q": inputs["W"]})
     with pytest.raises(TypeError, match="weights must be a mapping of names to arrays, got list"):
-        bptt.RNN.from_onnx(model, weights=[inputs["W"]])
+        bptt.convert.from_onnx(model, weights=[inputs["W"]])
     halves = {key: inputs[key].astype(np.float16) for key in "WR"}
     with pytest.raises(TypeError, match=r"float32 or all float64, got float16"):
-        bptt.RNN.from_onnx(model, weights=halves)
+        bptt.convert.from_onnx(model, weights=halves)
 
 
 def test_files_that_are_no_models(tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(FileNotFoundError):
-        bptt.RNN.from_onnx(path)
+        bptt.convert.from_onnx(path)
     path.write_bytes(b"not a model " * 20)
     with pytest.raises(ValueError, match=r"path must name an ONNX model, got .*model.onnx: "):
-        bptt.RNN.from_onnx(path)
+        bptt.convert.from_onnx(path)
 
 
 def test_metadata_that_was_changed(tmp_path):
@@ -349,9 +349,9 @@ def test_metadata_that_was_changed(tmp_path):
     model = exported(rnn, tmp_path)
     plain = copy.deepcopy(model)
     del plain.metadata_props[:]
-    assert bptt.RNN.from_onnx(plain).dropout == 0
+    assert bptt.convert.from_onnx(plain).dropout == 0
     helper.set_model_props(model, {"bptt": json.dumps({"dropout": 0.25, "hidden_size": 7})})
-    assert bptt.RNN.from_onnx(model).dropout == 0.25
+    assert bptt.convert.from_onnx(model).dropout == 0.25
     helper.set_model_props(model, {"bptt": "{"})
     with pytest.raises(ValueError, match=r"metadata of bptt must be a JSON object, got '\{'"):
-        bptt.RNN.from_onnx(model)
+        bptt.convert.from_onnx(model)

@@ -56,7 +56,7 @@ def test_from_torch_and_back(kind, readout, options):
     linear = None
     if readout is not None:
         linear = torch.nn.Linear(10 if module.bidirectional else 5, 2, bias=readout, dtype=module.weight_ih_l0.dtype)
-    rnn = bptt.RNN.from_torch(module, linear)
+    rnn = bptt.convert.from_torch(module, linear)
     x = torch.randn(4, 6, 3, dtype=module.weight_ih_l0.dtype)
     expected, state = module(x)
     y, last = rnn.forward(x.numpy(), tape=False)
@@ -66,7 +66,7 @@ def test_from_torch_and_back(kind, readout, options):
         close(torch.from_numpy(ours), theirs, tolerance)
 
     generator = torch.get_rng_state()
-    again, back = rnn.to_torch()
+    again, back = bptt.convert.to_torch(rnn)
     assert torch.equal(generator, torch.get_rng_state())
     assert type(again) is type(module)
     assert str(again.eval()) == str(module) or rnn.bias != module.bias
@@ -75,7 +75,7 @@ def test_from_torch_and_back(kind, readout, options):
     assert (back is None) == (linear is None)
     if linear is not None:
         assert torch.equal(back.weight, linear.weight)
-    np.testing.assert_array_equal(bptt.RNN.from_torch(again, back).params, rnn.params)
+    np.testing.assert_array_equal(bptt.convert.from_torch(again, back).params, rnn.params)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -83,7 +83,7 @@ def test_from_torch_and_back(kind, readout, options):
 def test_from_torch_cells(kind, bias):
     options = {"nonlinearity": kind} if kind in ("tanh", "relu") else {}
     cell = getattr(torch.nn, PLACES[kind] + "Cell")(3, 5, bias=bias, dtype=torch.float64, **options)
-    rnn = bptt.RNN.from_torch(cell, threads=1)
+    rnn = bptt.convert.from_torch(cell, threads=1)
     assert (rnn.cell, rnn.bias, rnn.dtype.name, rnn.threads) == (kind, bias, "float64", 1)
     x, state = torch.randn(4, 2, 3, dtype=torch.float64), None
     y, _ = rnn.forward(x.numpy())
@@ -98,14 +98,14 @@ def test_numbers_of_torchs_own_tests():
     with torch.no_grad():
         for p in module.parameters():
             p.copy_((torch.arange(p.numel()) / p.numel()).reshape(p.shape))
-    y, _ = bptt.RNN.from_torch(module).forward(((24 - np.arange(24)) / 24).reshape(3, 4, 2))
+    y, _ = bptt.convert.from_torch(module).forward(((24 - np.arange(24)) / 24).reshape(3, 4, 2))
     np.testing.assert_allclose(y.ravel()[:4], [0.4391, 0.5402, 0.4330, 0.5324], atol=5e-5)
     np.testing.assert_allclose(y.ravel()[-2:], [0.7484, 0.8666], atol=5e-5)
 
 
 def test_from_torch_copies():
     module = torch.nn.GRU(2, 3)
-    rnn = bptt.RNN.from_torch(module)
+    rnn = bptt.convert.from_torch(module)
     rnn.params += 1
     assert not np.allclose(rnn.param_views()["bias_ih_l0"], module.bias_ih_l0.detach())
 
@@ -121,7 +121,7 @@ def test_from_torch_copies():
 ], ids=str)  # fmt: skip
 def test_from_torch_errors(module, readout, error, text):
     with pytest.raises(error, match=text):
-        bptt.RNN.from_torch(module, readout)
+        bptt.convert.from_torch(module, readout)
 
 
 @pytest.mark.parametrize("options, text", [
@@ -135,7 +135,7 @@ def test_from_torch_errors(module, readout, error, text):
 ], ids=str)  # fmt: skip
 def test_to_torch_errors(options, text):
     with pytest.raises(ValueError, match=f"torch.nn has no counterpart of {text}"):
-        bptt.RNN(2, 3, **options).to_torch()
+        bptt.convert.to_torch(bptt.RNN(2, 3, **options))
 
 
 # ---- bptt.torch

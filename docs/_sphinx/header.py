@@ -1,11 +1,16 @@
 """A C header as reStructuredText: each comment, and the declarations that follow it up to the next blank line.
 
-A comment may be that of several functions, and that of a member stands behind it.
+One comment may document several functions; the comment of a member follows it. Text flows in paragraphs. Indented lines
+of a comment are entries, a name and its description in a column of its own; they become definition lists. Comments have
+no other markup: characters that reStructuredText would take as markup are escaped.
+
+Extractors that are built on a compiler (hawkmoth, doxygen) want a comment of their own form for every declaration: of a
+function's _f32 and _f64 forms they would show one.
 """
 
+import itertools
 import re
-
-from plain_text import from_comment, inline
+import textwrap
 
 BLOCK = re.compile(r"^(/\*.*?\*/)\n((?:[^\n]+\n)*)", re.M | re.S)
 BANNER = re.compile(r"/\* -+ (.*?) -+ \*/")
@@ -15,6 +20,9 @@ DECLARATION = re.compile(
     r"|#define (?P<macro>\w+(?:\([^)]*\))?)",
     re.S,
 )
+ENTRY = re.compile(r"(\S.*?)  +(\S.*)")
+WORD = re.compile(r"`([^`]+)`|(\w+(?:\.\w+)*)|([\\*`|])")
+LIST_MARK = re.compile(r"[-+] |\(?\w+[.)] ")
 MEMBERS = {  # type, names, comment
     "enum": ("enumerator", re.compile(r"()(\w+ = \d+),?(?:\s*/\*(.*?)\*/)?", re.S)),
     "struct": ("member", re.compile(r"(\w[\w ]*? \**)([^;/]+);(?:\s*/\*(.*?)\*/)?", re.S)),
@@ -82,3 +90,47 @@ def directive(kind, signatures, lines):
     head = f".. c:{kind}:: "
     first, *others = signatures
     return [head + first, *(" " * len(head) + other for other in others), "", *("   " + line for line in lines), ""]
+
+
+def from_comment(comment, links):
+    """A comment with its marks as lines of reStructuredText."""
+    lines = [re.sub(r"^(/\*| \*/?) ?|\s*\*/$", "", line).rstrip() for line in comment.split("\n")]
+    found = []
+    for indented, group in itertools.groupby(lines, lambda line: line[0].isspace() if line else None):
+        if indented:
+            for names, text in entries(textwrap.dedent("\n".join(group)).split("\n")):
+                found += definition(names, text, links)
+        elif indented is False:
+            found += [inline(" ".join(group), links), ""]
+    return found
+
+
+def entries(lines):
+    """[names, description] of each entry; lines that begin no entry continue the one before."""
+    found = []
+    for line in lines:
+        if entry := ENTRY.fullmatch(line):
+            found.append([*entry.groups()])
+        else:
+            found[-1][1] += " " + line
+    return found
+
+
+def definition(names, text, links):
+    names = "``, ``".join(re.split(r", (?=[\w{}]+(?:,|$))", names))
+    return [f"``{names}``", f"   {inline(text, links)}", ""]
+
+
+def inline(text, links):
+    """One paragraph. Words that `links` has become these links, and `backquoted` text becomes literal."""
+
+    def marked(found):
+        literal, word, special = found.groups()
+        if special:
+            return "\\" + special
+        if (literal or word) in links:
+            return links[literal or word] + "\\ " * text.startswith("(", found.end())
+        return f"``{literal}``" if literal else word.replace("_", r"\_")
+
+    text = " ".join(text.split())
+    return ("\\" if LIST_MARK.match(text) else "") + WORD.sub(marked, text)

@@ -23,7 +23,7 @@ from ._truncation import ARTBP, TBPTT
 from ._windows import Window
 
 if TYPE_CHECKING:
-    from . import plot
+    from . import convert, plot
     from ._diagnostics import GradientFlow, Spectrum, gradient_flow
     from ._linking import get_include, get_lib_dir
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _LATER = {
     "GradientFlow": "._diagnostics",
     "Spectrum": "._diagnostics",
+    "convert": ".convert",
     "get_include": "._linking",
     "get_lib_dir": "._linking",
     "gradient_flow": "._diagnostics",
@@ -56,6 +57,7 @@ __all__ = [
     "binary_cross_entropy",
     "clip_grad_norm",
     "clip_grad_value",
+    "convert",
     "cross_entropy",
     "fit",
     "get_include",
@@ -71,7 +73,7 @@ def __getattr__(name):
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(_LATER[name], __name__)
-    return module if name == "plot" else getattr(module, name)
+    return module if name in ("convert", "plot") else getattr(module, name)
 
 
 def __dir__():

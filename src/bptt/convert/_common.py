@@ -1,0 +1,39 @@
+"""What the conversions from and to other libraries share."""
+
+import numpy as np
+
+from .._init import zeros
+from .._rnn import RNN
+
+
+def build(description, state, threads):
+    """The network of that description with these parameters; biases that the state lacks are zeros."""
+    rnn = RNN(**description, init=zeros, threads=threads)
+    views = rnn.param_views()
+    rnn.load_state_dict({name: np.zeros(view.shape) for name, view in views.items() if "bias" in name} | state)
+    return rnn
+
+
+def suffixes(num_layers, bidirectional):
+    """The ends of the parameters' names, one for each layer and direction: l0, l0_reverse, l1, ..."""
+    return [f"l{layer}{end}" for layer in range(num_layers) for end in ("", "_reverse")[: 1 + bidirectional]]
+
+
+def reorder_gates(array, order):
+    """The blocks of gates along the first axis in another order: block k of the result is block order[k]."""
+    return np.concatenate([np.split(array, len(order))[block] for block in order])
+
+
+def refuse(target, features):
+    """Raise a ValueError if the network has features that the target lacks, from pairs (feature, has it)."""
+    found = [feature for feature, present in features if present]
+    if found:
+        raise ValueError(f"{target} has no counterpart of {' and '.join(found)}")
+
+
+def float_dtype(arrays, name):
+    """The one dtype of these arrays, "float32" or "float64"."""
+    dtypes = {array.dtype.name for array in arrays}
+    if dtypes not in ({"float32"}, {"float64"}):
+        raise TypeError(f"{name} must all be float32 or all float64, got {', '.join(sorted(dtypes))}")
+    return dtypes.pop()
