@@ -20,7 +20,7 @@
  *              Threads that a call makes are joined before it returns. The results are the same to the bit
  *              for any number of threads.
  *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
- *              knows: those it does not know count as zero, so what was built against an older header goes on working.
+ *              knows: those it does not know count as zero, so a program built against an older header still works.
  *              Structs without struct_size, and the arguments of functions, stay as they are.
  *   NaN, Inf   pass through as IEEE 754 says; nothing hides them.
  */
@@ -110,7 +110,7 @@ typedef struct bptt_spec {
     int32_t bidirectional;    /* 1: each layer also runs from the last step to the first; outputs lie side by side */
     int32_t reset_before;     /* GRU: 1: the reset gate acts before the product with W_hn */
     int32_t peepholes;        /* LSTM: 1: the gates see the cell state */
-    int32_t learn_state;      /* 1: the state that enters where none is given is a parameter, the same for all rows */
+    int32_t learn_state;      /* 1: the initial state is a parameter, the same for all rows, where none is given */
     int32_t reserved;         /* 0 */
     double dropout;           /* in [0,1), to the nearest 2^-16 below 1: share of the inputs of layers above the
                                  first that training drops */
@@ -137,9 +137,9 @@ typedef struct bptt_options {
     size_t struct_size;
     int32_t threads;        /* most threads to use; 0: one per processor. Small work uses fewer. */
     int32_t carry_per_row;  /* carry is (T,B) instead of (T,) */
-    const uint8_t *reset;   /* (T,B), nonzero: a sequence begins at this step of this row: the state that enters is
-                               zero, no gradient crosses there (nor does the reverse direction). Backward needs the
-                               forward's. NULL: never. */
+    const uint8_t *reset;   /* (T,B), nonzero: a sequence begins at this step of this row. Its entering state is zero,
+                               and no gradient crosses there, in either direction. Backward needs the same array as
+                               forward. NULL: never. */
     const void *carry;      /* typed (T,) or (T,B), backward only: scales the gradient that flows between step
                                t+1 and step t; exactly 0 cuts it, NaN and Inf included. carry[T-1]
                                scales nothing. NULL: 1 (Tallec & Ollivier 2017 give 1/(1-c)). */
@@ -147,25 +147,26 @@ typedef struct bptt_options {
     double step_clip_value; /* backward only: clamp each element of dL/dh_t to +- this, after the norm */
     void *step_norms;       /* typed (L*D,T), backward only: receives ||dL/dh_t||, Frobenius over rows and units,
                                before any per-step clip. NULL: not wanted. */
-    int64_t dy_start;       /* backward only: dy holds steps dy_start..T-1; the outputs before count nothing */
+    int64_t dy_start;       /* backward only: dy holds steps dy_start..T-1; earlier outputs have no gradient */
     int64_t tape_steps;     /* the tape was sized for this many steps; 0: for T */
-    int64_t tape_first;     /* the call works on steps tape_first..tape_first+T-1 of the tape; if it is above
-                               zero and state0 is NULL, forward goes on from the state that the tape holds */
+    int64_t tape_first;     /* the call works on steps tape_first..tape_first+T-1 of the tape; if it is above zero
+                               and state0 is NULL, forward continues from the state that the tape holds */
     int (*poll)(void *);    /* called from the calling thread every few milliseconds of work; a nonzero
                                result ends the call with BPTT_ERROR_INTERRUPTED. NULL: never. */
     void *poll_context;
     const int64_t *lengths; /* (B,), each in 1..T and none above the one before: row b has steps 0..lengths[b]-1.
-                               Outputs beyond are zero, the final state is that of the last of these steps, the
-                               reverse direction starts there. Backward needs the forward's. NULL: all T. */
-    int64_t segment;        /* k > 0: the tape holds only the state that enters every k-th step, and backward computes
-                               the others again, k steps at a time (Chen et al. 2016). One direction only, and
-                               neither tape_steps nor tape_first. 0: the tape holds everything. */
-    int64_t *forward_steps; /* steps that this call computed forward are added here. NULL: not wanted */
-    int32_t training;       /* 1: dropout acts. Backward needs the forward's, and so for the next two */
-    int32_t state_given;    /* backward only, with learn_state: 1: forward had a state0 or went on, so that the learned
-                               state gets no gradient */
-    uint64_t dropout_seed;  /* dropout is a function of this number and of layer, step, row and unit */
-    int64_t first_step;     /* the number of step 0 there: windows that go on give the number in the whole sequence */
+                               Later outputs are zero, the final state is that of the row's last step, and the
+                               reverse direction starts there. Backward needs the same as forward. NULL: all T. */
+    int64_t segment;        /* k > 0: checkpoints: the tape holds only the state that enters every k-th step, and
+                               backward computes the others again, k steps at a time (Chen et al. 2016). One
+                               direction only, without tape_steps and tape_first. 0: the tape holds everything. */
+    int64_t *forward_steps; /* the number of steps that this call computed forward is added here. NULL: not wanted */
+    int32_t training;       /* 1: dropout acts. Backward needs the same training, dropout_seed and first_step as
+                               forward. */
+    int32_t state_given;    /* backward only, with learn_state: 1: forward had a state0 or continued from the tape, so
+                               the learned state gets no gradient */
+    uint64_t dropout_seed;  /* the dropout masks are a function of this number and of layer, step, row and unit */
+    int64_t first_step;     /* index of this call's step 0 within the whole sequence; selects the dropout masks */
 } bptt_options;
 
 /* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps and segment matter.
@@ -222,8 +223,8 @@ BPTT_API bptt_status bptt_backward_f64(const bptt_spec *spec, int64_t T, int64_t
                                        const bptt_options *options);
 
 /* Moves the last `keep` steps of the first `used` steps of a tape (and the state that enters them) to its
- * front, so that forward can go on at tape_first = keep. used >= 1, 0 <= keep <= used <= tape_steps, those of the tape.
- * One direction only. */
+ * front, so that forward can continue at tape_first = keep. used >= 1, 0 <= keep <= used <= tape_steps, those of the
+ * tape. One direction only. */
 BPTT_API bptt_status bptt_tape_shift_f32(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used,
                                          int64_t keep, float *tape);
 BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used,
