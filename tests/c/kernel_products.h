@@ -1,4 +1,5 @@
-/* Checks of packing, of the product with its epilogues, and of the outer product, against plain loops in double. */
+/* Checks of packing, of the product with its epilogues (and through them of tanh), and of the outer product, against
+ * plain loops in double. */
 #ifndef KERNEL_PRODUCTS_H
 #define KERNEL_PRODUCTS_H
 #include "kernel_buffers.h"
@@ -8,6 +9,18 @@
 static double sum_tolerance(int64_t k, double magnitude) {
     return (8 + sqrt((double)k)) * EPSILON * magnitude + 2 * SMALLEST;
 }
+
+/* Bounds of the relative errors of vmath.h's functions, in units of EPSILON. In double they contain the errors of the C
+ * library, which the results are compared with. */
+#if REAL_BITS == 32
+#define TANH_ERROR 1.3
+#define EXP_ERROR .8
+#define LOGISTIC_ERROR 1.
+#else
+#define TANH_ERROR 3.
+#define EXP_ERROR 1.5
+#define LOGISTIC_ERROR 2.5
+#endif
 
 /* Panels of w (k,n), stored by rows or by columns with some distance; all of the panels must be written. */
 static REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, REAL **w, int64_t *row_stride,
@@ -82,7 +95,7 @@ static void check_multiply(const kernels *table, product_case s) {
     REAL *w;
     int64_t row_stride, col_stride;
     const REAL *panels = packed(table, s.k, s.n, s.by_columns, &w, &row_stride, &col_stride);
-    const int64_t lda = s.k + any_of(3), ldc = s.n + s.padding, ldh = s.n + (s.padding ? any_of(3) : 0);
+    const int64_t lda = s.k + any_of(3), ldc = s.n + s.padding, ldh = s.n + any_of(3);
     const int64_t next = any_of(3000);
     REAL *c = matrix(s.m, s.n, ldc, 1), *rows = s.gemv ? NULL : twin(c);
     product p = {.m = s.m,
@@ -191,6 +204,40 @@ static void check_special_products(const kernels *table) {
             table->multiply(&p);
             end_case();
         }
+}
+
+/* Many values through tanh, as the epilogue of a product by 1, through exp and through the logistic function. */
+static void check_accuracy(const kernels *table) {
+    enum { N = 4000 };
+    static const double scales[] = {.3, 2, 20};
+    for (int s = 0; s < 3; s++) {
+        kernel_case("accuracy of tanh, exp_shifted and logistic, |x| < %g", scales[s]);
+        REAL *x = numbers(N, scales[s]), *one = numbers(1, 1), *panels = numbers(table->packed_size(1, N), 1);
+        REAL *tanh_x = numbers(N, 1), *exp_x = numbers(N, 1), *logistic_x = numbers(N, 1);
+        fill(one, 1, 1);
+        table->pack(1, N, x, N, 1, panels);
+        settle(panels);
+        for (int64_t i = 0; i < N; i++) {
+            const double t = tanh((double)x[i]), e = exp((double)x[i]), l = logistic_of((double)x[i]);
+            want_within(tanh_x, i, t, TANH_ERROR * EPSILON * fabs(t));
+            want_within(exp_x, i, e, EXP_ERROR * EPSILON * e);
+            want_within(logistic_x, i, l, LOGISTIC_ERROR * EPSILON * l);
+        }
+        const product p = {.m = 1,
+                           .n = N,
+                           .k = 1,
+                           .a = one,
+                           .lda = 1,
+                           .panels = panels,
+                           .c = tanh_x,
+                           .ldc = N,
+                           .epilogue = EPILOGUE_ACTIVATION,
+                           .activation = BPTT_CELL_TANH};
+        table->multiply(&p);
+        table->exp_shifted(N, x, 0, exp_x);
+        table->logistic(N, x, logistic_x);
+        end_case();
+    }
 }
 
 static void check_no_rows(const kernels *table) {

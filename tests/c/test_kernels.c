@@ -42,6 +42,7 @@ static void check_table(const kernels *table) {
     check_deep_products(table);
     check_special_products(table);
     check_no_rows(table);
+    check_accuracy(table);
     check_outers(table);
     check_pointwise(table);
     check_gates(table);
