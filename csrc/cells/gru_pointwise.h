@@ -55,11 +55,11 @@ INLINE void gru_backward_row(const gate_step *step, int64_t row) {
                 STORE(dr + j, dn * LOAD(q + j) * (reset * (splat(1) - reset))); STORE(dq + j, dn * reset));
 }
 
-static inline void gru_forward(const gate_step *step) {
+LOCAL void gru_forward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_forward_row(step, row);
 }
 
-static inline void gru_backward(const gate_step *step) {
+LOCAL void gru_backward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_backward_row(step, row);
 }
 
@@ -93,22 +93,22 @@ INLINE void gru_reset_before_operand_row(const gate_step *step, int64_t row) {
 }
 
 /* r, z and q from the pre-activations of r and z */
-static inline void gru_reset_before_gates(const gate_step *step) {
+LOCAL void gru_reset_before_gates(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_reset_before_gates_row(step, row);
 }
 
 /* n and h from the pre-activation of n */
-static inline void gru_reset_before_forward(const gate_step *step) {
+LOCAL void gru_reset_before_forward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_reset_before_forward_row(step, row);
 }
 
 /* dn, dz and dh_next from dh */
-static inline void gru_reset_before_backward(const gate_step *step) {
+LOCAL void gru_reset_before_backward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_reset_before_backward_row(step, row);
 }
 
 /* dr, and what r*h_prev adds to dh_next, from the gradient by q */
-static inline void gru_reset_before_operand(const gate_step *step) {
+LOCAL void gru_reset_before_operand(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_reset_before_operand_row(step, row);
 }
 #endif

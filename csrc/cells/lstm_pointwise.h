@@ -48,12 +48,12 @@ INLINE void lstm_backward_row(const gate_step *step, int64_t row) {
     EACH_VECTOR(step->H, lstm_backward_vector(step, row, j, lanes));
 }
 
-static inline void lstm_forward(const gate_step *step) {
+LOCAL void lstm_forward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) lstm_forward_row(step, row);
 }
 
 /* dz from dh and dc_next, which becomes the gradient by c_prev */
-static inline void lstm_backward(const gate_step *step) {
+LOCAL void lstm_backward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) lstm_backward_row(step, row);
 }
 #endif

@@ -5,7 +5,7 @@
 #include "kernels/pointwise.h"
 
 /* z becomes f(z); `activation` is a bptt_cell, the identity where it names no other function here. */
-static inline void activate(int activation, int64_t n, REAL *z) {
+LOCAL void activate(int activation, int64_t n, REAL *z) {
     switch (activation) {
     case BPTT_CELL_TANH: tanh_in_place(n, z); break;
     case BPTT_CELL_RELU: EACH_VECTOR(n, STORE(z + j, at_least(LOAD(z + j), splat(0)))); break;
@@ -14,7 +14,7 @@ static inline void activate(int activation, int64_t n, REAL *z) {
 }
 
 /* dz = f' * dh with f' in terms of h = f(z): tanh (1-h)(1+h), sigmoid h(1-h), relu 1 where h > 0. In place allowed. */
-static inline void activation_grad(int activation, int64_t n, const REAL *h, const REAL *dh, REAL *dz) {
+LOCAL void activation_grad(int activation, int64_t n, const REAL *h, const REAL *dh, REAL *dz) {
     switch (activation) {
     case BPTT_CELL_TANH:
         EACH_VECTOR(n, const vec f = LOAD(h + j); STORE(dz + j, LOAD(dh + j) * ((splat(1) - f) * (splat(1) + f))));

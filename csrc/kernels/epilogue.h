@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 
 /* Matrices without padding between rows are treated as one long row. */
-static inline void apply_epilogue(const product *p) {
+LOCAL void apply_epilogue(const product *p) {
     if (p->epilogue == EPILOGUE_NONE) return;
     const int flat = p->ldc == p->n && (p->epilogue == EPILOGUE_ACTIVATION || p->ldh == p->n);
     const int64_t rows = flat ? 1 : p->m, n = flat ? p->m * p->n : p->n;

@@ -101,7 +101,7 @@ static void multiply_tail_columns(const product *p) {
     }
 }
 
-static inline void multiply(const product *p) {
+LOCAL void multiply(const product *p) {
     if (p->m < 1) return; /* a thread without rows */
     if (p->gemv) gemv(p);
     else multiply_panels(p);

@@ -10,7 +10,7 @@
 
 /* velocity = momentum*velocity + g; params -= rate * (nesterov ? g + momentum*velocity : velocity), momentum = keep1.
  * Without a velocity: params -= rate * g. */
-static inline void sgd(const update *given) {
+LOCAL void sgd(const update *given) {
     const update u = *given;
     if (!u.mean) {
         EACH_VECTOR(u.n, STORE(u.params + j, LOAD(u.params + j) - splat(u.rate) * DECAYED(u)));
@@ -22,7 +22,7 @@ static inline void sgd(const update *given) {
 }
 
 /* square = keep2*square + take2*g^2; params -= rate * g / (sqrt(square) + eps). Adagrad has keep2 = take2 = 1. */
-static inline void rmsprop(const update *given) {
+LOCAL void rmsprop(const update *given) {
     const update u = *given;
     EACH_VECTOR(u.n, const vec g = DECAYED(u), square = splat(u.keep2) * LOAD(u.square + j) + splat(u.take2) * g * g;
                 STORE(u.square + j, square);
@@ -32,7 +32,7 @@ static inline void rmsprop(const update *given) {
 /* mean = keep1*mean + take1*g; square = keep2*square + take2*g^2;
  * params = shrink*params - rate * mean / (root*sqrt(square) + eps). rate and root hold the bias corrections, shrink the
  * decoupled weight decay. */
-static inline void adam(const update *given) {
+LOCAL void adam(const update *given) {
     const update u = *given;
     EACH_VECTOR(u.n, const vec g = DECAYED(u), mean = splat(u.keep1) * LOAD(u.mean + j) + splat(u.take1) * g;
                 const vec square = splat(u.keep2) * LOAD(u.square + j) + splat(u.take2) * g * g;

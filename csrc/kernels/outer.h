@@ -63,7 +63,7 @@ static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r,
 }
 
 /* As many rows of c at a time as let the block of a, (DEPTH,rows), stay in L2. */
-static inline void outer(const outer_product *p) {
+LOCAL void outer(const outer_product *p) {
     const int64_t most = L2_BYTES / (int64_t)sizeof(REAL) / DEPTH;
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;

@@ -10,17 +10,17 @@
 enum { PANEL_WIDTH = 2 * LANES };
 
 /* columns that lie in panels; the others, if any, are tail columns */
-static inline int64_t panel_columns(int64_t n) {
+LOCAL int64_t panel_columns(int64_t n) {
     const int64_t beyond = n % LANES;
     return n > LANES && beyond <= LANES / 8 ? n - beyond : n;
 }
 
-static inline int64_t packed_size(int64_t k, int64_t n) {
+LOCAL int64_t packed_size(int64_t k, int64_t n) {
     return panel_columns(n) < n ? n * k : (n + LANES - 1) / LANES * LANES * k;
 }
 
 /* columns of the panel that begins at column j, of n in all panels */
-static inline int panel_width(int64_t j, int64_t n) { return n - j > LANES ? PANEL_WIDTH : LANES; }
+LOCAL int panel_width(int64_t j, int64_t n) { return n - j > LANES ? PANEL_WIDTH : LANES; }
 
 /* Four unaligned elements; SHUFFLE picks any four of the eight elements of two such. QUAD_AT is a macro because a
  * function cannot return 32 bytes in a register without AVX. */
@@ -53,7 +53,7 @@ INLINE void pack_four_rows(const REAL *w, int64_t col_stride, int64_t filled, in
         for (int row = 0; row < 4; row++) panel[row * width + j] = 0;
 }
 
-static inline void pack(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
+LOCAL void pack(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
     const int64_t in_panels = panel_columns(n);
     for (int64_t panel_begin = 0; panel_begin < in_panels; panel_begin += PANEL_WIDTH) {
         const int width = panel_width(panel_begin, in_panels);

@@ -34,17 +34,17 @@ INLINE void add_product(int64_t n, const REAL *a, const REAL *b, REAL *y) {
 }
 
 /* y += scale * x */
-static inline void add_scaled(int64_t n, REAL scale, const REAL *x, REAL *y) {
+LOCAL void add_scaled(int64_t n, REAL scale, const REAL *x, REAL *y) {
     EACH_VECTOR(n, STORE(y + j, LOAD(y + j) + splat(scale) * LOAD(x + j)));
 }
 
 /* y = scale * (a - b); in place allowed */
-static inline void difference(int64_t n, REAL scale, const REAL *a, const REAL *b, REAL *y) {
+LOCAL void difference(int64_t n, REAL scale, const REAL *a, const REAL *b, REAL *y) {
     EACH_VECTOR(n, STORE(y + j, splat(scale) * (LOAD(a + j) - LOAD(b + j))));
 }
 
 /* x into [-limit, limit]; NaN stays NaN */
-static inline void clamp(int64_t n, REAL limit, REAL *x) {
+LOCAL void clamp(int64_t n, REAL limit, REAL *x) {
     EACH_VECTOR(n, STORE(x + j, at_least(at_most(LOAD(x + j), splat(limit)), splat(-limit))));
 }
 #endif

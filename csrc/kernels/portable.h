@@ -18,11 +18,9 @@ enum {
 
 /* ---- products ------------------------------------------------------------------------------------------- */
 
-static inline int64_t packed_size(int64_t k, int64_t n) {
-    return (n + PANEL_WIDTH - 1) / PANEL_WIDTH * PANEL_WIDTH * k;
-}
+LOCAL int64_t packed_size(int64_t k, int64_t n) { return (n + PANEL_WIDTH - 1) / PANEL_WIDTH * PANEL_WIDTH * k; }
 
-static inline void pack(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
+LOCAL void pack(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
     for (int64_t begin = 0; begin < n; begin += PANEL_WIDTH)
         for (int64_t i = 0; i < k; i++)
             for (int64_t j = begin; j < begin + PANEL_WIDTH; j++)
@@ -30,8 +28,8 @@ static inline void pack(int64_t k, int64_t n, const REAL *w, int64_t row_stride,
 }
 
 /* tile[i][j] += sum over r of a[i*row_stride + r*depth_stride] * panel[r][j], r in order, for i < rows (a constant) */
-static inline void add_to_rows(const int rows, int64_t k, const REAL *a, int64_t row_stride, int64_t depth_stride,
-                               const REAL *panel, REAL tile[TILE_ROWS][PANEL_WIDTH]) {
+LOCAL void add_to_rows(const int rows, int64_t k, const REAL *a, int64_t row_stride, int64_t depth_stride,
+                       const REAL *panel, REAL tile[TILE_ROWS][PANEL_WIDTH]) {
     REAL sum[TILE_ROWS][PANEL_WIDTH];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < PANEL_WIDTH; j++) sum[i][j] = tile[i][j];
@@ -42,8 +40,8 @@ static inline void add_to_rows(const int rows, int64_t k, const REAL *a, int64_t
         for (int j = 0; j < PANEL_WIDTH; j++) tile[i][j] = sum[i][j];
 }
 
-static inline void add_to_tile(int64_t rows, int64_t k, const REAL *a, int64_t row_stride, int64_t depth_stride,
-                               const REAL *panel, REAL tile[TILE_ROWS][PANEL_WIDTH]) {
+LOCAL void add_to_tile(int64_t rows, int64_t k, const REAL *a, int64_t row_stride, int64_t depth_stride,
+                       const REAL *panel, REAL tile[TILE_ROWS][PANEL_WIDTH]) {
     if (rows == TILE_ROWS) {
         add_to_rows(TILE_ROWS, k, a, row_stride, depth_stride, panel, tile);
     } else {
@@ -52,7 +50,7 @@ static inline void add_to_tile(int64_t rows, int64_t k, const REAL *a, int64_t r
     }
 }
 
-static inline void multiply(const product *p) {
+LOCAL void multiply(const product *p) {
     REAL tile[TILE_ROWS][PANEL_WIDTH];
     for (int64_t j = 0; j < p->n; j += PANEL_WIDTH) {
         const REAL *panel = p->panels + j * p->k;
@@ -71,7 +69,7 @@ static inline void multiply(const product *p) {
 }
 
 /* c += aT b for PANEL_WIDTH columns from j on and `depth` rows of b from r on, packed in panel */
-static inline void outer_panel(const outer_product *p, int64_t r, int64_t depth, int64_t j, const REAL *panel) {
+LOCAL void outer_panel(const outer_product *p, int64_t r, int64_t depth, int64_t j, const REAL *panel) {
     REAL tile[TILE_ROWS][PANEL_WIDTH];
     const int64_t cols = p->n - j < PANEL_WIDTH ? p->n - j : PANEL_WIDTH;
     for (int64_t i = 0; i < p->m; i += TILE_ROWS) {
@@ -83,7 +81,7 @@ static inline void outer_panel(const outer_product *p, int64_t r, int64_t depth,
     }
 }
 
-static inline void outer(const outer_product *p) {
+LOCAL void outer(const outer_product *p) {
     REAL panel[DEPTH * PANEL_WIDTH];
     for (int64_t begin = 0; begin < p->k; begin += DEPTH) {
         const int64_t depth = p->k - begin < DEPTH ? p->k - begin : DEPTH;
@@ -100,7 +98,7 @@ static inline void outer(const outer_product *p) {
 
 /* ---- sums ------------------------------------------------------------------------------------------------- */
 
-static inline void add_column_sums(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
+LOCAL void add_column_sums(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
     REAL sum[PANEL_WIDTH];
     for (int64_t begin = 0; begin < n; begin += PANEL_WIDTH) {
         const int64_t cols = n - begin < PANEL_WIDTH ? n - begin : PANEL_WIDTH;
@@ -111,7 +109,7 @@ static inline void add_column_sums(int64_t rows, int64_t n, const REAL *a, int64
     }
 }
 
-static inline double sum_squares(int64_t n, const REAL *x) {
+LOCAL double sum_squares(int64_t n, const REAL *x) {
     double sum[8] = {0};
     int64_t i = 0;
     for (; i + 8 <= n; i += 8)
@@ -120,7 +118,7 @@ static inline double sum_squares(int64_t n, const REAL *x) {
     return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
 }
 
-static inline REAL exp_shifted(int64_t n, const REAL *x, REAL shift, REAL *y) {
+LOCAL REAL exp_shifted(int64_t n, const REAL *x, REAL shift, REAL *y) {
     for (int64_t i = 0; i < n; i++) y[i] = vec_exp(x[i] - shift);
     REAL sum = 0;
     for (int64_t i = 0; i < n; i++) sum += y[i];

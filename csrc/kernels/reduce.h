@@ -5,7 +5,7 @@
 #include "kernels/vmath.h"
 
 /* y = exp(x - shift), returns the sum of y; in place allowed */
-static inline REAL exp_shifted(int64_t n, const REAL *x, REAL shift, REAL *y) {
+LOCAL REAL exp_shifted(int64_t n, const REAL *x, REAL shift, REAL *y) {
     vec sums = splat(0);
     REAL sum = 0;
     int64_t i = 0;
@@ -34,7 +34,7 @@ INLINE void add_sums_of_vecs(const int vecs, int64_t part, int64_t rows, const R
 }
 
 /* Four vectors at a time, so that whole cache lines of a row are read at once. */
-static inline void add_column_sums(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
+LOCAL void add_column_sums(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {
     int64_t j = 0;
     for (; j + 4 * LANES <= n; j += 4 * LANES) add_sums_of_vecs(4, 0, rows, a + j, lda, sums + j);
     for (; j + LANES <= n; j += LANES) add_sums_of_vecs(1, 0, rows, a + j, lda, sums + j);
@@ -54,7 +54,7 @@ INLINE vec_of_doubles squares_at(const REAL *x) {
     return d * d;
 }
 
-static inline double sum_squares(int64_t n, const REAL *x) {
+LOCAL double sum_squares(int64_t n, const REAL *x) {
     vec_of_doubles even = {0}, odd = {0};
     double sum = 0;
     int64_t i = 0;

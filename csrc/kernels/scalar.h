@@ -7,8 +7,8 @@ typedef REAL vec;
 typedef UINT vec_bits;
 enum { LANES = 1 };
 
-#define INLINE static inline
-#define OUT_OF_LINE static inline /* C has no word for it */
+#define INLINE LOCAL
+#define OUT_OF_LINE LOCAL
 
 INLINE vec splat(REAL x) { return x; }
 INLINE vec load(const REAL *from) { return *from; }

@@ -23,7 +23,7 @@ typedef UINT vec_bits __attribute__((vector_size(VECTOR_BYTES)));
 typedef REAL unaligned_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 enum { LANES = VECTOR_BYTES / sizeof(REAL) };
 
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline, unused))
 
 /* A long function with several callers: copies would only fill the instruction cache. */
 #define OUT_OF_LINE static __attribute__((noinline, unused))

@@ -6,8 +6,9 @@
 #include <stdint.h>
 
 #include "bptt.h"
+#include "check.h"
 
-static inline bptt_spec small_spec(void) {
+LOCAL bptt_spec small_spec(void) {
     return (bptt_spec){
         .struct_size = sizeof(bptt_spec), .input_size = 3, .hidden_size = 4, .output_size = 2, .bias = 1};
 }
@@ -24,7 +25,7 @@ typedef struct {
 #define SPEC(I, H, O, ...)                                                                                             \
     {.struct_size = sizeof(bptt_spec), .input_size = I, .hidden_size = H, .output_size = O, __VA_ARGS__}
 
-static const bad_spec bad_specs[] = {
+LOCAL const bad_spec bad_specs[] = {
     {{.struct_size = 0, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
     {{.struct_size = STRUCT_LEAST - 1, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
     {{.struct_size = STRUCT_LEAST, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_SIZE},

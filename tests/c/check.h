@@ -11,30 +11,39 @@
 
 #include "bptt.h"
 
+/* A function of a header: static, and a program may leave it unused. */
+#ifndef LOCAL
+#ifdef __GNUC__
+#define LOCAL static __attribute__((unused))
+#else
+#define LOCAL static
+#endif
+#endif
+
 enum { SKIPPED = 77 }; /* exit code: BPTT_ISA names no kernel set that runs here */
 
-static long checks_passed, checks_failed;
-static char case_name[200] = "start";
+LOCAL long checks_passed, checks_failed;
+LOCAL char case_name[200] = "start";
 
 #define CHECK(condition) check_that((condition) != 0, __FILE__, __LINE__, #condition)
 #define CHECK_STATUS(call, expected) check_status(call, expected, __FILE__, __LINE__, #call)
 
 /* Whether the kernel set in use is the best that runs here. What does not depend on the set is checked under this one.
  */
-static inline int is_best_set(void) {
+LOCAL int is_best_set(void) {
     const char *isa = bptt_isa(), *choices = bptt_isa_choices();
     return isa && strcmp(choices + strlen(choices) - strlen(isa), isa) == 0;
 }
 
 /* The case that messages of failed checks name. */
-static inline void name_case(const char *format, ...) {
+LOCAL void name_case(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(case_name, sizeof case_name, format, arguments);
     va_end(arguments);
 }
 
-static inline void check_that(int holds, const char *file, int line, const char *text) {
+LOCAL void check_that(int holds, const char *file, int line, const char *text) {
     if (holds) {
         checks_passed++;
         return;
@@ -43,15 +52,14 @@ static inline void check_that(int holds, const char *file, int line, const char 
     printf("%s:%d: failed in %s: %s\n", file, line, case_name, text);
 }
 
-static inline void check_status(bptt_status status, bptt_status expected, const char *file, int line,
-                                const char *text) {
+LOCAL void check_status(bptt_status status, bptt_status expected, const char *file, int line, const char *text) {
     if (status != expected)
         printf("status %d (%s), expected %d\n", (int)status, bptt_status_string(status), (int)expected);
     check_that(status == expected, file, line, text);
 }
 
 /* Prints the counts; returns the exit code of the program. */
-static inline int end_of_checks(void) {
+LOCAL int end_of_checks(void) {
     const char *isa = bptt_isa();
     printf("%s: %ld checks failed\n%s: %ld checks passed\n", isa ? isa : "none", checks_failed, isa ? isa : "none",
            checks_passed);
@@ -80,7 +88,7 @@ typedef struct {
     int64_t bytes, shift;
 } buffer_label; /* lies at the begin of the guard zone before the buffer */
 
-static inline void *buffer_of(int64_t bytes) {
+LOCAL void *buffer_of(int64_t bytes) {
     const buffer_label label = {bytes, buffer_shift};
     unsigned char *block = malloc((size_t)(buffer_shift + GUARD + bytes + GUARD_AFTER));
     if (!block) {
@@ -94,14 +102,14 @@ static inline void *buffer_of(int64_t bytes) {
 }
 
 /* Whether all bytes hold `value`. */
-static inline int all_bytes(const void *memory, int64_t bytes, int value) {
+LOCAL int all_bytes(const void *memory, int64_t bytes, int value) {
     for (int64_t i = 0; i < bytes; i++)
         if (((const unsigned char *)memory)[i] != value) return 0;
     return 1;
 }
 
 /* Frees a buffer and checks that its guard zones are as they were. */
-static inline void release(void *buffer) {
+LOCAL void release(void *buffer) {
     if (!buffer) return;
     unsigned char *guard = (unsigned char *)buffer - GUARD;
     buffer_label label;
@@ -114,27 +122,27 @@ static inline void release(void *buffer) {
 /* ---- numbers ------------------------------------------------------------------------------------ */
 
 /* Uniform in [-1, 1), the same sequence in every run, in steps that float32 holds exactly. */
-static inline double uniform(void) {
+LOCAL double uniform(void) {
     static uint64_t state = 20240607;
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (double)(state >> 42) / (1 << 21) - 1;
 }
 
 /* A random one of 0..n-1. */
-static inline int64_t any_of(int64_t n) { return (int64_t)((uniform() + 1) / 2 * (double)n); }
+LOCAL int64_t any_of(int64_t n) { return (int64_t)((uniform() + 1) / 2 * (double)n); }
 
-static inline double *zeros(int64_t n) {
+LOCAL double *zeros(int64_t n) {
     const int64_t bytes = n * (int64_t)sizeof(double);
     return memset(buffer_of(bytes), 0, (size_t)bytes);
 }
 
-static inline double largest_of(int64_t n, const double *values) {
+LOCAL double largest_of(int64_t n, const double *values) {
     double largest = 0;
     for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs(values[i]));
     return largest;
 }
 
-static inline double *uniform_array(int64_t n, double scale) {
+LOCAL double *uniform_array(int64_t n, double scale) {
     double *values = buffer_of(n * (int64_t)sizeof *values);
     for (int64_t i = 0; i < n; i++) values[i] = (double)(float)(scale * uniform());
     return values;

@@ -16,7 +16,7 @@
  */
 #define TOLERANCE (REAL_BITS == 32 ? 1e-4 : 1e-13)
 
-static inline void check_sizes(const run *r) {
+LOCAL void check_sizes(const run *r) {
     const problem *p = r->p;
     CHECK(r->sizes.params == network_tensors_of(&p->spec).total);
     CHECK(r->sizes.state == state_size(p));
@@ -24,7 +24,7 @@ static inline void check_sizes(const run *r) {
 }
 
 /* The tape of one vanilla layer: the entering state, then h_0 .. h_{T-1}. */
-static inline void check_plain_tape(const run *r, const trace *expected) {
+LOCAL void check_plain_tape(const run *r, const trace *expected) {
     const problem *p = r->p;
     if (blocks_of(&p->spec) > 1 || layer_dirs_of(&p->spec) > 1 || p->lengths) return;
     CHECK(r->sizes.tape == (p->T + 1) * r->sizes.state);
@@ -33,7 +33,7 @@ static inline void check_plain_tape(const run *r, const trace *expected) {
     CHECK(same_bits(r->sizes.state, r->state1, r->tape + p->T * r->sizes.state));
 }
 
-static inline void check_forward(const run *r, const trace *expected) {
+LOCAL void check_forward(const run *r, const trace *expected) {
     CHECK_CLOSE(r->sizes.output, r->y, expected->y, TOLERANCE);
     CHECK_CLOSE(r->sizes.state, r->state1, expected->state1, TOLERANCE);
     check_plain_tape(r, expected);
@@ -41,7 +41,7 @@ static inline void check_forward(const run *r, const trace *expected) {
 
 /* Each tensor against its own largest element, so that errors in small gradients do not hide behind large ones. The
  * bound has a floor for a tensor whose single element is a small sum of large terms. */
-static inline void check_gradients(const run *r, const gradients *expected) {
+LOCAL void check_gradients(const run *r, const gradients *expected) {
     const bptt_spec *spec = &r->p->spec;
     const double floor = largest_of(r->sizes.params, expected->grads) / 20;
     int64_t count = 0, covered = 0;
@@ -59,7 +59,7 @@ static inline void check_gradients(const run *r, const gradients *expected) {
     CHECK(covered == r->sizes.params);
 }
 
-static inline void check_backward(const run *r, const gradients *expected) {
+LOCAL void check_backward(const run *r, const gradients *expected) {
     check_gradients(r, expected);
     CHECK_CLOSE(input_count(r), r->dx, expected->dx, TOLERANCE);
     CHECK_CLOSE(r->sizes.state, r->dstate0, expected->dstate0, TOLERANCE);
@@ -67,7 +67,7 @@ static inline void check_backward(const run *r, const gradients *expected) {
 }
 
 /* Forward without a tape, and once more with state1 = state0. */
-static inline void check_without_tape(const run *r) {
+LOCAL void check_without_tape(const run *r) {
     run other = open_run(r->p, r->options.threads);
     CHECK_STATUS(forward_run_to(&other, NULL), BPTT_OK);
     check_same_forward(r, &other);
@@ -82,7 +82,7 @@ static inline void check_without_tape(const run *r) {
 }
 
 /* Every buffer `shift` elements off the alignment of malloc, and filled with a finite number instead of NaN. */
-static inline void check_other_memory(const run *r, int64_t shift, int fill) {
+LOCAL void check_other_memory(const run *r, int64_t shift, int fill) {
     buffer_shift = shift * (int64_t)sizeof(REAL);
     buffer_fill = fill;
     run other = run_of(r->p, r->options.threads);
@@ -93,7 +93,7 @@ static inline void check_other_memory(const run *r, int64_t shift, int fill) {
 }
 
 /* Outputs that are NULL because they are not wanted, and dstate0 = dstate1. */
-static inline void check_unwanted(const run *r) {
+LOCAL void check_unwanted(const run *r) {
     run other = open_run(r->p, r->options.threads), given = other;
     given.state1 = given.tape = given.dx = given.dstate0 = given.grads = NULL;
     CHECK_STATUS(forward_run(&given), BPTT_OK);
@@ -126,7 +126,7 @@ static inline void check_unwanted(const run *r) {
 }
 
 /* The same outputs one step at a time. Not for two directions, resets, lengths or dropout. */
-static inline void check_steps(const run *r, int64_t shift) {
+LOCAL void check_steps(const run *r, int64_t shift) {
     const problem *p = r->p;
     const int64_t step_inputs = p->B * p->spec.input_size, step_outputs = p->B * p->Y, H = p->spec.hidden_size;
     if (p->spec.bidirectional || p->reset || p->lengths || p->training) return;
@@ -157,7 +157,7 @@ static inline void check_steps(const run *r, int64_t shift) {
 
 /* The same bits but for the gradients of the parameters, which are summed in another order; backward computes all steps
  * forward again. */
-static inline void check_segment(const run *r, int64_t k) {
+LOCAL void check_segment(const run *r, int64_t k) {
     const problem *p = r->p;
     int64_t steps = 5;
     run other = open_segmented_run(p, r->options.threads, k);
@@ -178,7 +178,7 @@ static inline void check_segment(const run *r, int64_t k) {
 }
 
 /* Three lengths of six, those with this parity. */
-static inline void check_segments(const run *r, int odd) {
+LOCAL void check_segments(const run *r, int odd) {
     const int64_t T = r->p->T, lengths[] = {1, 2, 7, T, INT64_MAX, T + 3};
     if (r->p->spec.bidirectional) return;
     for (int i = odd; i < 6; i += 2) check_segment(r, lengths[i]);
@@ -188,7 +188,7 @@ static inline void check_segments(const run *r, int odd) {
 
 /* Against itself. Every other problem gets the other half of the shifts and of the segments, which saves half the time.
  */
-static inline void check_alone(const run *r) {
+LOCAL void check_alone(const run *r) {
     static int problems;
     const int odd = (problems + problems / 16) % 2; /* shifted after 16, so that lists of 16 problems get both halves */
     problems++;
@@ -199,7 +199,7 @@ static inline void check_alone(const run *r) {
     check_segments(r, odd);
 }
 
-static inline void check_problem(const problem *p, const trace *tr, const gradients *g) {
+LOCAL void check_problem(const problem *p, const trace *tr, const gradients *g) {
     int64_t steps = 3;
     run r = open_run(p, 1);
     r.options.forward_steps = &steps;
@@ -219,7 +219,7 @@ static inline void check_problem(const problem *p, const trace *tr, const gradie
 }
 
 /* The same, with the expected results computed first. */
-static inline void check_against_naive(const problem *p) {
+LOCAL void check_against_naive(const problem *p) {
     trace tr = naive_forward(p, NULL);
     gradients g = naive_backward(p, &tr);
     check_problem(p, &tr, &g);

@@ -45,7 +45,7 @@ typedef struct {
 static buffer buffers[MOST_BUFFERS];
 static int buffer_count;
 
-static void *checked_malloc(int64_t bytes) {
+LOCAL void *checked_malloc(int64_t bytes) {
     void *memory = malloc((size_t)(bytes > 0 ? bytes : 1));
     if (memory) return memory;
     printf("out of memory: %lld bytes\n", (long long)bytes);
@@ -53,13 +53,13 @@ static void *checked_malloc(int64_t bytes) {
 }
 
 /* What lies in a buffer now counts as what lay there before the kernel. */
-static void settle(const REAL *data) {
+LOCAL void settle(const REAL *data) {
     for (int i = 0; i < buffer_count; i++)
         if (buffers[i].data == data) memcpy(buffers[i].before, buffers[i].block, (size_t)buffers[i].all * sizeof(REAL));
 }
 
 /* n numbers between -scale and scale, at an address that is aligned for REAL only. */
-static REAL *numbers(int64_t n, double scale) {
+LOCAL REAL *numbers(int64_t n, double scale) {
     if (buffer_count == MOST_BUFFERS) exit(2);
     buffer *b = &buffers[buffer_count++];
     b->front = GUARDS + any_of(GUARDS);
@@ -81,7 +81,7 @@ static REAL *numbers(int64_t n, double scale) {
 }
 
 /* A matrix whose rows lie ld apart; it ends with the last row's last column. Padding is NaN: who reads it shows. */
-static REAL *matrix(int64_t rows, int64_t cols, int64_t ld, double scale) {
+LOCAL REAL *matrix(int64_t rows, int64_t cols, int64_t ld, double scale) {
     const int64_t n = rows > 0 ? (rows - 1) * ld + cols : 0;
     REAL *data = numbers(n, scale);
     for (int64_t i = 0; i < n; i++)
@@ -91,12 +91,12 @@ static REAL *matrix(int64_t rows, int64_t cols, int64_t ld, double scale) {
 }
 
 /* Sets elements before the kernel is called. */
-static void fill(REAL *data, int64_t n, REAL value) {
+LOCAL void fill(REAL *data, int64_t n, REAL value) {
     for (int64_t i = 0; i < n; i++) data[i] = value;
     settle(data);
 }
 
-static buffer *buffer_of_data(const REAL *data) {
+LOCAL buffer *buffer_of_data(const REAL *data) {
     for (int i = 0; i < buffer_count; i++)
         if (buffers[i].data == data) return &buffers[i];
     printf("no buffer begins there\n");
@@ -104,7 +104,7 @@ static buffer *buffer_of_data(const REAL *data) {
 }
 
 /* A buffer with the same content that must end with the same bits, whatever the kernel is to make of them. */
-static REAL *twin(const REAL *data) {
+LOCAL REAL *twin(const REAL *data) {
     const int64_t n = buffer_of_data(data)->n;
     REAL *copy = numbers(n, 1);
     memcpy(copy, data, (size_t)n * sizeof(REAL));
@@ -113,19 +113,19 @@ static REAL *twin(const REAL *data) {
 }
 
 /* Element i of data must become `value`, give or take `tolerance`; NaN where value is NaN. */
-static void want_within(const REAL *data, int64_t i, double value, double tolerance) {
+LOCAL void want_within(const REAL *data, int64_t i, double value, double tolerance) {
     buffer *b = buffer_of_data(data);
     b->expected[i] = value;
     b->tolerance[i] = tolerance;
 }
 
 /* The same, give or take some roundings of numbers of that magnitude. */
-static void want(const REAL *data, int64_t i, double value, double magnitude) {
+LOCAL void want(const REAL *data, int64_t i, double value, double magnitude) {
     want_within(data, i, value, 16 * EPSILON * magnitude + 2 * SMALLEST);
 }
 
 /* whether the number is the expected one, NaN and infinities included */
-static int is_close(double actual, double expected, double tolerance) {
+LOCAL int is_close(double actual, double expected, double tolerance) {
     if (isnan(expected)) return isnan(actual);
     if (isinf(expected) || fabs(expected) > LARGEST) return isinf(actual) && (actual > 0) == (expected > 0);
     if (isinf(actual)) return fabs(expected) + tolerance > LARGEST && (actual > 0) == (expected > 0);
@@ -137,7 +137,7 @@ static int reports;
 /* The table under test, and the case: "avx2 f32 " and what the caller says. */
 static const char *set_name = "";
 
-static void kernel_case(const char *format, ...) {
+LOCAL void kernel_case(const char *format, ...) {
     char text[150];
     va_list arguments;
     va_start(arguments, format);
@@ -150,14 +150,14 @@ static void kernel_case(const char *format, ...) {
 static int same_number(REAL a, REAL b) { return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b)); }
 
 /* element i of a block, which begins with guard elements */
-static int element_holds(const buffer *b, int64_t i) {
+LOCAL int element_holds(const buffer *b, int64_t i) {
     const int64_t at = i - b->front;
     if (b->same_as && at >= 0 && at < b->n) return same_number(b->data[at], b->same_as[at]);
     if (at < 0 || at >= b->n || b->tolerance[at] < 0) return memcmp(b->block + i, b->before + i, sizeof(REAL)) == 0;
     return is_close((double)b->data[at], b->expected[at], b->tolerance[at]);
 }
 
-static void report(const buffer *b, int64_t i) {
+LOCAL void report(const buffer *b, int64_t i) {
     const int64_t at = i - b->front;
     const int wanted = at >= 0 && at < b->n && b->tolerance[at] >= 0;
     if (reports++ >= MOST_REPORTS) return;
@@ -169,7 +169,7 @@ static void report(const buffer *b, int64_t i) {
 }
 
 /* Compares all buffers and frees them. */
-static void end_case(void) {
+LOCAL void end_case(void) {
     for (int k = 0; k < buffer_count; k++) {
         const buffer *b = &buffers[k];
         int64_t wrong = 0;
@@ -188,7 +188,7 @@ static void end_case(void) {
 }
 
 /* A number that a kernel returned. */
-static void check_number(double actual, double expected, double tolerance) {
+LOCAL void check_number(double actual, double expected, double tolerance) {
     const int close = fabs(actual - expected) <= tolerance || (isnan(actual) && isnan(expected));
     if (!close && reports++ < MOST_REPORTS)
         printf("%s: returned %.17g, expected %.17g within %.3g\n", case_name, actual, expected, tolerance);

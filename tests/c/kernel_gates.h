@@ -10,7 +10,7 @@ typedef struct {
     gate_step together, apart;
 } gate_case;
 
-static gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
+LOCAL gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
     const int64_t ld_prev = H + any_of(3), ld = H + any_of(3), ld_dh = H + any_of(3);
     const gate_step step = {.rows = rows,
                             .H = H,
@@ -39,7 +39,7 @@ static gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
     return both;
 }
 
-static void call_apart(void (*function)(const gate_step *), const gate_step *step) {
+LOCAL void call_apart(void (*function)(const gate_step *), const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) {
         gate_step one = *step;
         one.rows = 1;
@@ -66,7 +66,7 @@ typedef struct {
     double pi, pf, po, dh, dh_next, dc_next, d_operand, product[3];
 } unit;
 
-static unit unit_at(const gate_step *s, int64_t row, int64_t j) {
+LOCAL unit unit_at(const gate_step *s, int64_t row, int64_t j) {
     const int64_t H = s->H;
     unit u = {.gates = row * 4 * H + j, .h = row * s->ld + j, .own = row * H + j};
     for (int g = 0; g < 4; g++) u.gate[g] = (double)s->gates[u.gates + g * H];
@@ -86,17 +86,17 @@ static unit unit_at(const gate_step *s, int64_t row, int64_t j) {
     return u;
 }
 
-static void want_gate(const gate_step *s, const unit *u, int gate, double value) {
+LOCAL void want_gate(const gate_step *s, const unit *u, int gate, double value) {
     want(s->gates, u->gates + gate * s->H, value, 2);
 }
 
-static void want_dz(const gate_step *s, const unit *u, int block, double value) {
+LOCAL void want_dz(const gate_step *s, const unit *u, int block, double value) {
     want(s->dz, u->gates + block * s->H, value, 2);
 }
 
 /* ---- the functions of the cells' list ----------------------------------------------------------------------- */
 
-static void want_lstm_forward(const gate_step *s, const unit *u) {
+LOCAL void want_lstm_forward(const gate_step *s, const unit *u) {
     const double i = logistic_of(u->gate[0] + u->pi * u->c_prev), f = logistic_of(u->gate[1] + u->pf * u->c_prev);
     const double g = tanh(u->gate[2]), c = f * u->c_prev + i * g, o = logistic_of(u->gate[3] + u->po * c);
     const double gates[] = {i, f, g, o};
@@ -105,7 +105,7 @@ static void want_lstm_forward(const gate_step *s, const unit *u) {
     want(s->h, u->h, o * tanh(c), 2);
 }
 
-static void want_lstm_backward(const gate_step *s, const unit *u) {
+LOCAL void want_lstm_backward(const gate_step *s, const unit *u) {
     const double i = u->gate[0], f = u->gate[1], g = u->gate[2], o = u->gate[3], tanh_c = tanh(u->c);
     const double dzo = u->dh * tanh_c * o * (1 - o);
     const double dc = u->dc_next + u->dh * o * (1 - tanh_c * tanh_c) + dzo * u->po;
@@ -115,7 +115,7 @@ static void want_lstm_backward(const gate_step *s, const unit *u) {
     want(s->dc_next, u->own, dc * f + dzi * u->pi + dzf * u->pf, 20);
 }
 
-static void want_gru_forward(const gate_step *s, const unit *u) {
+LOCAL void want_gru_forward(const gate_step *s, const unit *u) {
     const double r = logistic_of(u->gate[0] + u->product[0]), z = logistic_of(u->gate[1] + u->product[1]);
     const double n = tanh(u->gate[2] + r * u->product[2]);
     want_gate(s, u, 0, r);
@@ -125,14 +125,14 @@ static void want_gru_forward(const gate_step *s, const unit *u) {
     want(s->h, u->h, (1 - z) * n + z * u->h_prev, 2);
 }
 
-static void want_gru_reset_before_backward(const gate_step *s, const unit *u) {
+LOCAL void want_gru_reset_before_backward(const gate_step *s, const unit *u) {
     const double z = u->gate[1], n = u->gate[2];
     want(s->dz, u->gates, u->dh * (1 - z) * (1 - n * n), 10);
     want(s->dz, u->gates + 2 * s->H, u->dh * (u->h_prev - n) * z * (1 - z), 10);
     want(s->dh_next, u->own, u->dh * z, 2);
 }
 
-static void want_gru_backward(const gate_step *s, const unit *u) {
+LOCAL void want_gru_backward(const gate_step *s, const unit *u) {
     const double r = u->gate[0], z = u->gate[1], n = u->gate[2], q = u->gate[3];
     const double dn = u->dh * (1 - z) * (1 - n * n);
     want_gru_reset_before_backward(s, u);
@@ -140,20 +140,20 @@ static void want_gru_backward(const gate_step *s, const unit *u) {
     want(s->dz, u->gates + 3 * s->H, dn * r, 20);
 }
 
-static void want_gru_reset_before_gates(const gate_step *s, const unit *u) {
+LOCAL void want_gru_reset_before_gates(const gate_step *s, const unit *u) {
     const double r = logistic_of(u->gate[0]);
     want_gate(s, u, 0, r);
     want_gate(s, u, 1, logistic_of(u->gate[1]));
     want_gate(s, u, 3, r * u->h_prev);
 }
 
-static void want_gru_reset_before_forward(const gate_step *s, const unit *u) {
+LOCAL void want_gru_reset_before_forward(const gate_step *s, const unit *u) {
     const double z = u->gate[1], n = tanh(u->gate[2]);
     want_gate(s, u, 2, n);
     want(s->h, u->h, (1 - z) * n + z * u->h_prev, 4);
 }
 
-static void want_gru_reset_before_operand(const gate_step *s, const unit *u) {
+LOCAL void want_gru_reset_before_operand(const gate_step *s, const unit *u) {
     const double r = u->gate[0];
     want_dz(s, u, 1, u->d_operand * u->h_prev * r * (1 - r));
     want(s->dh_next, u->own, u->dh_next + u->d_operand * r, 3);
@@ -168,7 +168,7 @@ typedef struct {
     void (*want_unit)(const gate_step *, const unit *);
 } gate_check;
 
-static void check_gate(const gate_check *check, int64_t rows, int64_t H, int peepholes) {
+LOCAL void check_gate(const gate_check *check, int64_t rows, int64_t H, int peepholes) {
     kernel_case("%s rows=%d H=%d peepholes %d", check->name, (int)rows, (int)H, peepholes);
     const gate_case both = any_gates(rows, H, peepholes);
     for (int64_t row = 0; row < rows; row++)
@@ -181,7 +181,7 @@ static void check_gate(const gate_check *check, int64_t rows, int64_t H, int pee
     end_case();
 }
 
-static void check_gates(const kernels *table) {
+LOCAL void check_gates(const kernels *table) {
 #define CHECK_OF(name) {#name, table->name, want_##name},
     const gate_check checks[] = {GATE_FUNCTIONS(CHECK_OF)};
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)

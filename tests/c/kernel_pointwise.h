@@ -11,7 +11,7 @@ enum { CELL_COUNT = 0 CELLS(COUNT) };
 
 static double logistic_of(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
 
-static double activation_of(int activation, double z) {
+LOCAL double activation_of(int activation, double z) {
     switch (activation) {
     case BPTT_CELL_TANH: return tanh(z);
     case BPTT_CELL_RELU: return z > 0 || isnan(z) ? z : 0;
@@ -20,7 +20,7 @@ static double activation_of(int activation, double z) {
     }
 }
 
-static double activation_grad_of(int activation, double h) {
+LOCAL double activation_grad_of(int activation, double h) {
     switch (activation) {
     case BPTT_CELL_TANH: return 1 - h * h;
     case BPTT_CELL_RELU: return h > 0 ? 1 : h * 0;
@@ -30,7 +30,7 @@ static double activation_grad_of(int activation, double h) {
 }
 
 /* Numbers at the edges of exp, tanh and the logistic function, and beyond. */
-static REAL special(int64_t i) {
+LOCAL REAL special(int64_t i) {
     static const double values[] = {0,    -0.,  1e-30, -1e-6, .1,  -.2,  .26,  -.28, .5,   -1,  2,   -5,
                                     9,    -9.2, 17,    -20,   50,  -79,  81,   -87,  88,   -90, 100, -103,
                                     -104, -500, 699,   -708,  709, -740, -746, 1000, -1e5, 1e30};
@@ -42,7 +42,7 @@ static REAL special(int64_t i) {
 }
 
 /* some random numbers, some special ones */
-static REAL *special_numbers(int64_t n) {
+LOCAL REAL *special_numbers(int64_t n) {
     const int64_t from = any_of(40);
     REAL *x = numbers(n, 4);
     for (int64_t i = 0; i < n; i++)
@@ -53,7 +53,7 @@ static REAL *special_numbers(int64_t n) {
 
 /* ---- the functions -------------------------------------------------------------------------------------- */
 
-static void check_activation_grad(const kernels *table, int64_t n) {
+LOCAL void check_activation_grad(const kernels *table, int64_t n) {
     for (int activation = 0; activation < CELL_COUNT; activation++)
         for (int in_place = 0; in_place < 2; in_place++) {
             kernel_case("activation_grad %d n=%d in place %d", activation, (int)n, in_place);
@@ -72,7 +72,7 @@ static void check_activation_grad(const kernels *table, int64_t n) {
         }
 }
 
-static void check_logistic(const kernels *table, int64_t n) {
+LOCAL void check_logistic(const kernels *table, int64_t n) {
     for (int in_place = 0; in_place < 2; in_place++) {
         kernel_case("logistic n=%d in place %d", (int)n, in_place);
         REAL *x = special_numbers(n), *y = in_place ? x : numbers(n, 1), *one = twin(y);
@@ -86,7 +86,7 @@ static void check_logistic(const kernels *table, int64_t n) {
     }
 }
 
-static void check_exp_shifted(const kernels *table, int64_t n) {
+LOCAL void check_exp_shifted(const kernels *table, int64_t n) {
     for (int in_place = 0; in_place < 2; in_place++) {
         kernel_case("exp_shifted n=%d in place %d", (int)n, in_place);
         REAL *x = n % 3 ? numbers(n, 10) : special_numbers(n), *y = in_place ? x : numbers(n, 1);
@@ -106,7 +106,7 @@ static void check_exp_shifted(const kernels *table, int64_t n) {
 
 /* ---- arithmetic ----------------------------------------------------------------------------------------- */
 
-static void check_add_scaled(const kernels *table, int64_t n) {
+LOCAL void check_add_scaled(const kernels *table, int64_t n) {
     kernel_case("add_scaled n=%d", (int)n);
     REAL *x = numbers(n, 1), *y = numbers(n, 1), *one = twin(y);
     const REAL scale = (REAL)-.7;
@@ -117,7 +117,7 @@ static void check_add_scaled(const kernels *table, int64_t n) {
 }
 
 /* y: 0 apart, 1 a, 2 b */
-static void check_difference(const kernels *table, int64_t n) {
+LOCAL void check_difference(const kernels *table, int64_t n) {
     for (int place = 0; place < 3; place++) {
         kernel_case("difference n=%d place %d", (int)n, place);
         REAL *a = numbers(n, 1), *b = numbers(n, 1), *y = place == 0 ? numbers(n, 1) : place == 1 ? a : b;
@@ -128,7 +128,7 @@ static void check_difference(const kernels *table, int64_t n) {
     }
 }
 
-static void check_clamp(const kernels *table, int64_t n) {
+LOCAL void check_clamp(const kernels *table, int64_t n) {
     kernel_case("clamp n=%d", (int)n);
     const REAL limit = (REAL).75;
     REAL *x = special_numbers(n);
@@ -142,7 +142,7 @@ static void check_clamp(const kernels *table, int64_t n) {
 
 /* ---- sums ----------------------------------------------------------------------------------------------- */
 
-static void check_add_column_sums(const kernels *table, int64_t rows, int64_t n) {
+LOCAL void check_add_column_sums(const kernels *table, int64_t rows, int64_t n) {
     kernel_case("add_column_sums rows=%d n=%d", (int)rows, (int)n);
     const int64_t lda = n + any_of(3);
     REAL *a = matrix(rows, n, lda, 1), *sums = numbers(n, 1), *one = twin(sums);
@@ -158,7 +158,7 @@ static void check_add_column_sums(const kernels *table, int64_t rows, int64_t n)
     end_case();
 }
 
-static void check_sum_squares(const kernels *table, int64_t n) {
+LOCAL void check_sum_squares(const kernels *table, int64_t n) {
     kernel_case("sum_squares n=%d", (int)n);
     const REAL *x = numbers(n, 3);
     double sum = 0;
@@ -174,7 +174,7 @@ static void check_sum_squares(const kernels *table, int64_t n) {
 
 /* ---- optimisers ----------------------------------------------------------------------------------------- */
 
-static update any_update(int64_t n) {
+LOCAL update any_update(int64_t n) {
     update u = {.n = n,
                 .params = numbers(n, 1),
                 .grads = numbers(n, 1),
@@ -194,11 +194,11 @@ static update any_update(int64_t n) {
     return u;
 }
 
-static double decayed_grad(const update *u, int64_t i) {
+LOCAL double decayed_grad(const update *u, int64_t i) {
     return (double)u->grads[i] + (double)u->decay * (double)u->params[i];
 }
 
-static void check_sgd(const kernels *table, int64_t n) {
+LOCAL void check_sgd(const kernels *table, int64_t n) {
     for (int form = 0; form < 3; form++) { /* plain, momentum, Nesterov */
         kernel_case("sgd n=%d form %d", (int)n, form);
         update u = any_update(n);
@@ -216,7 +216,7 @@ static void check_sgd(const kernels *table, int64_t n) {
     }
 }
 
-static void check_rmsprop(const kernels *table, int64_t n) {
+LOCAL void check_rmsprop(const kernels *table, int64_t n) {
     kernel_case("rmsprop n=%d", (int)n);
     const update u = any_update(n);
     for (int64_t i = 0; i < n; i++) {
@@ -228,7 +228,7 @@ static void check_rmsprop(const kernels *table, int64_t n) {
     end_case();
 }
 
-static void check_adam(const kernels *table, int64_t n) {
+LOCAL void check_adam(const kernels *table, int64_t n) {
     kernel_case("adam n=%d", (int)n);
     const update u = any_update(n);
     for (int64_t i = 0; i < n; i++) {
@@ -244,7 +244,7 @@ static void check_adam(const kernels *table, int64_t n) {
 
 /* ---- all ------------------------------------------------------------------------------------------------ */
 
-static void check_pointwise(const kernels *table) {
+LOCAL void check_pointwise(const kernels *table) {
     for (int64_t n = 1; n <= 140; n += n < 70 ? 1 : 23) {
         check_activation_grad(table, n);
         check_logistic(table, n);

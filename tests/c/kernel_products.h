@@ -6,7 +6,7 @@
 #include "kernel_pointwise.h"
 
 /* What a sum of k terms may lose: in the worst case k roundings, in practice far fewer. */
-static double sum_tolerance(int64_t k, double magnitude) {
+LOCAL double sum_tolerance(int64_t k, double magnitude) {
     return (8 + sqrt((double)k)) * EPSILON * magnitude + 2 * SMALLEST;
 }
 
@@ -23,8 +23,8 @@ static double sum_tolerance(int64_t k, double magnitude) {
 #endif
 
 /* Panels of w (k,n), stored by rows or by columns with some distance; all of the panels must be written. */
-static REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, REAL **w, int64_t *row_stride,
-                    int64_t *col_stride) {
+LOCAL REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, REAL **w, int64_t *row_stride,
+                   int64_t *col_stride) {
     const int64_t ld = (by_columns ? k : n) + any_of(3), size = table->packed_size(k, n);
     *w = by_columns ? matrix(n, k, ld, 1) : matrix(k, n, ld, 1);
     *row_stride = by_columns ? 1 : ld;
@@ -50,7 +50,7 @@ typedef struct {
 } product_case;
 
 /* one element after the sum: the epilogue, and what is lost there */
-static void want_product(const product *p, int64_t i, int64_t j, double sum, double tolerance) {
+LOCAL void want_product(const product *p, int64_t i, int64_t j, double sum, double tolerance) {
     const REAL *c = p->c;
     const int64_t at = i * p->ldc + j;
     if (p->epilogue == EPILOGUE_ACTIVATION) {
@@ -62,7 +62,7 @@ static void want_product(const product *p, int64_t i, int64_t j, double sum, dou
     } else want_within(c, at, sum, tolerance);
 }
 
-static void want_products(const product *p, const REAL *w, int64_t row_stride, int64_t col_stride) {
+LOCAL void want_products(const product *p, const REAL *w, int64_t row_stride, int64_t col_stride) {
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < p->n; j++) {
             double sum = p->init ? (double)p->init[i * p->ldinit + j] : 0, magnitude = fabs(sum);
@@ -76,7 +76,7 @@ static void want_products(const product *p, const REAL *w, int64_t row_stride, i
 }
 
 /* The same product row by row: where a row lies in the block must not change its bits. */
-static void multiply_rows(const kernels *table, const product *p, REAL *c) {
+LOCAL void multiply_rows(const kernels *table, const product *p, REAL *c) {
     for (int64_t i = 0; i < p->m; i++) {
         product row = *p;
         row.m = 1;
@@ -88,7 +88,7 @@ static void multiply_rows(const kernels *table, const product *p, REAL *c) {
     }
 }
 
-static void check_multiply(const kernels *table, product_case s) {
+LOCAL void check_multiply(const kernels *table, product_case s) {
     kernel_case("multiply m=%d n=%d k=%d init %d epilogue %d activation %d%s%s%s%s padding %d", (int)s.m, (int)s.n,
                 (int)s.k, s.init, s.epilogue, s.activation, s.by_columns ? " by columns" : "", s.gemv ? " gemv" : "",
                 s.reverse_panels ? " reversed" : "", s.prefetch ? " prefetch" : "", s.padding);
@@ -124,7 +124,7 @@ static void check_multiply(const kernels *table, product_case s) {
     end_case();
 }
 
-static product_case any_product(int64_t m, int64_t n, int64_t k) {
+LOCAL product_case any_product(int64_t m, int64_t n, int64_t k) {
     return (product_case){.m = m,
                           .n = n,
                           .k = k,
@@ -143,7 +143,7 @@ static const int64_t widths[] = {1,  2,  3,  4,  5,  7,  8,  9,  15, 16, 17,  18
                                  31, 32, 33, 34, 35, 63, 64, 65, 66, 97, 130, 161};
 enum { WIDTHS = sizeof widths / sizeof widths[0] };
 
-static void check_small_products(const kernels *table) {
+LOCAL void check_small_products(const kernels *table) {
     static const int64_t depths[] = {1, 2, 3, 4, 5, 7, 16, 33, 70};
     static const int64_t tall[] = {16, 24, 25, 26, 37};
     for (int64_t i = 0; i < 18; i++)
@@ -159,7 +159,7 @@ static void check_small_products(const kernels *table) {
 }
 
 /* Beyond a block of k, beyond L1 (one panel at a time in gemv), rows of a beyond L2, panels beyond L2. */
-static void check_deep_products(const kernels *table) {
+LOCAL void check_deep_products(const kernels *table) {
     static const int64_t deep[] = {255, 256, 257, 513, 1030};
     for (int d = 0; d < 5; d++)
         for (int64_t m = 1; m <= 13; m += 3) check_multiply(table, any_product(m, 33 + m, deep[d]));
@@ -178,7 +178,7 @@ static void check_deep_products(const kernels *table) {
 }
 
 /* NaN and infinities pass through sums and activations: with k = 1 and a = 1 the sums are the special values. */
-static void check_special_products(const kernels *table) {
+LOCAL void check_special_products(const kernels *table) {
     for (int activation = 0; activation < CELL_COUNT; activation++)
         for (int64_t m = 1; m < 3; m++) {
             enum { N = 35 };
@@ -207,7 +207,7 @@ static void check_special_products(const kernels *table) {
 }
 
 /* Many values through tanh, as the epilogue of a product by 1, through exp and through the logistic function. */
-static void check_accuracy(const kernels *table) {
+LOCAL void check_accuracy(const kernels *table) {
     enum { N = 4000 };
     static const double scales[] = {.3, 2, 20};
     for (int s = 0; s < 3; s++) {
@@ -240,7 +240,7 @@ static void check_accuracy(const kernels *table) {
     }
 }
 
-static void check_no_rows(const kernels *table) {
+LOCAL void check_no_rows(const kernels *table) {
     kernel_case("multiply without rows");
     REAL *c = numbers(20, 1), *w = numbers(20, 1), *panels = numbers(table->packed_size(1, 20), 1);
     table->pack(1, 20, w, 20, 1, panels);
@@ -252,7 +252,7 @@ static void check_no_rows(const kernels *table) {
 
 /* ---- outer product -------------------------------------------------------------------------------------- */
 
-static void want_outer(const outer_product *p) {
+LOCAL void want_outer(const outer_product *p) {
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < p->n; j++) {
             double sum = (double)p->c[i * p->ldc + j], magnitude = fabs(sum);
@@ -267,7 +267,7 @@ static void want_outer(const outer_product *p) {
 }
 
 /* skipped: 0 none, 1 some, 2 all rows; what is skipped is NaN in b */
-static void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, int skipped) {
+LOCAL void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, int skipped) {
     kernel_case("outer m=%d n=%d k=%d skipped %d", (int)m, (int)n, (int)k, skipped);
     const int64_t lda = m + any_of(3), ldb = n + any_of(3), ldc = n + any_of(3);
     REAL *c = matrix(m, n, ldc, 1), *rows = twin(c), *b = matrix(k, n, ldb, 1);
@@ -291,7 +291,7 @@ static void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, i
     end_case();
 }
 
-static void check_outers(const kernels *table) {
+LOCAL void check_outers(const kernels *table) {
     static const int64_t heights[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 25, 31, 65, 71};
     for (int i = 0; i < 17; i++)
         for (int j = 0; j < WIDTHS; j++)

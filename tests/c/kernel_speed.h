@@ -36,7 +36,7 @@ static double squares; /* keeps the call */
 static void run_sum_squares(const job *j) { squares += j->table->sum_squares(j->n, j->x); }
 
 /* Nanoseconds of one call: the best of some rounds of some milliseconds. */
-static double nanoseconds(void (*run)(const job *), const job *j) {
+LOCAL double nanoseconds(void (*run)(const job *), const job *j) {
     double best = INFINITY;
     int64_t calls = 1;
     for (int round = 0; round < 6;) {
@@ -53,20 +53,20 @@ static double nanoseconds(void (*run)(const job *), const job *j) {
     return best;
 }
 
-static void print_speed(const char *entry, const char *unit, double number) {
+LOCAL void print_speed(const char *entry, const char *unit, double number) {
     printf("%-9s f%d  %-28s %9.2f %s\n", set_name, REAL_BITS, entry, number, unit);
     fflush(stdout);
 }
 
-static void print_rate(const char *entry, void (*run)(const job *), const job *j, double flops) {
+LOCAL void print_rate(const char *entry, void (*run)(const job *), const job *j, double flops) {
     print_speed(entry, "GFLOP/s", flops / nanoseconds(run, j));
 }
 
-static void print_time(const char *entry, void (*run)(const job *), const job *j) {
+LOCAL void print_time(const char *entry, void (*run)(const job *), const job *j) {
     print_speed(entry, "ns/element", nanoseconds(run, j) / (double)j->n);
 }
 
-static void measure_products(job j) {
+LOCAL void measure_products(job j) {
     static const struct {
         int64_t m, n, k;
         int gemv;
@@ -87,7 +87,7 @@ static void measure_products(job j) {
 }
 
 /* rows x H units a call */
-static void measure_gates(job j) {
+LOCAL void measure_gates(job j) {
     j.n = j.step.rows * j.step.H;
 #define MEASURE(name)                                                                                                  \
     j.gate = j.table->name;                                                                                            \
@@ -95,7 +95,7 @@ static void measure_gates(job j) {
     GATE_FUNCTIONS(MEASURE)
 }
 
-static void measure_speed(const kernels *table) {
+LOCAL void measure_speed(const kernels *table) {
     enum { M = 240, N = 128, K = 128, H = 128, ROWS = 16 };
     REAL *x = numbers(M * N, 1), *y = numbers(table->packed_size(K, N), 1), *c = numbers(M * N, 1);
     REAL *gates = numbers(ROWS * 4 * H, .5), *dz = numbers(ROWS * 4 * H, .5), *out = numbers(4 * ROWS * H, .5);

@@ -58,7 +58,7 @@ static const form forms[] = {
 
 enum { TANH, RELU, SIGMOID, IDENTITY, LSTM, PEEPHOLE_LSTM, GRU, RESET_BEFORE_GRU, FORMS };
 
-static inline bptt_spec spec_of(shape s, int which, int32_t layers, int32_t directions) {
+LOCAL bptt_spec spec_of(shape s, int which, int32_t layers, int32_t directions) {
     return (bptt_spec){.struct_size = sizeof(bptt_spec),
                        .input_size = s.I,
                        .hidden_size = s.H,
@@ -73,26 +73,24 @@ static inline bptt_spec spec_of(shape s, int which, int32_t layers, int32_t dire
 
 /* ---- sizes ------------------------------------------------------------------------------------------ */
 
-static inline int64_t layers_of(const bptt_spec *s) { return s->num_layers ? s->num_layers : 1; }
-static inline int64_t directions_of(const bptt_spec *s) { return s->bidirectional ? 2 : 1; }
-static inline int64_t layer_dirs_of(const bptt_spec *s) { return layers_of(s) * directions_of(s); }
-static inline int64_t outputs_of(const bptt_spec *s) {
+LOCAL int64_t layers_of(const bptt_spec *s) { return s->num_layers ? s->num_layers : 1; }
+LOCAL int64_t directions_of(const bptt_spec *s) { return s->bidirectional ? 2 : 1; }
+LOCAL int64_t layer_dirs_of(const bptt_spec *s) { return layers_of(s) * directions_of(s); }
+LOCAL int64_t outputs_of(const bptt_spec *s) {
     return s->output_size ? s->output_size : directions_of(s) * s->hidden_size;
 }
 
-static inline int64_t blocks_of(const bptt_spec *s) {
-    return s->cell == BPTT_CELL_LSTM ? 4 : s->cell == BPTT_CELL_GRU ? 3 : 1;
-}
+LOCAL int64_t blocks_of(const bptt_spec *s) { return s->cell == BPTT_CELL_LSTM ? 4 : s->cell == BPTT_CELL_GRU ? 3 : 1; }
 
 /* Parts of a state: 1 is h, 2 are h and c. */
-static inline int64_t parts_of(const bptt_spec *s) { return s->cell == BPTT_CELL_LSTM ? 2 : 1; }
+LOCAL int64_t parts_of(const bptt_spec *s) { return s->cell == BPTT_CELL_LSTM ? 2 : 1; }
 
-static inline int64_t state_size(const problem *p) {
+LOCAL int64_t state_size(const problem *p) {
     return parts_of(&p->spec) * layer_dirs_of(&p->spec) * p->B * p->spec.hidden_size;
 }
 
 /* The place in a state of one row of a layer in one direction; part 0 is h, 1 is c. */
-static inline int64_t state_at(const problem *p, int64_t layer_dir, int part, int64_t row) {
+LOCAL int64_t state_at(const problem *p, int64_t layer_dir, int part, int64_t row) {
     return ((part * layer_dirs_of(&p->spec) + layer_dir) * p->B + row) * p->spec.hidden_size;
 }
 
@@ -101,7 +99,7 @@ typedef struct {
     int64_t in, ih, hh, b_ih, b_hh, peephole, end;
 } layer_dir_tensors;
 
-static inline layer_dir_tensors layer_dir_tensors_of(const bptt_spec *s, int64_t layer_dir) {
+LOCAL layer_dir_tensors layer_dir_tensors_of(const bptt_spec *s, int64_t layer_dir) {
     const int64_t H = s->hidden_size, D = directions_of(s), rows = blocks_of(s) * H, bias = s->bias ? rows : 0;
     layer_dir_tensors w = {0};
     for (int64_t i = 0; i <= layer_dir; i++) {
@@ -121,7 +119,7 @@ typedef struct {
     int64_t ho, b_o, state[2], total;
 } network_tensors;
 
-static inline network_tensors network_tensors_of(const bptt_spec *s) {
+LOCAL network_tensors network_tensors_of(const bptt_spec *s) {
     const int64_t H = s->hidden_size, O = s->output_size, learned = s->learn_state ? layer_dirs_of(s) * H : 0;
     network_tensors w = {.ho = layer_dir_tensors_of(s, layer_dirs_of(s) - 1).end};
     w.b_o = w.ho + O * directions_of(s) * H;
@@ -134,7 +132,7 @@ static inline network_tensors network_tensors_of(const bptt_spec *s) {
 /* ---- dropout masks, measured by the core in double -------------------------------------------------------- */
 
 /* A network of identity cells whose parameters are all zero. */
-static inline problem measuring_problem(const problem *of, int64_t layers) {
+LOCAL problem measuring_problem(const problem *of, int64_t layers) {
     problem m = *of;
     m.spec = spec_of((shape){.I = 1, .H = of->spec.hidden_size}, IDENTITY, (int32_t)layers, 1);
     m.spec.bidirectional = of->spec.bidirectional;
@@ -145,7 +143,7 @@ static inline problem measuring_problem(const problem *of, int64_t layers) {
 }
 
 /* Runs it with dropout; writes y (T,B,D*H) and state1 (L*D,B,H). */
-static inline void measure(const problem *m, double *y, double *state1) {
+LOCAL void measure(const problem *m, double *y, double *state1) {
     const bptt_options options = {.struct_size = sizeof options,
                                   .threads = 1,
                                   .training = 1,
@@ -160,12 +158,12 @@ static inline void measure(const problem *m, double *y, double *state1) {
 }
 
 /* w (n,cols): n rows of an identity matrix, from row_begin on. */
-static inline void set_identity(double *w, int64_t row_begin, int64_t n, int64_t cols) {
+LOCAL void set_identity(double *w, int64_t row_begin, int64_t n, int64_t cols) {
     for (int64_t i = 0; i < n; i++) w[i * cols + row_begin + i] = 1;
 }
 
 /* The mask of one layer's inputs: the layer below outputs ones, this layer outputs its inputs. */
-static inline void measure_layer(const problem *p, int64_t layer, double *mask) {
+LOCAL void measure_layer(const problem *p, int64_t layer, double *mask) {
     const int64_t H = p->spec.hidden_size, D = directions_of(&p->spec);
     problem m = measuring_problem(p, layer + 1);
     m.spec.recurrent_dropout = 0;
@@ -180,7 +178,7 @@ static inline void measure_layer(const problem *p, int64_t layer, double *mask) 
     release(m.x);
 }
 
-static inline double *measure_input_mask(const problem *p) {
+LOCAL double *measure_input_mask(const problem *p) {
     const int64_t layers = layers_of(&p->spec), each = p->T * p->B * directions_of(&p->spec) * p->spec.hidden_size;
     double *mask = zeros(layers * each);
     for (int64_t layer = 1; layer < layers; layer++) measure_layer(p, layer, mask + layer * each);
@@ -188,7 +186,7 @@ static inline double *measure_input_mask(const problem *p) {
 }
 
 /* The recurrent mask: every cell outputs the state that enters, which is all ones. */
-static inline double *measure_recurrent_mask(const problem *p) {
+LOCAL double *measure_recurrent_mask(const problem *p) {
     const int64_t H = p->spec.hidden_size, layer_dirs = layer_dirs_of(&p->spec), n = layer_dirs * p->B * H;
     double *mask = zeros(n);
     problem m = measuring_problem(p, layers_of(&p->spec));
@@ -206,20 +204,20 @@ static inline double *measure_recurrent_mask(const problem *p) {
 
 /* ---- making problems -------------------------------------------------------------------------------- */
 
-static inline double *carry_of(int64_t n) {
+LOCAL double *carry_of(int64_t n) {
     double *carry = uniform_array(n, 2);
     for (int64_t i = 0; i < n; i += 5) carry[i] = 0; /* some exact zeros, which cut */
     return carry;
 }
 
-static inline uint8_t *reset_of(int64_t n) {
+LOCAL uint8_t *reset_of(int64_t n) {
     uint8_t *reset = buffer_of(n);
     for (int64_t i = 0; i < n; i++) reset[i] = uniform() > 0.6;
     return reset;
 }
 
 /* Lengths that never rise, from T or T-1 on. */
-static inline int64_t *lengths_of(int64_t T, int64_t B) {
+LOCAL int64_t *lengths_of(int64_t T, int64_t B) {
     int64_t *lengths = buffer_of(B * (int64_t)sizeof *lengths), left = T > 1 ? T - any_of(2) : T;
     for (int64_t b = 0; b < B; b++) {
         lengths[b] = left;
@@ -229,7 +227,7 @@ static inline int64_t *lengths_of(int64_t T, int64_t B) {
     return lengths;
 }
 
-static inline void name_problem(const problem *p, unsigned features) {
+LOCAL void name_problem(const problem *p, unsigned features) {
     const bptt_spec *s = &p->spec;
     name_case(
         "T=%lld B=%lld I=%lld H=%lld O=%lld cell=%d reset_before=%d peepholes=%d bias=%d L=%d D=%d learn=%d drop=%g,%g "
@@ -239,7 +237,7 @@ static inline void name_problem(const problem *p, unsigned features) {
         (int)s->num_layers, (int)s->bidirectional + 1, (int)s->learn_state, s->dropout, s->recurrent_dropout, features);
 }
 
-static inline problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features) {
+LOCAL problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features) {
     const int per_row = (features & CARRY_PER_ROW) != 0, carries = per_row || features & CARRY;
     problem p = {.spec = spec, .T = T, .B = B, .Y = outputs_of(&spec), .carry_per_row = per_row};
     name_problem(&p, features);
@@ -264,7 +262,7 @@ static inline problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned 
     return p;
 }
 
-static inline void free_problem(problem *p) {
+LOCAL void free_problem(problem *p) {
     void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,
                          p->carry,  p->reset, p->lengths, p->input_mask, p->recurrent_mask};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
@@ -272,12 +270,12 @@ static inline void free_problem(problem *p) {
 
 /* ---- queries ------------------------------------------------------------------------------------------ */
 
-static inline int64_t length_of(const problem *p, int64_t row) { return p->lengths ? p->lengths[row] : p->T; }
+LOCAL int64_t length_of(const problem *p, int64_t row) { return p->lengths ? p->lengths[row] : p->T; }
 
-static inline int resets(const problem *p, int64_t t, int64_t row) { return p->reset && p->reset[t * p->B + row]; }
+LOCAL int resets(const problem *p, int64_t t, int64_t row) { return p->reset && p->reset[t * p->B + row]; }
 
 /* The factor of carry on the gradient that flows from step t+1 to step t. */
-static inline double carry_at(const problem *p, int64_t t, int64_t row) {
+LOCAL double carry_at(const problem *p, int64_t t, int64_t row) {
     return p->carry ? p->carry[p->carry_per_row ? t * p->B + row : t] : 1;
 }
 #endif

@@ -31,29 +31,27 @@
 #define CHECK_CLOSE(n, actual, expected, tolerance)                                                                    \
     CHECK_WITHIN(n, actual, expected, (tolerance) * largest_of(n, expected))
 
-static inline REAL *array(int64_t n) { return buffer_of(n * (int64_t)sizeof(REAL)); }
+LOCAL REAL *array(int64_t n) { return buffer_of(n * (int64_t)sizeof(REAL)); }
 
 /* An array with these values; NULL for NULL. */
-static inline REAL *copy_of(int64_t n, const double *values) {
+LOCAL REAL *copy_of(int64_t n, const double *values) {
     if (!values) return NULL;
     REAL *copy = array(n);
     for (int64_t i = 0; i < n; i++) copy[i] = (REAL)values[i];
     return copy;
 }
 
-static inline double *doubles_of(int64_t n, const REAL *values) {
+LOCAL double *doubles_of(int64_t n, const REAL *values) {
     double *copy = buffer_of(n * (int64_t)sizeof *copy);
     for (int64_t i = 0; i < n; i++) copy[i] = (double)values[i];
     return copy;
 }
 
-static inline int same_bits(int64_t n, const REAL *a, const REAL *b) {
-    return memcmp(a, b, (size_t)n * sizeof(REAL)) == 0;
-}
+LOCAL int same_bits(int64_t n, const REAL *a, const REAL *b) { return memcmp(a, b, (size_t)n * sizeof(REAL)) == 0; }
 
 /* Every element within `bound` of the expected one. */
-static inline void check_within(int64_t n, const REAL *actual, const double *expected, double bound, const char *file,
-                                int line, const char *text) {
+LOCAL void check_within(int64_t n, const REAL *actual, const double *expected, double bound, const char *file, int line,
+                        const char *text) {
     int64_t wrong = 0;
     for (int64_t i = 0; i < n; i++) {
         if (fabs((double)actual[i] - expected[i]) <= bound) continue;

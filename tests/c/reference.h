@@ -16,13 +16,13 @@ typedef struct {
     double *h, *c, *gates, *y, *state1;
 } trace;
 
-static inline trace trace_of(const problem *p) {
+LOCAL trace trace_of(const problem *p) {
     const int64_t each = layer_dirs_of(&p->spec) * p->T * p->B * p->spec.hidden_size * (int64_t)sizeof(double);
     return (trace){buffer_of(each), buffer_of(each), buffer_of(4 * each), zeros(p->T * p->B * p->Y),
                    zeros(state_size(p))};
 }
 
-static inline void free_trace(trace *tr) {
+LOCAL void free_trace(trace *tr) {
     double *const all[] = {tr->h, tr->c, tr->gates, tr->y, tr->state1};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
@@ -42,7 +42,7 @@ typedef struct {
     double *dh_prev, *d_masked, *dq;
 } scratch;
 
-static inline scratch scratch_of(const problem *p, const trace *tr, const trace *anchor, int64_t layer_dir) {
+LOCAL scratch scratch_of(const problem *p, const trace *tr, const trace *anchor, int64_t layer_dir) {
     const int64_t H = p->spec.hidden_size, D = directions_of(&p->spec), rows = blocks_of(&p->spec) * H;
     scratch s = {
         .p = p, .trace = tr, .anchor = anchor, .w = layer_dir_tensors_of(&p->spec, layer_dir), .layer_dir = layer_dir};
@@ -57,7 +57,7 @@ static inline scratch scratch_of(const problem *p, const trace *tr, const trace 
     return s;
 }
 
-static inline void free_scratch(scratch *s) {
+LOCAL void free_scratch(scratch *s) {
     double *const all[] = {s->x,  s->prev[0], s->prev[1], s->masked,   s->z_ih, s->z_hh,
                            s->dx, s->dh,      s->dc,      s->d_masked, s->dq,   s->dh_prev};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
@@ -66,34 +66,30 @@ static inline void free_scratch(scratch *s) {
 /* ---- the links between steps -------------------------------------------------------------------------- */
 
 /* The i-th step of a row in the order in which this direction takes them. */
-static inline int64_t nth_step(const scratch *s, int64_t i) {
-    return s->direction ? length_of(s->p, s->row) - 1 - i : i;
-}
+LOCAL int64_t nth_step(const scratch *s, int64_t i) { return s->direction ? length_of(s->p, s->row) - 1 - i : i; }
 
 /* The previous step in that order; for the first step a number that is no step: -1 or the row's length. */
-static inline int64_t prev_step(const scratch *s) { return s->direction ? s->t + 1 : s->t - 1; }
+LOCAL int64_t prev_step(const scratch *s) { return s->direction ? s->t + 1 : s->t - 1; }
 
-static inline int is_first_step(const scratch *s) {
-    return prev_step(s) < 0 || prev_step(s) == length_of(s->p, s->row);
-}
+LOCAL int is_first_step(const scratch *s) { return prev_step(s) < 0 || prev_step(s) == length_of(s->p, s->row); }
 
 /* Whether a reset zeroes the state that enters the step. A reset at t cuts the link between t-1 and t: forward, step t
  * starts from zero; in reverse, step t-1 does, because it is the last step of another sequence. */
-static inline int enters_zero(const scratch *s) {
+LOCAL int enters_zero(const scratch *s) {
     if (!s->direction) return resets(s->p, s->t, s->row);
     return !is_first_step(s) && resets(s->p, s->t + 1, s->row);
 }
 
 /* The factor of carry on the gradient that flows from this step to the previous one. */
-static inline double link_scale(const scratch *s) { return carry_at(s->p, s->direction ? s->t : s->t - 1, s->row); }
+LOCAL double link_scale(const scratch *s) { return carry_at(s->p, s->direction ? s->t : s->t - 1, s->row); }
 
 /* The row's place in h and c of a trace, at step t. */
-static inline int64_t row_offset(const scratch *s, int64_t layer_dir, int64_t t) {
+LOCAL int64_t row_offset(const scratch *s, int64_t layer_dir, int64_t t) {
     return ((layer_dir * s->p->T + t) * s->p->B + s->row) * s->p->spec.hidden_size;
 }
 
 /* An element of the state that enters a row's first step. */
-static inline double initial_state(const scratch *s, int part, int64_t j) {
+LOCAL double initial_state(const scratch *s, int part, int64_t j) {
     const problem *p = s->p;
     if (p->state0) return p->state0[state_at(p, s->layer_dir, part, s->row) + j];
     return p->spec.learn_state
@@ -103,7 +99,7 @@ static inline double initial_state(const scratch *s, int part, int64_t j) {
 
 /* An element of the state that enters the step. With an anchor (the trace of the unperturbed problem) the state is
  * anchor + carry * (state - anchor): the derivative of that forward is the gradient that backward with carry gives. */
-static inline double entering_state(const scratch *s, int part, int64_t j) {
+LOCAL double entering_state(const scratch *s, int part, int64_t j) {
     if (enters_zero(s)) return 0;
     if (is_first_step(s)) return initial_state(s, part, j);
     const int64_t at = row_offset(s, s->layer_dir, prev_step(s)) + j;
@@ -113,12 +109,10 @@ static inline double entering_state(const scratch *s, int part, int64_t j) {
 }
 
 /* The row's place in the dropout mask of the layer's inputs, at this step. */
-static inline int64_t mask_offset(const scratch *s) {
-    return ((s->layer * s->p->T + s->t) * s->p->B + s->row) * s->w.in;
-}
+LOCAL int64_t mask_offset(const scratch *s) { return ((s->layer * s->p->T + s->t) * s->p->B + s->row) * s->w.in; }
 
 /* Loads the inputs and the entering state of step t, and applies the dropout masks. */
-static inline void load_step(scratch *s, int64_t t) {
+LOCAL void load_step(scratch *s, int64_t t) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size, D = directions_of(&p->spec);
     s->t = t;
@@ -136,22 +130,22 @@ static inline void load_step(scratch *s, int64_t t) {
 
 /* ---- forward ------------------------------------------------------------------------------------------ */
 
-static inline double dot(int64_t n, const double *a, const double *b) {
+LOCAL double dot(int64_t n, const double *a, const double *b) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
     return sum;
 }
 
 /* out = W v + b for rows [row_begin,row_end) of W (rows,cols); w and b are offsets into the parameters. */
-static inline void affine(const problem *p, int64_t row_begin, int64_t row_end, int64_t cols, int64_t w, int64_t b,
-                          const double *v, double *out) {
+LOCAL void affine(const problem *p, int64_t row_begin, int64_t row_end, int64_t cols, int64_t w, int64_t b,
+                  const double *v, double *out) {
     for (int64_t i = row_begin; i < row_end; i++)
         out[i] = dot(cols, p->params + w + i * cols, v) + (p->spec.bias ? p->params[b + i] : 0);
 }
 
-static inline double logistic(double z) { return 1 / (1 + exp(-z)); }
+LOCAL double logistic(double z) { return 1 / (1 + exp(-z)); }
 
-static inline double activation(int cell, double z) {
+LOCAL double activation(int cell, double z) {
     switch (cell) {
     case BPTT_CELL_TANH: return tanh(z);
     case BPTT_CELL_RELU: return z > 0 ? z : 0;
@@ -160,11 +154,11 @@ static inline double activation(int cell, double z) {
     }
 }
 
-static inline double peephole(const scratch *s, int64_t gate, int64_t j) {
+LOCAL double peephole(const scratch *s, int64_t gate, int64_t j) {
     return s->p->spec.peepholes ? s->p->params[s->w.peephole + gate * s->p->spec.hidden_size + j] : 0;
 }
 
-static inline void naive_lstm(const scratch *s, double *h, double *c, double *gates) {
+LOCAL void naive_lstm(const scratch *s, double *h, double *c, double *gates) {
     const int64_t H = s->p->spec.hidden_size;
     const double *a = s->z_ih, *b = s->z_hh, *c_prev = s->prev[1];
     for (int64_t j = 0; j < H; j++) {
@@ -181,7 +175,7 @@ static inline void naive_lstm(const scratch *s, double *h, double *c, double *ga
     }
 }
 
-static inline void naive_gru(const scratch *s, double *h, double *gates) {
+LOCAL void naive_gru(const scratch *s, double *h, double *gates) {
     const int64_t H = s->p->spec.hidden_size;
     const int reset_before = s->p->spec.reset_before;
     const double *a = s->z_ih, *b = s->z_hh;
@@ -198,7 +192,7 @@ static inline void naive_gru(const scratch *s, double *h, double *gates) {
     }
 }
 
-static inline void naive_step(const scratch *s) {
+LOCAL void naive_step(const scratch *s) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size, rows = blocks_of(&p->spec) * H, at = row_offset(s, s->layer_dir, s->t);
     double *h = s->trace->h + at, *c = s->trace->c + at, *gates = s->trace->gates + 4 * at;
@@ -213,13 +207,13 @@ static inline void naive_step(const scratch *s) {
 }
 
 /* h (D*H) of the last layer at a step, both directions side by side. */
-static inline void copy_last_h(const problem *p, const trace *tr, int64_t t, int64_t row, double *h) {
+LOCAL void copy_last_h(const problem *p, const trace *tr, int64_t t, int64_t row, double *h) {
     const int64_t H = p->spec.hidden_size, D = directions_of(&p->spec), last = layer_dirs_of(&p->spec) - D;
     for (int64_t d = 0; d < D; d++)
         memcpy(h + d * H, tr->h + (((last + d) * p->T + t) * p->B + row) * H, (size_t)H * sizeof *h);
 }
 
-static inline void naive_readout(const problem *p, const trace *tr) {
+LOCAL void naive_readout(const problem *p, const trace *tr) {
     const int64_t width = directions_of(&p->spec) * p->spec.hidden_size;
     const network_tensors w = network_tensors_of(&p->spec);
     double *h = zeros(width);
@@ -233,7 +227,7 @@ static inline void naive_readout(const problem *p, const trace *tr) {
     release(h);
 }
 
-static inline trace naive_forward(const problem *p, const trace *anchor) {
+LOCAL trace naive_forward(const problem *p, const trace *anchor) {
     trace result = trace_of(p);
     for (int64_t layer_dir = 0; layer_dir < layer_dirs_of(&p->spec); layer_dir++) {
         scratch s = scratch_of(p, &result, anchor, layer_dir);
@@ -249,7 +243,7 @@ static inline trace naive_forward(const problem *p, const trace *anchor) {
 }
 
 /* The loss whose gradients are dy and dstate1. */
-static inline double naive_loss(const problem *p, const trace *anchor) {
+LOCAL double naive_loss(const problem *p, const trace *anchor) {
     const int64_t skipped = p->dy_start * p->B * p->Y, outputs = p->T * p->B * p->Y;
     trace result = naive_forward(p, anchor);
     double loss = dot(outputs - skipped, p->dy, result.y + skipped);
@@ -264,29 +258,29 @@ typedef struct {
     double *dx, *dstate0, *grads, *step_norms;
 } gradients;
 
-static inline void free_gradients(gradients *g) {
+LOCAL void free_gradients(gradients *g) {
     double *const all[] = {g->dx, g->dstate0, g->grads, g->step_norms};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
 /* out += W^T v, W (rows,cols). */
-static inline void add_transposed(int64_t rows, int64_t cols, const double *W, const double *v, double *out) {
+LOCAL void add_transposed(int64_t rows, int64_t cols, const double *W, const double *v, double *out) {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < cols; j++) out[j] += W[i * cols + j] * v[i];
 }
 
 /* W += a b^T, W (rows,cols). */
-static inline void add_product(int64_t rows, int64_t cols, const double *a, const double *b, double *W) {
+LOCAL void add_product(int64_t rows, int64_t cols, const double *a, const double *b, double *W) {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < cols; j++) W[i * cols + j] += a[i] * b[j];
 }
 
-static inline void add_vector(int64_t n, const double *a, double *sum) {
+LOCAL void add_vector(int64_t n, const double *a, double *sum) {
     for (int64_t i = 0; i < n; i++) sum[i] += a[i];
 }
 
 /* The derivative of the activation, in terms of its value h. */
-static inline double activation_grad(int cell, double h) {
+LOCAL double activation_grad(int cell, double h) {
     switch (cell) {
     case BPTT_CELL_TANH: return (1 - h) * (1 + h);
     case BPTT_CELL_RELU: return h > 0;
@@ -296,7 +290,7 @@ static inline double activation_grad(int cell, double h) {
 }
 
 /* The clip of one row of dL/dh_t, whose norm is `norm`. */
-static inline void naive_clip(const problem *p, double norm, double *dh) {
+LOCAL void naive_clip(const problem *p, double norm, double *dh) {
     const double limit = p->clip_value;
     for (int64_t j = 0; j < p->spec.hidden_size; j++) {
         if (p->clip_norm > 0 && norm > p->clip_norm) dh[j] *= p->clip_norm / norm;
@@ -305,7 +299,7 @@ static inline void naive_clip(const problem *p, double norm, double *dh) {
 }
 
 /* Reads dh and dc; writes z_ih as the gradient by the pre-activations, and dc as the gradient by c_prev. */
-static inline void naive_lstm_backward(const scratch *s) {
+LOCAL void naive_lstm_backward(const scratch *s) {
     const int64_t H = s->p->spec.hidden_size, at = row_offset(s, s->layer_dir, s->t);
     const double *gates = s->trace->gates + 4 * at, *c = s->trace->c + at;
     for (int64_t j = 0; j < H; j++) {
@@ -322,7 +316,7 @@ static inline void naive_lstm_backward(const scratch *s) {
 }
 
 /* Reads dh; writes z_ih as the gradient by W_ih x + b_ih, dq as that by q, and dh_prev as its direct term z*dh. */
-static inline void naive_gru_backward(const scratch *s) {
+LOCAL void naive_gru_backward(const scratch *s) {
     const int64_t H = s->p->spec.hidden_size;
     const int reset_before = s->p->spec.reset_before;
     const double *gates = s->trace->gates + 4 * row_offset(s, s->layer_dir, s->t), *q = gates + 3 * H;
@@ -342,7 +336,7 @@ static inline void naive_gru_backward(const scratch *s) {
 }
 
 /* d_masked: the gradient by the operand of W_hh. */
-static inline void naive_d_masked(const scratch *s) {
+LOCAL void naive_d_masked(const scratch *s) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size, rows = blocks_of(&p->spec) * H;
     const double *w_hh = p->params + s->w.hh, *r = s->trace->gates + 4 * row_offset(s, s->layer_dir, s->t);
@@ -352,7 +346,7 @@ static inline void naive_d_masked(const scratch *s) {
     for (int64_t j = 0; reset_before && j < H; j++) s->d_masked[j] += s->dq[j] * r[j];
 }
 
-static inline void naive_cell_backward(const scratch *s) {
+LOCAL void naive_cell_backward(const scratch *s) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size, rows = blocks_of(&p->spec) * H;
     const double *h = s->trace->h + row_offset(s, s->layer_dir, s->t);
@@ -371,7 +365,7 @@ static inline void naive_cell_backward(const scratch *s) {
 }
 
 /* Adds the terms of this row and step to the gradients of the parameters. */
-static inline void naive_add_param_grads(const scratch *s, double *grads) {
+LOCAL void naive_add_param_grads(const scratch *s, double *grads) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size, rows = blocks_of(&p->spec) * H, at = row_offset(s, s->layer_dir, s->t);
     const double *q = s->trace->gates + 4 * at + 3 * H, *c = s->trace->c + at;
@@ -390,7 +384,7 @@ static inline void naive_add_param_grads(const scratch *s, double *grads) {
 }
 
 /* Adds the gradient by the inputs to `below` (T,B,inputs). */
-static inline void naive_add_input_grads(const scratch *s, double *below) {
+LOCAL void naive_add_input_grads(const scratch *s, double *below) {
     const problem *p = s->p;
     double *to = below + (s->t * p->B + s->row) * s->w.in;
     memset(s->dx, 0, (size_t)s->w.in * sizeof *s->dx);
@@ -400,7 +394,7 @@ static inline void naive_add_input_grads(const scratch *s, double *below) {
 }
 
 /* Sets dh and dc to the gradient that flows into the previous step; at the row's first step also writes dstate0. */
-static inline void naive_flow_to_prev(const scratch *s, double *dstate0) {
+LOCAL void naive_flow_to_prev(const scratch *s, double *dstate0) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size;
     const double scale = enters_zero(s) ? 0 : is_first_step(s) ? 1 : link_scale(s);
@@ -413,7 +407,7 @@ static inline void naive_flow_to_prev(const scratch *s, double *dstate0) {
 }
 
 /* Backward of one row of one step; above (T,B,D*H) is the gradient by the layer's outputs. */
-static inline void naive_step_backward(scratch *s, const double *above, double *below, gradients *out) {
+LOCAL void naive_step_backward(scratch *s, const double *above, double *below, gradients *out) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size, D = directions_of(&p->spec);
     double *norm = out->step_norms + s->layer_dir * p->T + s->t;
@@ -427,8 +421,8 @@ static inline void naive_step_backward(scratch *s, const double *above, double *
     naive_flow_to_prev(s, out->dstate0);
 }
 
-static inline void naive_layer_dir_backward(const problem *p, const trace *tr, int64_t layer_dir, const double *above,
-                                            double *below, gradients *out) {
+LOCAL void naive_layer_dir_backward(const problem *p, const trace *tr, int64_t layer_dir, const double *above,
+                                    double *below, gradients *out) {
     scratch s = scratch_of(p, tr, NULL, layer_dir);
     for (s.row = 0; s.row < p->B; s.row++) {
         for (int64_t j = 0; j < p->spec.hidden_size; j++) {
@@ -444,7 +438,7 @@ static inline void naive_layer_dir_backward(const problem *p, const trace *tr, i
 }
 
 /* Adds the gradients of the readout; returns the gradient by the last layer's outputs (T,B,D*H). */
-static inline double *naive_readout_backward(const problem *p, const trace *tr, double *grads) {
+LOCAL double *naive_readout_backward(const problem *p, const trace *tr, double *grads) {
     const int64_t width = directions_of(&p->spec) * p->spec.hidden_size, O = p->spec.output_size;
     const network_tensors w = network_tensors_of(&p->spec);
     double *above = zeros(p->T * p->B * width), *h = zeros(width);
@@ -464,7 +458,7 @@ static inline double *naive_readout_backward(const problem *p, const trace *tr, 
 }
 
 /* The learned state enters every row when no state0 is given: its gradient is the sum of dstate0 over rows. */
-static inline void naive_add_learned_state_grads(const problem *p, gradients *out) {
+LOCAL void naive_add_learned_state_grads(const problem *p, gradients *out) {
     const int64_t H = p->spec.hidden_size;
     if (!p->spec.learn_state || p->state0) return;
     for (int part = 0; part < parts_of(&p->spec); part++)
@@ -474,7 +468,7 @@ static inline void naive_add_learned_state_grads(const problem *p, gradients *ou
                            out->grads + network_tensors_of(&p->spec).state[part] + layer_dir * H);
 }
 
-static inline gradients naive_backward(const problem *p, const trace *tr) {
+LOCAL gradients naive_backward(const problem *p, const trace *tr) {
     const int64_t D = directions_of(&p->spec), steps = p->T * p->B;
     gradients out = {NULL, zeros(state_size(p)), zeros(network_tensors_of(&p->spec).total),
                      zeros(layer_dirs_of(&p->spec) * p->T)};

@@ -17,12 +17,12 @@ typedef struct {
 } run;
 
 /* What grads hold before backward, which adds to them; eighths, so that the sum is exact in both types. */
-static inline double grads_before(int64_t i) { return 0.125 * (double)(i % 5); }
+LOCAL double grads_before(int64_t i) { return 0.125 * (double)(i % 5); }
 
-static inline int64_t input_count(const run *r) { return r->p->T * r->p->B * r->p->spec.input_size; }
-static inline int64_t norm_count(const run *r) { return layer_dirs_of(&r->p->spec) * r->p->T; }
+LOCAL int64_t input_count(const run *r) { return r->p->T * r->p->B * r->p->spec.input_size; }
+LOCAL int64_t norm_count(const run *r) { return layer_dirs_of(&r->p->spec) * r->p->T; }
 
-static inline void make_outputs(run *r) {
+LOCAL void make_outputs(run *r) {
     r->y = array(r->sizes.output);
     r->state1 = array(r->sizes.state);
     r->tape = array(r->sizes.tape);
@@ -32,7 +32,7 @@ static inline void make_outputs(run *r) {
     for (int64_t i = 0; i < r->sizes.params; i++) r->grads[i] = (REAL)grads_before(i);
 }
 
-static inline bptt_options options_of(const problem *p, const REAL *carry, int threads) {
+LOCAL bptt_options options_of(const problem *p, const REAL *carry, int threads) {
     return (bptt_options){.struct_size = sizeof(bptt_options),
                           .threads = threads,
                           .carry_per_row = p->carry_per_row,
@@ -49,7 +49,7 @@ static inline bptt_options options_of(const problem *p, const REAL *carry, int t
 }
 
 /* A run with a checkpoint at every `segment` steps; 0: with the whole tape. */
-static inline run open_segmented_run(const problem *p, int threads, int64_t segment) {
+LOCAL run open_segmented_run(const problem *p, int threads, int64_t segment) {
     run r = {.p = p, .sizes.struct_size = sizeof r.sizes};
     r.params = copy_of(network_tensors_of(&p->spec).total, p->params);
     r.x = copy_of(input_count(&r), p->x);
@@ -66,16 +66,16 @@ static inline run open_segmented_run(const problem *p, int threads, int64_t segm
     return r;
 }
 
-static inline run open_run(const problem *p, int threads) { return open_segmented_run(p, threads, 0); }
+LOCAL run open_run(const problem *p, int threads) { return open_segmented_run(p, threads, 0); }
 
-static inline void close_run(run *r) {
+LOCAL void close_run(run *r) {
     REAL *const all[] = {r->params, r->x,    r->state0, r->dy,      r->dstate1, r->carry,     r->y,
                          r->state1, r->tape, r->dx,     r->dstate0, r->grads,   r->step_norms};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
 /* Forward with this tape, which may be NULL. */
-static inline bptt_status forward_run_to(run *r, REAL *tape) {
+LOCAL bptt_status forward_run_to(run *r, REAL *tape) {
     REAL *work = array(r->sizes.forward_work);
     const bptt_status status = TYPED(bptt_forward)(&r->p->spec, r->p->T, r->p->B, r->params, r->x, r->state0, r->y,
                                                    r->state1, tape, work, &r->options);
@@ -83,7 +83,7 @@ static inline bptt_status forward_run_to(run *r, REAL *tape) {
     return status;
 }
 
-static inline bptt_status backward_run(run *r) {
+LOCAL bptt_status backward_run(run *r) {
     REAL *work = array(r->sizes.backward_work);
     const bptt_status status = TYPED(bptt_backward)(&r->p->spec, r->p->T, r->p->B, r->params, r->x, r->tape, r->dy,
                                                     r->dstate1, r->dx, r->dstate0, r->grads, work, &r->options);
@@ -91,37 +91,37 @@ static inline bptt_status backward_run(run *r) {
     return status;
 }
 
-static inline bptt_status forward_run(run *r) { return forward_run_to(r, r->tape); }
+LOCAL bptt_status forward_run(run *r) { return forward_run_to(r, r->tape); }
 
-static inline void forward_backward(run *r) {
+LOCAL void forward_backward(run *r) {
     CHECK_STATUS(forward_run(r), BPTT_OK);
     CHECK_STATUS(backward_run(r), BPTT_OK);
 }
 
 /* A run after forward and backward. */
-static inline run run_of(const problem *p, int threads) {
+LOCAL run run_of(const problem *p, int threads) {
     run r = open_run(p, threads);
     forward_backward(&r);
     return r;
 }
 
-static inline void check_same_forward(const run *a, const run *b) {
+LOCAL void check_same_forward(const run *a, const run *b) {
     CHECK(same_bits(a->sizes.output, a->y, b->y));
     CHECK(same_bits(a->sizes.state, a->state1, b->state1));
 }
 
-static inline void check_same_input_grads(const run *a, const run *b) {
+LOCAL void check_same_input_grads(const run *a, const run *b) {
     CHECK(same_bits(input_count(a), a->dx, b->dx));
     CHECK(same_bits(a->sizes.state, a->dstate0, b->dstate0));
     if (a->p->norms) CHECK(same_bits(norm_count(a), a->step_norms, b->step_norms));
 }
 
-static inline void check_same_backward(const run *a, const run *b) {
+LOCAL void check_same_backward(const run *a, const run *b) {
     check_same_input_grads(a, b);
     CHECK(same_bits(a->sizes.params, a->grads, b->grads));
 }
 
-static inline void check_same(const run *a, const run *b) {
+LOCAL void check_same(const run *a, const run *b) {
     check_same_forward(a, b);
     check_same_backward(a, b);
 }
