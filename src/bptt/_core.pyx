@@ -5,17 +5,17 @@
 All algorithms are in csrc/; this module turns Python arguments into pointers and status codes into exceptions.
 """
 import threading
-from math import isqrt
-from operator import index as operator_index
 
 import numpy as np
+
+from ._checkpoint import check_checkpoint, segment_length
+from ._checks import flag, index, threshold, uint64
 
 cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_Occurred
-from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
@@ -33,7 +33,7 @@ cdef extern from "bptt.h" nogil:
     ctypedef struct bptt_spec:
         size_t struct_size
         int64_t input_size, hidden_size, output_size
-        int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state
+        int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state, reserved
         double dropout, recurrent_dropout
     ctypedef struct bptt_tensor:
         char name[32]
@@ -159,11 +159,14 @@ cdef int poll(void *context) noexcept nogil:
         return signal_arrived()
 
 
+cdef class Run
+
 include "bindings/arrays.pxi"
-include "bindings/states.pxi"
 include "bindings/network.pxi"
-include "bindings/windows.pxi"
+include "bindings/sequences.pxi"
+include "bindings/states.pxi"
 include "bindings/run.pxi"
+include "bindings/windows.pxi"
 include "bindings/stream.pxi"
 include "bindings/clip.pxi"
 include "bindings/losses.pxi"
@@ -174,7 +177,7 @@ include "bindings/capsule.pxi"
 # ---- the library -----------------------------------------------------------------------------------------
 
 def version():
-    """The version of the C core."""
+    """The version of the C core: the BPTT_VERSION macros of bptt.h."""
     return bptt_version().decode()
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _core
+from ._checks import index
 from ._fit import Data
 from ._rnn import RNN
 from ._windows import Loss, measured, named_loss
@@ -184,7 +184,7 @@ def gradient_flow(
     layers = tuple(name.removeprefix("weight_hh_") for name in weights)
     both_ways = any(_runs_backward(layer) for layer in layers)
     K = _largest_distance(max_distance, data.steps, both_ways)
-    chosen = _anchor_steps(data, K, _core.index(anchors, "anchors"), both_ways)
+    chosen = _anchor_steps(data, K, index(anchors, "anchors"), both_ways)
     with rnn.lock:
         grads, drawn = rnn.grads.copy(), rnn.dropout_state
         try:
@@ -212,7 +212,7 @@ def _largest_distance(max_distance, steps, both_ways):
         raise ValueError(f"x must have at least {3 if both_ways else 2} steps, got {steps}")
     if max_distance is None:
         return min(LONGEST, max(1, room // 2))
-    distance = _core.index(max_distance, "max_distance")
+    distance = index(max_distance, "max_distance")
     if distance > room:
         raise ValueError(f"max_distance must be at most {room} for {steps} steps, got {distance}")
     return distance

@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import _core
+from ._checks import flag, index, number
 
 
 class _Optimizer:
@@ -21,7 +22,7 @@ class _Optimizer:
     def __init__(self, params, grads, lr, weight_decay):
         self._params, self._grads = _core.optimizer_arrays(params, grads)
         self.lr = lr
-        self._weight_decay = _core.number(weight_decay, "weight_decay", 0)
+        self._weight_decay = number(weight_decay, "weight_decay", 0)
 
     @property
     def lr(self) -> float:
@@ -30,7 +31,7 @@ class _Optimizer:
 
     @lr.setter
     def lr(self, value):
-        self._lr = _core.number(value, "lr", 0)
+        self._lr = number(value, "lr", 0)
 
     def works_on(self, params, grads) -> bool:
         """Whether these are the arrays it was made for."""
@@ -60,7 +61,7 @@ class _Optimizer:
     def _like_mine(self, name, value):
         mine = getattr(self, "_" + name)
         if not isinstance(mine, np.ndarray):
-            return _core.index(np.asarray(value)[()], f"state[{name!r}]", 0)
+            return index(np.asarray(value)[()], f"state[{name!r}]", 0)
         value = np.asarray(value)
         if value.dtype.kind not in "fiu":
             raise TypeError(f"state[{name!r}] must be an array of real numbers, got {value.dtype}")
@@ -90,8 +91,8 @@ class SGD(_Optimizer):
 
     def __init__(self, params, grads, lr=1e-2, *, momentum=0.0, nesterov=False, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
-        self._momentum = _core.number(momentum, "momentum", 0)
-        self._nesterov = _core.flag(nesterov, "nesterov")
+        self._momentum = number(momentum, "momentum", 0)
+        self._nesterov = flag(nesterov, "nesterov")
         if self._nesterov and not self._momentum:
             raise ValueError("nesterov needs a momentum above 0")
         self._velocity = self._zeros() if self._momentum else None
@@ -128,8 +129,8 @@ class RMSprop(_Optimizer):
 
     def __init__(self, params, grads, lr=1e-2, *, alpha=0.99, eps=1e-8, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
-        self._alpha = _core.number(alpha, "alpha", 0, 1)
-        self._eps = _core.number(eps, "eps", 0)
+        self._alpha = number(alpha, "alpha", 0, 1)
+        self._eps = number(eps, "eps", 0)
         self._square = self._zeros()
 
     def step(self) -> None:
@@ -158,8 +159,8 @@ class Adagrad(_Optimizer):
 
     def __init__(self, params, grads, lr=1e-2, *, eps=1e-10, initial_accumulator_value=0.0, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
-        self._eps = _core.number(eps, "eps", 0)
-        self._square = self._zeros(_core.number(initial_accumulator_value, "initial_accumulator_value", 0))
+        self._eps = number(eps, "eps", 0)
+        self._square = self._zeros(number(initial_accumulator_value, "initial_accumulator_value", 0))
 
     def step(self) -> None:
         """One update of params by grads."""
@@ -202,9 +203,9 @@ class Adam(_Optimizer):
             beta1, beta2 = betas
         except (TypeError, ValueError):
             raise TypeError(f"betas must be two numbers, got {betas!r}") from None
-        self._betas = (_core.number(beta1, "betas[0]", 0, below_one), _core.number(beta2, "betas[1]", 0, below_one))
-        self._eps = _core.number(eps, "eps", 0)
-        self._decoupled = _core.flag(decoupled, "decoupled")
+        self._betas = (number(beta1, "betas[0]", 0, below_one), number(beta2, "betas[1]", 0, below_one))
+        self._eps = number(eps, "eps", 0)
+        self._decoupled = flag(decoupled, "decoupled")
         self._mean, self._square, self._steps = self._zeros(), self._zeros(), 0
 
     def step(self) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import _core
+from ._checks import number
 
 __all__ = ["identity"]
 
@@ -18,7 +18,7 @@ def identity(scale: float = 1.0):
 
     >>> rnn = bptt.RNN(2, 100, 1, cell="relu", init=bptt.init.identity(0.9))
     """
-    scale = _core.number(scale, "scale")
+    scale = number(scale, "scale")
 
     def draw(name, shape, rng):
         if name.startswith("bias"):
