@@ -30,8 +30,7 @@ def check_checkpoint(checkpoint, memory_budget, bidirectional) -> None:
         index(memory_budget if checkpoint is None else checkpoint, name)
     if bidirectional:
         raise ValueError(
-            f"{name} goes with bidirectional=False, got bidirectional=True: the reverse direction "
-            "needs all later steps"
+            f"{name} goes with bidirectional=False, got bidirectional=True: the reverse direction needs all later steps"
         )
 
 

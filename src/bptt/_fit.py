@@ -22,7 +22,7 @@ OPTIMIZERS = {"sgd": _optim.SGD, "rmsprop": _optim.RMSprop, "adagrad": _optim.Ad
 
 @dataclass
 class History:
-    """What fit recorded: one entry per epoch, and one per update."""
+    """What fit recorded: numbers of each epoch, and of each update."""
 
     loss: list[float] = field(default_factory=list)
     """mean training loss of each epoch"""
@@ -211,7 +211,7 @@ class Data:
         return per_sequence * -(-self.rows // self.batch_size)
 
     def minibatches(self, rng):
-        """{x, target, and mask, reset and lengths where given} of each minibatch; a minibatch of all rows is no copy."""
+        """{x, target, and mask, reset and lengths where given} of each minibatch, without a copy if it has all rows."""
         order = np.arange(self.rows) if rng is None else rng.permutation(self.rows)
         for first in range(0, self.rows, self.batch_size):
             chosen = order[first : first + self.batch_size]
@@ -269,7 +269,7 @@ class HeldOut:
             inside = self.layout.within(self.lengths, 0, data.steps)
             self.mask = {"mask": inside & (self.mask.get("mask", True) != 0)}
 
-    def loss(self, rnn, loss: Loss) -> float:
+    def loss(self, rnn, loss):
         y, _ = rnn.forward(self.x, lengths=self.lengths, tape=False)
         return loss(self._counting(y), self.target, **self.mask)[0]
 

@@ -14,7 +14,7 @@ Initializer = Callable[[str, tuple[int, ...], np.random.Generator], np.ndarray]
 
 
 def generator(seed) -> np.random.Generator:
-    """The numpy Generator that a `seed` argument means."""
+    """The numpy Generator of a `seed` argument."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ from ._checks import flag, index, number
 
 
 class _Optimizer:
-    """What the optimisers share: the arrays, the rate, and the saved state.
+    """What the optimisers share: the arrays, the learning rate, and the saved state.
 
     lr may be set between steps; the other hyperparameters are checked once, when the optimiser is made, and stay.
     """
@@ -16,7 +16,7 @@ class _Optimizer:
 
     @property
     def weight_decay(self) -> float:
-        """As given."""
+        """float: as given."""
         return self._weight_decay
 
     def __init__(self, params, grads, lr, weight_decay):
@@ -26,7 +26,7 @@ class _Optimizer:
 
     @property
     def lr(self) -> float:
-        """The learning rate; may be set between steps."""
+        """float: the learning rate; may be set between steps."""
         return self._lr
 
     @lr.setter
@@ -34,20 +34,44 @@ class _Optimizer:
         self._lr = number(value, "lr", 0)
 
     def works_on(self, params, grads) -> bool:
-        """Whether these are the arrays it was made for."""
+        """Whether the optimiser was made for these arrays.
+
+        Parameters
+        ----------
+        params, grads : numpy.ndarray
+            Such as those of a network.
+
+        Returns
+        -------
+        bool
+        """
         return np.shares_memory(self._params, params) and np.shares_memory(self._grads, grads)
 
     def _zeros(self, value=0.0):
         return np.full(self._params.shape, value, self._params.dtype)
 
     def state_dict(self) -> dict:
-        """What load_state_dict needs to go on exactly here: copies of the accumulators and the step count."""
+        """Copy what load_state_dict needs to go on exactly here.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            The accumulators, for Adam also the step count.
+        """
         return {name: np.copy(getattr(self, "_" + name)) for name in self._state}
 
     def load_state_dict(self, state: dict) -> None:
         """Take the state of another optimiser of the same kind and size.
 
-        Raises ValueError or TypeError unless every name, shape and dtype fits; nothing is changed then.
+        Parameters
+        ----------
+        state : dict
+            What state_dict returned.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Unless every name, shape and dtype fits; nothing is changed then.
         """
         if set(state) != set(self._state):
             raise ValueError(f"state must have exactly the names {list(self._state)}, got {list(state)}")
@@ -75,18 +99,24 @@ class SGD(_Optimizer):
 
     g = grads + weight_decay*params; v = momentum*v + g; params -= lr*v, or lr*(g + momentum*v) with nesterov.
 
-    params, grads : C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place
-    lr, momentum, weight_decay : at least 0; nesterov needs a momentum above 0
+    Parameters
+    ----------
+    params, grads : numpy.ndarray
+        C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place.
+    lr, momentum, weight_decay : float
+        At least 0.
+    nesterov : bool
+        Needs a momentum above 0.
     """
 
     @property
     def momentum(self) -> float:
-        """As given."""
+        """float: as given."""
         return self._momentum
 
     @property
     def nesterov(self) -> bool:
-        """As given."""
+        """bool: as given."""
         return self._nesterov
 
     def __init__(self, params, grads, lr=1e-2, *, momentum=0.0, nesterov=False, weight_decay=0.0):
@@ -110,21 +140,26 @@ class RMSprop(_Optimizer):
 
     g = grads + weight_decay*params; s = alpha*s + (1-alpha)*g^2; params -= lr*g / (sqrt(s) + eps).
 
-    params, grads : C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place
-    lr, eps, weight_decay : at least 0
-    alpha : in [0, 1]
+    Parameters
+    ----------
+    params, grads : numpy.ndarray
+        C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place.
+    lr, eps, weight_decay : float
+        At least 0.
+    alpha : float
+        In [0, 1].
     """
 
     _state = ("square",)
 
     @property
     def alpha(self) -> float:
-        """As given."""
+        """float: as given."""
         return self._alpha
 
     @property
     def eps(self) -> float:
-        """As given."""
+        """float: as given."""
         return self._eps
 
     def __init__(self, params, grads, lr=1e-2, *, alpha=0.99, eps=1e-8, weight_decay=0.0):
@@ -145,16 +180,21 @@ class Adagrad(_Optimizer):
 
     g = grads + weight_decay*params; s += g^2; params -= lr*g / (sqrt(s) + eps).
 
-    params, grads : C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place
-    lr, eps, weight_decay : at least 0
-    initial_accumulator_value : s before the first step, at least 0
+    Parameters
+    ----------
+    params, grads : numpy.ndarray
+        C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place.
+    lr, eps, weight_decay : float
+        At least 0.
+    initial_accumulator_value : float
+        s before the first step, at least 0.
     """
 
     _state = ("square",)
 
     @property
     def eps(self) -> float:
-        """As given."""
+        """float: as given."""
         return self._eps
 
     def __init__(self, params, grads, lr=1e-2, *, eps=1e-10, initial_accumulator_value=0.0, weight_decay=0.0):
@@ -174,26 +214,33 @@ class Adam(_Optimizer):
     params -= lr * m/(1-b1^k) / (sqrt(s/(1-b2^k)) + eps). With decoupled g = grads, and params are multiplied by
     1 - lr*weight_decay first.
 
-    params, grads : C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place
-    lr, eps, weight_decay : at least 0
-    betas : (b1, b2), each in [0, 1)
+    Parameters
+    ----------
+    params, grads : numpy.ndarray
+        C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place.
+    lr, eps, weight_decay : float
+        At least 0.
+    betas : pair of float
+        (b1, b2), each in [0, 1).
+    decoupled : bool
+        Whether weight decay acts on the parameters instead of the gradient.
     """
 
     _state = ("mean", "square", "steps")
 
     @property
     def betas(self) -> tuple[float, float]:
-        """As given."""
+        """pair of float: as given."""
         return self._betas
 
     @property
     def eps(self) -> float:
-        """As given."""
+        """float: as given."""
         return self._eps
 
     @property
     def decoupled(self) -> bool:
-        """As given."""
+        """bool: as given."""
         return self._decoupled
 
     def __init__(self, params, grads, lr=1e-3, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):

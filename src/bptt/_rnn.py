@@ -21,7 +21,7 @@ from ._windows import Loss, Window, WindowOptions, Windows
 if TYPE_CHECKING:
 
     class _Network(_core.Network, Spec):  # type: ignore[misc]
-        """For type checkers: a network has the fields of its Spec."""
+        """A network has the fields of its Spec."""
 
 else:
     _Network = _core.Network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,9 +14,8 @@ from . import _core
 from ._checks import index, number, threshold
 from ._init import generator
 
-
 Available = Callable[[int], int]
-"""n -> how many of the first n steps there are: nobody need know T"""
+"""n -> how many of the first n steps there are, so that truncation need not know T"""
 
 
 class Bounds(NamedTuple):
@@ -59,15 +58,15 @@ class TBPTT:
         object.__setattr__(self, "k1", k1)
         object.__setattr__(self, "k2", k2)
 
-    def bounds(self, available: Available) -> Iterator[Bounds]:
-        """The bounds of every window."""
+    def bounds(self, available):
+        """Yield the Bounds of every window; available is of type Available."""
         for window in itertools.count():
             steps = available((window + 1) * self.k1)
             if steps <= window * self.k1:
                 return
             yield Bounds(*_core.window_at(steps, self.k1, self.k2, window), None)
 
-    def tape_size(self) -> tuple[int, int]:
+    def tape_size(self):
         """(most steps that backward goes over, steps of the tape). A tape of twice as many steps as an overlap needs is
         moved to its front so seldom that each step moves about once."""
         return self.k2, self.k2 if self.k2 == self.k1 else 2 * self.k2
@@ -153,12 +152,12 @@ class ARTBP:
         factors = np.concatenate([bounds.carry for bounds in self._draw(self._passes, lambda n: min(n, steps))])
         return np.flatnonzero(factors == 0), factors
 
-    def bounds(self, available: Available) -> Iterator[Bounds]:
-        """The bounds of every window; takes a pass."""
+    def bounds(self, available):
+        """As of TBPTT; takes a pass."""
         self._passes += 1
         return self._draw(self._passes - 1, available)
 
-    def tape_size(self) -> tuple[int, int]:
+    def tape_size(self):
         """As of TBPTT, to begin with: a longer window makes the tape anew."""
         steps = math.ceil(min(self.mean_length, 1000))
         return steps, steps
@@ -177,7 +176,7 @@ class ARTBP:
             start = stop
 
     def _length(self, u, start, available) -> int:
-        """The length of the window at `start`: the first age i with P(no cut after ages 1..i) <= u, or, if the steps end
+        """The length of the window at `start`: the first age i with P(no cut after ages 1..i) <= u. If the steps end
         before, any length beyond them."""
         while self._survival[-1] > u:
             known = self._survival.size

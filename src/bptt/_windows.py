@@ -164,26 +164,25 @@ class Windows:
         self.reset = sequence_along(self.x, options.reset, "reset", flag_array)
         self.mask = sequence_along(self.x, options.mask, "mask", flag_array)
         self.along_x = [other for other in (self.target, self.reset, self.mask) if other is not None]
-        batch = self.x.layout.batch
+        self.start_before = 0  # first step of the window before, its overlap included
+        self._plan(self.x.layout.batch)
+
+    def _plan(self, batch):
+        """The lengths, the truncation and the tape."""
+        rnn, options = self.rnn, self.options
         self.lengths = options.lengths
         if self.lengths is not None:
             self.lengths = _core.checked_lengths(self.lengths, self.x.steps, batch)
-        self.start_before = 0  # first step of the window before, its overlap included
-        self.tape, self.truncation = self._plan(batch)
-
-    def _plan(self, batch):
-        """The tape and the truncation, which has a longest window where the steps are known."""
-        rnn, options = self.rnn, self.options
         state = None if options.state is None else _core.checked_state(rnn, options.state, batch)
         most = sys.maxsize if self.x.steps is None else self.x.steps - options.burn_in
         self._check_directions(most)
-        truncation = options.truncation or TBPTT(most)
-        backward, tape = (min(steps, most) for steps in truncation.tape_size())
+        self.truncation = options.truncation or TBPTT(most)
+        backward, tape = (min(steps, most) for steps in self.truncation.tape_size())
         if tape > backward and not (options.checkpoint is None and options.memory_budget is None):
             name = "memory_budget" if options.checkpoint is None else "checkpoint"
-            raise ValueError(f"{name} goes with windows that do not overlap (k2 = k1), got {truncation}")
+            raise ValueError(f"{name} goes with windows that do not overlap (k2 = k1), got {self.truncation}")
         limits = options.checkpoint, options.memory_budget
-        return _core.RollingTape(rnn, batch, backward, tape, state, self.lengths, *limits), truncation
+        self.tape = _core.RollingTape(rnn, batch, backward, tape, state, self.lengths, *limits)
 
     def _check_directions(self, most):
         """Two directions need a single window over all steps."""

@@ -1,5 +1,5 @@
-# Sequences and what comes along with them: the user's layout, (T,B,...), (B,T,...) or (T,...), and the core's, (T,B,...)
-# with the rows sorted longest first.
+# Sequences and what comes along with them: the user's layout, (T,B,...), (B,T,...) or (T,...), and the core's, which is
+# (T,B,...) with the rows sorted longest first.
 
 cdef object sequence_to_core(Network network, object obj, str name, int64_t width, str letters, Array *array,
                              bint *unbatched):
