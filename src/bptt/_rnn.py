@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from . import _core
 from ._checks import number
 from ._init import Initializer, generator, initializer, zeros
-from ._signature import document_fields, field_docs, takes_fields
+from ._signature import check_keywords, document_fields, field_docs, field_names, takes_fields
 from ._spec import Spec
 from ._windows import Loss, Window, WindowOptions, Windows
 
@@ -73,8 +72,7 @@ class RNN(_Network):
         threads: int | None = None,
         **spec: Any,
     ) -> None:
-        for name in spec.keys() - {field.name for field in fields(Spec)}:
-            raise TypeError(f"RNN() got an unexpected keyword argument {name!r}")
+        check_keywords(spec, Spec, "RNN")
         rng = generator(seed)
         super().__init__(Spec(input_size, hidden_size, output_size, **spec), threads)
         draw, forget_bias = initializer(init, self.hidden_size), _forget_bias(forget_bias, self)
@@ -231,8 +229,7 @@ class RNN(_Network):
         are used as they are, not computed again. Memory is that of 2*k2 steps (with ARTBP of the longest window) and
         of one chunk, whatever T is.
         """
-        for name in options.keys() - {field.name for field in fields(WindowOptions)}:
-            raise TypeError(f"windows() got an unexpected keyword argument {name!r}")
+        check_keywords(options, WindowOptions, "windows")
         return Windows(self, x, target, WindowOptions(loss, **options)).run()
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -416,9 +413,9 @@ class RNN(_Network):
 
 
 document_fields(RNN, Spec)
-for _name, (_kind, _text) in field_docs(Spec).items():
-    if _name != "dtype":  # NumPy's, of _core.Network
-        setattr(RNN, _name, property(attrgetter(f"spec.{_name}"), doc=f"{_kind}: {_text}"))
+_docs = field_docs(Spec)
+for _name in field_names(Spec) - {"dtype"}:  # which is NumPy's, of _core.Network
+    setattr(RNN, _name, property(attrgetter(f"spec.{_name}"), doc=_docs.get(_name)))
 
 
 def _drawn(draw, name, shape, rng):

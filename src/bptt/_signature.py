@@ -1,28 +1,44 @@
 """Functions that take the fields of a dataclass as keywords: their signature and docstring are made from its."""
 
+from __future__ import annotations
+
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import MISSING, fields
+from typing import TypeVar
+
+Function = TypeVar("Function", bound=Callable)
 
 FIELDS = "{fields}"
 """The line of a docstring where the entries of the fields are put in."""
 
 
-def field_docs(record) -> dict[str, tuple[str, str]]:
-    """{field: (its type, its description)}, read from the Parameters section of a dataclass's docstring."""
+def field_names(record) -> set[str]:
+    """The names of a dataclass's fields."""
+    return {field.name for field in fields(record)}
+
+
+def field_docs(record) -> dict[str, str]:
+    """{field: "type: description"}, read from the Parameters section of a dataclass's docstring; {} with python -OO."""
     entries = re.findall(r"^(\w+) : (.*)\n((?:    .*\n?)*)", _parameters(record), re.M)
-    return {name: (kind, inspect.cleandoc(text)) for name, kind, text in entries}
+    return {name: f"{kind}: {inspect.cleandoc(text)}" for name, kind, text in entries}
 
 
-def takes_fields(record, documented=None):
-    """A decorator for a function whose **keywords are fields of `record`.
+def check_keywords(keywords, record, function) -> None:
+    """The TypeError that Python raises for a keyword that is no argument."""
+    for name in keywords:
+        if name not in field_names(record):
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
 
-    The docstring of `documented` (the function itself by default) has a line "{fields}" in its Parameters section.
-    """
 
-    def decorate(function):
-        function.__signature__ = _with_fields(inspect.signature(function), record)
-        document_fields(documented or function, record)
+def takes_fields(record: type) -> Callable[[Function], Function]:
+    """A decorator for a function whose **keywords are fields of `record`: its signature lists them, and its docstring
+    has their entries in place of the line "{fields}" of the Parameters section."""
+
+    def decorate(function: Function) -> Function:
+        vars(function)["__signature__"] = _with_fields(inspect.signature(function), record)
+        document_fields(function, record)
         return function
 
     return decorate
