@@ -119,7 +119,7 @@ cdef extern from *:
                          double, int) nogil
 
 cdef extern from "Python.h":
-    # declared without an exception value: what the handler raised stays set until check() finds it
+    # declared without an exception value: an exception of the handler stays set until check() finds it
     int signal_arrived "PyErr_CheckSignals"()
 
 cdef object ndarray = np.ndarray
@@ -139,7 +139,7 @@ cdef int check(bptt_status status) except -1:
     if status == BPTT_OK:
         return 0
     if status == BPTT_ERROR_INTERRUPTED and PyErr_Occurred() != NULL:
-        return -1  # what the signal handler raised, KeyboardInterrupt as a rule
+        return -1  # the exception of the signal handler is set, KeyboardInterrupt as a rule
     text = bptt_status_string(status).decode()
     if status == BPTT_ERROR_OVERFLOW:
         raise MemoryError(text)
@@ -149,7 +149,7 @@ cdef int check(bptt_status status) except -1:
 
 
 cdef int poll(void *context) noexcept nogil:
-    """Lets Ctrl-C stop a long call: asks the interpreter for signals ten times a second."""
+    """Lets Ctrl-C stop a long call: runs the interpreter's signal handlers ten times a second."""
     cdef double *last = <double *>context
     cdef double now = bptt_seconds()
     if 0 <= now - last[0] < 0.1:

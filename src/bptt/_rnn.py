@@ -50,6 +50,8 @@ class RNN(_Network):
     ----------
     params, grads : numpy.ndarray, (P,)
         All P parameters and their gradients: flat contiguous arrays of dtype, written in place.
+    spec : frozen dataclass
+        The arguments above from input_size to dtype, checked; each is also an attribute of the network.
     lock : reentrant lock
         Held during every call. Take it (`with rnn.lock:`) around what must not mix with calls in other threads, such as
         an optimiser's step.

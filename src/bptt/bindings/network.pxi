@@ -29,7 +29,7 @@ cdef class Network:
         self.dtype = float32 if spec.dtype == "float32" else float64
         self.bits = bits_of(self.dtype)
         self.sizes(1, 1, 0, 0, &sizes)
-        self.units = self.core_spec.num_layers * self.directions()
+        self.units = self.core_spec.num_layers * (2 if self.core_spec.bidirectional else 1)
         self.states = sizes.state // (self.units * self.core_spec.hidden_size)
         # views: an array that owns its memory could be resized, and the addresses kept here would be stale
         self.params_, self.grads_ = aligned(sizes.params, self.dtype), aligned(sizes.params, self.dtype)
@@ -173,12 +173,9 @@ cdef class Network:
             return kept
         return aligned(needed, self.dtype)
 
-    cdef int directions(self) noexcept:
-        return 2 if self.core_spec.bidirectional else 1
-
     cdef int64_t width(self) noexcept:
         """Columns of an output: O, or D*H without a readout."""
-        return self.core_spec.output_size or self.core_spec.hidden_size * self.directions()
+        return self.core_spec.output_size or self.core_spec.hidden_size * (2 if self.core_spec.bidirectional else 1)
 
     cdef str width_letters(self):
         return "O" if self.core_spec.output_size else "2*H" if self.core_spec.bidirectional else "H"

@@ -20,7 +20,7 @@
  *              Threads that a call makes are joined before it returns. The results are the same to the bit
  *              for any number of threads.
  *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
- *              knows: those it does not know count as zero, so what was built against an older header goes on working.
+ *              knows: those it does not know count as zero, so a program built against an older header still works.
  *              Structs without struct_size, and the arguments of functions, stay as they are.
  *   NaN, Inf   pass through as IEEE 754 says; nothing hides them.
  */
@@ -146,7 +146,7 @@ typedef struct bptt_options {
     int64_t dy_start;       /* backward only: dy holds steps dy_start..T-1; the outputs before count nothing */
     int64_t tape_steps;     /* the tape was sized for this many steps; 0: for T */
     int64_t tape_first;     /* the call works on steps tape_first..tape_first+T-1 of the tape; if it is above
-                               zero and state0 is NULL, forward goes on from the state that the tape holds */
+                               zero and state0 is NULL, forward continues from the state that the tape holds */
     int (*poll)(void *);    /* called from the calling thread every few milliseconds of work; a nonzero
                                result ends the call with BPTT_ERROR_INTERRUPTED. NULL: never. */
     void *poll_context;
@@ -157,11 +157,11 @@ typedef struct bptt_options {
                                the others again, k steps at a time (Chen et al. 2016). One direction only, and
                                neither tape_steps nor tape_first. 0: the tape holds everything. */
     int64_t *forward_steps; /* steps that this call computed forward are added here. NULL: not wanted */
-    int32_t training;       /* 1: dropout acts. Backward needs the forward's, and so for the next two */
-    int32_t state_given;    /* backward only, with learn_state: 1: forward had a state0 or went on, so that the learned
-                               state gets no gradient */
-    uint64_t dropout_seed;  /* dropout is a function of this number and of layer, step, row and unit */
-    int64_t first_step;     /* the number of step 0 there: windows that go on give the number in the whole sequence */
+    int32_t training;       /* 1: dropout acts. Backward needs the forward's, and its dropout_seed and first_step */
+    int32_t state_given;    /* backward only, with learn_state: 1: forward had a state0 or continued from the tape, so
+                               that the learned state gets no gradient */
+    uint64_t dropout_seed;  /* with layer, step, row and unit it determines the dropout masks */
+    int64_t first_step;     /* index of this call's step 0 within the whole sequence; selects the dropout masks */
 } bptt_options;
 
 /* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps and segment matter.
@@ -202,7 +202,7 @@ BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t 
                                       double *work, const bptt_options *options);
 
 /* Backward over the T steps of the tape (Rumelhart, Hinton, Williams 1986; Werbos 1990).
- *   params, x, tape     as forward had and left them (parameters changed since then are used as they are)
+ *   params, x, tape     those of the forward call (parameters changed since then are used as they are)
  *   dy       (T-dy_start,B,Y)  gradient of the loss by the outputs; NULL: zeros
  *   dstate1  (state)    gradient by the state after the last step; NULL: zeros
  *   dx       (T,B,I)    receives the gradient by x; NULL: not wanted
@@ -218,7 +218,8 @@ BPTT_API bptt_status bptt_backward_f64(const bptt_spec *spec, int64_t T, int64_t
                                        const bptt_options *options);
 
 /* Moves the last `keep` steps of the first `used` steps of a tape (and the state that enters them) to its
- * front, so that forward can go on at tape_first = keep. used >= 1, 0 <= keep <= used <= tape_steps, those of the tape.
+ * front, so that forward can continue at tape_first = keep. used >= 1, 0 <= keep <= used <= tape_steps, those of the
+ * tape.
  * One direction only. */
 BPTT_API bptt_status bptt_tape_shift_f32(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used,
                                          int64_t keep, float *tape);
