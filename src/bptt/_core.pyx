@@ -5,17 +5,17 @@
 All algorithms are in csrc/; this module turns Python arguments into pointers and status codes into exceptions.
 """
 import threading
-from math import isqrt
-from operator import index as operator_index
 
 import numpy as np
+
+from ._checkpoint import check_checkpoint, segment_length
+from ._checks import flag, index, threshold, uint64
 
 cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_Occurred
-from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
@@ -30,10 +30,11 @@ cdef extern from "bptt.h" nogil:
     const char *bptt_version()
     const char *bptt_isa()
     const char *bptt_isa_choices()
+    const char *bptt_cell_name(int)
     ctypedef struct bptt_spec:
         size_t struct_size
         int64_t input_size, hidden_size, output_size
-        int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state
+        int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state, reserved
         double dropout, recurrent_dropout
     ctypedef struct bptt_tensor:
         char name[32]
@@ -119,7 +120,7 @@ cdef extern from *:
                          double, int) nogil
 
 cdef extern from "Python.h":
-    # declared without an exception value: what the handler raised stays set until check() finds it
+    # declared without an exception value: an exception of the handler stays set until check() finds it
     int signal_arrived "PyErr_CheckSignals"()
 
 cdef object ndarray = np.ndarray
@@ -129,7 +130,17 @@ cdef object float64 = np.dtype(np.float64)
 cdef object int64 = np.dtype(np.int64)
 cdef object bool_ = np.dtype(np.bool_)
 
-CELLS = ("tanh", "relu", "sigmoid", "identity", "lstm", "gru")
+
+cdef tuple cell_names():
+    cdef const char *name = bptt_cell_name(0)
+    names = []
+    while name != NULL:
+        names.append(name.decode())
+        name = bptt_cell_name(len(names))
+    return tuple(names)
+
+
+CELLS = cell_names()  # by their numbers
 
 
 # ---- status codes ----------------------------------------------------------------------------------------
@@ -139,7 +150,7 @@ cdef int check(bptt_status status) except -1:
     if status == BPTT_OK:
         return 0
     if status == BPTT_ERROR_INTERRUPTED and PyErr_Occurred() != NULL:
-        return -1  # what the signal handler raised, KeyboardInterrupt as a rule
+        return -1  # the exception of the signal handler is set, KeyboardInterrupt as a rule
     text = bptt_status_string(status).decode()
     if status == BPTT_ERROR_OVERFLOW:
         raise MemoryError(text)
@@ -149,7 +160,7 @@ cdef int check(bptt_status status) except -1:
 
 
 cdef int poll(void *context) noexcept nogil:
-    """Lets Ctrl-C stop a long call: asks the interpreter for signals ten times a second."""
+    """Lets Ctrl-C stop a long call: runs the interpreter's signal handlers ten times a second."""
     cdef double *last = <double *>context
     cdef double now = bptt_seconds()
     if 0 <= now - last[0] < 0.1:
@@ -159,11 +170,14 @@ cdef int poll(void *context) noexcept nogil:
         return signal_arrived()
 
 
+cdef class Run
+
 include "bindings/arrays.pxi"
-include "bindings/states.pxi"
 include "bindings/network.pxi"
-include "bindings/windows.pxi"
+include "bindings/sequences.pxi"
+include "bindings/states.pxi"
 include "bindings/run.pxi"
+include "bindings/windows.pxi"
 include "bindings/stream.pxi"
 include "bindings/clip.pxi"
 include "bindings/losses.pxi"
@@ -174,7 +188,7 @@ include "bindings/capsule.pxi"
 # ---- the library -----------------------------------------------------------------------------------------
 
 def version():
-    """The version of the C core."""
+    """The version of the C core: the BPTT_VERSION macros of bptt.h."""
     return bptt_version().decode()
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _core
+from ._checks import index
 from ._fit import Data
 from ._rnn import RNN
 from ._windows import Loss, measured, named_loss
@@ -25,7 +25,7 @@ GATES = {
 
 
 class Spectrum(NamedTuple):
-    """What one recurrent matrix can do to a gradient in a step, beside the cell's derivative."""
+    """Factors by which one recurrent matrix scales a gradient in a step, without the cell's derivative."""
 
     weight: str
     """its name in param_views()"""
@@ -58,18 +58,21 @@ class GradientFlow:
 
     @property
     def half_life(self) -> np.ndarray:
-        """(layers,): steps in which the gradient falls to a half; Inf where it does not fall."""
+        """numpy.ndarray: (layers,), steps in which the gradient falls to a half; Inf where it does not fall."""
         return _steps(0.5, self.growth)
 
     @property
     def doubling_time(self) -> np.ndarray:
-        """(layers,): steps in which the gradient doubles; Inf where it does not grow."""
+        """numpy.ndarray: (layers,), steps in which the gradient doubles; Inf where it does not grow."""
         return _steps(2.0, self.growth)
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """One for each layer. "exploding": somewhere the norm is above 100 times that at distance 0. "vanishing": at
-        the largest distance it is below 1/100. "healthy": neither."""
+        """tuple of str: one for each layer.
+
+        "exploding": somewhere the norm is above 100 times that at distance 0. "vanishing": at the largest distance it
+        is below 1/100. "healthy": neither.
+        """
         return tuple(
             "exploding" if row.max() > LIMIT else "vanishing" if row[-1] < 1 / LIMIT else "healthy"
             for row in self.norms
@@ -77,8 +80,10 @@ class GradientFlow:
 
     @property
     def verdict(self) -> str:
-        """ "exploding" if any layer is; "vanishing" if all layers are, as one healthy layer carries the gradient to the
-        largest distance; otherwise "healthy"."""
+        """str: "exploding" if any layer is, "vanishing" if all layers are, otherwise "healthy".
+
+        One healthy layer carries the gradient to the largest distance.
+        """
         if "exploding" in self.verdicts:
             return "exploding"
         return "healthy" if "healthy" in self.verdicts else "vanishing"
@@ -139,12 +144,15 @@ def gradient_flow(
     """Measure how the gradient decays or grows on its way back in time.
 
     For some anchor steps t the loss L_t of step t alone is taken, and its gradient followed back to h_{t-1}, h_{t-2},
-    ..., h_{t-K}. (The usual gradient shows nothing of this: each step adds its own loss to it.) `print(flow)` tells
+    ..., h_{t-K}. (The usual gradient shows nothing of this: each step adds its own loss to it.) `print(flow)` shows
     the result.
 
     Parameters
     ----------
-    x, target, loss, state, reset, mask : as RNN.windows takes them
+    rnn : bptt.RNN
+        Parameters and gradients are left as they are, bit for bit; what the last forward left for backward is replaced.
+    x, target, loss, state, reset, mask : see RNN.windows
+        Arrays, as RNN.windows takes them.
     max_distance : int, optional
         K, in steps; by default half the sequence, at most 256.
     anchors : int
@@ -154,8 +162,17 @@ def gradient_flow(
 
     Returns
     -------
-    GradientFlow
+    bptt.GradientFlow
 
+    Raises
+    ------
+    ValueError
+        If an argument does not fit, or no anchor's loss has a gradient.
+    FloatingPointError
+        If the gradient of every anchor is NaN or Inf.
+
+    Notes
+    -----
     Norms are over batch rows and units, relative to that at the anchor. Their median over the anchors is taken: a norm
     is a product of many factors, so its logarithm is what spreads evenly; the arithmetic mean would show the largest
     anchor alone, and a geometric one be zero where one anchor's gradient is (dead relu units, a reset). In layers below
@@ -168,10 +185,7 @@ def gradient_flow(
 
     Cost: a forward pass up to the last anchor without a tape, and for each anchor forward and backward over K+1 steps,
     with memory for K+1 steps; for a bidirectional network a forward and a backward pass over all steps for each anchor.
-    Eigenvalues and singular values cost O(H^3). Parameters and gradients are left as they are, bit for bit; what the
-    last forward left for backward is replaced.
-
-    Raises ValueError if no anchor's loss has a gradient, FloatingPointError if that of every anchor is NaN or Inf.
+    Eigenvalues and singular values cost O(H^3).
 
     Pascanu, Mikolov, Bengio 2013: in a vanilla network the gradient vanishes surely where the largest singular value
     times the largest |f'| (1; 1/4 for sigmoid) is below 1, and can explode only where it is above.
@@ -184,7 +198,7 @@ def gradient_flow(
     layers = tuple(name.removeprefix("weight_hh_") for name in weights)
     both_ways = any(_runs_backward(layer) for layer in layers)
     K = _largest_distance(max_distance, data.steps, both_ways)
-    chosen = _anchor_steps(data, K, _core.index(anchors, "anchors"), both_ways)
+    chosen = _anchor_steps(data, K, index(anchors, "anchors"), both_ways)
     with rnn.lock:
         grads, drawn = rnn.grads.copy(), rnn.dropout_state
         try:
@@ -207,19 +221,20 @@ def _runs_backward(layer):
 
 
 def _largest_distance(max_distance, steps, both_ways):
-    room = (steps - 1) // 2 if both_ways else steps - 1
-    if room < 1:
+    most = (steps - 1) // 2 if both_ways else steps - 1
+    if most < 1:
         raise ValueError(f"x must have at least {3 if both_ways else 2} steps, got {steps}")
     if max_distance is None:
-        return min(LONGEST, max(1, room // 2))
-    distance = _core.index(max_distance, "max_distance")
-    if distance > room:
-        raise ValueError(f"max_distance must be at most {room} for {steps} steps, got {distance}")
+        return min(LONGEST, max(1, most // 2))
+    distance = index(max_distance, "max_distance")
+    if distance > most:
+        raise ValueError(f"max_distance must be at most {most} for {steps} steps, got {distance}")
     return distance
 
 
 def _anchor_steps(data, K, most, both_ways):
-    """Evenly spread over the steps whose loss counts and that have room for K steps; the last of them is one."""
+    """(anchors,): steps evenly spread over those whose loss counts and that have K steps before them (with two
+    directions behind them too); the last of these is one."""
     counts = data.counts(data.arrays, 0, data.steps)
     if not data.layout.unbatched:
         counts = counts.any(axis=1 - data.layout.time_axis)
@@ -234,7 +249,7 @@ def _anchor_steps(data, K, most, both_ways):
 def _norms(rnn, data, loss, state, anchors, K, layers, both_ways):
     """(layers,anchors,K+1): ||dL_t/dh|| at the distances 0..K from every anchor step t."""
     found = np.empty((len(layers), len(anchors), K + 1))
-    at = 0  # the step that `state` enters
+    at = 0  # `state` enters this step
     for i, t in enumerate(anchors):
         start, stop = (0, data.steps) if both_ways else (t - K, t + 1)
         state = _advanced(rnn, data, state, at, start, K + 1)
@@ -250,7 +265,7 @@ def _norms(rnn, data, loss, state, anchors, K, layers, both_ways):
 
 
 def _advanced(rnn, data, state, start, stop, piece):
-    """The state that enters step `stop`, by pieces, so that a memmap is never read whole."""
+    """The state that enters step `stop`, given that of step `start`. A memmap is read in pieces, never whole."""
     for first in range(start, stop, piece):
         part = _part(data, first, min(first + piece, stop))
         _, state = rnn.forward(part["x"], state, reset=part.get("reset"), tape=False)

@@ -21,7 +21,7 @@ def save(rnn, path) -> None:
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Write beside, then replace: at any moment `path` holds the old bytes or the new ones, whole."""
+    """Write a file beside `path` and rename it: at any moment `path` holds all old bytes or all new ones."""
     path = os.path.realpath(path)  # a link keeps pointing where it did
     beside = f"{path}.{secrets.token_hex(6)}.tmp"
     try:

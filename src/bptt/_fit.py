@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from . import _core, _optim
+from ._checks import flag, index, threshold
 from ._init import generator
 from ._sequences import layout_of, real_array
-from ._truncation import ARTBP, Truncation, truncation_or_none
-from ._windows import Loss, burn_in_steps, check_goes_with_lengths, named_loss
+from ._truncation import ARTBP, Truncation
+from ._windows import Loss, WindowOptions, Windows, check_burn_in
 
 IGNORED = -100  # the label that cross_entropy leaves out
 OPTIMIZERS = {"sgd": _optim.SGD, "rmsprop": _optim.RMSprop, "adagrad": _optim.Adagrad, "adam": _optim.Adam}
@@ -21,7 +22,7 @@ OPTIMIZERS = {"sgd": _optim.SGD, "rmsprop": _optim.RMSprop, "adagrad": _optim.Ad
 
 @dataclass
 class History:
-    """What fit recorded: one entry per epoch, and one per update."""
+    """What fit recorded: numbers of each epoch, and of each update."""
 
     loss: list[float] = field(default_factory=list)
     """mean training loss of each epoch"""
@@ -58,52 +59,80 @@ def fit(
     progress: bool = True,
     callback: Callable[[int, History], object] | None = None,
 ) -> History:
-    """Train a network; returns the History.
+    """Train a network.
 
-    x, target, mask, reset : as RNN.windows takes them; the batch axis holds the separate sequences. Minibatches of
-        fewer rows than all are copied whole: pass a long memmap with batch_size=None
-    loss : a name or a function, see RNN.windows
-    optimizer : "adam", "rmsprop", "adagrad", "sgd" (made with `lr`), or an object with step()
-    batch_size : sequences per update; None: all of them
-    truncation : TBPTT(k1, k2) or ARTBP(mean_length): an update after each window, the state carried on to the end of
-        the sequence. None: full BPTT, an update per minibatch. With ARTBP each minibatch has cuts of its own, and a
-        window's mean gradient is multiplied by its steps / mean_length: weighed alike, short windows would bias it
-    burn_in : the first steps of each sequence that only move the state on, see RNN.windows; in the validation too
-    lengths : (B,) of int, the steps that each padded sequence has, see RNN.forward: what lies beyond counts nothing and
-        costs next to nothing. Goes with truncation=None
-    clip_norm, clip_value : clip the gradient before each update, by norm and then by value; None: not
-    validation : (x, target), (x, target, mask) or (x, target, mask, lengths), mask may be None: measured without
-        truncation after each epoch
-    shuffle : draw the sequences of the minibatches anew in each epoch
-    seed : for the shuffling
-    progress : show a progress bar
-    callback : called as callback(epoch, history) after each epoch; True ends the training
+    Parameters
+    ----------
+    rnn : bptt.RNN
+        Changed in place.
+    x, target, mask, reset : array_like
+        As RNN.windows takes them; the batch axis holds the separate sequences. Minibatches of fewer rows than all are
+        copied whole: pass a long memmap with batch_size=None.
+    loss : str or function
+        See RNN.windows.
+    optimizer : {"adam", "rmsprop", "adagrad", "sgd"} or object with step()
+        A name makes one with `lr`.
+    lr : float
+        The learning rate of an optimiser that a name makes.
+    epochs : int
+        How often all sequences are gone over.
+    batch_size : int, optional
+        Sequences per update; None: all of them.
+    truncation : bptt.TBPTT or bptt.ARTBP, optional
+        An update after each window, the state carried on to the end of the sequence. None: full BPTT, an update per
+        minibatch. With ARTBP each minibatch has cuts of its own, and a window's mean gradient is multiplied by its
+        steps / mean_length: weighed alike, short windows would bias it.
+    burn_in : int
+        The first steps of each sequence, which only move the state on, see RNN.windows; in the validation too.
+    clip_norm, clip_value : float, optional
+        Clip the gradient before each update, by norm and then by value; None: not.
+    lengths : array_like of int, (B,), optional
+        The steps that each padded sequence has, see RNN.forward: what lies beyond counts nothing and costs next to
+        nothing. Goes with truncation=None.
+    validation : tuple, optional
+        (x, target), (x, target, mask) or (x, target, mask, lengths), mask may be None: measured without truncation
+        after each epoch.
+    shuffle : bool
+        Draw the sequences of the minibatches anew in each epoch.
+    seed : int or numpy.random.Generator, optional
+        For the shuffling.
+    progress : bool
+        Show a progress bar.
+    callback : function (epoch, history), optional
+        Called after each epoch; True ends the training.
 
-    Ctrl-C (KeyboardInterrupt) leaves rnn.params as the last whole update made them, and so does FloatingPointError,
-    raised where the norm of a gradient is NaN or Inf.
+    Returns
+    -------
+    bptt.History
+
+    Raises
+    ------
+    FloatingPointError
+        If the norm of a gradient is NaN or Inf.
+
+    Notes
+    -----
+    After Ctrl-C (KeyboardInterrupt) and FloatingPointError rnn.params are as the last whole update made them.
     """
-    epochs = _core.index(epochs, "epochs")
-    truncation = truncation_or_none(truncation)
+    epochs = index(epochs, "epochs")
+    options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths)
     clip = Clip(clip_norm, clip_value)
-    loss = named_loss(loss)
     step = make_optimizer(rnn, optimizer, lr).step
     data = Data(rnn, x, target, mask, reset, batch_size)
-    burn_in = burn_in_steps(burn_in, data.steps)
+    check_burn_in(options.burn_in, data.steps)
     if lengths is not None:
-        check_goes_with_lengths(truncation, burn_in)
         data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
-    held_out = None if validation is None else HeldOut(rnn, validation, burn_in)
-    rng = generator(seed) if _core.flag(shuffle, "shuffle") else None
-    windows = {"loss": loss, "truncation": truncation, "burn_in": burn_in}
+    held_out = None if validation is None else HeldOut(rnn, validation, options.burn_in)
+    rng = generator(seed) if flag(shuffle, "shuffle") else None
     history = History()
-    bar = Bar(epochs, data.windows_per_epoch(truncation, burn_in), progress)
+    bar = Bar(epochs, data.windows_per_epoch(truncation, options.burn_in), progress)
     try:
         for epoch in range(epochs):
             began = time.perf_counter()
-            history.loss.append(train_epoch(rnn, data, windows, clip, step, rng, history, bar))
+            history.loss.append(train_epoch(rnn, data, options, clip, step, rng, history, bar))
             history.seconds.append(time.perf_counter() - began)
             if held_out is not None:
-                history.val_loss.append(held_out.loss(rnn, loss))
+                history.val_loss.append(held_out.loss(rnn, options.loss))
             bar.end_of_epoch(epoch, history)
             if callback is not None and callback(epoch, history) is True:
                 break
@@ -112,14 +141,16 @@ def fit(
     return history
 
 
-def train_epoch(rnn, data, windows, clip, step, rng, history, bar) -> float:
+def train_epoch(rnn, data, options, clip, step, rng, history, bar) -> float:
     """One pass over all minibatches, an update after each window; returns the mean loss over steps and rows."""
+    truncation = options.truncation
     total = weight = 0.0
     for part in data.minibatches(rng):
-        for w in rnn.windows(**part, **windows):
+        along_x = {name: array for name, array in part.items() if name not in ("x", "target")}
+        for w in Windows(rnn, part["x"], part["target"], replace(options, **along_x)).run():
             counted = data.counted(part, w.start, w.stop)
-            if isinstance(windows["truncation"], ARTBP):
-                rnn.grads *= counted / (windows["truncation"].mean_length * data.rows_of(part))
+            if isinstance(truncation, ARTBP):
+                rnn.grads *= counted / (truncation.mean_length * data.rows_of(part))
             norm = clip(rnn)
             if not math.isfinite(norm):
                 raise FloatingPointError(f"the gradient norm of update {len(history.grad_norm) + 1} is {norm}")
@@ -133,11 +164,11 @@ def train_epoch(rnn, data, windows, clip, step, rng, history, bar) -> float:
 
 
 class Clip:
-    """Clips a network's gradient by norm, then by value; returns the norm before. None: not."""
+    """Clips a network's gradient by norm, then by value, where these are not None; returns the norm before."""
 
     def __init__(self, norm, value):
-        self.norm = math.inf if norm is None else _core.threshold(norm, "clip_norm")
-        self.value = None if value is None else _core.threshold(value, "clip_value")
+        self.norm = math.inf if norm is None else threshold(norm, "clip_norm")
+        self.value = None if value is None else threshold(value, "clip_value")
 
     def __call__(self, rnn) -> float:
         norm = rnn.clip_grad_norm(self.norm)
@@ -169,10 +200,10 @@ class Data:
             self.layout.check(array, prefix + name, self.steps)
         self.labels = self.arrays["target"].ndim == x.ndim - 1  # class labels, as cross-entropy takes them
         self.lengths = None
-        self.batch_size = self.rows if batch_size is None else min(_core.index(batch_size, "batch_size"), self.rows)
+        self.batch_size = self.rows if batch_size is None else min(index(batch_size, "batch_size"), self.rows)
 
     def windows_per_epoch(self, truncation, burn_in) -> int | None:
-        """None: they are drawn."""
+        """The number of windows; None where their ends are drawn."""
         if isinstance(truncation, ARTBP):
             return None
         steps = self.steps - burn_in
@@ -180,7 +211,7 @@ class Data:
         return per_sequence * -(-self.rows // self.batch_size)
 
     def minibatches(self, rng):
-        """{x, target, and mask, reset and lengths where given} of each minibatch; all rows at once are not copied."""
+        """{x, target, and mask, reset and lengths where given} of each minibatch, without a copy if it has all rows."""
         order = np.arange(self.rows) if rng is None else rng.permutation(self.rows)
         for first in range(0, self.rows, self.batch_size):
             chosen = order[first : first + self.batch_size]
@@ -207,7 +238,7 @@ class Data:
         return counts
 
     def counted(self, part, start, stop) -> int:
-        """How many."""
+        """The number of these pairs."""
         return int(self.counts(part, start, stop).sum())
 
     def _rows(self, array, chosen):
@@ -217,7 +248,7 @@ class Data:
 
 
 class HeldOut:
-    """The validation sequences: a forward pass over them without a tape; the steps after the burn-in count."""
+    """The validation sequences. Their loss is that of the steps after the burn-in, from a forward without a tape."""
 
     def __init__(self, rnn, validation, burn_in):
         names = "(x, target), (x, target, mask) or (x, target, mask, lengths)"
@@ -226,18 +257,19 @@ class HeldOut:
             raise TypeError(f"validation must be {names}, got a {type(validation).__name__}{count}")
         x, target, mask, lengths = [*validation, None, None][:4]
         data = Data(rnn, x, target, mask, None, None, "validation ")
-        self.first = burn_in_steps(burn_in, data.steps, "validation x")
+        check_burn_in(burn_in, data.steps, "validation x")
+        self.first = burn_in
         self.layout = data.layout
         self.x = data.arrays["x"]
         self.target = self._counting(data.arrays["target"])
         self.lengths, self.mask = None, {} if mask is None else {"mask": self._counting(data.arrays["mask"])}
         if lengths is not None:
-            check_goes_with_lengths(None, burn_in)
+            WindowOptions(burn_in=burn_in, lengths=lengths)  # whether the two go together
             self.lengths = _core.checked_lengths(lengths, data.steps, data.rows, "validation lengths")
             inside = self.layout.within(self.lengths, 0, data.steps)
             self.mask = {"mask": inside & (self.mask.get("mask", True) != 0)}
 
-    def loss(self, rnn, loss: Loss) -> float:
+    def loss(self, rnn, loss):
         y, _ = rnn.forward(self.x, lengths=self.lengths, tape=False)
         return loss(self._counting(y), self.target, **self.mask)[0]
 

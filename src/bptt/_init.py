@@ -3,6 +3,8 @@
 The weights of a gated cell hold its G gates one below the other: weight_ih (G*H,in), weight_hh (G*H,H).
 """
 
+from __future__ import annotations  # np.random, which NumPy loads when it is asked for, is not needed yet
+
 import math
 from collections.abc import Callable
 
@@ -10,11 +12,11 @@ import numpy as np
 
 from .init import identity
 
-Initializer = Callable[[str, tuple[int, ...], np.random.Generator], np.ndarray]
+Initializer = Callable[[str, tuple[int, ...], "np.random.Generator"], np.ndarray]
 
 
 def generator(seed) -> np.random.Generator:
-    """The numpy Generator that a `seed` argument means."""
+    """The numpy Generator of a `seed` argument."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:

@@ -6,10 +6,20 @@ _HERE = Path(__file__).resolve().parent
 
 
 def get_include() -> str:
-    """The directory of bptt.h and bptt_capsule.h."""
+    """Name the directory of bptt.h and bptt_capsule.h.
+
+    Returns
+    -------
+    str
+    """
     return str(_HERE / "include")
 
 
 def get_lib_dir() -> str:
-    """The directory of libbptt.a; programs that link it also need -lm and -pthread."""
+    """Name the directory of libbptt.a; programs that link it also need -lm and -pthread.
+
+    Returns
+    -------
+    str
+    """
     return str(_HERE / "lib")

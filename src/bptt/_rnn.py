@@ -5,112 +5,78 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core
+from ._checks import number
 from ._init import Initializer, generator, initializer, zeros
-from ._truncation import Truncation
-from ._windows import Loss, Window, iterate
+from ._signature import check_keywords, document_fields, field_docs, field_names, takes_fields
+from ._spec import Spec
+from ._windows import Loss, Window, WindowOptions, Windows
+
+if TYPE_CHECKING:
+
+    class _Network(_core.Network, Spec):  # type: ignore[misc]
+        """A network has the fields of its Spec."""
+
+else:
+    _Network = _core.Network
 
 
-class RNN(_core.Network):
+class RNN(_Network):
     """A recurrent network, its parameters and their gradients.
 
     h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) (Elman 1990), and with output_size a readout o_t = W_ho h_t + b_o.
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        I and H.
-    output_size : int, optional
-        O of a linear readout; without it the outputs are the hidden states.
-    cell : "tanh", "relu", "sigmoid", "identity", "lstm" or "gru"
-        f, or a gated cell: LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000), GRU (Cho et al. 2014).
-    num_layers : int
-        L: the inputs of a layer are the outputs of the one below.
-    bidirectional : bool
-        Each layer also runs from the last step to the first; outputs lie side by side (Schuster & Paliwal 1997).
-    bias : bool
-        Whether there are b_ih, b_hh and b_o.
-    reset_after : bool
-        GRU: whether the reset gate acts after the product with W_hn, as in PyTorch, or before it, as in the paper.
-    peepholes : bool
-        LSTM: the gates see the cell state (Gers et al. 2002).
-    dropout : float in [0, 1)
-        Share of the inputs of the layers above the first that training drops, anew at every step; the rest is scaled
-        up (Srivastava et al. 2014). A forward with a tape is training. Rates act to the nearest 2^-16.
-    recurrent_dropout : float in [0, 1)
-        Share of h_{t-1} that training drops before the product with W_hh, the same units at all steps of a sequence
-        (Gal & Ghahramani 2016).
-    learn_state : bool
-        The state that enters where none is given is a parameter, state_h0 (and state_c0), the same for all rows. It
-        begins as zeros where init is a name.
-    init : "uniform", "identity", "orthogonal", "glorot", or a function (name, shape, rng) -> array
+    {fields}
+    init : {"uniform", "identity", "orthogonal", "glorot"} or function (name, shape, rng) -> array
         "uniform": U(+-1/sqrt(H)), PyTorch's default. "identity": W_hh = I for relu (Le, Jaitly, Hinton 2015), not for
         gated cells; bptt.init.identity(scale) scales it. "orthogonal": W_hh of every gate orthogonal. "glorot": Keras'
         default.
     forget_bias : float
         LSTM: added to the forget gate's part of every b_ih after it was drawn (Jozefowicz et al. 2015). The gate sees
         b_ih + b_hh, which has it once, as Keras' one bias does.
-    batch_first : bool
-        Sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (L*D,B,H) always.
-    dtype : "float32" or "float64"
-    seed : int or numpy Generator, optional
-        For the initial values and for what dropout drops.
+    seed : int or numpy.random.Generator, optional
+        For the initial values and the dropout masks.
     threads : int, optional
-        Most threads a call uses, by default one per processor. Results are the same to the bit for any number.
+        Most threads that a call uses, by default one per processor. Results are the same to the bit for any number.
 
     Attributes
     ----------
-    params, grads : flat contiguous arrays (P,) of all P parameters and their gradients, of dtype, written in place
+    params, grads : numpy.ndarray, (P,)
+        All P parameters and their gradients: flat contiguous arrays of dtype, written in place.
+    spec : frozen dataclass
+        The arguments above from input_size to dtype, checked; each is also an attribute of the network.
+    lock : reentrant lock
+        Held during every call. Take it (`with rnn.lock:`) around what must not mix with calls in other threads, such as
+        an optimiser's step.
 
-    lock : held during every call; take it (`with rnn.lock:`) around what must not mix with calls in other threads, such
-        as an optimiser's step
-
+    Notes
+    -----
     One object serialises its own calls; separate objects run in parallel.
     """
 
+    @takes_fields(Spec)
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         output_size: int | None = None,
         *,
-        cell: str = "tanh",
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        bias: bool = True,
-        reset_after: bool = True,
-        peepholes: bool = False,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        learn_state: bool = False,
         init: str | Initializer = "uniform",
         forget_bias: float = 0.0,
-        batch_first: bool = False,
-        dtype: str = "float32",
         seed: int | np.random.Generator | None = None,
         threads: int | None = None,
+        **spec: Any,
     ) -> None:
+        check_keywords(spec, Spec, "RNN")
         rng = generator(seed)
-        super().__init__(
-            input_size=input_size,
-            hidden_size=hidden_size,
-            output_size=output_size,
-            cell=cell,
-            num_layers=num_layers,
-            bidirectional=bidirectional,
-            bias=bias,
-            reset_after=reset_after,
-            peepholes=peepholes,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            learn_state=learn_state,
-            batch_first=batch_first,
-            dtype=dtype,
-            threads=threads,
-        )
+        super().__init__(Spec(input_size, hidden_size, output_size, **spec), threads)
         draw, forget_bias = initializer(init, self.hidden_size), _forget_bias(forget_bias, self)
         if self.dropout and self.num_layers == 1 and init is not zeros:  # then somebody chose it here
             text = f"dropout={self.dropout} drops inputs of the layers above the first: num_layers=1 has none"
@@ -123,14 +89,11 @@ class RNN(_core.Network):
             self.dropout_state = int(rng.integers(2**64, dtype=np.uint64)), 0
 
     def __repr__(self) -> str:
-        readout = f", {self.output_size}" if self.output_size else ""
-        usual = {"num_layers": 1, "bidirectional": False, "reset_after": True, "peepholes": False, "dropout": 0.0}
-        usual |= {"recurrent_dropout": 0.0, "learn_state": False}
-        other = "".join(f"{n}={v!r}, " for n in usual if (v := getattr(self, n)) != usual[n])
-        return (
-            f"RNN({self.input_size}, {self.hidden_size}{readout}, cell={self.cell!r}, {other}bias={self.bias}, "
-            f"dtype={self.dtype.name!r}): {self.params.size} parameters"
-        )
+        sizes = (self.input_size, self.hidden_size, self.output_size)
+        changed = {name: value for name, value in self.spec.changed().items() if not name.endswith("_size")}
+        arguments = [str(size) for size in sizes if size]
+        arguments += [f"{name}={value!r}" for name, value in ({"cell": self.cell} | changed).items()]
+        return f"RNN({', '.join(arguments)}): {self.params.size} parameters"
 
     def __reduce__(self):
         """Pickle and copy take the network, its parameters and what dropout drops next; gradients and the tape stay
@@ -140,16 +103,25 @@ class RNN(_core.Network):
         return _rebuild, (type(self), self.description(), self.threads, params, drawn), self.__dict__ or None
 
     def description(self) -> dict[str, object]:
-        """The arguments that make a network of this kind again."""
-        names = (
-            *("input_size", "hidden_size", "output_size", "cell", "num_layers", "bidirectional", "bias", "reset_after"),
-            *("peepholes", "dropout", "recurrent_dropout", "learn_state", "batch_first"),
-        )
-        return {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
+        """Describe the network by the arguments that make one of its kind.
+
+        Returns
+        -------
+        dict of str to object
+            Of types that JSON has: bptt.RNN(**rnn.description()).
+        """
+        return self.spec.description()
 
     def param_views(self) -> dict[str, np.ndarray]:
-        """{name: view into params}, PyTorch's names, shapes and order.
+        """View the parameters by name.
 
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            Views into params, with PyTorch's names, shapes and order.
+
+        Notes
+        -----
         For each layer k and direction (the reverse one has "_reverse" behind its names), with G blocks of gates (LSTM
         4: i,f,g,o; GRU 3: r,z,n; other cells 1):
 
@@ -167,81 +139,124 @@ class RNN(_core.Network):
         return _views(self.params, self.tensors())
 
     def grad_views(self) -> dict[str, np.ndarray]:
-        """{name: view into grads}."""
+        """View the gradients by name.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            Views into grads, as those of param_views.
+        """
         return _views(self.grads, self.tensors())
 
-    def windows(
-        self,
-        x,
-        target,
-        loss: str | Loss = "mse",
-        *,
-        truncation: Truncation | None = None,
-        burn_in: int = 0,
-        state=None,
-        lengths=None,
-        reset=None,
-        mask=None,
-        reduction: str = "mean",
-        step_clip_norm: float | None = None,
-        step_clip_value: float | None = None,
-        checkpoint: int | str | None = None,
-        memory_budget: int | None = None,
-    ) -> Iterator[Window]:
+    def clip_grad_norm(self, max_norm: float) -> float:
+        """Scale all gradients to a Euclidean norm of at most max_norm.
+
+        Parameters
+        ----------
+        max_norm : float
+            Above 0; inf only measures.
+
+        Returns
+        -------
+        float
+            The norm before. If that is NaN or Inf, nothing is scaled.
+        """
+        with self.lock:
+            return _core.clip_grad_norm(self.grads, max_norm)
+
+    def clip_grad_value(self, limit: float) -> float:
+        """Clamp every gradient to [-limit, limit].
+
+        Parameters
+        ----------
+        limit : float
+            Above 0.
+
+        Returns
+        -------
+        float
+            The largest absolute value before, NaN if there was any NaN.
+        """
+        with self.lock:
+            return _core.clip_grad_value(self.grads, limit)
+
+    def stream(self, batch: int | None = None, *, state=None) -> _core.Stream:
+        """Make a stream: the network one step at a time, weights packed once.
+
+        Parameters
+        ----------
+        batch : int, optional
+            B; by default that of the state, or 1.
+        state : array_like, (L,B,H), for an LSTM the pair (h, c), optional
+            The state that enters; zeros, or the learned state, by default.
+
+        Returns
+        -------
+        bptt.Stream
+
+        Raises
+        ------
+        ValueError
+            If the network is bidirectional.
+        """
+        return _core.Stream(self, batch, state)
+
+    @takes_fields(WindowOptions)
+    def windows(self, x, target, loss: str | Loss = "mse", **options: Any) -> Iterator[Window]:
         """Go over a sequence window by window; after each, `grads` holds that window's gradient alone.
 
-        x : (T,B,I), with batch_first (B,T,I), or (T,I): an array (an np.memmap is read window by window), or an
-            iterable of chunks along time, each of any number of steps. What can be indexed, a list too, is an array
-        target : what the loss takes, with the same time and batch axes as x; an array or an iterable of chunks, whose
-            boundaries need not be those of x
-        loss : "mse", "cross_entropy", "binary_cross_entropy", or a function (y, target) -> (loss, dy)
-            (called with mask=... and reduction="sum" too where they are given, and with mask=... for lengths)
-        truncation : TBPTT(k1, k2) or ARTBP(mean_length); None is full BPTT, one window, and needs x as an array
-        burn_in : the first steps that only move the state on: without a loss, without a gradient and without memory for
-            them. The windows begin after them, and no gradient flows back into them
-        state : as forward takes it, the state that enters step 0; Window.state of an earlier call to go on from there
-        lengths : (B,) of int, see forward: what lies beyond a row's length counts nothing in the loss either. Goes with
-            truncation=None
-        reset, mask : (T,B) of bool (with batch_first (B,T)), arrays or iterables of chunks: see forward and the losses
-        reduction : "mean" over the elements that count in the window's own steps, or "sum"
-        step_clip_norm, step_clip_value : see backward
-        checkpoint, memory_budget : see forward, for each window; for windows that do not overlap. (A shorter last
-            window of TBPTT(k) does: the end of the one before is then computed again from its checkpoints)
+        Parameters
+        ----------
+        x : array_like, (T,B,I), with batch_first (B,T,I), or (T,I), or iterable of chunks
+            The inputs. An array (an np.memmap is read window by window), or an iterable of chunks along time, each of
+            any number of steps. What can be indexed, a list too, is an array.
+        target : array_like or iterable of chunks
+            What the loss takes, with the same time and batch axes as x. The boundaries of its chunks need not be those
+            of x.
+        {fields}
 
+        Yields
+        ------
+        bptt.Window
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument does not fit, for a chunk when it is read. After the last whole window, if target, reset or
+            mask end before x or go on after it.
+
+        Notes
+        -----
         The state flows forward uncut. Parameters may be changed between windows: the stored states of the overlap
         are used as they are, not computed again. Memory is that of 2*k2 steps (with ARTBP of the longest window) and
         of one chunk, whatever T is.
-
-        Raises ValueError or TypeError where an argument does not fit, for a chunk when it is read; ValueError too,
-        after the last whole window, if target, reset or mask end before x or go on after it.
         """
-        return iterate(
-            self,
-            x,
-            target,
-            loss,
-            truncation=truncation,
-            burn_in=burn_in,
-            state=state,
-            lengths=lengths,
-            reset=reset,
-            mask=mask,
-            reduction=reduction,
-            step_clip_norm=step_clip_norm,
-            step_clip_value=step_clip_value,
-            checkpoint=checkpoint,
-            memory_budget=memory_budget,
-        )
+        check_keywords(options, WindowOptions, "windows")
+        return Windows(self, x, target, WindowOptions(loss, **options)).run()
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """{name: copy of the parameter}."""
+        """Copy the parameters by name.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            Copies, named as those of param_views.
+        """
         with self.lock:
             return {name: view.copy() for name, view in self.param_views().items()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take all parameters from {name: array} of real numbers, of any dtype.
+        """Take all parameters from arrays by name.
 
-        Raises ValueError or TypeError unless every name, shape and dtype fits; nothing is changed then.
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            Real numbers, of any dtype, for exactly the names of param_views.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Unless every name, shape and dtype fits; nothing is changed then.
         """
         views = self.param_views()
         if not isinstance(state, Mapping):
@@ -263,7 +278,15 @@ class RNN(_core.Network):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file that RNN.load reads. An interrupted save leaves an existing file whole.
 
-        Raises OSError where the file cannot be written.
+        Parameters
+        ----------
+        path : str or path-like
+            The file, replaced if it exists.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
         """
         from ._files import save
 
@@ -271,13 +294,35 @@ class RNN(_core.Network):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> RNN:
-        """The network that save wrote, with its dtype and batch_first; threads as in RNN.
+        """Read the network that save wrote, with its dtype and batch_first.
 
-        Raises OSError where the file cannot be read, ValueError if it is not a whole one of those.
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        threads : int, optional
+            As in RNN.
+
+        Returns
+        -------
+        bptt.RNN
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is not a whole model file.
         """
         from ._files import load
 
         return load(cls, path, threads)
+
+
+document_fields(RNN, Spec)
+_docs = field_docs(Spec)
+for _name in field_names(Spec) - {"dtype"}:  # which is NumPy's, of _core.Network
+    setattr(RNN, _name, property(attrgetter(f"spec.{_name}"), doc=_docs.get(_name)))
 
 
 def _drawn(draw, name, shape, rng):
@@ -290,7 +335,7 @@ def _drawn(draw, name, shape, rng):
 
 
 def _forget_bias(value, rnn):
-    value = _core.number(value, "forget_bias")
+    value = number(value, "forget_bias")
     if value and (rnn.cell != "lstm" or not rnn.bias):
         raise ValueError(
             f"forget_bias goes with cell='lstm' and bias=True, got {value!r} with cell={rnn.cell!r} and bias={rnn.bias}"

@@ -19,6 +19,7 @@ def real_array(array, name) -> np.ndarray:
 
 
 def flag_array(array, name) -> np.ndarray:
+    """array as an ndarray of booleans or integers."""
     return _array(array, name, "biu", "booleans")
 
 
@@ -51,33 +52,37 @@ class Layout:
         return int(self.batch_first)
 
     def axes(self, steps) -> tuple:
+        """The shape of the time and batch axes."""
         if self.unbatched:
             return (steps,)
         return (self.batch, steps) if self.batch_first else (steps, self.batch)
 
     def steps_of(self, array, start, stop) -> np.ndarray:
+        """Steps start..stop-1, a view."""
         return array[:, start:stop] if self.batch_first else array[start:stop]
 
-    def inward(self, piece, dtype) -> np.ndarray:
-        """As (T,B,...), C-contiguous and of that dtype; a view where nothing must change."""
+    def to_core(self, piece, dtype) -> np.ndarray:
+        """A piece of x, or of what comes along with it, as (T,B,...), C-contiguous and of that dtype; a view where it
+        is that already."""
         if self.unbatched:
             piece = piece[:, None]
         elif self.batch_first:
             piece = piece.swapaxes(0, 1)
         return np.require(piece, dtype, ["C", "A"])
 
-    def outward(self, array) -> np.ndarray:
+    def from_core(self, array) -> np.ndarray:
+        """(T,B,...) in the user's layout."""
         if self.unbatched:
             return array[:, 0]
         return array.swapaxes(0, 1) if self.batch_first else array
 
     def within(self, lengths, start, stop) -> np.ndarray:
-        """Which of the steps start..stop-1 of each row lie within its length."""
+        """Which of the steps start..stop-1 of each row lie within its length, in the user's layout."""
         inside = np.arange(start, stop)[:, None] < lengths
-        return self.outward(inside)
+        return self.from_core(inside)
 
     def check(self, array, name, steps=None) -> None:
-        """The first axes of what comes along with x; any number of steps if that is None."""
+        """An error unless the first axes of what comes along with x fit; `steps` None: any number of them does."""
         expected = self.axes("T" if steps is None else steps)
         shape = array.shape[: len(expected)]
         if len(shape) < len(expected) or shape != self.axes(shape[self.time_axis] if steps is None else steps):
@@ -103,18 +108,18 @@ def layout_of(rnn, x, name, least_steps) -> Layout:
 
 
 class Sequence(Protocol):
-    """Steps that are asked for piece by piece."""
+    """A sequence that is read piece by piece."""
 
     name: str
     layout: Layout
     steps: int | None
-    """how many; None: not known before the end"""
+    """the number of them; None: not known before the end"""
 
-    def reach(self, stop: int) -> int:
+    def available(self, stop: int) -> int:
         """How many of the steps before `stop` there are."""
 
     def piece(self, start: int, stop: int) -> np.ndarray:
-        """Steps start..stop-1, which must be there, as the user laid them out. start never goes back."""
+        """Steps start..stop-1, which must be available, in the user's layout. start never goes back."""
 
 
 class Whole:
@@ -124,7 +129,7 @@ class Whole:
         self.array, self.name, self.layout = array, name, layout
         self.steps = array.shape[layout.time_axis]
 
-    def reach(self, stop) -> int:
+    def available(self, stop) -> int:
         return min(stop, self.steps)
 
     def piece(self, start, stop) -> np.ndarray:
@@ -132,32 +137,32 @@ class Whole:
 
 
 class Chunks:
-    """An iterable of chunks along time, read no further than asked. What lies before the last piece is forgotten."""
+    """An iterable of chunks along time, read no further than asked. The steps before the last piece are dropped."""
 
     steps: int | None = None
 
     def __init__(self, chunks, name, layout, as_array: AsArray):
         self.chunks = enumerate(chunks)
         self.name, self.layout, self.as_array = name, layout, as_array
-        self.held: list[np.ndarray] = []  # one after another the steps first..end-1
+        self.held: list[np.ndarray] = []  # consecutive arrays: the steps first..end-1
         self.start = self.first = self.end = 0
         self.like: tuple | None = None  # dtype and last axes of chunk 0
 
-    def reach(self, stop) -> int:
+    def available(self, stop) -> int:
         while self.end < stop and self._read():
             pass
         return min(stop, self.end)
 
     def piece(self, start, stop) -> np.ndarray:
         self.start = start
-        self.reach(stop)
-        self._forget()
+        self.available(stop)
+        self._drop()
         if self._size(self.held[0]) < stop - start:
             self._join(stop - start)
         return self.layout.steps_of(self.held[0], 0, stop - start)
 
     def _read(self) -> bool:
-        self._forget()
+        self._drop()
         if self.held:
             self.held[-1] = self.held[-1].copy()  # the reader may fill its buffer again with the next chunk
         for index, chunk in self.chunks:
@@ -180,7 +185,7 @@ class Chunks:
                 f"got {array.dtype} and {last_axes}"
             )
 
-    def _forget(self):
+    def _drop(self):
         while self.held and self.first + self._size(self.held[0]) <= self.start:
             self.first += self._size(self.held.pop(0))
         if self.held and self.first < self.start:

@@ -4,30 +4,45 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from . import _core
+from ._checks import index, number, threshold
 from ._init import generator
+
+Available = Callable[[int], int]
+"""n -> how many of the first n steps there are, so that truncation need not know T"""
 
 
 class Bounds(NamedTuple):
-    """The losses of steps start..stop-1 enter; backward goes to step `back`, scaled by carry (stop-back,) if given."""
+    """One window: which losses enter, and how far backward goes."""
 
     start: int
+    """first step whose loss enters"""
     stop: int
+    """one past the last"""
     back: int
+    """the step that backward goes to"""
     carry: np.ndarray | None
+    """(stop-back,): factors of the gradient that flows from step to step; None for 1"""
 
 
 @dataclass(frozen=True)
 class TBPTT:
-    """Every k1 steps run backward over at most k2 steps; only the losses of the last k1 steps enter.
+    """Truncation at fixed distances: every k1 steps run backward over at most k2 steps.
 
-    k2 >= k1 >= 1. k2 defaults to k1, the common case of separate windows.
-    (Williams & Peng 1990; Sutskever 2013, 2.8.6)
+    Only the losses of the last k1 steps enter (Williams & Peng 1990; Sutskever 2013, 2.8.6).
+
+    Parameters
+    ----------
+    k1 : int
+        Steps from one window to the next, at least 1.
+    k2 : int, optional
+        Most steps that backward goes over, at least k1; by default k1, the common case of separate windows.
     """
 
     k1: int
@@ -36,38 +51,47 @@ class TBPTT:
     """most steps that backward goes over"""
 
     def __post_init__(self):
-        k1 = _core.index(self.k1, "k1")
-        k2 = k1 if self.k2 is None else _core.index(self.k2, "k2")
+        k1 = index(self.k1, "k1")
+        k2 = k1 if self.k2 is None else index(self.k2, "k2")
         if k2 < k1:
             raise ValueError(f"k2 must be at least k1 = {k1}, got {k2}")
         object.__setattr__(self, "k1", k1)
         object.__setattr__(self, "k2", k2)
 
-    def bounds(self, reach):
-        """The Bounds of every window; reach(n) says how many of the first n steps there are."""
-        for index in itertools.count():
-            steps = reach((index + 1) * self.k1)
-            if steps <= index * self.k1:
+    def bounds(self, available):
+        """Yield the Bounds of every window; available is of type Available."""
+        for window in itertools.count():
+            steps = available((window + 1) * self.k1)
+            if steps <= window * self.k1:
                 return
-            yield Bounds(*_core.window_at(steps, self.k1, self.k2, index), None)
+            yield Bounds(*_core.window_at(steps, self.k1, self.k2, window), None)
 
-    def room(self):
-        """(the most steps that backward goes over, steps of tape that make each step move to its front about once)."""
+    def tape_size(self):
+        """(most steps that backward goes over, steps of the tape). A tape of twice as many steps as an overlap needs is
+        moved to its front so seldom that each step moves about once."""
         return self.k2, self.k2 if self.k2 == self.k1 else 2 * self.k2
 
 
 class ARTBP:
     """Randomised truncation whose gradient is unbiased (Tallec & Ollivier 2017, arXiv 1705.08209).
 
-    After a step of age i = 1, 2, .. since the last cut, backward is cut with probability c_i; otherwise what flows back
-    there is scaled by 1/(1-c_i). The windows end at the cuts, and each runs backward over exactly its own steps. With
-    reduction="sum" the sum of their gradients has the gradient of full BPTT as its mean. Rows of a batch share cuts.
-
-    mean_length : L0 >= 1, the mean number of steps from cut to cut
-    a : above 1. c_i = a / ((a-1) L0 + i), so that the factors of a long window grow like a power of its length; the
+    Parameters
+    ----------
+    mean_length : float
+        L0 >= 1, the mean number of steps from cut to cut.
+    a : float
+        Above 1. c_i = a / ((a-1) L0 + i), so that the factors of a long window grow like a power of its length; the
         variance of the lengths is finite for a > 2. math.inf is the constant probability 1/L0, whose factors grow
-        exponentially
-    seed : an int >= 0, a numpy Generator (one number is drawn from it, now), or None
+        exponentially.
+    seed : int, numpy.random.Generator or None
+        At least 0. Of a Generator one number is drawn, now.
+
+    Notes
+    -----
+    After a step of age i = 1, 2, .. since the last cut, backward is cut with probability c_i; otherwise the gradient
+    that flows back there is scaled by 1/(1-c_i). The windows end at the cuts, and each runs backward over exactly its
+    own steps. With reduction="sum" the sum of their gradients has the gradient of full BPTT as its mean. Rows of a
+    batch share cuts.
 
     Each pass (a call of rnn.windows, a minibatch of fit) has cuts of its own: the same cuts in every epoch would be a
     fixed truncation, and biased. So make the object once, before the loop over the epochs. One made anew from the
@@ -75,76 +99,94 @@ class ARTBP:
     """
 
     def __init__(self, mean_length: float, a: float = 3, seed: int | np.random.Generator | None = 0) -> None:
-        self._mean_length = _core.number(mean_length, "mean_length", 1)
-        self._a = _core.threshold(a, "a", 1)
+        self._mean_length = number(mean_length, "mean_length", 1)
+        self._a = threshold(a, "a", 1)
         self._key = int(generator(seed).integers(2**63))
         self._passes = 0
         self._survival = self._survive(64)
 
     @property
     def mean_length(self) -> float:
-        """L0."""
+        """float: L0."""
         return self._mean_length
 
     @property
     def a(self) -> float:
-        """As given."""
+        """float: as given."""
         return self._a
 
     def __repr__(self) -> str:
         return f"ARTBP({self.mean_length!r}, a={self.a!r})"
 
     def probability(self, age) -> np.ndarray:
-        """c_i of an age, or of an array of them: the probability of a cut there."""
+        """Probability c_i of a cut after a step of that age.
+
+        Parameters
+        ----------
+        age : int or array_like of int
+            i, steps since the last cut, from 1.
+
+        Returns
+        -------
+        numpy.ndarray of age's shape
+        """
         # numerator and denominator divided by a, so that inf is no special case; the maximum is against rounding
         return 1 / np.maximum(1.0, self.mean_length + (np.asarray(age, float) - self.mean_length) / self.a)
 
     def schedule(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """The next pass over that many steps, without taking it: (cuts, factors).
+        """Show the next pass over that many steps, without taking it.
 
-        cuts : the steps after which the gradient is cut, ascending
-        factors : (steps,), what `carry` of RNN.backward takes: 0 at the cuts, elsewhere 1/(1-c)
+        Parameters
+        ----------
+        steps : int
+            At least 1. The schedule of fewer steps is the beginning of that of more.
 
-        The schedule of fewer steps is the beginning of that of more.
+        Returns
+        -------
+        cuts : numpy.ndarray of int
+            The steps after which the gradient is cut, ascending.
+        factors : numpy.ndarray, (steps,)
+            What `carry` of RNN.backward takes: 0 at the cuts, elsewhere 1/(1-c).
         """
-        steps = _core.index(steps, "steps")
+        steps = index(steps, "steps")
         factors = np.concatenate([bounds.carry for bounds in self._draw(self._passes, lambda n: min(n, steps))])
         return np.flatnonzero(factors == 0), factors
 
-    def bounds(self, reach):
+    def bounds(self, available):
         """As of TBPTT; takes a pass."""
         self._passes += 1
-        return self._draw(self._passes - 1, reach)
+        return self._draw(self._passes - 1, available)
 
-    def room(self):
-        """As of TBPTT, to begin with: a window that is longer takes more."""
+    def tape_size(self):
+        """As of TBPTT, to begin with: a longer window makes the tape anew."""
         steps = math.ceil(min(self.mean_length, 1000))
         return steps, steps
 
-    def _draw(self, number, reach):
+    def _draw(self, number, available):
+        """The bounds of the pass of that number."""
         rng = np.random.default_rng((self._key, number))
         start = 0
-        while reach(start + 1) > start:
-            length = self._length(rng.random(), start, reach)
-            stop = reach(start + length)
+        while available(start + 1) > start:
+            length = self._length(rng.random(), start, available)
+            stop = available(start + length)
             carry = np.zeros(stop - start)
-            survived = min(stop - start, length - 1)  # the steps that no cut came after
+            survived = min(stop - start, length - 1)  # steps without a cut after them
             carry[:survived] = 1 / (1 - self.probability(np.arange(1, survived + 1)))
             yield Bounds(start, stop, start, carry)
             start = stop
 
-    def _length(self, u, start, reach) -> int:
-        """The length of the window at `start`: the first age that is survived with a probability of at most u, or, if
-        the steps end before, any length beyond them."""
+    def _length(self, u, start, available) -> int:
+        """The length of the window at `start`: the first age i with P(no cut after ages 1..i) <= u. If the steps end
+        before, any length beyond them."""
         while self._survival[-1] > u:
             known = self._survival.size
-            if reach(start + known + 1) <= start + known:
+            if available(start + known + 1) <= start + known:
                 return known + 1
             self._survival = self._survive(2 * known)
         return int(np.count_nonzero(self._survival > u)) + 1
 
     def _survive(self, ages):
-        """[i-1]: the probability that there is no cut after the ages 1..i."""
+        """(ages,): element i-1 is the probability that there is no cut after the ages 1..i."""
         return np.cumprod(1 - self.probability(np.arange(1, ages + 1)))
 
 

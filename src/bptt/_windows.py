@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core
-from ._sequences import Sequence, flag_array, input_sequence, is_stream, real_array, sequence_along
-from ._truncation import ARTBP, TBPTT, truncation_or_none
+from ._checks import index, threshold
+from ._sequences import flag_array, input_sequence, is_stream, real_array, sequence_along
+from ._truncation import ARTBP, TBPTT, Truncation, truncation_or_none
+
+if TYPE_CHECKING:
+    from ._rnn import RNN
 
 Loss = Callable[..., tuple[float, np.ndarray]]
 
@@ -44,6 +49,74 @@ class Window:
     gradient fares over k steps"""
 
 
+@dataclass(frozen=True, eq=False)
+class WindowOptions:
+    """The options of bptt.RNN.windows: what can be checked without the sequence is checked here.
+
+    Parameters
+    ----------
+    loss : {"mse", "cross_entropy", "binary_cross_entropy"} or function (y, target) -> (loss, dy)
+        A function is called with mask=... and reduction="sum" too where they are given, and with mask=... for lengths.
+    truncation : bptt.TBPTT or bptt.ARTBP, optional
+        None is full BPTT, one window, and needs x as an array.
+    burn_in : int
+        The first steps, which only move the state on: without a loss, without a gradient and without memory for them.
+        The windows begin after them, and no gradient flows back into them.
+    state : as bptt.RNN.forward takes it, optional
+        The state that enters step 0; Window.state of an earlier call to go on from there.
+    lengths : array_like of int, (B,), optional
+        See bptt.RNN.forward: what lies beyond a row's length counts nothing in the loss either. Goes with
+        truncation=None.
+    reset : array_like of bool, (T,B), with batch_first (B,T), or iterable of chunks, optional
+        See bptt.RNN.forward.
+    mask : array_like of bool, (T,B), with batch_first (B,T), or iterable of chunks, optional
+        See the losses.
+    reduction : {"mean", "sum"}
+        The mean is over the elements that count in the window's own steps.
+    step_clip_norm, step_clip_value : float, optional
+        See bptt.RNN.backward.
+    checkpoint : int or "auto", optional
+        See bptt.RNN.forward, for each window; for windows that do not overlap. (A shorter last window of TBPTT(k) does:
+        the end of the one before is then computed again from its checkpoints.)
+    memory_budget : int, optional
+        See bptt.RNN.forward, for each window; for windows that do not overlap.
+    """
+
+    loss: str | Loss = "mse"
+    truncation: Truncation | None = None
+    burn_in: int = 0
+    state: Any = None
+    lengths: Any = None
+    reset: Any = None
+    mask: Any = None
+    reduction: str = "mean"
+    step_clip_norm: float | None = None
+    step_clip_value: float | None = None
+    checkpoint: int | str | None = None
+    memory_budget: int | None = None
+
+    def __post_init__(self):
+        self._set("loss", named_loss(self.loss))
+        if self.reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
+        truncation_or_none(self.truncation)
+        for name in ("step_clip_norm", "step_clip_value"):
+            value = getattr(self, name)
+            self._set(name, None if value is None else threshold(value, name))
+        self._set("burn_in", index(self.burn_in, "burn_in", 0))
+        if self.lengths is not None:
+            if self.truncation is not None:
+                raise ValueError(
+                    f"lengths goes with truncation=None, got {self.truncation!r}: mark the ends by reset and mask "
+                    "instead"
+                )
+            if self.burn_in:
+                raise ValueError(f"lengths goes with burn_in=0, got {self.burn_in}")
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
+
+
 def named_loss(loss: str | Loss) -> Loss:
     if callable(loss):
         return loss
@@ -54,21 +127,10 @@ def named_loss(loss: str | Loss) -> Loss:
     return LOSSES[loss]
 
 
-def burn_in_steps(burn_in, steps, name="x") -> int:
-    """The checked argument, for a sequence of so many steps (None: not known)."""
-    burn_in = _core.index(burn_in, "burn_in", 0)
+def check_burn_in(burn_in, steps, name="x") -> None:
+    """An error unless steps are left after the burn-in, of so many (None: not known)."""
     if steps is not None and burn_in >= steps:
         raise ValueError(f"burn_in must be below the {steps} steps of {name}, got {burn_in}")
-    return burn_in
-
-
-def check_goes_with_lengths(truncation, burn_in) -> None:
-    if truncation is not None:
-        raise ValueError(
-            f"lengths goes with truncation=None, got {truncation!r}: mark the ends by reset and mask instead"
-        )
-    if burn_in:
-        raise ValueError(f"lengths goes with burn_in=0, got {burn_in}")
 
 
 def measured(loss: Loss, y, target, **options):
@@ -84,155 +146,122 @@ def measured(loss: Loss, y, target, **options):
     return value, dy
 
 
-def iterate(
-    rnn,
-    x,
-    target,
-    loss,
-    *,
-    truncation,
-    burn_in,
-    state,
-    lengths,
-    reset,
-    mask,
-    reduction,
-    step_clip_norm,
-    step_clip_value,
-    checkpoint,
-    memory_budget,
-):
-    """Checks everything that can be known now, then returns the generator of windows."""
-    loss = named_loss(loss)
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-    truncation = truncation_or_none(truncation)
-    clip = (
-        None if step_clip_norm is None else _core.threshold(step_clip_norm, "step_clip_norm"),
-        None if step_clip_value is None else _core.threshold(step_clip_value, "step_clip_value"),
-    )
-    if truncation is None and is_stream(x):
-        raise ValueError("truncation must be a bptt.TBPTT or a bptt.ARTBP where x is an iterable of chunks, got None")
-    x = input_sequence(rnn, x)
-    first = burn_in_steps(burn_in, x.steps)
-    if lengths is not None:
-        check_goes_with_lengths(truncation, first)
-        lengths = _core.checked_lengths(lengths, x.steps, x.layout.batch)
-    plan = Plan(
-        rnn=rnn,
-        x=x,
-        target=sequence_along(x, target, "target", real_array),
-        reset=sequence_along(x, reset, "reset", flag_array),
-        mask=sequence_along(x, mask, "mask", flag_array),
-        loss=loss,
-        reduction={} if reduction == "mean" else {"reduction": reduction},
-        first=first,
-        lengths=lengths,
-        clip=clip,
-    )
-    if state is not None:
-        state = rnn.checked_state(state, x.layout.batch)
-    most = sys.maxsize if x.steps is None else x.steps - first
-    if rnn.bidirectional and (first or isinstance(truncation, ARTBP) or (truncation and truncation.k1 < most)):
-        which = "truncation" if truncation else "burn_in"
-        raise ValueError(
-            f"{which} goes with bidirectional=False, got {truncation or first} and bidirectional=True: the reverse "
-            "direction begins at the last step"
-        )
-    truncation = truncation or TBPTT(most)
-    backward, tape = (min(steps, most) for steps in truncation.room())
-    if tape > backward and not (checkpoint is None and memory_budget is None):
-        name = "memory_budget" if checkpoint is None else "checkpoint"
-        raise ValueError(f"{name} goes with windows that do not overlap (k2 = k1), got {truncation}")
-    tape = _core.WindowTape(rnn, x.layout.batch, backward, tape, state, lengths, checkpoint, memory_budget)
-    return plan.run(tape, truncation.bounds(plan.reach))
+class Windows:
+    """One pass of windows over a sequence. What can be checked before its first step is, when this is made.
 
+    Bounds of windows count from the end of the burn-in.
+    """
 
-@dataclass
-class Plan:
-    """The checked arguments of RNN.windows. Bounds of windows count from the end of the burn-in, `first`."""
+    def __init__(self, rnn: RNN, x, target, options: WindowOptions) -> None:
+        if options.truncation is None and is_stream(x):
+            raise ValueError(
+                "truncation must be a bptt.TBPTT or a bptt.ARTBP where x is an iterable of chunks, got None"
+            )
+        self.rnn, self.options = rnn, options
+        self.x = input_sequence(rnn, x)
+        check_burn_in(options.burn_in, self.x.steps)
+        self.target = sequence_along(self.x, target, "target", real_array)
+        self.reset = sequence_along(self.x, options.reset, "reset", flag_array)
+        self.mask = sequence_along(self.x, options.mask, "mask", flag_array)
+        self.along_x = [other for other in (self.target, self.reset, self.mask) if other is not None]
+        self.start_before = 0  # first step of the window before, its overlap included
+        self._plan(self.x.layout.batch)
 
-    rnn: _core.Network
-    x: Sequence
-    target: Sequence
-    reset: Sequence | None
-    mask: Sequence | None
-    loss: Loss
-    reduction: dict
-    first: int
-    lengths: np.ndarray | None
-    clip: tuple
-    window_before: int = 0
-    """where the one before the current window began"""
+    def _plan(self, batch):
+        """The lengths, the truncation and the tape."""
+        rnn, options = self.rnn, self.options
+        self.lengths = options.lengths
+        if self.lengths is not None:
+            self.lengths = _core.checked_lengths(self.lengths, self.x.steps, batch)
+        state = None if options.state is None else _core.checked_state(rnn, options.state, batch)
+        most = sys.maxsize if self.x.steps is None else self.x.steps - options.burn_in
+        self._check_directions(most)
+        self.truncation = options.truncation or TBPTT(most)
+        backward, tape = (min(steps, most) for steps in self.truncation.tape_size())
+        if tape > backward and not (options.checkpoint is None and options.memory_budget is None):
+            name = "memory_budget" if options.checkpoint is None else "checkpoint"
+            raise ValueError(f"{name} goes with windows that do not overlap (k2 = k1), got {self.truncation}")
+        limits = options.checkpoint, options.memory_budget
+        self.tape = _core.RollingTape(rnn, batch, backward, tape, state, self.lengths, *limits)
 
-    def reach(self, stop) -> int:
-        """How many of the first `stop` steps after the burn-in there are. Where x ends, so must all."""
-        stop += self.first
-        end = self.x.reach(stop)
-        if end < stop:
-            for other in self.others():
-                if other.reach(end + 1) > end:
-                    raise ValueError(f"{other.name} must have as many steps as x, which ended after {end}; it goes on")
-        return end - self.first
+    def _check_directions(self, most):
+        """Two directions need a single window over all steps."""
+        truncation, burn_in = self.options.truncation, self.options.burn_in
+        if not self.rnn.bidirectional:
+            return
+        if burn_in or isinstance(truncation, ARTBP) or (truncation and truncation.k1 < most):
+            which = "truncation" if truncation else "burn_in"
+            raise ValueError(
+                f"{which} goes with bidirectional=False, got {truncation or burn_in} and bidirectional=True: the "
+                "reverse direction begins at the last step"
+            )
 
-    def run(self, tape, windows) -> Iterator[Window]:
+    def run(self) -> Iterator[Window]:
         try:
-            self.burn_in(tape)
-            for bounds in windows:
-                yield self.step(tape, *bounds)
+            self._burn_in()
+            for bounds in self.truncation.bounds(self.available):
+                yield self._window(*bounds)
         finally:
-            tape.close()
+            self.tape.close()
 
-    def burn_in(self, tape):
-        layout = self.x.layout
-        most = max(1, BURN_IN_ELEMENTS // (layout.batch * max(self.rnn.input_size, self.rnn.hidden_size)))
+    def available(self, stop) -> int:
+        """How many of the first `stop` steps after the burn-in there are. Where x ends, so must all."""
+        stop += self.options.burn_in
+        end = self.x.available(stop)
+        if end < stop:
+            for other in self.along_x:
+                if other.available(end + 1) > end:
+                    raise ValueError(f"{other.name} must have as many steps as x, which ended after {end}; it goes on")
+        return end - self.options.burn_in
+
+    def _burn_in(self):
+        burn_in = self.options.burn_in
+        most = max(1, BURN_IN_ELEMENTS // (self.x.layout.batch * max(self.rnn.input_size, self.rnn.hidden_size)))
         start = 0
-        while start < self.first:
-            stop = self.x.reach(min(start + most, self.first))
+        while start < burn_in:
+            stop = self.x.available(min(start + most, burn_in))
             if stop == start:
                 break
-            tape.skip(self.inputs(start, stop), self.resets(start, stop))
-            for other in self.others():
-                self.along(other, start, stop)
+            self.tape.skip(self._inputs(start, stop), self._resets(start, stop))
+            for other in self.along_x:
+                self._along(other, start, stop)
             start = stop
-        if self.x.reach(self.first + 1) <= self.first:
-            raise ValueError(f"x must have more than burn_in = {self.first} steps, it ended after {start}")
+        if self.x.available(burn_in + 1) <= burn_in:
+            raise ValueError(f"x must have more than burn_in = {burn_in} steps, it ended after {start}")
 
-    def step(self, tape, start, stop, back, carry) -> Window:
-        rnn = self.rnn
-        before = start - back
-        start, stop, back = start + self.first, stop + self.first, back + self.first
-        first = self.window_before if before and tape.checkpointed else back
-        self.window_before = back
-        x = self.inputs(first, stop)
-        reset = self.resets(first, stop)
-        y, last = tape.forward(x, reset, start - first, before)
-        y = self.x.layout.outward(y)
-        loss, dy = self.measure(y, start, stop)
-        rnn.zero_grad()
-        norms = tape.backward(x, self.x.layout.inward(dy, rnn.dtype), reset, carry, before, *self.clip)
-        return Window(start, stop, loss, y, last, norms)
+    def _window(self, start, stop, back, carry) -> Window:
+        overlap, options = start - back, self.options
+        start, stop, back = start + options.burn_in, stop + options.burn_in, back + options.burn_in
+        first = self.start_before if overlap and self.tape.checkpointed else back
+        self.start_before = back
+        y, state = self.tape.forward(self._inputs(first, stop), self._resets(first, stop), start - first, overlap)
+        y = self.x.layout.from_core(y)
+        loss, dy = self._measure(y, start, stop)
+        self.rnn.zero_grad()
+        clip = options.step_clip_norm or 0, options.step_clip_value or 0
+        norms = self.tape.backward(self.x.layout.to_core(dy, self.rnn.dtype), carry, *clip)
+        return Window(start, stop, loss, y, state, norms)
 
-    def measure(self, y, start, stop):
-        options = {} if self.mask is None else {"mask": self.along(self.mask, start, stop)}
+    def _measure(self, y, start, stop):
+        """(loss, dy) of the steps of a window."""
+        options = {} if self.mask is None else {"mask": self._along(self.mask, start, stop)}
         if self.lengths is not None:
             options["mask"] = self.x.layout.within(self.lengths, start, stop) & (options.get("mask", True) != 0)
-        return measured(self.loss, y, self.along(self.target, start, stop), **options, **self.reduction)
+        if self.options.reduction != "mean":
+            options["reduction"] = self.options.reduction
+        return measured(self.options.loss, y, self._along(self.target, start, stop), **options)
 
-    def others(self):
-        return [other for other in (self.target, self.reset, self.mask) if other is not None]
+    def _inputs(self, start, stop):
+        return self.x.layout.to_core(self.x.piece(start, stop), self.rnn.dtype)
 
-    def inputs(self, start, stop):
-        return self.x.layout.inward(self.x.piece(start, stop), self.rnn.dtype)
-
-    def resets(self, start, stop):
+    def _resets(self, start, stop):
         if self.reset is None:
             return None
-        return self.x.layout.inward(self.along(self.reset, start, stop), np.bool_)
+        return self.x.layout.to_core(self._along(self.reset, start, stop), np.bool_)
 
-    def along(self, other, start, stop):
+    def _along(self, other, start, stop):
         """A piece of what comes along with x, which has these steps."""
-        end = other.reach(stop)
+        end = other.available(stop)
         if end < stop:
             raise ValueError(f"{other.name} must have as many steps as x, it ended after {end}; x goes on")
         return other.piece(start, stop)

@@ -19,11 +19,26 @@ DARK, LIGHT, WARM = "#1f4e79", "#a9bdd2", "#d95f02"
 
 
 def gradient_flow(flow: GradientFlow | Mapping[str, GradientFlow], ax=None):
-    """||dL_t/dh_{t-k}|| / ||dL_t/dh_t|| over the distance k in steps, a line for every layer.
+    """Draw ||dL_t/dh_{t-k}|| / ||dL_t/dh_t|| over the distance k in steps, a line for every layer.
 
-    flow : what bptt.gradient_flow returned, or {label: flow} for several
-    ax : matplotlib Axes, optional
+    Parameters
+    ----------
+    flow : bptt.GradientFlow, or mapping of str to bptt.GradientFlow
+        What bptt.gradient_flow returned, or {label: flow} for several.
+    ax : matplotlib.axes.Axes, optional
+        Those of a new figure by default.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+
+    Notes
+    -----
     Lines are medians over the anchor steps, shades reach from the lower to the upper quartile. The grey band is what
     the verdict "healthy" allows. Zeros, Inf and what comes near to them have no place on a log scale and are left out.
     """
@@ -51,13 +66,29 @@ def gradient_flow(flow: GradientFlow | Mapping[str, GradientFlow], ax=None):
 
 
 def history(history: History, ax=None):
-    """Training and validation loss over the epochs; below it, sharing its x axis, the gradient norm before clipping.
+    """Draw training and validation loss over the epochs; below it, with the same x axis, the gradient norm.
 
-    history : what bptt.fit returned
-    ax : Axes of a matplotlib grid (pyplot.subplots), optional; the gradient norm gets its lower third
+    Parameters
+    ----------
+    history : bptt.History
+        What bptt.fit returned.
+    ax : matplotlib.axes.Axes, optional
+        Of a grid (pyplot.subplots); its lower third is taken for the gradient norm. Those of a new figure by default.
 
-    Returns the Axes of the loss; that of the gradient norm is ax.figure.axes[-1]. The updates of an epoch are drawn
-    evenly spread over it. The loss has a log scale where it is positive and changes by a factor of 10 or more.
+    Returns
+    -------
+    matplotlib.axes.Axes
+        That of the loss; that of the gradient norm is ax.figure.axes[-1].
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+
+    Notes
+    -----
+    The gradient norm is that before clipping. The updates of an epoch are drawn evenly spread over it. The loss has a
+    log scale where it is positive and changes by a factor of 10 or more.
     """
     if not isinstance(history, History):
         raise TypeError(f"history must be a bptt.History, got {type(history).__name__}")
@@ -121,7 +152,7 @@ def _finish(ax):
 
 
 def _drawable(values):
-    """NaN, which leaves a gap, in place of what has no logarithm or is too far out for matplotlib's margins."""
+    """The values, with NaN, which leaves a gap, for those without a logarithm or beyond matplotlib's margins."""
     return np.where((values > 1e-250) & (values < 1e250), values, np.nan)
 
 

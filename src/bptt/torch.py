@@ -32,7 +32,7 @@ class _Sequence(torch.autograd.Function):
         if keep:
             ctx.run = run
             ctx.set_materialize_grads(False)
-            # params only so that torch says when one was changed before backward; all three are let go with the graph
+            # params only so that torch says when one was changed before backward; all are freed with the graph
             ctx.save_for_backward(input, torch.from_numpy(tape), *tensors[run.states :])
         return torch.from_numpy(output), *map(torch.from_numpy, state)
 
@@ -46,7 +46,7 @@ class _Sequence(torch.autograd.Function):
 
 
 class _OnceOnly(torch.autograd.Function):
-    """Gradients that depend on something for torch, so that going back over them is an error and no silent zero."""
+    """Gradients that depend on a tensor, so that a second backward over them is an error and not silently zero."""
 
     @staticmethod
     def forward(ctx, anchor, *grads):
@@ -111,7 +111,7 @@ def _flatten(module, incompatible_keys):
 
 
 class _Module(torch.nn.RNNBase):
-    """What the three classes share: where the parameters lie, and the call."""
+    """What the three classes share: one buffer for the parameters, and the call."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -120,6 +120,8 @@ class _Module(torch.nn.RNNBase):
     def flatten_parameters(self):
         """Move the parameters into one buffer that bptt reads where it is.
 
+        Notes
+        -----
         A module does so when it is made, converted, copied and loaded. Parameters that lie elsewhere (parametrised, in
         shared memory, those of another module, those that torch.func.functional_call puts in) are copied in every call.
         """
@@ -168,7 +170,20 @@ class _Module(torch.nn.RNNBase):
         self.flatten_parameters()
 
     def forward(self, input, hx=None):
-        """output and h_n, for an LSTM output and (h_n, c_n): see torch.nn."""
+        """Run the module over a sequence, see torch.nn.
+
+        Parameters
+        ----------
+        input : torch.Tensor or torch.nn.utils.rnn.PackedSequence
+            (T,B,I), with batch_first (B,T,I), or (T,I).
+        hx : torch.Tensor, for an LSTM the pair (h_0, c_0), optional
+            The state that enters; zeros by default.
+
+        Returns
+        -------
+        output : torch.Tensor or torch.nn.utils.rnn.PackedSequence
+        h_n : torch.Tensor, for an LSTM the pair (h_n, c_n)
+        """
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
         return self._forward(input, hx)
@@ -212,15 +227,33 @@ class _Module(torch.nn.RNNBase):
 
 
 class RNN(_Module, torch.nn.RNN):
-    """torch.nn.RNN(input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False,
-    dropout=0.0, bidirectional=False, device=None, dtype=None)."""
+    """A torch.nn.RNN that bptt computes.
+
+    Parameters
+    ----------
+    *args, **kwargs : see torch.nn.RNN
+        (input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False, dropout=0.0,
+        bidirectional=False, device=None, dtype=None)
+    """
 
 
 class LSTM(_Module, torch.nn.LSTM):
-    """torch.nn.LSTM(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
-    bidirectional=False, device=None, dtype=None)."""
+    """A torch.nn.LSTM that bptt computes.
+
+    Parameters
+    ----------
+    *args, **kwargs : see torch.nn.LSTM
+        (input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
+        device=None, dtype=None)
+    """
 
 
 class GRU(_Module, torch.nn.GRU):
-    """torch.nn.GRU(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
-    bidirectional=False, device=None, dtype=None)."""
+    """A torch.nn.GRU that bptt computes.
+
+    Parameters
+    ----------
+    *args, **kwargs : see torch.nn.GRU
+        (input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
+        device=None, dtype=None)
+    """

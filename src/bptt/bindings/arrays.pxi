@@ -1,4 +1,4 @@
-# Arrays and numbers that come in: every check, and the errors that name what did not fit.
+# Arrays that come in: every check, and the errors that name what did not fit.
 
 cdef struct Array:
     void *data
@@ -15,9 +15,10 @@ cdef int bits_of(object dtype) except -1:
 
 
 cdef object aligned(int64_t size, object dtype):
-    """An array of that many elements, all undefined, that begins a cache line or, if it is large, a large page.
+    """A new array of that many elements, not filled, aligned to a cache line or, if it is large, to a large page.
 
-    A vector that lies in two lines costs twice. np.empty asks for large pages where an array is large, np.zeros never.
+    A vector of the core that lies in two cache lines costs twice. np.empty asks the system for large pages where an
+    array is large, np.zeros never.
     """
     cdef int64_t item = dtype.itemsize, to = 64 if size * item < 1 << 24 else 1 << 21
     memory = empty(size + to // item, dtype)
@@ -38,8 +39,8 @@ cdef bint has_format(const char *format, object dtype) noexcept:
     return format[0] == b"?"
 
 
-cdef bint look(object obj, object dtype, bint writable, Array *array) except -1:
-    """Fills *array if obj is an ndarray, C-contiguous, aligned, of this dtype (and writable).
+cdef bint view_as(object obj, object dtype, bint writable, Array *array) except -1:
+    """Whether obj is an ndarray, C-contiguous, aligned, of this dtype (and writable); its view is in *array then.
 
     The buffer is given back at once: callers hold a reference to the ndarray, which keeps its memory.
     """
@@ -91,40 +92,40 @@ cdef object as_ndarray(object obj, str name, str kinds, str what):
 
 cdef object as_input(object obj, str name, object dtype, Array *array):
     """obj itself if the core can read it as it is, otherwise a converted copy."""
-    if look(obj, dtype, False, array):
+    if view_as(obj, dtype, False, array):
         return obj
     obj = as_ndarray(obj, name, "fiub", "real numbers")
     obj = np.require(np.asarray(obj), dtype, "CA")
-    look(obj, dtype, False, array)
+    view_as(obj, dtype, False, array)
     return obj
 
 
 cdef object as_flags(object obj, str name, Array *array):
-    if look(obj, bool_, False, array):
+    if view_as(obj, bool_, False, array):
         return obj
     obj = np.array(as_ndarray(obj, name, "biu", "booleans"), bool_, order="C", copy=True, subok=False)
-    look(obj, bool_, False, array)
+    view_as(obj, bool_, False, array)
     return obj
 
 
 cdef object as_labels(object obj, str name, Array *array):
-    if look(obj, int64, False, array):
+    if view_as(obj, int64, False, array):
         return obj
     obj = as_ndarray(obj, name, "iu", "integers")
     if obj.dtype.kind == "u" and obj.dtype.itemsize == 8 and obj.size and obj.max() > 2**63 - 1:
         raise ValueError(f"{name} must fit into int64, got {obj.max()}")
     obj = np.array(obj, int64, order="C", copy=True, subok=False)
-    look(obj, int64, False, array)
+    view_as(obj, int64, False, array)
     return obj
 
 
 cdef object as_output(object obj, str name, object dtype, Array *array):
     """obj, which the core writes in place: never converted."""
-    if look(obj, dtype, True, array):
+    if view_as(obj, dtype, True, array):
         return obj
     if type(obj) is not ndarray and PyObject_CheckBuffer(obj):
         view = np.asarray(memoryview(obj))
-        if look(view, dtype, True, array):
+        if view_as(view, dtype, True, array):
             return view
     raise TypeError(f"{name} is written in place and must be a writable C-contiguous {dtype} array, "
                     f"got {described(obj)}")
@@ -159,48 +160,22 @@ cdef object shape_of(const Array *array):
     return tuple(array.shape[i] for i in range(array.ndim))
 
 
-def threshold(value, name, double least=0):
-    """A float above `least`, not NaN; inf, where a clipping threshold clips nothing, is one."""
-    cdef double number = real(value, name)
-    if not number > least:
-        raise ValueError(f"{name} must be above {least:g}, got {value!r}")
-    return number
+cdef void *address(object array) except? NULL:
+    """The data of an array that was checked before; NULL for None."""
+    cdef Py_buffer view
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
+    PyBuffer_Release(&view)
+    return view.buf
 
 
-cdef double real(object value, str name) except? -1.5:
-    if isinstance(value, (str, bytes)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    except OverflowError:
-        raise ValueError(f"{name} is beyond the range of a float") from None
-
-
-def index(value, name, int64_t least=1):
-    """value as an int of at least `least`; an error that names it otherwise."""
-    try:
-        number = operator_index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    if number >= 2**63:
-        raise ValueError(f"{name} must be an integer below 2**63, got {value!r}")
-    return number
-
-
-def flag(value, name):
-    if value is not True and value is not False and not isinstance(value, np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
-
-
-def number(value, name, low=None, high=None):
-    """value as a finite float in [low, high]; an error that names it otherwise."""
-    cdef double x = real(value, name)
-    if x != x or x in (INFINITY, -INFINITY) or (low is not None and x < low) or (high is not None and x > high):
-        bounds = f" in [{low}, {'...' if high is None else high}]" if low is not None else ""
-        raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
-    return x
+cdef int write_into(object flat, object value, str name) except -1:
+    """flat[...] = value, for one of the two flat arrays."""
+    if value is flat:
+        return 0  # the second half of an in-place operator
+    value = as_ndarray(value, name, "fiu", "real numbers")
+    if value.shape != flat.shape:
+        raise ValueError(f"{name} must have shape {flat.shape}, got {value.shape}")
+    flat[...] = value
+    return 0

@@ -3,10 +3,22 @@
 def clip_grad_norm(array, max_norm):
     """Scale an array in place to a Euclidean norm of at most max_norm (Pascanu, Mikolov, Bengio 2013).
 
-    array : any C-contiguous writable float32 or float64 array; TypeError for others, none is copied
-    max_norm : above 0, inf only measures
+    Parameters
+    ----------
+    array : numpy.ndarray or buffer of float32 or float64, C-contiguous and writable
+        Changed in place, never copied.
+    max_norm : float
+        Above 0; inf only measures.
 
-    Returns the norm before. If that is NaN or Inf, the array is left as it is.
+    Returns
+    -------
+    float
+        The norm before. If that is NaN or Inf, the array is left as it is.
+
+    Raises
+    ------
+    TypeError
+        If array is not such an array.
     """
     cdef Array a
     cdef double norm = 0, most = threshold(max_norm, "max_norm")
@@ -26,10 +38,22 @@ def clip_grad_norm(array, max_norm):
 def clip_grad_value(array, limit):
     """Clamp the elements of an array in place to [-limit, limit]; NaN stays NaN.
 
-    array : any C-contiguous writable float32 or float64 array; TypeError for others, none is copied
-    limit : above 0
+    Parameters
+    ----------
+    array : numpy.ndarray or buffer of float32 or float64, C-contiguous and writable
+        Changed in place, never copied.
+    limit : float
+        Above 0.
 
-    Returns the largest absolute value before, NaN if there was any NaN.
+    Returns
+    -------
+    float
+        The largest absolute value before, NaN if there was any NaN.
+
+    Raises
+    ------
+    TypeError
+        If array is not such an array.
     """
     cdef Array a
     cdef double largest = 0, most = threshold(limit, "limit")

@@ -35,11 +35,19 @@ cdef object loss_mask(object mask, object y, str name, Array *array):
 def mse(y, target, *, mask=None, reduction="mean"):
     """Mean (or sum) of squared errors, and its gradient by y.
 
-    y, target : (..., C), such as (T,B,O); float32 where y is, otherwise taken as float64
-    mask : bool of shape y.shape[:-1], optional; False leaves a row out
-    reduction : "mean" over the elements that count, or "sum"
+    Parameters
+    ----------
+    y, target : array_like, (..., C), such as (T,B,O)
+        Taken as float32 where y is, otherwise as float64.
+    mask : array_like of bool, y.shape[:-1], optional
+        False leaves a row out.
+    reduction : {"mean", "sum"}
+        The mean is over the elements that count.
 
-    Returns (loss, dy): a float, and an array of y's shape.
+    Returns
+    -------
+    loss : float
+    dy : numpy.ndarray of y's shape
     """
     cdef Array a, t, m
     cdef int64_t rows, cols
@@ -61,12 +69,24 @@ def mse(y, target, *, mask=None, reduction="mean"):
 def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-100):
     """Softmax cross-entropy on integer labels, and its gradient by the logits.
 
-    logits : (..., C), such as (T,B,C); float32, or taken as float64
-    labels : integers of shape logits.shape[:-1], each in 0..C-1, or ignore_index for a row that does not count
-    mask : bool of the labels' shape, optional; False leaves a row out
-    reduction : "mean" over the rows that count, or "sum"
+    Parameters
+    ----------
+    logits : array_like, (..., C), such as (T,B,C)
+        Taken as float64 unless it is float32.
+    labels : array_like of int, logits.shape[:-1]
+        Each in 0..C-1, or ignore_index.
+    mask : array_like of bool, of the labels' shape, optional
+        False leaves a row out.
+    reduction : {"mean", "sum"}
+        The mean is over the rows that count.
+    ignore_index : int
+        The label of a row that does not count.
 
-    Returns (loss in nats, dlogits): a float, and an array of the logits' shape.
+    Returns
+    -------
+    loss : float
+        In nats.
+    dlogits : numpy.ndarray of the logits' shape
     """
     cdef Array a, t, m
     cdef int64_t rows, cols, ignored = index(ignore_index, "ignore_index", -2**63)
@@ -93,11 +113,20 @@ def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-
 def binary_cross_entropy(logits, target, *, mask=None, reduction="mean"):
     """Binary cross-entropy on logits, and its gradient by them.
 
-    logits, target : (..., C), targets from 0 to 1; float32 where the logits are, otherwise taken as float64
-    mask : bool of shape logits.shape[:-1], optional; False leaves a row out
-    reduction : "mean" over the elements that count, or "sum"
+    Parameters
+    ----------
+    logits, target : array_like, (..., C)
+        Targets are from 0 to 1. Taken as float32 where the logits are, otherwise as float64.
+    mask : array_like of bool, logits.shape[:-1], optional
+        False leaves a row out.
+    reduction : {"mean", "sum"}
+        The mean is over the elements that count.
 
-    Returns (loss in nats, dlogits): a float, and an array of the logits' shape.
+    Returns
+    -------
+    loss : float
+        In nats.
+    dlogits : numpy.ndarray of the logits' shape
     """
     cdef Array a, t, m
     cdef int64_t rows, cols

@@ -7,7 +7,7 @@ def optimizer_arrays(params, grads):
     params = as_output(params, "params", dtype, &p)
     if isinstance(grads, ndarray):
         grads = np.asarray(grads)  # of a subclass such as memmap, the array itself
-    if not look(grads, dtype, False, &g):
+    if not view_as(grads, dtype, False, &g):
         raise TypeError(f"grads must be a C-contiguous {dtype} array as params is, got {described(grads)}")
     if params.shape != grads.shape:
         raise ValueError(f"grads must have the shape of params = {params.shape}, got {grads.shape}")

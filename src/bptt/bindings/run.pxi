@@ -1,49 +1,109 @@
-# One run over a sequence, apart from the one that the network itself remembers: for graphs that hold several of them.
-
-@cython.final
-@cython.no_gc_clear
-cdef class Lease:
-    """Memory for one tape, as a buffer. Nobody holds it any more: it is there for the network's next tape."""
-
-    cdef Network network
-    cdef object memory
-    cdef Py_ssize_t length
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, address(self.memory), self.length, False, flags)
-
-    def __dealloc__(self):
-        if self.network is not None and self.network.lock.acquire(False):
-            self.network.spare_tape = self.memory
-            self.network.lock.release()
-
-
-cdef object leased(Network network, int64_t size):
-    """An array of that many elements for a tape, in the memory of one that is over where there is one."""
-    cdef Lease lease = Lease.__new__(Lease)
-    lease.network = network
-    lease.memory, network.spare_tape = network.scratch(network.spare_tape, size), None
-    lease.length = size * (network.bits // 8)
-    return ndarray((size,), network.dtype, lease)
-
+# A run: one forward pass and what its backward needs, and the memory of its tape.
 
 @cython.final
 cdef class Run:
-    """One forward call whose backward may come at any time, and again.
+    """A forward pass over T steps and B rows whose backward may follow.
 
-    The caller keeps the large arrays, the inputs and the tape; this object keeps the rest. The network's own last
-    forward stays what it is. Backward takes the network's parameters as they are then.
+    Arrays lie as the core has them: time-major, rows sorted longest first. Methods named _core take the network, which
+    holds its own last run: if that run held the network too, neither would be freed before the garbage collector ran.
+
+    Made by Python, it is a run that a graph of another library holds: the graph keeps the large arrays, inputs and
+    tape, and this object the rest. Backward may then come at any time, and again; it takes the network's parameters as
+    they are then. The network's own last forward stays what it is.
     """
 
-    cdef Network network
-    cdef object lengths
+    cdef Network network  # None in runs of the network's own and of windows
+    cdef readonly int states  # arrays of a state: 2 for an LSTM, else 1
+    cdef object x, reset  # (T,B,I) and (T,B), None for no resets
+    cdef object lengths, order  # (B,) sorted; the order of the user's rows that sorts them, None if they are sorted
+    cdef object tape
     cdef int64_t T, B
-    cdef uint64_t seed
-    cdef bint training, unbatched, state_given
-    cdef readonly int states  # parts of a state: 2 for an LSTM, else 1
+    cdef int64_t start  # the steps before it are on the tape already, from runs before; their outputs get no gradient
+    cdef int64_t segment  # steps between checkpoints, 0 for none
+    cdef int64_t tape_steps, tape_first  # steps that the tape was sized for, 0 for T; where step 0 lies on it
+    cdef int64_t first_step  # index of step 0 within the whole sequence
+    cdef uint64_t seed  # of the dropout masks
+    cdef bint training, state_given, unbatched
+
+    cdef int set_sequence(self, x, reset, lengths) except -1:
+        """Takes arrays in the core's layout but the user's order of rows."""
+        self.order = falling_order(lengths)
+        self.x, self.reset = reordered(x, self.order, 1), reordered(reset, self.order, 1)
+        self.lengths = reordered(lengths, self.order, 0)
+        return 0
+
+    cdef int set_options(self, Network network, bptt_options *options, int64_t first) except -1:
+        """The options of a call over the steps first..T-1."""
+        network.default_options(options)
+        options.lengths = <const int64_t *>address(self.lengths)
+        if self.reset is not None:
+            options.reset = <const uint8_t *>address(self.reset) + first * self.B
+        options.segment = self.segment
+        options.tape_steps, options.tape_first = self.tape_steps, self.tape_first + first
+        options.training, options.dropout_seed, options.first_step = self.training, self.seed, self.first_step + first
+        options.forward_steps = &network.steps_forward
+        return 0
+
+    cdef int forward_core(self, Network network, state, y, last, work) except -1:
+        """Computes the steps start..T-1: one call of the core on checked arrays, None for NULL.
+
+        state has the user's order of rows; y and last receive theirs sorted.
+        """
+        cdef bptt_options options
+        cdef int64_t skipped = self.start * self.B * network.core_spec.input_size * (network.bits // 8)
+        state = reordered(state, self.order, 2)
+        cdef void *xp = <char *>address(self.x) + skipped
+        cdef void *sp = address(state)
+        cdef void *yp = address(y)
+        cdef void *lp = address(last)
+        cdef void *tp = address(self.tape)
+        cdef void *wp = address(work)
+        cdef double began = bptt_seconds()
+        cdef bptt_status status
+        self.set_options(network, &options, self.start)
+        options.poll_context = &began
+        with nogil:
+            status = any_forward(network.bits, &network.core_spec, self.T - self.start, self.B, network.params_data,
+                                 xp, sp, yp, lp, tp, wp, &options)
+        return check(status)
+
+    cdef int backward_core(self, Network network, dy, dstate, dx, dstate0, grads, work, carry=None, norms=None,
+                           double clip_norm=0, double clip_value=0) except -1:
+        """Goes back over all T steps: one call of the core on checked arrays, None for NULL.
+
+        dy is that of the steps start..T-1. dy, dstate and carry have the user's order of rows; dx and dstate0 receive
+        theirs sorted. A threshold of 0 clips nothing.
+        """
+        cdef bptt_options options
+        dy, dstate = reordered(dy, self.order, 1), reordered(dstate, self.order, 2)
+        if carry is not None and carry.ndim == 2:
+            carry = reordered(carry, self.order, 1)
+        cdef void *xp = address(self.x)
+        cdef void *tp = address(self.tape)
+        cdef void *dyp = address(dy)
+        cdef void *sp = address(dstate)
+        cdef void *dxp = address(dx)
+        cdef void *s0p = address(dstate0)
+        cdef void *gp = address(grads)
+        cdef void *wp = address(work)
+        cdef double began = bptt_seconds()
+        cdef bptt_status status
+        self.set_options(network, &options, 0)
+        options.carry = address(carry)
+        options.carry_per_row = carry is not None and carry.ndim == 2
+        options.step_norms = address(norms)
+        options.step_clip_norm, options.step_clip_value = clip_norm, clip_value
+        options.state_given, options.dy_start = self.state_given, self.start
+        options.poll_context = &began
+        with nogil:
+            status = any_backward(network.bits, &network.core_spec, self.T, self.B, network.params_data, xp, tp, dyp,
+                                  sp, dxp, s0p, gp, wp, &options)
+        return check(status)
+
+    # ---- runs that a graph holds -------------------------------------------------------------------------
 
     def __init__(self, Network network, lengths, seed):
-        # lengths: None or (B,) of int64 that never rise; seed: of the dropout masks, None to drop nothing
+        # lengths: None or (B,) of int64, sorted longest first; seed: of the dropout masks, None to drop nothing
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
         self.network, self.lengths, self.states = network, lengths, network.states
@@ -59,18 +119,19 @@ cdef class Run:
         cdef bptt_sizes sizes
         network.enter()
         try:
-            x = network.sequence(x, "input", network.spec.input_size, "I", &a, &self.unbatched)
+            self.x = sequence_to_core(network, x, "input", network.core_spec.input_size, "I", &a, &self.unbatched)
             self.T, self.B = a.shape[0], a.shape[1]
-            lengths_inward(self.lengths, self.T, self.B)
-            state = self.inward(state, "hx")
+            lengths_to_core(self.lengths, self.T, self.B)
+            state = self.parts_to_core(state, "hx")
             self.state_given = state is not None
             network.sizes(self.T, self.B, 0, 0, &sizes)
-            tape = leased(network, sizes.tape) if keep else None
+            tape = self.tape = pooled_tape(network, sizes.tape) if keep else None
             y = empty((self.T, self.B, network.width()), network.dtype)
             last = new_state(network, self.B)
-            network.run_forward(self.T, self.B, x, state, y, last, tape, self.work(sizes.forward_work), self.call())
-            return network.outward(y, self.unbatched), self.outward(last), tape
+            self.forward_core(network, state, y, last, self.work(sizes.forward_work))
+            return sequence_from_core(network, y, self.unbatched), self.parts_from_core(last), tape
         finally:
+            self.x = self.tape = None
             network.leave()
 
     def backward(self, x, tape, dy, dstate, input_grad, state_grad, param_grads):
@@ -85,35 +146,30 @@ cdef class Run:
         cdef bint unbatched
         network.enter()
         try:
-            x = network.sequence(x, "input", network.spec.input_size, "I", &a, &unbatched)
-            expect(&a, "input", "(T,B,I)", 3, self.T, self.B, network.spec.input_size)
+            self.x = sequence_to_core(network, x, "input", network.core_spec.input_size, "I", &a, &unbatched)
+            expect(&a, "input", "(T,B,I)", 3, self.T, self.B, network.core_spec.input_size)
             if dy is not None:
-                dy = network.sequence(dy, "dy", network.width(), network.width_letters(), &a, &unbatched)
+                dy = sequence_to_core(network, dy, "dy", network.width(), network.width_letters(), &a, &unbatched)
                 expect(&a, "dy", f"(T,B,{network.width_letters()})", 3, self.T, self.B, network.width())
+            dstate = self.parts_to_core(dstate, "dstate")
             network.sizes(self.T, self.B, 0, 0, &sizes)
-            expect_tape(tape, network.dtype, sizes.tape)
-            dx = empty((self.T, self.B, network.spec.input_size), network.dtype) if input_grad else None
+            self.tape = tape_to_core(tape, network.dtype, sizes.tape)
+            dx = empty((self.T, self.B, network.core_spec.input_size), network.dtype) if input_grad else None
             grads = np.zeros(network.params_.size, network.dtype) if param_grads else None
             dstate0 = new_state(network, self.B) if state_grad else None
-            network.run_backward(self.T, self.B, x, tape, dy, self.inward(dstate, "dstate"), dx, dstate0, grads,
-                                 self.work(sizes.backward_work), self.call())
-            return (None if dx is None else network.outward(dx, self.unbatched),
-                    [None] * self.states if dstate0 is None else self.outward(dstate0), grads)
+            self.backward_core(network, dy, dstate, dx, dstate0, grads, self.work(sizes.backward_work))
+            return (None if dx is None else sequence_from_core(network, dx, self.unbatched),
+                    [None] * self.states if dstate0 is None else self.parts_from_core(dstate0), grads)
         finally:
+            self.x = self.tape = None
             network.leave()
-
-    cdef Call call(self):
-        cdef Call call = Call.__new__(Call)
-        call.lengths, call.training, call.seed = self.lengths, self.training, self.seed
-        call.state_given = self.state_given
-        return call
 
     cdef object work(self, int64_t needed):
         """Scratch memory that all runs of the network share, one after another."""
-        self.network.spare_work = self.network.scratch(self.network.spare_work, needed)
-        return self.network.spare_work
+        self.network.work_pool = self.network.scratch(self.network.work_pool, needed)
+        return self.network.work_pool
 
-    cdef object inward(self, object parts, str name):
+    cdef object parts_to_core(self, object parts, str name):
         """The parts of a state, None for zeros, as one array of the core; None where all are."""
         cdef Network network = self.network
         state = None
@@ -121,18 +177,47 @@ cdef class Run:
             if part is None:
                 continue
             if state is None:
-                state = np.zeros((network.states, network.units, self.B, network.spec.hidden_size), network.dtype)
+                state = new_state(network, self.B)
+                state.fill(0)
             of = f"{name}[{i}]" if network.states == 2 else name
-            state[i] = part_inward(network, part[:, None] if self.unbatched else part, of, self.B)
+            state[i] = part_to_core(network, part[:, None] if self.unbatched else part, of, self.B)
         return state
 
-    cdef object outward(self, object state):
+    cdef object parts_from_core(self, object state):
         """The parts of a state of the core, laid out as the sequence is."""
         return [part[:, 0] for part in state] if self.unbatched else list(state)
 
 
-cdef int expect_tape(object tape, object dtype, int64_t size) except -1:
+cdef object tape_to_core(object tape, object dtype, int64_t size):
     cdef Array array
-    if not look(tape, dtype, False, &array):
+    if not view_as(tape, dtype, False, &array):
         raise TypeError(f"tape must be what forward returned, got {described(tape)}")
-    return expect(&array, "tape", "(tape,)", 1, size)
+    expect(&array, "tape", "(tape,)", 1, size)
+    return tape
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class PooledTape:
+    """Memory for one tape, as a buffer. When nobody holds it any more, it is there for the network's next tape."""
+
+    cdef Network network
+    cdef object memory
+    cdef Py_ssize_t length
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, address(self.memory), self.length, False, flags)
+
+    def __dealloc__(self):
+        if self.network is not None and self.network.lock.acquire(False):
+            self.network.tape_pool = self.memory
+            self.network.lock.release()
+
+
+cdef object pooled_tape(Network network, int64_t size):
+    """An array of that many elements for a tape, in pooled memory if there is any."""
+    cdef PooledTape pooled = PooledTape.__new__(PooledTape)
+    pooled.network = network
+    pooled.memory, network.tape_pool = network.scratch(network.tape_pool, size), None
+    pooled.length = size * (network.bits // 8)
+    return ndarray((size,), network.dtype, pooled)

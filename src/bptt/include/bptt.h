@@ -207,7 +207,7 @@ BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t 
                                       double *work, const bptt_options *options);
 
 /* Backward over the T steps of the tape (Rumelhart, Hinton, Williams 1986; Werbos 1990).
- *   params, x, tape     as forward had and left them (parameters changed since then are used as they are)
+ *   params, x, tape     those of the forward call (parameters changed since then are used as they are)
  *   dy       (T-dy_start,B,Y)  gradient of the loss by the outputs; NULL: zeros
  *   dstate1  (state)    gradient by the state after the last step; NULL: zeros
  *   dx       (T,B,I)    receives the gradient by x; NULL: not wanted

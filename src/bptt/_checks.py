@@ -1,0 +1,86 @@
+"""Checks of scalar arguments: the value in the type that is meant, or an error that names argument and value."""
+
+import math
+from operator import index as as_integer
+
+import numpy as np
+
+
+def index(value, name, least=1) -> int:
+    """An int of at least `least` that fits into an int64."""
+    number = _integer(value, name)
+    if number < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if number >= 2**63:
+        raise ValueError(f"{name} must be an integer below 2**63, got {value!r}")
+    return number
+
+
+def uint64(value, name) -> int:
+    """An int that fits into an uint64."""
+    number = _integer(value, name)
+    if not 0 <= number < 2**64:
+        raise ValueError(f"{name} must be an integer in [0, 2**64), got {value!r}")
+    return number
+
+
+def flag(value, name) -> bool:
+    """True or False, of Python or of NumPy."""
+    if value is not True and value is not False and not isinstance(value, np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def number(value, name, low=None, high=None) -> float:
+    """A finite float in [low, high]; None for no bound."""
+    x = _real(value, name)
+    if not math.isfinite(x) or (low is not None and x < low) or (high is not None and x > high):
+        bounds = f" in [{low}, {'...' if high is None else high}]" if low is not None else ""
+        raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
+    return x
+
+
+def threshold(value, name, least=0.0) -> float:
+    """A float above `least`, not NaN. Inf is one: a clipping threshold of Inf clips nothing."""
+    x = _real(value, name)
+    if not x > least:
+        raise ValueError(f"{name} must be above {least:g}, got {value!r}")
+    return x
+
+
+def rate(value, name) -> float:
+    """A share that dropout drops, in [0, 1)."""
+    x = _real(value, name)
+    if not 0 <= x < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+    return x
+
+
+def choice(value, name, choices) -> str:
+    """One of several words."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def optional(check, value, name):
+    """None, or what the check makes of the value."""
+    return None if value is None else check(value, name)
+
+
+def _integer(value, name):
+    try:
+        return as_integer(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+
+
+def _real(value, name):
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{name} is beyond the range of a float") from None

@@ -1,0 +1,130 @@
+"""What a network is: bptt.RNN's arguments, representation, pickles and model files are made from the fields of Spec."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._checks import choice, flag, index, optional, rate
+from ._core import CELLS
+
+MOST_LAYERS = 10_000  # of the core
+DTYPES = ("float32", "float64")
+
+
+def _optional_index(value, name):
+    return optional(index, value, name)
+
+
+def _cell(value, name):
+    return choice(value, name, CELLS)
+
+
+def _layers(value, name):
+    if index(value, name) > MOST_LAYERS:
+        raise ValueError(f"{name} must be at most {MOST_LAYERS}, got {value!r}")
+    return index(value, name)
+
+
+def _dtype(value, name):
+    try:
+        dtype = np.dtype(str(value) if value is None else value)  # NumPy takes None as float64
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.name not in DTYPES or not dtype.isnative:
+        raise TypeError(f"{name} must be {' or '.join(DTYPES)}, got {value!r}")
+    return dtype.name
+
+
+CHECKS = {int: index, bool: flag, float: rate, int | None: _optional_index}  # by the type of a field
+CHECKS_BY_NAME = {"cell": _cell, "num_layers": _layers, "dtype": _dtype}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a network is, checked: the fields are those arguments of bptt.RNN that its parameters depend on.
+
+    A new field is written here, in bptt_spec of bptt.h and where the core checks that, and in the struct of _core.pyx.
+
+    Parameters
+    ----------
+    input_size : int
+        I, the columns of an input.
+    hidden_size : int
+        H, the hidden units of a layer.
+    output_size : int, optional
+        O, the columns of a linear readout. Without it the outputs are the hidden states.
+    cell : {"tanh", "relu", "sigmoid", "identity", "lstm", "gru"}
+        f of a vanilla cell, or a gated cell: LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000), GRU
+        (Cho et al. 2014).
+    num_layers : int
+        L. The inputs of a layer are the outputs of the one below.
+    bidirectional : bool
+        Whether each layer also runs from the last step to the first. The outputs of both directions lie side by side
+        (Schuster & Paliwal 1997).
+    bias : bool
+        Whether there are b_ih, b_hh and b_o.
+    reset_after : bool
+        GRU: whether the reset gate acts after the product with W_hn, as in PyTorch, or before it, as in the paper.
+    peepholes : bool
+        LSTM: whether the gates see the cell state (Gers et al. 2002).
+    dropout : float
+        In [0, 1): share of the inputs of the layers above the first that training drops, anew at every step; the rest
+        is scaled up (Srivastava et al. 2014). A forward with a tape is training. Rates act to the nearest 2^-16.
+    recurrent_dropout : float
+        In [0, 1): share of h_{t-1} that training drops before the product with W_hh, the same units at all steps of a
+        sequence (Gal & Ghahramani 2016).
+    learn_state : bool
+        Whether the state that enters where none is given is a parameter, state_h0 (and state_c0), the same for all
+        rows. It begins as zeros where init is a name.
+    batch_first : bool
+        Whether sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (L*D,B,H)
+        in both cases.
+    dtype : {"float32", "float64"}
+        The type of parameters, states and outputs.
+    """
+
+    input_size: int
+    hidden_size: int
+    output_size: int | None = None
+    cell: str = "tanh"
+    num_layers: int = 1
+    bidirectional: bool = False
+    bias: bool = True
+    reset_after: bool = True
+    peepholes: bool = False
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    learn_state: bool = False
+    batch_first: bool = False
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            check = CHECKS_BY_NAME.get(field.name) or CHECKS[field.type]
+            object.__setattr__(self, field.name, check(getattr(self, field.name), field.name))
+        if not self.reset_after and self.cell != "gru":
+            raise ValueError(f"reset_after=False goes with cell='gru', got cell={self.cell!r}")
+        if self.peepholes and self.cell != "lstm":
+            raise ValueError(f"peepholes=True goes with cell='lstm', got cell={self.cell!r}")
+
+    def description(self) -> dict[str, object]:
+        """{field: value}, of types that JSON has."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def changed(self) -> dict[str, object]:
+        """{field: value} of those that are not at their default."""
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
+
+    def struct(self) -> dict[str, object]:
+        """The members of the core's bptt_spec but its size; those that differ from the fields are named here."""
+        return self.description() | {
+            "output_size": self.output_size or 0,
+            "cell": CELLS.index(self.cell),
+            "reset_before": not self.reset_after,
+            "reserved": 0,
+        }
