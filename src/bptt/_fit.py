@@ -147,7 +147,8 @@ def train_epoch(rnn, data, options, clip, step, rng, history, bar) -> float:
     total = weight = 0.0
     for part in data.minibatches(rng):
         along_x = {name: array for name, array in part.items() if name not in ("x", "target")}
-        for w in Windows(rnn, part["x"], part["target"], replace(options, **along_x)).run():
+        own = replace(options, **along_x) if along_x else options
+        for w in Windows(rnn, part["x"], part["target"], own).run():
             counted = data.counted(part, w.start, w.stop)
             if isinstance(truncation, ARTBP):
                 rnn.grads *= counted / (truncation.mean_length * data.rows_of(part))
