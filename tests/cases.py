@@ -33,9 +33,9 @@ DROPOUT = [{}, {"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"dropout": 0.4, "r
 # ---- combinations of options -------------------------------------------------------------------------------------
 
 
-def covering(options, strength=2):
+def covering(options, strength=2, alone=True):
     """Few combinations of the options' values in which every two values of different options occur together (for
-    strength 3 every three). Among them each value alone beside plain ones.
+    strength 3 every three), and with `alone` each value beside plain ones.
 
     options : {name: values}, the plain value first
     returns : a list of {name: value}, always the same
@@ -48,7 +48,7 @@ def covering(options, strength=2):
         for chosen in itertools.product(*(indices[i] for i in where))
     }
     plain = dict.fromkeys(range(len(names)), 0)
-    cases = [plain] + [{**plain, i: v} for i in plain for v in indices[i][1:]]
+    cases = [plain] + [{**plain, i: v} for i in plain for v in indices[i][1:]] if alone else []
     for case in cases:
         missing.difference_update(itertools.combinations(sorted(case.items()), strength))
     while missing:
