@@ -5,6 +5,7 @@ VENV   ?= .venv
 # it are skipped.
 TORCH  ?= torch==2.13.0
 FILE   ?=
+ARGS   ?=
 
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
@@ -14,11 +15,12 @@ C_FILES := $(wildcard csrc/*.[ch] src/bptt/include/*.h tests/c/*.[ch] \
                       tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/capsule/*.c tests/link/cmake/*.cpp benchmarks/*.c)
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
-.PHONY: help demo test test-slow lint format docs sanitize bench bench-quick wheel wheel-aarch64 sdist cross clean
+.PHONY: help demo test test-slow coverage lint format docs sanitize bench bench-quick wheel wheel-aarch64 sdist cross clean
 help:
 	@echo "make demo [FILE=book.txt]   train a character model"
-	@echo "make test                   build and run the whole test suite"
+	@echo "make test [ARGS=-k...]      build and run the whole test suite"
 	@echo "make test-slow              run the tests that take minutes"
+	@echo "make coverage               print which lines and branches of csrc/ the suite runs"
 	@echo "make lint                   check style and types"
 	@echo "make docs                   build the site, in build/docs"
 	@echo "make sanitize               run the suite under ASan and UBSan"
@@ -52,11 +54,24 @@ $(VENV)/documented: $(VENV)/installed
 demo: $(VENV)/installed
 	$(BIN)/python examples/char_rnn.py $(if $(FILE),'$(FILE)')
 
+# two processes, a module each at a time; ARGS goes to pytest: make test ARGS='-n0 -k windows tests/test_fit.py'
 test: $(VENV)/tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/tested
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# its own environment, as the sanitized one: lines and branches of csrc/ that the suite runs, all kernel sets together.
+# What links the archive by flags of its own is left out: it would need those of gcov.
+coverage: VENV = .venv-coverage
+coverage: export BPTT_COVERAGE = 1
+coverage:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	rm -rf build/temp.*
+	$(PIP) install '.[plot,test]' $(TORCH) gcovr
+	$(BIN)/python -m pytest -n 2 --dist loadfile -p no:cacheprovider \
+	    --ignore tests/test_link.py --ignore tests/test_docs.py $(ARGS)
+	$(BIN)/gcovr --filter csrc/ --merge-mode-functions merge-use-line-0 --txt --txt-summary build/temp.*
 
 lint: $(VENV)/linted
 	$(BIN)/ruff check .
@@ -118,5 +133,5 @@ cross: .venv-wheels/ready
 	$(WHEELS) wheels/cross.py
 
 clean:
-	rm -rf build .venv .venv-sanitize .venv-wheels wheels/arm64 demo src/bptt/_core.c src/bptt/*.so src/bptt/lib/*.a \
+	rm -rf build .venv .venv-sanitize .venv-coverage .venv-wheels wheels/arm64 demo src/bptt/_core.c src/bptt/*.so src/bptt/lib/*.a \
 	    src/bptt/__init__.pxd

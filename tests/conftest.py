@@ -3,9 +3,9 @@ import signal
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads spin, which takes minutes where others run beside
 
-import cases  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import cases
+import numpy as np
+import pytest
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs, but tests send it
 

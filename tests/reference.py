@@ -28,8 +28,8 @@ ACTIVATION_GRAD = {  # f'(z) in terms of h = f(z)
 
 
 # ---- cells: step(w, x, h, c) -> (h, c, kept) for some rows, x (n,I), h and c (n,H); and back(w, g, x, h, c, kept, dh,
-# dc), which adds to the gradients g and returns those by x, h and c. w and g hold ih, hh, b_ih, b_hh and peephole, and w
-# also dot.
+# dc), which adds to the gradients g and returns those by x, h and c. w and g hold ih, hh, b_ih, b_hh and peephole; w has
+# dot too.
 
 
 class Vanilla:
@@ -180,7 +180,7 @@ class Oracle:
             learned = [self.p.get(name, np.zeros((self.L * self.D, self.H))) for name in ("state_h0", "state_c0")]
             state = np.repeat(np.stack(learned[: self.parts])[:, :, None], B, axis=2)
         final = state.copy()
-        self.kept = {}  # (layer_dir, t): the inputs, the entering state, and what the cell keeps, of the rows with step t
+        self.kept = {}  # (layer_dir, t): inputs, entering state and what the cell keeps, of the rows with step t
         self.inputs = [x]
         for layer in range(self.L):
             outputs = np.zeros((T, B, self.D * self.H))

@@ -71,7 +71,9 @@ def test_torch(torch, problem, cell, layers, bidirectional, lengths):
 # ---- layouts, rows, steps beyond the end -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", covering({"cell": CELLS, "num_layers": [1, 2], "bidirectional": [False, True]}), ids=case_id)
+@pytest.mark.parametrize(
+    "case", covering({"cell": CELLS, "num_layers": [1, 2], "bidirectional": [False, True]}), ids=case_id
+)
 def test_layouts(problem, case):
     """batch_first and (T,I) are the same numbers in another layout; states are (L*D,B,H) in each."""
     options = {"reset": True, "carry": 2, **case}

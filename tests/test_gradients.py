@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from cases import CELLS, CLIPS, DROPOUT, STARTS, VANILLA, assert_all_close, assert_close, case_id, covering
 
-import bptt
-
 SIZES = {"T": [7, 1, 2, 50], "B": [3, 1, 16], "H": [5, 1, 33]}
 NETWORKS = {
     "cell": CELLS,

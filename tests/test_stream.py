@@ -6,7 +6,6 @@ from cases import CELLS, case_id, covering
 
 import bptt
 
-
 STREAMS = {
     "cell": CELLS,
     "sizes": [(1, 1, 1, None), (1, 16, 64, 3), (3, 5, 33, 7), (16, 4, 40, None)],

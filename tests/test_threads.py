@@ -50,8 +50,8 @@ NETWORKS = {
 
 @pytest.mark.parametrize("case", covering(NETWORKS, alone=False), ids=case_id)
 def test_same_bits_for_any_number_of_threads(case):
-    """T is chosen so that the work is enough for seven threads (a call with less uses fewer), but for short steps: memory
-    and time of the test are bounded."""
+    """T is chosen so that the work is enough for seven threads (a call with less uses fewer), and bounded for networks
+    whose steps are short."""
     options = dict(case)
     B, I, H = (options.pop(name) for name in ("B", "I", "H"))
     options |= options.pop("dropouts") | options.pop("start") | CELLS[case["cell"]]
