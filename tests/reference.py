@@ -28,8 +28,8 @@ ACTIVATION_GRAD = {  # f'(z) in terms of h = f(z)
 
 
 # ---- cells: step(w, x, h, c) -> (h, c, kept) for some rows, x (n,I), h and c (n,H); and back(w, g, x, h, c, kept, dh,
-# dc), which adds to the gradients g and returns those by x, h and c. w and g hold ih, hh, b_ih, b_hh and peephole; w has
-# dot too.
+# dc), which adds to the gradients g and returns those by x, h and c. w and g hold ih, hh, b_ih, b_hh and peephole;
+# w has dot too.
 
 
 class Vanilla:

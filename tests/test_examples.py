@@ -42,7 +42,7 @@ def refused(monkeypatch, capsys):
 
 @pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
 def test_char_rnn(tmp_path):
-    text = run("char_rnn.py", "--seconds", 3, "--out", tmp_path)
+    text = run("char_rnn.py", "--seconds", 4, "--out", tmp_path)
     bits = {name: float(b) for b, name in re.findall(r"^ +([\d.]+)  (lstm|tanh|order-2 Markov)", text, re.M)}
     assert 1 < bits["lstm"] < 6
     assert 1 < bits["tanh"] < 6
