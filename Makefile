@@ -54,9 +54,9 @@ $(VENV)/documented: $(VENV)/installed
 demo: $(VENV)/installed
 	$(BIN)/python examples/char_rnn.py $(if $(FILE),'$(FILE)')
 
-# two processes, a module each at a time; ARGS goes to pytest: make test ARGS='-n0 -k windows tests/test_fit.py'
+# two processes; ARGS goes to pytest: make test ARGS='-n0 -k windows tests/test_fit.py'
 test: $(VENV)/tested
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-slow: $(VENV)/tested
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -69,7 +69,7 @@ coverage:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	rm -rf build/temp.*
 	$(PIP) install '.[plot,test]' $(TORCH) gcovr
-	$(BIN)/python -m pytest -n 2 --dist loadfile -p no:cacheprovider \
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -p no:cacheprovider \
 	    --ignore tests/test_link.py --ignore tests/test_docs.py $(ARGS)
 	$(BIN)/gcovr --filter csrc/ --merge-mode-functions merge-use-line-0 --txt --txt-summary build/temp.*
 

@@ -12,9 +12,9 @@ import bptt
 BOTH = {"dropout": 0.4, "recurrent_dropout": 0.3}
 
 
-def transparent(rate, *, H=500, **options):
-    """Two linear layers that pass on what enters: y is what dropout left of the inputs of the second."""
-    rnn = bptt.RNN(H, H, cell="identity", num_layers=2, bias=False, dropout=rate, dtype="float64", **options)
+def transparent(rate, *, H=500, num_layers=2, **options):
+    """Linear layers that pass on what enters: y is what dropout left of the inputs of all but the first."""
+    rnn = bptt.RNN(H, H, cell="identity", num_layers=num_layers, bias=False, dropout=rate, dtype="float64", **options)
     for name, view in rnn.param_views().items():
         view[...] = 0 if name.startswith("weight_hh") else np.eye(*view.shape)
     return rnn
@@ -48,6 +48,11 @@ def test_between_layers(rate):
         both = (parts[1:] & parts[:-1]).mean()
         assert within(both, rate**2, parts[1:].size)
     assert not np.array_equal(rnn.forward(x)[0], y)  # every forward draws anew
+
+
+def test_each_layer_has_an_input_mask_of_its_own():
+    y, _ = transparent(0.5, num_layers=3, seed=0).forward(np.ones((20, 3, 500)))
+    assert within((y == 0).mean(), 0.75, y.size)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
