@@ -71,7 +71,8 @@ coverage:
 	$(PIP) install '.[plot,test]' $(TORCH) gcovr
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -p no:cacheprovider \
 	    --ignore tests/test_link.py --ignore tests/test_docs.py $(ARGS)
-	$(BIN)/gcovr --filter csrc/ --merge-mode-functions merge-use-line-0 --txt --txt-summary build/temp.*
+	$(BIN)/gcovr --filter csrc/ --merge-mode-functions merge-use-line-0 --txt --txt-summary \
+	    --gcov-ignore-parse-errors negative_hits.warn_once_per_file build/temp.*
 
 lint: $(VENV)/linted
 	$(BIN)/ruff check .
