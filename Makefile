@@ -5,11 +5,11 @@ VENV   ?= .venv
 # it are skipped.
 TORCH  ?= torch==2.13.0
 FILE   ?=
-# more arguments of pytest: make test ARGS='-k windows'
 ARGS   ?=
 
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
+PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadgroup # two processes
 SANITIZERS := address,undefined
 CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
 C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c \
@@ -69,11 +69,24 @@ ctest: core
 demo: core
 	$(BIN)/python examples/char_rnn.py $(if $(FILE),'$(FILE)')
 
+# ARGS goes to pytest: make test ARGS='-n0 -k windows tests/test_fit.py'
 test: $(VENV)/tested core
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-slow: $(VENV)/tested core
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# its own environment, as the sanitized one: lines and branches of csrc/ that the suite runs, all kernel sets together.
+# What links the archive by flags of its own is left out: it would need those of gcov.
+coverage: VENV = .venv-coverage
+coverage: export BPTT_COVERAGE = 1
+coverage:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	rm -rf build/objects
+	$(PIP) install '.[plot,test]' $(TORCH) gcovr
+	$(PYTEST) -p no:cacheprovider --ignore tests/test_link.py --ignore tests/test_docs.py $(ARGS)
+	$(BIN)/gcovr --filter csrc/ --merge-mode-functions merge-use-line-0 --txt --txt-summary \
+	    --gcov-ignore-parse-errors negative_hits.warn_once_per_file build/objects
 
 lint: $(VENV)/linted core
 	$(BIN)/ruff check .

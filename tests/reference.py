@@ -1,4 +1,4 @@
-"""A naive float64 oracle: the equations written down step by step, one row of the batch after another.
+"""A naive float64 oracle: the equations written down step by step, all rows of the batch that have the step at once.
 
 `dot` is every sum of products there is, so that a test may hand in one that rounds as float32 would. A state is
 (parts,L*D,B,H): h, and for an LSTM c behind it.
@@ -19,7 +19,7 @@ ACTIVATION = {
     "sigmoid": logistic,
     "identity": lambda z: z,
 }
-SLOPE = {  # f'(z) in terms of h = f(z)
+ACTIVATION_GRAD = {  # f'(z) in terms of h = f(z)
     "tanh": lambda h: 1 - h**2,
     "relu": lambda h: (h > 0).astype(float),
     "sigmoid": lambda h: h * (1 - h),
@@ -27,27 +27,28 @@ SLOPE = {  # f'(z) in terms of h = f(z)
 }
 
 
-# ---- cells: step(w, x, h, c) -> (h, c, kept) for one row, and back(w, g, x, h, c, kept, dh, dc), which adds to the
-# gradients g and returns those by x, h and c. w and g hold ih, hh, b_ih, b_hh and peephole, and w also dot.
+# ---- cells: step(w, x, h, c) -> (h, c, kept) for some rows, x (n,I), h and c (n,H); and back(w, g, x, h, c, kept, dh,
+# dc), which adds to the gradients g and returns those by x, h and c. w and g hold ih, hh, b_ih, b_hh and peephole;
+# w has dot too.
 
 
 class Vanilla:
     def __init__(self, name):
-        self.f, self.slope = ACTIVATION[name], SLOPE[name]
+        self.f, self.f_grad = ACTIVATION[name], ACTIVATION_GRAD[name]
 
     def step(self, w, x, h, c):
-        new = self.f(w.dot(w.ih, x) + w.b_ih + w.dot(w.hh, h) + w.b_hh)
+        new = self.f(w.dot(x, w.ih.T) + w.b_ih + w.dot(h, w.hh.T) + w.b_hh)
         return new, c, new
 
     def back(self, w, g, x, h, c, new, dh, dc):
-        dz = self.slope(new) * dh
+        dz = self.f_grad(new) * dh
         add(g, dz, x, dz, h)
-        return w.dot(w.ih.T, dz), w.dot(w.hh.T, dz), dc
+        return w.dot(dz, w.ih), w.dot(dz, w.hh), dc
 
 
 class LSTM:
     def step(self, w, x, h, c):
-        zi, zf, zg, zo = np.split(w.dot(w.ih, x) + w.b_ih + w.dot(w.hh, h) + w.b_hh, 4)
+        zi, zf, zg, zo = np.split(w.dot(x, w.ih.T) + w.b_ih + w.dot(h, w.hh.T) + w.b_hh, 4, axis=1)
         i = logistic(zi + w.peephole[0] * c)
         f = logistic(zf + w.peephole[1] * c)
         g = np.tanh(zg)
@@ -61,18 +62,18 @@ class LSTM:
         dc = dc + dh * o * (1 - np.tanh(new) ** 2) + dzo * w.peephole[2]
         dzi = dc * g * i * (1 - i)
         dzf = dc * c * f * (1 - f)
-        dz = np.concatenate([dzi, dzf, dc * i * (1 - g**2), dzo])
+        dz = np.concatenate([dzi, dzf, dc * i * (1 - g**2), dzo], axis=1)
         add(grads, dz, x, dz, h)
-        grads.peephole += np.stack([dzi * c, dzf * c, dzo * new])
-        return w.dot(w.ih.T, dz), w.dot(w.hh.T, dz), dc * f + dzi * w.peephole[0] + dzf * w.peephole[1]
+        grads.peephole += np.stack([(dzi * c).sum(axis=0), (dzf * c).sum(axis=0), (dzo * new).sum(axis=0)])
+        return w.dot(dz, w.ih), w.dot(dz, w.hh), dc * f + dzi * w.peephole[0] + dzf * w.peephole[1]
 
 
 class GRU:
     """The reset gate acts after the product with W_hn."""
 
     def step(self, w, x, h, c):
-        xr, xz, xn = np.split(w.dot(w.ih, x) + w.b_ih, 3)
-        hr, hz, hn = np.split(w.dot(w.hh, h) + w.b_hh, 3)
+        xr, xz, xn = np.split(w.dot(x, w.ih.T) + w.b_ih, 3, axis=1)
+        hr, hz, hn = np.split(w.dot(h, w.hh.T) + w.b_hh, 3, axis=1)
         r, z = logistic(xr + hr), logistic(xz + hz)
         n = np.tanh(xn + r * hn)
         return (1 - z) * n + z * h, c, (r, z, n, hn)
@@ -82,43 +83,48 @@ class GRU:
         dzn = dh * (1 - z) * (1 - n**2)
         dzz = dh * (h - n) * z * (1 - z)
         dzr = dzn * hn * r * (1 - r)
-        dz_ih, dz_hh = np.concatenate([dzr, dzz, dzn]), np.concatenate([dzr, dzz, dzn * r])
+        dz_ih = np.concatenate([dzr, dzz, dzn], axis=1)
+        dz_hh = np.concatenate([dzr, dzz, dzn * r], axis=1)
         add(g, dz_ih, x, dz_hh, h)
-        return w.dot(w.ih.T, dz_ih), w.dot(w.hh.T, dz_hh) + dh * z, dc
+        return w.dot(dz_ih, w.ih), w.dot(dz_hh, w.hh) + dh * z, dc
 
 
 class GRUBefore:
     """The reset gate acts before the product with W_hn."""
 
     def step(self, w, x, h, c):
-        H = len(h)
-        r, z = np.split(logistic((w.dot(w.ih, x) + w.b_ih + w.b_hh)[: 2 * H] + w.dot(w.hh[: 2 * H], h)), 2)
-        n = np.tanh((w.dot(w.ih, x) + w.b_ih + w.b_hh)[2 * H :] + w.dot(w.hh[2 * H :], r * h))
+        H = h.shape[1]
+        xr, xz, xn = np.split(w.dot(x, w.ih.T) + w.b_ih + w.b_hh, 3, axis=1)
+        r = logistic(xr + w.dot(h, w.hh[:H].T))
+        z = logistic(xz + w.dot(h, w.hh[H : 2 * H].T))
+        n = np.tanh(xn + w.dot(r * h, w.hh[2 * H :].T))
         return (1 - z) * n + z * h, c, (r, z, n)
 
     def back(self, w, g, x, h, c, kept, dh, dc):
         r, z, n = kept
-        H = len(h)
+        H = h.shape[1]
         dzn = dh * (1 - z) * (1 - n**2)
         dzz = dh * (h - n) * z * (1 - z)
-        d_reset = w.dot(w.hh[2 * H :].T, dzn)  # by r*h
+        d_reset = w.dot(dzn, w.hh[2 * H :])  # by r*h
         dzr = d_reset * h * r * (1 - r)
-        dz = np.concatenate([dzr, dzz, dzn])
+        dz = np.concatenate([dzr, dzz, dzn], axis=1)
         add(g, dz, x, dz, h)
-        g.hh[2 * H :] += np.outer(dzn, r * h - h)  # W_hn saw r*h, not h
-        return w.dot(w.ih.T, dz), w.dot(w.hh[: 2 * H].T, dz[: 2 * H]) + d_reset * r + dh * z, dc
+        g.hh[2 * H :] += dzn.T @ (r * h - h)  # W_hn saw r*h, not h
+        return w.dot(dz, w.ih), w.dot(dz[:, : 2 * H], w.hh[: 2 * H]) + d_reset * r + dh * z, dc
 
 
 def add(g, dz_ih, x, dz_hh, h):
-    g.ih += np.outer(dz_ih, x)
-    g.hh += np.outer(dz_hh, h)
-    g.b_ih += dz_ih
-    g.b_hh += dz_hh
+    g.ih += dz_ih.T @ x
+    g.hh += dz_hh.T @ h
+    g.b_ih += dz_ih.sum(axis=0)
+    g.b_hh += dz_hh.sum(axis=0)
 
 
-def clip_row(dh, norm_limit, value_limit):
-    if norm_limit is not None and np.linalg.norm(dh) > norm_limit:
-        dh = dh * (norm_limit / np.linalg.norm(dh))
+def clip_rows(dh, norm_limit, value_limit):
+    """Each row to a norm, then each entry to a value."""
+    if norm_limit is not None:
+        norms = np.linalg.norm(dh, axis=1, keepdims=True)
+        dh = np.where(norms > norm_limit, dh * (norm_limit / np.maximum(norms, 1e-300)), dh)
     return dh if value_limit is None else np.clip(dh, -value_limit, value_limit)
 
 
@@ -134,9 +140,9 @@ class Oracle:
         else:
             self.cell = LSTM() if rnn.cell == "lstm" else Vanilla(rnn.cell)
 
-    def unit(self, tensors, unit):
+    def layer_dir(self, tensors, index):
         """The tensors of a layer in a direction, missing ones as zeros."""
-        suffix = f"_l{unit // self.D}" + ("_reverse" if unit % self.D else "")
+        suffix = f"_l{index // self.D}" + ("_reverse" if index % self.D else "")
         rows = len(tensors[f"weight_ih{suffix}"])
         return SimpleNamespace(
             dot=self.dot,
@@ -147,53 +153,58 @@ class Oracle:
             peephole=tensors.get(f"weight_peephole{suffix}", np.zeros((3, self.H))),
         )
 
-    def order(self, unit, row):
-        """The steps of a row in the order in which the direction takes them."""
-        steps = range(self.lengths[row])
-        return steps[::-1] if unit % self.D else steps
+    def order(self, direction):
+        """The steps in the order in which the direction takes them."""
+        steps = range(len(self.reset))
+        return steps[::-1] if direction else steps
 
-    def enters_zero(self, unit, t, row):
+    def rows_with(self, t):
+        """The rows that have step t."""
+        return np.flatnonzero(self.lengths > t)
+
+    def enters_zero(self, direction, t, rows):
         """A sequence begins at t; seen from the other side, it ends where another begins, at t+1."""
-        if unit % self.D:
-            return t + 1 < self.lengths[row] and self.reset[t + 1, row]
-        return self.reset[t, row]
+        if not direction:
+            return self.reset[t, rows]
+        if t + 1 == len(self.reset):
+            return np.zeros(len(rows), bool)
+        return (t + 1 < self.lengths[rows]) & self.reset[t + 1, rows]
 
     def forward(self, x, state=None, lengths=None, reset=None):
         """(y, final state); keeps what backward needs."""
         T, B, _ = x.shape
-        self.lengths = [T] * B if lengths is None else lengths
+        self.lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
         self.reset = np.zeros((T, B), bool) if reset is None else reset
         self.learns = state is None and "state_h0" in self.p
         if state is None:
             learned = [self.p.get(name, np.zeros((self.L * self.D, self.H))) for name in ("state_h0", "state_c0")]
             state = np.repeat(np.stack(learned[: self.parts])[:, :, None], B, axis=2)
-        final = np.zeros_like(state)
-        self.kept = {}  # (unit, t, row): the inputs, the entering state, and what the cell keeps
+        final = state.copy()
+        self.kept = {}  # (layer_dir, t): inputs, entering state and what the cell keeps, of the rows with step t
         self.inputs = [x]
         for layer in range(self.L):
             outputs = np.zeros((T, B, self.D * self.H))
             for direction in range(self.D):
-                unit = layer * self.D + direction
-                w = self.unit(self.p, unit)
-                for row in range(B):
-                    h, c = state[0, unit, row], state[-1, unit, row]
-                    for t in self.order(unit, row):
-                        if self.enters_zero(unit, t, row):
-                            h, c = np.zeros(self.H), np.zeros(self.H)
-                        before = self.inputs[layer][t, row], h, c
-                        h, c, kept = self.cell.step(w, *before)
-                        self.kept[unit, t, row] = (*before, kept)
-                        outputs[t, row, direction * self.H :][: self.H] = h
-                    final[0, unit, row] = h
-                    if self.parts == 2:
-                        final[1, unit, row] = c
+                index = layer * self.D + direction
+                columns = slice(direction * self.H, (direction + 1) * self.H)  # the direction's part of the outputs
+                w = self.layer_dir(self.p, index)
+                h, c = final[0, index], final[-1, index]  # of all rows; they end as the final state
+                for t in self.order(direction):
+                    rows = self.rows_with(t)
+                    zero = self.enters_zero(direction, t, rows)[:, None]
+                    before = self.inputs[layer][t, rows], np.where(zero, 0, h[rows]), np.where(zero, 0, c[rows])
+                    h_new, c_new, kept = self.cell.step(w, *before)
+                    self.kept[index, t] = (*before, kept)
+                    c[rows] = c_new
+                    h[rows] = h_new  # behind c: without a c both are the same array
+                    outputs[t, rows, columns] = h_new
             self.inputs.append(outputs)
         if "weight_ho" not in self.p:
             return outputs.copy(), final
         y = np.zeros((T, B, len(self.p["weight_ho"])))
-        for row in range(B):
-            for t in range(self.lengths[row]):
-                y[t, row] = self.dot(self.p["weight_ho"], outputs[t, row]) + self.p.get("bias_o", 0)
+        for t in range(T):
+            rows = self.rows_with(t)
+            y[t, rows] = self.dot(outputs[t, rows], self.p["weight_ho"].T) + self.p.get("bias_o", 0)
         return y, final
 
     def backward(self, dy, dstate=None, carry=None, step_clip_norm=None, step_clip_value=None):
@@ -202,44 +213,47 @@ class Oracle:
         T, B, _ = dy.shape
         carry = np.ones((T, B)) if carry is None else np.broadcast_to(carry.reshape(T, -1), (T, B))
         out = np.zeros((T, B, self.D * self.H))  # the gradient by the last layer's outputs
-        for row in range(B):
-            for t in range(self.lengths[row]):
-                if "weight_ho" not in g:
-                    out[t, row] = dy[t, row]
-                    continue
-                out[t, row] = self.dot(self.p["weight_ho"].T, dy[t, row])
-                g["weight_ho"] += np.outer(dy[t, row], self.inputs[-1][t, row])
-                if "bias_o" in g:
-                    g["bias_o"] += dy[t, row]
-        first = np.zeros((self.parts, self.L * self.D, B, self.H))  # the gradient by the entering state
+        for t in range(T):
+            rows = self.rows_with(t)
+            if "weight_ho" not in g:
+                out[t, rows] = dy[t, rows]
+                continue
+            out[t, rows] = self.dot(dy[t, rows], self.p["weight_ho"])
+            g["weight_ho"] += dy[t, rows].T @ self.inputs[-1][t, rows]
+            if "bias_o" in g:
+                g["bias_o"] += dy[t, rows].sum(axis=0)
+        dstate0 = np.zeros((self.parts, self.L * self.D, B, self.H))  # the gradient by the entering state
+        if dstate is not None:
+            dstate0[...] = dstate
         squares = np.zeros((self.L * self.D, T))
         for layer in reversed(range(self.L)):
             below = np.zeros_like(self.inputs[layer])
             for direction in range(self.D):
-                unit = layer * self.D + direction
-                w, gw = self.unit(self.p, unit), self.unit(g, unit)
-                for row in range(B):
-                    dh = dc = np.zeros(self.H)
-                    if dstate is not None:
-                        dh, dc = dstate[0, unit, row], dstate[-1, unit, row]
-                    after = None
-                    for t in reversed(self.order(unit, row)):
-                        if after is not None:
-                            m = carry[min(t, after), row]
-                            dh, dc = dh * m, dc * m
-                        dh = dh + out[t, row, direction * self.H :][: self.H]
-                        squares[unit, t] += dh @ dh
-                        dh = clip_row(dh, step_clip_norm, step_clip_value)
-                        dx, dh, dc = self.cell.back(w, gw, *self.kept[unit, t, row], dh, dc)
-                        below[t, row] += dx
-                        if self.enters_zero(unit, t, row):
-                            dh = dc = np.zeros(self.H)
-                        after = t
-                    first[0, unit, row] = dh
-                    if self.parts == 2:
-                        first[1, unit, row] = dc
+                index = layer * self.D + direction
+                columns = slice(direction * self.H, (direction + 1) * self.H)
+                w, gw = self.layer_dir(self.p, index), self.layer_dir(g, index)
+                dh_all, dc_all = dstate0[0, index], dstate0[-1, index]  # of all rows, back to the entering state
+                for t in reversed(self.order(direction)):
+                    rows = self.rows_with(t)
+                    dh, dc = dh_all[rows], dc_all[rows]
+                    m = self.link(direction, t, rows, carry)[:, None]
+                    dh, dc = dh * m, dc * m
+                    dh = dh + out[t, rows, columns]
+                    squares[index, t] = np.sum(dh**2)
+                    dh = clip_rows(dh, step_clip_norm, step_clip_value)
+                    dx, dh, dc = self.cell.back(w, gw, *self.kept[index, t], dh, dc)
+                    below[t, rows] += dx
+                    zero = self.enters_zero(direction, t, rows)[:, None]
+                    dc_all[rows] = np.where(zero, 0, dc)
+                    dh_all[rows] = np.where(zero, 0, dh)  # behind dc: without a c both are the same array
             out = below
         if self.learns:
-            for name, part in zip(("state_h0", "state_c0"), first, strict=False):
+            for name, part in zip(("state_h0", "state_c0"), dstate0, strict=False):
                 g[name] += part.sum(axis=1)
-        return {**g, "x": out, "state": first, "norms": np.sqrt(squares)}
+        return {**g, "x": out, "state": dstate0, "norms": np.sqrt(squares)}
+
+    def link(self, direction, t, rows, carry):
+        """The carry between step t and the one that the direction takes next; 1 where t is a row's last."""
+        if direction:
+            return carry[t - 1, rows] if t else np.ones(len(rows))
+        return np.where(t + 1 < self.lengths[rows], carry[t, rows], 1)

@@ -11,4 +11,4 @@ assert "__asan_report_load" in symbols and "site-packages" in bptt._core.__file_
 E2
 LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libubsan.so)" \
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-    PYTHONMALLOC=malloc "$python" -m pytest -p no:cacheprovider -q
+    PYTHONMALLOC=malloc "$python" -m pytest -n 2 --dist loadgroup -p no:cacheprovider -q

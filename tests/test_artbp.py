@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from cases import assert_close
 
 import bptt
 

@@ -1,31 +1,12 @@
-"""Every cell, layers, directions, lengths: against torch, the naive oracle, finite differences and other libraries."""
+"""Every cell, layers, directions, lengths: beside torch.nn, in every layout, and against numbers of other libraries."""
 
 import itertools
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from cases import CELLS, assert_all_close, assert_close, assert_same, case_id, covering
 
 import bptt
-
-CELLS = {
-    "tanh": {"cell": "tanh"},
-    "relu": {"cell": "relu"},
-    "sigmoid": {"cell": "sigmoid"},
-    "identity": {"cell": "identity"},
-    "lstm": {"cell": "lstm"},
-    "peepholes": {"cell": "lstm", "peepholes": True},
-    "gru": {"cell": "gru"},
-    "reset before": {"cell": "gru", "reset_after": False},
-}
-SMOOTH = [name for name in CELLS if name != "relu"]
-GATED = ["lstm", "peepholes", "gru", "reset before"]
-
-
-def assert_all_close(ours, theirs, tolerance, context=""):
-    for name, gradient in ours.items():
-        assert_close(gradient, theirs[name], tolerance, f"{name} {context}")
-
 
 # ---- torch -------------------------------------------------------------------------------------------------
 
@@ -79,110 +60,25 @@ def test_torch(torch, problem, cell, layers, bidirectional, lengths):
         assert_close(y, theirs["y"], 1e-12, "y")
         for i, part in enumerate(final):
             assert_close(part, theirs[f"final {i}"], 1e-12, f"final {i}")
-        assert_all_close(p.gradients(), theirs, 1e-10, (T, B, H, O, bias))
+        assert_all_close(p.gradients(), theirs, 1e-10)
         single = problem(T, B, 4, H, O, bias=bias, dtype="float32", **options)
         single.rnn.params = p.rnn.params
         for name in ("x", "states", "dy", "dstates"):
             getattr(single, name)[...] = getattr(p, name)
-        assert_all_close(single.gradients(), theirs, 1e-5, ("float32", T, B, H, O, bias))
-
-
-# ---- the oracle --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("lengths", [False, True])
-@pytest.mark.parametrize("reset", [False, True])
-@pytest.mark.parametrize("carry", [0, 1, 2])
-def test_oracle(problem, name, layers, bidirectional, lengths, reset, carry):
-    """With per-step clips, norms, readouts, biases and learned states in turn."""
-    clips = itertools.cycle([{}, {"step_clip_norm": 0.7}, {"step_clip_value": 0.2},
-                             {"step_clip_norm": 0.9, "step_clip_value": 0.3}])  # fmt: skip
-    for O, bias, learn, state in [(None, True, False, True), (3, False, True, False), (2, True, True, True),
-                                  (None, True, False, False)]:  # fmt: skip
-        clip = next(clips)
-        p = problem(7, 4, 3, 5, O, num_layers=layers, bidirectional=bidirectional, lengths=lengths, reset=reset,
-                    carry=carry, bias=bias, learn_state=learn, state=state, **CELLS[name])  # fmt: skip
-        norms = np.empty((p.rnn.num_layers * (1 + bidirectional), 7))
-        ours, theirs = p.gradients(step_norms=norms, **clip), p.oracle(**clip)
-        assert_close(norms, theirs["norms"], 1e-12, "norms")
-        assert_all_close(ours, theirs, 1e-12, (O, bias, learn, state, clip))
-        for tensor in ("state_h0", "state_c0"):  # a state that is given is not the learned one
-            assert state <= (not ours.get(tensor, np.zeros(1)).any())
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_norms_of_one_unit_are_a_vector(problem, name):
-    p = problem(6, 2, 3, 4, **CELLS[name])
-    norms = np.empty(6)
-    p.gradients(step_norms=norms)
-    assert_close(norms, p.oracle()["norms"][0], 1e-12)
-
-
-@pytest.mark.parametrize("name", SMOOTH)
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("ragged", [False, True])
-def test_oracle_over_chunks_of_steps(problem, name, layers, bidirectional, ragged):
-    """The core goes over time in chunks of 512 kB of gate gradients: here 10 steps of a vanilla cell, 2 of others, and
-    a rest."""
-    p = problem(23, 160, 2, 40, 1, num_layers=layers, bidirectional=bidirectional, lengths=ragged, reset=ragged,
-                carry=ragged, **CELLS[name])  # fmt: skip
-    norms = np.empty((layers * (1 + bidirectional), 23))
-    ours, theirs = p.gradients(step_norms=norms), p.oracle()
-    assert_close(norms, theirs["norms"].reshape(norms.shape), 1e-11)
-    assert_all_close(ours, theirs, 1e-11)
-
-
-# ---- finite differences ------------------------------------------------------------------------------------
-
-
-def directional(p, flat, direction, step=1e-4):
-    """The derivative of the loss by the entries of `flat` along a direction; fourth order, signed."""
-    kept = flat.copy()
-    at = {}
-    for k in (-2, -1, 1, 2):
-        flat[:] = kept + k * step * direction
-        at[k] = p.loss()
-    flat[:] = kept
-    return (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * step)
-
-
-@pytest.mark.parametrize("name", SMOOTH)
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_signed_central_differences(problem, name, layers, bidirectional):
-    """A random direction through every tensor, and one entry of it."""
-    rng = np.random.default_rng(3)
-    for lengths, reset, learn in itertools.product([False, True], repeat=3):
-        p = problem(8, 3, 2, 4, 2, num_layers=layers, bidirectional=bidirectional, lengths=lengths, reset=reset,
-                    learn_state=learn, state=not learn, **CELLS[name])  # fmt: skip
-        g = {tensor: gradient.copy() for tensor, gradient in p.gradients().items()}
-        tensors = {**p.rnn.param_views(), "x": p.x}
-        if p.states is not None:
-            tensors |= zip(("state", "cell"), p.states, strict=False)
-        for tensor, values in tensors.items():
-            flat, gradient = values.reshape(-1), g[tensor].reshape(-1)
-            one = np.zeros_like(flat)
-            one[rng.integers(flat.size)] = 1
-            for direction in (rng.uniform(-1, 1, flat.shape), one):
-                size = np.abs(direction) @ np.abs(gradient)
-                error = abs(directional(p, flat, direction) - direction @ gradient)
-                assert error <= 1e-7 * max(size, 1e-2), (tensor, lengths, reset, learn)
+        assert_all_close(single.gradients(), theirs, 1e-5)
 
 
 # ---- layouts, rows, steps beyond the end -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", GATED)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_layouts(problem, name, bidirectional):
+@pytest.mark.parametrize(
+    "case", covering({"cell": CELLS, "num_layers": [1, 2], "bidirectional": [False, True]}), ids=case_id
+)
+def test_layouts(problem, case):
     """batch_first and (T,I) are the same numbers in another layout; states are (L*D,B,H) in each."""
-    options = {"num_layers": 2, "bidirectional": bidirectional, "reset": True, "carry": 2, **CELLS[name]}
+    options = {"reset": True, "carry": 2, **case}
     p = problem(6, 4, 3, 5, 2, lengths=True, **options)
-    ours = {tensor: g.copy() for tensor, g in p.gradients().items()}
+    ours = p.copied_gradients()
     other = problem(6, 4, 3, 5, 2, batch_first=True, **options).rnn
     y, _ = other.forward(p.x.swapaxes(0, 1), p.state, lengths=p.lengths, reset=p.reset.T)
     dx, dstate0 = other.backward(p.dy.swapaxes(0, 1), p.dstate, carry=p.carry.T)
@@ -191,7 +87,7 @@ def test_layouts(problem, name, bidirectional):
     np.testing.assert_array_equal(dstate0[0] if isinstance(dstate0, tuple) else dstate0, ours["state"])
     np.testing.assert_array_equal(other.grads, p.rnn.grads)
     p = problem(6, 1, 3, 5, 2, **options)
-    ours = {tensor: g.copy() for tensor, g in p.gradients().items()}
+    ours = p.copied_gradients()
     p.rnn.zero_grad()
     y, _ = p.rnn.forward(p.x[:, 0], p.state, reset=p.reset[:, 0])
     dx, _ = p.rnn.backward(p.dy[:, 0], p.dstate, carry=p.carry)
@@ -201,32 +97,31 @@ def test_layouts(problem, name, bidirectional):
         np.testing.assert_array_equal(g, ours[tensor])
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_what_lies_beyond_the_end_does_not_count(problem, name, bidirectional):
+def test_what_lies_beyond_the_end_does_not_count(problem, cell, bidirectional):
     """Not x, not dy, not even NaN; y and dx are zero there."""
-    p = problem(9, 5, 3, 4, 2, num_layers=2, bidirectional=bidirectional, lengths=True, **CELLS[name])
-    plain = {tensor: g.copy() for tensor, g in p.gradients().items()}
+    p = problem(9, 5, 3, 4, 2, num_layers=2, bidirectional=bidirectional, lengths=True, cell=cell)
+    plain = p.copied_gradients()
     beyond = np.arange(9)[:, None] >= p.lengths
     assert beyond.any()
     assert not plain["y"][beyond].any()
     assert not plain["x"][beyond].any()
     p.x[beyond] = np.nan
     p.dy[beyond] = np.nan
-    for tensor, g in p.gradients().items():
-        np.testing.assert_array_equal(g, plain[tensor])
+    assert_same(p.gradients(), plain)
 
 
-@pytest.mark.parametrize("name", GATED)
-def test_a_row_alone_is_the_row_of_a_batch(problem, name):
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_row_alone_is_the_row_of_a_batch(problem, cell):
     """Each padded row gives what its own steps alone give, and the gradients of the parameters add up."""
-    p = problem(8, 4, 3, 5, 2, num_layers=2, bidirectional=True, lengths=True, **CELLS[name])
-    ours = {tensor: g.copy() for tensor, g in p.gradients().items()}
+    p = problem(8, 4, 3, 5, 2, num_layers=2, bidirectional=True, lengths=True, cell=cell)
+    ours = p.copied_gradients()
     total = np.zeros_like(p.rnn.grads)
     for b, length in enumerate(p.lengths):
         p.rnn.zero_grad()
-        y, final = p.rnn.forward(p.x[:length, b : b + 1], p.given(p.states[:, :, b : b + 1]))
-        dx, _ = p.rnn.backward(p.dy[:length, b : b + 1], p.given(p.dstates[:, :, b : b + 1]))
+        y, final = p.rnn.forward(p.x[:length, b : b + 1], p.as_given(p.states[:, :, b : b + 1]))
+        dx, _ = p.rnn.backward(p.dy[:length, b : b + 1], p.as_given(p.dstates[:, :, b : b + 1]))
         total += p.rnn.grads
         assert_close(y[:, 0], ours["y"][:length, b], 1e-13)
         assert_close(dx[:, 0], ours["x"][:length, b], 1e-12)
@@ -234,12 +129,12 @@ def test_a_row_alone_is_the_row_of_a_batch(problem, name):
     assert_close(p.rnn.grads, total, 1e-12)
 
 
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_cut_stops_nan_and_inf(problem, name, bad):
+def test_a_cut_stops_nan_and_inf(problem, cell, bad):
     """carry = 0 and a reset let nothing through either way of time, neither by h nor by c."""
     for bidirectional in (False, True):
-        p = problem(8, 2, 3, 4, num_layers=1, bidirectional=bidirectional, **CELLS[name])
+        p = problem(8, 2, 3, 4, bidirectional=bidirectional, cell=cell)
         carry = np.ones(8)
         carry[3] = 0
         p.forward()
@@ -258,21 +153,21 @@ def test_a_cut_stops_nan_and_inf(problem, name, bad):
         assert np.isnan(y[5, 0]).any()
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_tape_or_not_is_the_same_to_the_bit(problem, name, layers):
-    p = problem(300, 3, 4, 17, 5, num_layers=layers, dtype="float32", reset=True, lengths=True, **CELLS[name])
+def test_tape_or_not_is_the_same_to_the_bit(problem, cell, layers):
+    p = problem(300, 3, 4, 17, 5, num_layers=layers, dtype="float32", reset=True, lengths=True, cell=cell)
     with_tape, without = p.forward(), p.forward(tape=False)
     np.testing.assert_array_equal(with_tape[0], without[0])
     np.testing.assert_array_equal(with_tape[1], without[1])
-    both = problem(300, 3, 4, 17, 5, bidirectional=True, num_layers=layers, dtype="float32", **CELLS[name])
+    both = problem(300, 3, 4, 17, 5, bidirectional=True, num_layers=layers, dtype="float32", cell=cell)
     np.testing.assert_array_equal(both.forward()[0], both.forward(tape=False)[0])
 
 
 def test_lengths_and_state_may_change_after_forward(problem):
     p = problem(9, 3, 2, 5, 2, cell="lstm", lengths=True)
     p.lengths = np.array([9, 6, 2])  # in falling order: the library need not sort them
-    expected = {tensor: g.copy() for tensor, g in p.gradients().items()}
+    expected = p.copied_gradients()
     p.rnn.zero_grad()
     p.forward()
     p.lengths[:] = 1

@@ -9,10 +9,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from cases import CELLS, DROPOUT, Problem, assert_close, assert_same, case_id, covering
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cells import CELLS
 
 import bptt
 
@@ -26,20 +25,34 @@ def results(p, **checkpoint):
     return [y, final, dx, np.stack(dstate0), norms], p.rnn.grads.copy()
 
 
-@pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("T", [1, 2, 97, 1000])
-@pytest.mark.parametrize("k", [1, 2, 7, "T", "auto"])
-def test_same_results(problem, name, T, k):
-    options = {"reset": True, "lengths": True, "carry": 1, "num_layers": 2, **CELLS[name]}
-    for dtype, B in (("float64", 2), ("float32", 5)):
-        p = problem(T, B, 2, 3, 2, dtype=dtype, **options)
-        exact, grads = results(p)
-        before = p.rnn.forward_steps
-        again, others = results(p, checkpoint=T if k == "T" else k)
-        assert T < p.rnn.forward_steps - before <= 2 * T
-        for a, b in zip(again, exact, strict=True):
-            np.testing.assert_array_equal(a, b)
-        assert_close(others, grads, 1e-12 if dtype == "float64" else 1e-5)
+SEGMENTS = {
+    "cell": CELLS,
+    "T": [97, 1, 2, 1000],
+    "k": [7, 1, 2, "T", "auto"],
+    "dropout": DROPOUT,
+    "num_layers": [2, 1, 3],
+    "reset": [False, True],
+    "lengths": [False, True],
+    "carry": [0, 1],
+    "start": ["given", "learned"],
+    "dtype": ["float64", "float32"],
+}
+
+
+@pytest.mark.parametrize("case", covering(SEGMENTS), ids=case_id)
+def test_same_results(problem, case):
+    """With dropout too: the segment that is computed again drops the same."""
+    options = dict(case)
+    T, k, is_double = options.pop("T"), options.pop("k"), case["dtype"] == "float64"
+    p = problem(T, 2 if is_double else 5, 2, 3, 2, **options.pop("dropout"), **options)
+    drawn = p.rnn.dropout_state
+    exact, grads = results(p)
+    before = p.rnn.forward_steps
+    p.rnn.dropout_state = drawn
+    again, others = results(p, checkpoint=T if k == "T" else k)
+    assert T < p.rnn.forward_steps - before <= 2 * T
+    assert_same(again, exact)
+    assert_close(others, grads, 1e-11 if is_double else 1e-4)
 
 
 def test_forward_steps_without_checkpoints(problem):
@@ -51,22 +64,18 @@ def test_forward_steps_without_checkpoints(problem):
     assert p.rnn.forward_steps == 60
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(T=st.integers(1, 700), k=st.integers(1, 800), B=st.integers(1, 9), H=st.integers(1, 40),
-       layers=st.integers(1, 3), name=st.sampled_from(list(CELLS)), dropout=st.booleans(), lengths=st.booleans(),
-       learn=st.booleans())  # fmt: skip
-def test_any_shape(T, k, B, H, layers, name, dropout, lengths, learn):
-    """With dropout too: the segment that is computed again drops the same."""
-    from conftest import Problem
-
-    p = Problem(T, B, 2, H, num_layers=layers, lengths=lengths, learn_state=learn, state=not learn, **CELLS[name],
-                dropout=0.3 * dropout, recurrent_dropout=0.2 * dropout)  # fmt: skip
+       layers=st.integers(1, 3), cell=st.sampled_from(list(CELLS)), dropout=st.booleans(), lengths=st.booleans(),
+       start=st.sampled_from(["given", "learned"]))  # fmt: skip
+def test_any_shape(T, k, B, H, layers, cell, dropout, lengths, start):
+    p = Problem(T, B, 2, H, num_layers=layers, lengths=lengths, start=start, cell=cell, dropout=0.3 * dropout,
+                recurrent_dropout=0.2 * dropout)  # fmt: skip
     drawn = p.rnn.dropout_state
     exact, grads = results(p)
     p.rnn.dropout_state = drawn
     again, others = results(p, checkpoint=k)
-    for a, b in zip(again, exact, strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert_same(again, exact)
     assert_close(others, grads, 1e-11)
 
 
@@ -78,8 +87,7 @@ def test_threads_do_not_change_checkpointed_results(problem):
         exact, grads = results(p, checkpoint="auto")
         found.append([*exact, grads])
     for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
-            np.testing.assert_array_equal(a, b)
+        assert_same(other, found[0])
 
 
 # ---- a budget in bytes ---------------------------------------------------------------------------------------
@@ -95,18 +103,17 @@ def tape_bytes(p, segment=0):
     return -(-T // segment) * states + (segment + 1) * states + segment * gates
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm", "gru"])
-def test_memory_budget(problem, name):
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
+def test_memory_budget(problem, cell):
     T = 300
-    p = problem(T, 2, 2, 3, num_layers=2, dtype="float32", **CELLS[name])
+    p = problem(T, 2, 2, 3, num_layers=2, dtype="float32", cell=cell)
     exact, grads = results(p)
     whole = tape_bytes(p)
     least = min(tape_bytes(p, k) for k in range(1, T + 1))
     for budget in (least, least + 100, (least + whole) // 2, whole - 1, whole, 10 * whole):
         before = p.rnn.forward_steps
         again, others = results(p, memory_budget=budget)
-        for a, b in zip(again, exact, strict=True):
-            np.testing.assert_array_equal(a, b)
+        assert_same(again, exact)
         assert_close(others, grads, 1e-5)
         assert (p.rnn.forward_steps - before == T) == (budget >= whole)  # plain where it fits
     with pytest.raises(ValueError, match=f"memory_budget must be at least {least} bytes .* got {least - 1}"):
@@ -124,11 +131,11 @@ def memory_kept(p, **checkpoint):
     return size
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm"])
-def test_the_segments_are_the_longest_that_fit(problem, name):
+@pytest.mark.parametrize("cell", ["tanh", "lstm"])
+def test_the_segments_are_the_longest_that_fit(problem, cell):
     """So that the fewest checkpoints are kept, and the tape with one segment stays within the budget."""
     T = 300
-    p = problem(T, 64, 2, 32, dtype="float32", **CELLS[name])
+    p = problem(T, 64, 2, 32, dtype="float32", cell=cell)
     plain = memory_kept(p)
     for budget in np.linspace(tape_bytes(p, 25), 0.98 * tape_bytes(p), 7).astype(int):
         longest = max(k for k in range(1, T + 1) if tape_bytes(p, k) <= budget)
@@ -141,11 +148,11 @@ def test_the_segments_are_the_longest_that_fit(problem, name):
 # ---- windows -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm", "gru", "reset before"])
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru", "reset before"])
 @pytest.mark.parametrize("how", [{"checkpoint": 3}, {"checkpoint": "auto"}, {"memory_budget": "least"}], ids=str)
-def test_windows(problem, name, how):
+def test_windows(problem, cell, how):
     """TBPTT(20): the last of 56 steps after the burn-in are a shorter window, which overlaps the one before."""
-    p = problem(61, 2, 3, 4, 2, num_layers=2, reset=True, **CELLS[name])
+    p = problem(61, 2, 3, 4, 2, num_layers=2, reset=True, cell=cell)
     if "memory_budget" in how:  # too little for the tape of the longest windows, enough for that of others
         how = {"memory_budget": min(tape_bytes(p, k) for k in range(1, 62))}
     for truncation in (None, bptt.TBPTT(20), bptt.TBPTT(1), "artbp"):
@@ -183,7 +190,7 @@ GROWTH = r"""
     import numpy as np
     import bptt
 
-    T, B, H = 100_000, 16, 128
+    T, B, H = 40_000, 16, 128
     x, dy = np.ones((T, B, 1), np.float32), np.full((T, B, 1), 1e-6, np.float32)
     rnn = bptt.RNN(1, H, 1, seed=0, threads=1)
 
@@ -203,9 +210,9 @@ GROWTH = r"""
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="the sanitizer holds on to freed memory")
 def test_resident_memory_of_a_long_sequence():
-    """100,000 steps by "auto" take at most 3 % of the plain tape, beyond x, y and dy."""
-    plain = 100_000 * 16 * 128 * 4
+    """40,000 steps by "auto" take at most 3 % of the plain tape, beyond x, y and dy."""
+    plain = 40_000 * 16 * 128 * 4
     command = [sys.executable, "-c", textwrap.dedent(GROWTH)]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     growth = int(result.stdout)
-    assert 0.003 * plain < growth <= 0.03 * plain, growth / plain  # 0.3 % are the checkpoints alone
+    assert 0.005 * plain < growth <= 0.03 * plain, growth / plain  # 0.5 % are the checkpoints alone

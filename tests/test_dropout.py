@@ -5,17 +5,16 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import assert_close
-from test_cells import CELLS, SMOOTH, directional
+from cases import CELLS, assert_close, case_id, covering
 
 import bptt
 
 BOTH = {"dropout": 0.4, "recurrent_dropout": 0.3}
 
 
-def transparent(rate, *, H=500, **options):
-    """Two linear layers that pass on what enters: y is what dropout left of the inputs of the second."""
-    rnn = bptt.RNN(H, H, cell="identity", num_layers=2, bias=False, dropout=rate, dtype="float64", **options)
+def transparent(rate, *, H=500, num_layers=2, **options):
+    """Linear layers that pass on what enters: y is what dropout left of the inputs of all but the first."""
+    rnn = bptt.RNN(H, H, cell="identity", num_layers=num_layers, bias=False, dropout=rate, dtype="float64", **options)
     for name, view in rnn.param_views().items():
         view[...] = 0 if name.startswith("weight_hh") else np.eye(*view.shape)
     return rnn
@@ -51,6 +50,11 @@ def test_between_layers(rate):
     assert not np.array_equal(rnn.forward(x)[0], y)  # every forward draws anew
 
 
+def test_each_layer_has_an_input_mask_of_its_own():
+    y, _ = transparent(0.5, num_layers=3, seed=0).forward(np.ones((20, 3, 500)))
+    assert within((y == 0).mean(), 0.75, y.size)
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_recurrent(rate):
     """The same units of a row at all steps: where h is dropped the state never counts further than the input."""
@@ -72,10 +76,9 @@ def test_each_layer_and_direction_has_a_recurrent_mask_of_its_own():
     assert not np.array_equal(y[1, 0, :500] == 1, y[1, 0, 500:] == 1)
 
 
-@pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_without_a_tape_nothing_is_dropped(problem, name, bidirectional):
-    shape = {"num_layers": 2, "bidirectional": bidirectional, "lengths": True, **CELLS[name]}
+@pytest.mark.parametrize("case", covering({"cell": CELLS, "bidirectional": [False, True]}), ids=case_id)
+def test_without_a_tape_nothing_is_dropped(problem, case):
+    shape = {"num_layers": 2, "lengths": True, **case}
     p, plain = problem(9, 3, 2, 5, 2, **BOTH, **shape), problem(9, 3, 2, 5, 2, **shape)
     np.testing.assert_array_equal(p.rnn.params, plain.rnn.params)  # the parameters are drawn before the masks
     plain.x, plain.states, plain.state, plain.lengths = p.x, p.states, p.state, p.lengths
@@ -164,42 +167,14 @@ def test_a_loaded_network_has_masks_of_its_own(tmp_path):
     assert not np.array_equal(drawn(loaded), drawn(rnn))
 
 
-# ---- gradients ---------------------------------------------------------------------------------------------------
+# ---- windows -----------------------------------------------------------------------------------------------------
 
 
-class Fixed:
-    """A problem whose every forward drops the same."""
-
-    def __init__(self, p):
-        self.p, self.rnn, self.drawn = p, p.rnn, p.rnn.dropout_state
-
-    def loss(self):
-        self.rnn.dropout_state = self.drawn
-        return self.p.loss(tape=True)
-
-
-@pytest.mark.parametrize("name", SMOOTH)
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("extras", [{}, {"reset": True, "lengths": True}], ids=str)
-def test_signed_central_differences(problem, name, bidirectional, extras):
-    rng = np.random.default_rng(2)
-    p = problem(8, 3, 2, 4, 2, num_layers=3, bidirectional=bidirectional, **BOTH, **extras, **CELLS[name])
-    fixed = Fixed(p)
-    g = {tensor: gradient.copy() for tensor, gradient in p.gradients().items()}
-    tensors = {**p.rnn.param_views(), "x": p.x, **dict(zip(("state", "cell"), p.states, strict=False))}
-    for tensor, values in tensors.items():
-        flat, gradient = values.reshape(-1), g[tensor].reshape(-1)
-        direction = rng.uniform(-1, 1, flat.shape)
-        size = np.abs(direction) @ np.abs(gradient)
-        error = abs(directional(fixed, flat, direction) - direction @ gradient)
-        assert error <= 1e-7 * max(size, 1e-2), tensor
-
-
-@pytest.mark.parametrize("name", ["tanh", "lstm", "gru", "reset before"])
-def test_a_pass_of_windows_drops_the_same_as_one_forward(problem, name):
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru", "reset before"])
+def test_a_pass_of_windows_drops_the_same_as_one_forward(problem, cell):
     """However the steps are cut into windows: each step has its own masks, and an overlap has those it had before. So
     windows that reach back to the beginning sum to full BPTT."""
-    p = problem(23, 3, 2, 5, 2, num_layers=2, reset=True, **BOTH, **CELLS[name])
+    p = problem(23, 3, 2, 5, 2, num_layers=2, reset=True, **BOTH, cell=cell)
     p.dstates[:] = 0
     fixed = p.rnn.dropout_state
     full = p.gradients()

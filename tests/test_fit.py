@@ -336,7 +336,7 @@ def test_a_gradient_that_is_not_finite_ends_the_training(rng):
 
 @pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="instrumented code is too slow for its second")
 def test_ctrl_c_stops_a_call_of_slow_steps(rng):
-    """A chunk of this network's steps takes over a second."""
-    rnn = bptt.RNN(1, 8192, 1, init=lambda name, shape, rng: np.zeros(shape, np.float32))
+    """A chunk of this network's steps takes about a second."""
+    rnn = bptt.RNN(1, 4096, 1, init=lambda name, shape, rng: np.zeros(shape, np.float32))
     x = np.zeros((3000, 1, 1), np.float32)
     assert seconds_until_interrupt(lambda: rnn.forward(x, tape=False), 0.8) < 1

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from cases import assert_close
 
 import bptt
 
@@ -22,8 +22,7 @@ def case(loss, shape, dtype, seed=0):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-13), ("float32", 3e-6)])
-def test_torch(loss, shape, reduction, dtype, tolerance):
-    torch = pytest.importorskip("torch")
+def test_torch(torch, loss, shape, reduction, dtype, tolerance):
     F = torch.nn.functional
     y, target = case(loss, shape, dtype)
     leaf = torch.tensor(y.astype(np.float64), requires_grad=True)
@@ -66,8 +65,7 @@ def test_masked_rows_may_hold_anything():
 
 
 @pytest.mark.parametrize("ignored", [-100, -1, 2])
-def test_ignored_labels(ignored):
-    torch = pytest.importorskip("torch")
+def test_ignored_labels(torch, ignored):
     y, target = case("cross_entropy", (40, 5), "float64")
     target[::3] = ignored
     leaf = torch.tensor(y, requires_grad=True)

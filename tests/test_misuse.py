@@ -82,12 +82,12 @@ def test_windows_do_not_read_back_what_they_gave():
     rnn = small(dtype="float64")
     x, target = np.ones((40, 2, 3)), np.ones((40, 2, 2))
     plain = [w.loss for w in rnn.windows(x, target, truncation=bptt.TBPTT(5))]
-    spoiled = []
+    corrupted = []
     for w in rnn.windows(x, target, truncation=bptt.TBPTT(5)):
-        spoiled.append(w.loss)
+        corrupted.append(w.loss)
         w.state[:] = 100
         w.state = np.zeros(1)
-    assert spoiled == plain
+    assert corrupted == plain
 
 
 def test_reset_may_change_after_forward(problem):

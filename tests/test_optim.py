@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from cases import assert_close
 
 import bptt
 
@@ -26,8 +26,7 @@ def case_id(value):
 
 @pytest.mark.parametrize("name, options, ours_only", CASES, ids=case_id)
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-12), ("float32", 3e-5)])
-def test_torch(name, options, ours_only, dtype, tolerance):
-    torch = pytest.importorskip("torch")
+def test_torch(torch, name, options, ours_only, dtype, tolerance):
     rng = np.random.default_rng(0)
     params = rng.normal(size=101).astype(dtype)
     grads = np.zeros_like(params)

@@ -2,34 +2,40 @@
 
 import numpy as np
 import pytest
-from test_cells import CELLS
+from cases import CELLS, case_id, covering
 
 import bptt
 
+STREAMS = {
+    "cell": CELLS,
+    "sizes": [(1, 1, 1, None), (1, 16, 64, 3), (3, 5, 33, 7), (16, 4, 40, None)],
+    "num_layers": [2, 1],
+    "dtype": ["float32", "float64"],
+}
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("B, I, H, O", [(1, 1, 1, None), (1, 16, 64, 3), (3, 5, 33, 7), (16, 4, 40, None)])
-def test_stream_equals_forward(problem, dtype, name, layers, B, I, H, O):
+
+@pytest.mark.parametrize("case", covering(STREAMS), ids=case_id)
+def test_stream_equals_forward(problem, case):
     """Nothing is dropped, as in a forward without a tape."""
-    p = problem(12, B, I, H, O, dtype=dtype, num_layers=layers, dropout=0.5, recurrent_dropout=0.3, **CELLS[name])
+    options = dict(case)
+    B, I, H, O = options.pop("sizes")
+    p = problem(12, B, I, H, O, dropout=0.5, recurrent_dropout=0.3, **options)
     y, state = p.rnn.forward(p.x, p.state, tape=False)
     stream = p.rnn.stream(batch=B, state=p.state)
-    out = np.empty((B, O or H), dtype)
+    out = np.empty((B, O or H), p.rnn.dtype)
     for t in range(12):
         assert stream(p.x[t], out=out) is out
         np.testing.assert_array_equal(out, y[t])
     np.testing.assert_array_equal(stream.state, state)
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm", "gru"])
-def test_a_stream_begins_with_the_learned_state(problem, name):
-    p = problem(5, 3, 2, 4, num_layers=2, learn_state=True, state=False, **CELLS[name])
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
+def test_a_stream_begins_with_the_learned_state(problem, cell):
+    p = problem(5, 3, 2, 4, num_layers=2, start="learned", cell=cell)
     y, state = p.forward(tape=False)
     stream = p.rnn.stream(batch=3)
     np.testing.assert_array_equal([stream(x) for x in p.x], y)
-    np.testing.assert_array_equal(stream.state, p.given(state))
+    np.testing.assert_array_equal(stream.state, p.as_given(state))
     stream.reset(rows=[1])
     again = stream(p.x[0])
     np.testing.assert_array_equal(again[1], y[0, 1])
@@ -59,9 +65,9 @@ def test_the_state_of_an_lstm_is_a_pair(problem):
     np.testing.assert_array_equal(stream.state, kept)
 
 
-@pytest.mark.parametrize("name", ["gru", "lstm"])
-def test_a_state_says_how_many_rows(problem, name):
-    p = problem(5, 3, 2, 4, num_layers=2, **CELLS[name])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_state_says_how_many_rows(problem, cell):
+    p = problem(5, 3, 2, 4, num_layers=2, cell=cell)
     assert p.rnn.stream(state=p.state).batch == 3
     assert p.rnn.stream().batch == 1
     for wrong in (3, "state", p.x, (), np.zeros((2, 0, 4)), {}):
@@ -113,9 +119,9 @@ def test_a_stream_outlives_its_network():
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("name", ["tanh", "lstm"])
-def test_any_index_of_the_batch_axis_resets_rows(problem, name, layers):
-    p = problem(5, 3, 2, 4, num_layers=layers, learn_state=True, state=False, **CELLS[name])
+@pytest.mark.parametrize("cell", ["tanh", "lstm"])
+def test_any_index_of_the_batch_axis_resets_rows(problem, cell, layers):
+    p = problem(5, 3, 2, 4, num_layers=layers, start="learned", cell=cell)
     for rows in (1, -1, np.int64(2), [1], [0, 2], [], slice(1, 3), np.array([True, False, True]), None):
         stream = p.rnn.stream(batch=3)
         first = np.array(stream.state)

@@ -11,42 +11,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from test_cells import CELLS
+from cases import CELLS, DROPOUT, assert_same, case_id, covering
 
 import bptt
 
 
-def run(threads, T, B, I, H, O, dtype, cell, extras):
-    rng = np.random.default_rng(0)
-    rnn = bptt.RNN(I, H, O, dtype=dtype, cell=cell, seed=1, threads=threads)
-    x, dy = rng.normal(size=(T, B, I)), rng.normal(size=(T, B, O or H))
-    reset = rng.random((T, B)) < 0.1 if extras else None
-    options = {"carry": rng.random((T, B)), "step_clip_norm": 0.5} if extras else {}
-    norms = np.empty(T, dtype)
-    if extras:
-        options["step_norms"] = norms
-    y, state = rnn.forward(x, reset=reset)
-    dx, dstate = rnn.backward(dy, **options)
-    return [y, state, dx, dstate, rnn.grads, norms[: T if extras else 0]]
-
-
-@settings(max_examples=25, deadline=None)
-@given(B=st.integers(1, 40), I=st.integers(1, 70), H=st.integers(1, 130), O=st.none() | st.integers(1, 40),
-       dtype=st.sampled_from(["float32", "float64"]), cell=st.sampled_from(["tanh", "relu", "sigmoid", "identity"]),
-       extras=st.booleans())  # fmt: skip
-def test_same_bits_for_any_number_of_threads(B, I, H, O, dtype, cell, extras):
-    """T is chosen so that the work is enough for seven threads (a call with less uses fewer)."""
-    T = 1 + int(2.2e8 / (2 * B * H * (I + H + (O or 0))))
-    T = min(T, 40_000)
-    one = run(1, T, B, I, H, O, dtype, cell, extras)
-    for threads in (2, 3, 7):
-        for a, b in zip(one, run(threads, T, B, I, H, O, dtype, cell, extras), strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
-def run_deep(threads, T, B, I, H, O, extras, **options):
+def results(threads, T, B, I, H, O, *, extras=(), **options):
+    """All that forward and backward give, as a list."""
     rng = np.random.default_rng(0)
     rnn = bptt.RNN(I, H, O, seed=1, threads=threads, **options)
     width = O or H * (1 + rnn.bidirectional)
@@ -56,30 +27,41 @@ def run_deep(threads, T, B, I, H, O, extras, **options):
     y, state = rnn.forward(x, lengths=lengths if "lengths" in extras else None,
                            reset=reset if "reset" in extras else None,
                            checkpoint="auto" if "checkpoint" in extras and not rnn.bidirectional else None)  # fmt: skip
-    watched = {"step_norms": norms, "step_clip_norm": 0.5} if "clip" in extras else {}
-    dx, dstate = rnn.backward(dy, carry=carry if "carry" in extras else None, **watched)
+    measured = {"step_norms": norms if len(norms) > 1 else norms[0], "step_clip_norm": 0.5} if "clip" in extras else {}
+    dx, dstate = rnn.backward(dy, carry=carry if "carry" in extras else None, **measured)
     return [y, np.stack(state), dx, np.stack(dstate), rnn.grads, norms]
 
 
-@settings(max_examples=30, deadline=None)
-@given(B=st.integers(1, 40), I=st.integers(1, 40), H=st.integers(1, 70), O=st.none() | st.integers(1, 20),
-       dtype=st.sampled_from(["float32", "float64"]), name=st.sampled_from(list(CELLS)), layers=st.integers(1, 3),
-       bidirectional=st.booleans(), dropout=st.sampled_from([0.0, 0.4]), recurrent_dropout=st.sampled_from([0.0, 0.3]),
-       learn=st.booleans(),
-       extras=st.sets(st.sampled_from(["lengths", "reset", "carry", "clip", "checkpoint"])))  # fmt: skip
-def test_same_bits_for_any_number_of_threads_in_deep_networks(
-    B, I, H, O, dtype, name, layers, bidirectional, dropout, recurrent_dropout, learn, extras
-):
-    """T again for enough work for seven threads, but for short steps: memory and time of the test are bounded."""
-    directions, blocks = 1 + bidirectional, {"lstm": 4, "gru": 3}.get(CELLS[name]["cell"], 1)
+EXTRAS = ["lengths", "reset", "carry", "clip", "checkpoint"]
+NETWORKS = {
+    "cell": CELLS,
+    "num_layers": [1, 2, 3],
+    "bidirectional": [False, True],
+    "dropouts": DROPOUT,
+    "O": [None, 7],
+    "dtype": ["float32", "float64"],
+    "start": [{}, {"learn_state": True}],
+    "extras": [(), *((name,) for name in EXTRAS), EXTRAS],
+    "B": [16, 40, 5],
+    "I": [1, 37],
+    "H": [33, 70],
+}
+
+
+@pytest.mark.parametrize("case", covering(NETWORKS, alone=False), ids=case_id)
+def test_same_bits_for_any_number_of_threads(case):
+    """T is chosen so that the work is enough for seven threads (a call with less uses fewer), and bounded for networks
+    whose steps are short."""
+    options = dict(case)
+    B, I, H = (options.pop(name) for name in ("B", "I", "H"))
+    options |= options.pop("dropouts") | options.pop("start") | CELLS[case["cell"]]
+    directions, layers = 1 + case["bidirectional"], case["num_layers"]
+    blocks = {"lstm": 4, "gru": 3}.get(options["cell"], 1)
     flops = 2 * B * blocks * H * directions * (I + layers * H + (layers - 1) * directions * H)
-    T = min(1 + int(2.2e8 / flops), 2000)
-    options = {"num_layers": layers, "bidirectional": bidirectional, "dropout": dropout, "dtype": dtype,
-               "recurrent_dropout": recurrent_dropout, "learn_state": learn, **CELLS[name]}  # fmt: skip
-    one = run_deep(1, T, B, I, H, O, extras, **options)
+    T = min(1 + int(2.2e8 / flops), 8000)
+    one = results(1, T, B, I, H, **options)
     for threads in (2, 3, 7):
-        for a, b in zip(one, run_deep(threads, T, B, I, H, O, extras, **options), strict=True):
-            np.testing.assert_array_equal(a, b)
+        assert_same(results(threads, T, B, I, H, **options), one)
 
 
 def at_once(works):
@@ -200,10 +182,8 @@ def test_fork_after_threads(threads):
     """A child forked after threaded calls computes the same, and so does the parent: no thread outlives its call."""
     import multiprocessing
 
-    before = run(threads, 200, 16, 64, 96, 8, "float32", "tanh", False)
+    sizes = (threads, 200, 16, 64, 96, 8)
+    before = results(*sizes)
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        after = pool.apply(run, (threads, 200, 16, 64, 96, 8, "float32", "tanh", False))
-    again = run(threads, 200, 16, 64, 96, 8, "float32", "tanh", False)
-    for a, b, c in zip(before, after, again, strict=True):
-        np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(a, c)
+        assert_same(pool.apply(results, sizes), before)
+    assert_same(results(*sizes), before)

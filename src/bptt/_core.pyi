@@ -5,7 +5,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import disjoint_base
 
-from ._checks import flag as flag
 from ._spec import Spec
 
 _Reduction = Literal["mean", "sum"]

@@ -32,7 +32,7 @@ class Spectrum(NamedTuple):
     gate: str
     """r, z, n of a GRU, i, f, g, o of an LSTM, "" of other cells"""
     radius: float
-    """spectral radius, the largest |eigenvalue|: the factor per step in the long run"""
+    """spectral radius, the largest ``|eigenvalue|``: the factor per step in the long run"""
     norm: float
     """largest singular value: the largest factor in one step"""
 
@@ -188,7 +188,7 @@ def gradient_flow(
     Eigenvalues and singular values cost O(H^3).
 
     Pascanu, Mikolov, Bengio 2013: in a vanilla network the gradient vanishes surely where the largest singular value
-    times the largest |f'| (1; 1/4 for sigmoid) is below 1, and can explode only where it is above.
+    times the largest ``|f'|`` (1; 1/4 for sigmoid) is below 1, and can explode only where it is above.
     """
     if not isinstance(rnn, RNN):
         raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")

@@ -108,7 +108,7 @@ class RNN(_Network):
         Returns
         -------
         dict of str to object
-            Of types that JSON has: bptt.RNN(**rnn.description()).
+            Of types that JSON has: ``bptt.RNN(**rnn.description())``.
         """
         return self.spec.description()
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 
 import numpy as np
 import onnx
 from onnx import helper
 
 from .._rnn import RNN
+from .._spec import Spec
 from ._common import build, float_dtype, reorder_gates, suffixes
 from ._onnx_graph import Graph
-from ._onnx_layout import ACTIVATIONS, FROM_ONNX, METADATA_KEY, METADATA_OPTIONS
+from ._onnx_layout import ACTIVATIONS, FROM_ONNX, METADATA_KEY
 
 DEFAULT_ACTIVATIONS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
@@ -79,11 +81,11 @@ def _load(path):
 
 
 def _options(model):
-    """The options that to_onnx wrote into the metadata."""
+    """The description that to_onnx wrote into the metadata; what the graph says goes before it."""
     text = next((prop.value for prop in model.metadata_props if prop.key == METADATA_KEY), "{}")
     try:
         options = json.loads(text)
-        return {name: options[name] for name in METADATA_OPTIONS if name in options}
+        return {field.name: options[field.name] for field in fields(Spec) if field.name in options}
     except (TypeError, ValueError):
         raise ValueError(f"the model's metadata of bptt must be a JSON object, got {text!r}") from None
 

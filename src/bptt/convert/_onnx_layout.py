@@ -6,6 +6,5 @@ FROM_ONNX = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1), "P": (0, 2, 1)
 TO_ONNX = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2), "P": (0, 2, 1)}
 # The activation of operator RNN for each cell.
 ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "identity": "Affine"}
-# Options of a network that ONNX has no place for: the model's metadata hold them as JSON under the key "bptt".
+# The model's metadata hold the description of the network as JSON under this key, for what ONNX has no place for.
 METADATA_KEY = "bptt"
-METADATA_OPTIONS = ("dropout", "recurrent_dropout", "learn_state")

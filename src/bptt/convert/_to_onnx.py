@@ -8,11 +8,11 @@ import os
 import numpy as np
 from onnx import helper, numpy_helper
 
-from .._core import flag
+from .._checks import flag
 from .._files import write_whole
 from .._rnn import RNN
 from ._common import reorder_gates, suffixes
-from ._onnx_layout import ACTIVATIONS, METADATA_KEY, METADATA_OPTIONS, TO_ONNX
+from ._onnx_layout import ACTIVATIONS, METADATA_KEY, TO_ONNX
 
 OPSET, IR_VERSION = 15, 8
 
@@ -43,9 +43,8 @@ def to_onnx(rnn: RNN, path: str | os.PathLike[str], *, state_inputs: bool = Fals
         _Writer(rnn, state_inputs).graph(), opset_imports=[helper.make_opsetid("", OPSET)], producer_name="bptt"
     )
     model.ir_version = IR_VERSION
-    options = {name: getattr(rnn, name) for name in METADATA_OPTIONS}
-    options["learn_state"] = rnn.learn_state and not state_inputs
-    helper.set_model_props(model, {METADATA_KEY: json.dumps(options)})
+    description = rnn.description() | {"learn_state": rnn.learn_state and not state_inputs}
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(description)})
     write_whole(os.fsdecode(path), model.SerializeToString())
 
 

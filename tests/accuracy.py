@@ -1,15 +1,11 @@
 """tanh, the logistic function and exp over the whole range, in units in the last place; the limits exact, NaN kept.
-Every kernel set is measured in a process of its own."""
-
-import os
-import subprocess
-import sys
+test_isa.py measures every kernel set."""
 
 import numpy as np
-import pytest
 
 import bptt
 
+WIDE_ENOUGH = np.finfo(np.longdouble).nmant > 52  # long double is what the exact values are computed in
 TYPES = {"float32": (np.float32, np.uint32), "float64": (np.float64, np.uint64)}
 MOST = {"float32": {"tanh": 2, "sigmoid": 2, "softmax": 4}, "float64": {"tanh": 4, "sigmoid": 4, "softmax": 6}}
 
@@ -19,10 +15,10 @@ def sweep(dtype):
     real, bits = TYPES[dtype]
     rng = np.random.default_rng(0)
     size = np.dtype(bits).itemsize * 8
-    patterns = rng.integers(0, 2**size, 400_000, dtype=bits, endpoint=False).view(real)
-    dense = rng.uniform(-110, 110, 400_000).astype(real)
-    near = (rng.uniform(-1, 1, 200_000) * 10.0 ** rng.uniform(-6, 1.4, 200_000)).astype(real)
-    wide = rng.uniform(-760, 760, 50_000).astype(real)
+    patterns = rng.integers(0, 2**size, 200_000, dtype=bits, endpoint=False).view(real)
+    dense = rng.uniform(-110, 110, 200_000).astype(real)
+    near = (rng.uniform(-1, 1, 100_000) * 10.0 ** rng.uniform(-6, 1.4, 100_000)).astype(real)
+    wide = rng.uniform(-760, 760, 20_000).astype(real)
     info = np.finfo(real)
     edges = np.array([0.0, -0.0, info.tiny, -info.tiny, info.smallest_subnormal, -info.smallest_subnormal, info.max,
                       -info.max, np.inf, -np.inf, 88.7, 103.9, 709.7, 745.1], real)  # fmt: skip
@@ -54,6 +50,7 @@ def exact_values(cell, x):
 
 
 def check(dtype):
+    """Raises AssertionError where the kernel set of this process is too far off."""
     real, _ = TYPES[dtype]
     x = sweep(dtype)
     for cell in ("tanh", "sigmoid"):
@@ -62,7 +59,6 @@ def check(dtype):
         assert off.max() <= MOST[dtype][cell], (cell, dtype, off.max(), x[off.argmax()])
         assert (np.abs(y) <= 1).all()
         assert np.isnan(cell_values(cell, np.array([np.nan, 1], real))[0])
-        print(f"{bptt._core.isa()} {dtype} {cell}: {off.max():.2f} ulp")
     infinite = np.array([np.inf, -np.inf], real)
     assert cell_values("tanh", infinite).tolist() == [1, -1]
     assert cell_values("sigmoid", infinite).tolist() == [1, 0]
@@ -82,19 +78,3 @@ def check_exp(dtype):
     t = np.exp(x.astype(np.longdouble))
     off = ulps_off(p[:, 1], t / (1 + t))
     assert off.max() <= MOST[dtype]["softmax"], (dtype, off.max(), x[off.argmax()])
-
-
-@pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is no wider than double here")
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("isa", ["portable", "generic", "neon", "avx2", "avx512"])
-def test_units_in_the_last_place(isa, dtype):
-    result = subprocess.run([sys.executable, __file__, dtype], env={**os.environ, "BPTT_ISA": isa}, text=True,
-                            capture_output=True)  # fmt: skip
-    if isa not in bptt._core.isa_choices():
-        pytest.skip(f"{isa} does not run on this processor")
-    assert result.returncode == 0, result.stderr
-    assert f"{isa} {dtype} tanh" in result.stdout
-
-
-if __name__ == "__main__":
-    check(sys.argv[1])

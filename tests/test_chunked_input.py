@@ -5,7 +5,7 @@ from itertools import count
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from cases import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
