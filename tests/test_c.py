@@ -41,6 +41,8 @@ def compile_program(name, bits, target):
         flags += ["-std=c11", "-Wpedantic"]
     if SANITIZE:
         flags += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-g"]
+    if os.environ.get("BPTT_COVERAGE"):
+        flags += ["--coverage"]  # the archive asks for gcov
     libraries = [str(PACKAGE / "lib" / "libbptt.a"), "-lm", "-pthread"]
     built = run(["cc", *flags, str(HERE / f"test_{name}.c"), *libraries, "-o", str(target)])
     assert built.returncode == 0, built.stderr
