@@ -92,9 +92,9 @@ lint: $(VENV)/linted core
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(abspath $(BIN)):$$PATH cython-lint $(CYTHON)
-	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+	@$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/python -m mypy.stubtest bptt --mypy-config-file pyproject.toml --allowlist tests/stubtest.txt --ignore-unused-allowlist
-	set -e; for cc in gcc clang; do if command -v $$cc; then \
+	@set -e; for cc in gcc clang; do if command -v $$cc; then \
 	    echo $(ALONE) | xargs -n 1 -P 2 $$cc -std=gnu11 -Icsrc -Isrc/bptt/include -Itests/c -fsyntax-only -Wall -Wextra -Werror -x c; \
 	    CC=$$cc LDSHARED="$$cc -shared" CFLAGS=-Werror $(PIP) wheel --no-deps -w build/warnings/$$cc .; fi; done
 

@@ -104,7 +104,8 @@ class BuildCore(build_ext):
         if MSVC and not self.compiler.initialized:
             self.compiler.initialize()  # else every thread below would
         commands = [getattr(self.compiler, name, []) for name in ("compiler_so", "linker_so")]
-        flags = repr((commands, FLAGS, CORE_FLAGS, [(source, unit_flags(source)) for source in CSRC]))
+        units = [(source, unit_flags(source)) for source in CSRC]
+        flags = repr((sysconfig.get_path("include"), commands, FLAGS, CORE_FLAGS, units))
         # for each set of flags a folder of its own, also where pip names another: that would be empty every time
         self.build_temp = f"build/objects/{hashlib.sha256(flags.encode()).hexdigest()[:8]}"
         last_flags = Path("build/objects/flags")
