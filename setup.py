@@ -71,7 +71,9 @@ def unit_flags(source):
         flags = [word for flag in flags for word in ("-Xarch_x86_64", flag)]
     if not MSVC:
         flags = [*flags, "-ffp-contract=fast" if kernels else "-ffp-contract=off"]
-    if OPTIMISED and not (kernels and name not in ("portable", "dispatch")):
+    if OPTIMISED and kernels and name == "portable":
+        flags = [*flags, "-Os"]  # for other compilers and as the oracle: Clang would make it three times as large
+    elif OPTIMISED and (not kernels or name == "dispatch"):
         flags = [*flags, "-O2"]  # only vector kernels gain by more
     return flags
 
