@@ -39,7 +39,7 @@ LOCAL int drops_inputs(const worker *worker) {
     return worker->call->options.training && worker->call->spec.dropout > 0 && worker->layer > 0;
 }
 
-/* Rows from `row` of step t on, running on into the next steps: x (rows,n) after dropout to out (rows,n). */
+/* out (rows,n) = x (rows,n) after dropout, for rows from `row` of step t on, continued in the next steps. */
 LOCAL void drop_inputs(const worker *worker, int64_t t, int64_t row, int64_t rows, int64_t n, const REAL *x,
                        REAL *out) {
     const call *call = worker->call;
