@@ -8,7 +8,7 @@ enum { LINE = 64 / sizeof(REAL) }; /* elements of a cache line */
 
 typedef struct {
     REAL *base;   /* the first cache line; NULL: only count */
-    int64_t used; /* elements, with one line for the caller's alignment */
+    int64_t used; /* elements handed out, and one line more to align the caller's memory */
 } arena;
 
 LOCAL arena arena_at(REAL *memory) {

@@ -1,5 +1,5 @@
-/* LOCAL: what a function of a header begins with. It is static, and a unit that includes the header may leave it
- * unused. (`static inline` says the same, but compilers inline more then: the core would be a quarter larger.) */
+/* LOCAL marks a function of a header: static, and possibly unused in a unit that includes the header. (`static inline`
+ * says the same, but compilers inline more then: the core would be a quarter larger.) */
 #ifndef BPTT_BASE_LOCAL_H
 #define BPTT_BASE_LOCAL_H
 #if defined(__GNUC__)

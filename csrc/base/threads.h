@@ -19,13 +19,13 @@ typedef void bptt_internal_body(void *context, const bptt_internal_member *me);
 /* Runs body on `size` threads, on fewer where the system refuses to make them. */
 void bptt_internal_team_run(int size, bptt_internal_body *body, void *context);
 
-/* Waits until every member has come here. */
+/* A barrier: returns when every member has reached it. */
 void bptt_internal_team_wait(const bptt_internal_member *me);
 
 /* How many processors the system offers, at least 1. */
 int bptt_internal_processors(void);
 
-/* The share of member `me`: items [*begin, *end) of `total`, cut at multiples of `quantum`. */
+/* The share of member `me`: items [*begin,*end) of `total`, with boundaries at multiples of `quantum`. */
 LOCAL void bptt_internal_share(const bptt_internal_member *me, int64_t total, int64_t quantum, int64_t *begin,
                                int64_t *end) {
     const int64_t blocks = (total + quantum - 1) / quantum;

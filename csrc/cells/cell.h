@@ -1,27 +1,26 @@
-/* What a cell is: its shape, and one step of it, forward and backward, for some rows of the batch. What all steps share
- * is done elsewhere for many steps at once: the products of x before, the weight gradients after (network/forward.h,
- * network/param_grads.h). */
+/* A cell: its shape, and one step of it, forward and backward, for some rows of the batch. The products of x and the
+ * gradients of the parameters are computed for many steps at once (network/forward.h, network/param_grads.h). */
 #ifndef BPTT_CELLS_CELL_H
 #define BPTT_CELLS_CELL_H
 #include "network/states.h"
 
-/* One step. Rows are those of one member, its first row first; they lie H apart where no distance is given. */
+/* One step of one member's rows; pointers are to its first row. Rows lie H apart where no distance is given. */
 typedef struct {
     const call *call;
     int64_t t, rows;
     const weights *weights;
     state_view prev;     /* h_{t-1}, c_{t-1} (rows,H) */
-    const REAL *operand; /* h_{t-1} as the products of W_hh take it: after recurrent dropout (rows,H) */
+    const REAL *operand; /* h_{t-1} after recurrent dropout, the operand of the products of W_hh (rows,H) */
     int64_t ld_operand;
     REAL *h, *c;       /* h_t, c_t (rows,H); without gates h holds W_ih x_t + biases before the forward step */
     int64_t ld;        /* of h, c and dh */
     REAL *gates;       /* (rows, gate columns); forward: W_ih x_t + biases before, the gates after */
-    REAL *hh_products; /* forward, where the cell keeps it apart: W_hh h + b_hh (rows,G*H) */
+    REAL *hh_products; /* forward, where the cell keeps it separate: W_hh h + b_hh (rows,G*H) */
     REAL *dh;          /* backward: dL/dh_t (rows,H); without gates dz_t takes its place */
     REAL *dz;          /* backward, with gates: receives dL/dz_t (rows, gate columns) */
     REAL *dh_next;     /* backward: receives the direct term of dL/dh_{t-1}, if the cell has one (rows,H) */
     REAL *dc_next;     /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
-    REAL *d_operand;   /* backward: scratch of a cell that multiplies by W_hh itself (rows,H) */
+    REAL *d_operand;   /* backward: scratch of a cell that computes a product of W_hh itself (rows,H) */
     const REAL *mask;  /* backward: the recurrent dropout of h_{t-1} (rows,H); NULL: none */
 } step;
 
@@ -37,19 +36,19 @@ typedef struct {
 
 typedef struct cell {
     bptt_internal_shape shape;
-    const struct cell *reset_before; /* the form that the spec's reset_before chooses; NULL: there is none */
+    const struct cell *reset_before; /* the form for a spec with reset_before; NULL: there is none */
     /* h_t, c_t and the gates from prev and W_ih x_t + biases */
     void (*forward)(const step *);
-    /* dz_t from dh_t and dc_next; dh_next and dc_next for the step before */
+    /* dz_t from dh_t and dc_next; dc_next becomes dL/dc_{t-1}, dh_next the direct term of dL/dh_{t-1} */
     void (*backward)(const step *);
-    /* the same from dh_t without its recurrent part, W_hhT dz_next, in one product; NULL: there is no such form */
+    /* dz_t from dh_t without its recurrent part, W_hhT dz_next, which the same product adds; NULL: no such form */
     void (*backward_fused)(const step *, const REAL *dz_next, int64_t ld_dz_next);
     /* adds the gradient of the peepholes; NULL: there are none */
     void (*add_peephole_grad)(const peephole_rows *, REAL *grad);
 } cell;
 
-/* out = init + a W for the step's rows, W in panels of k rows and n columns. The panels are taken in the other
- * direction at every step: those used last lie nearest. */
+/* out = init + a W for the step's rows, W in panels of k rows and n columns. Every second step takes the panels in
+ * reverse order: those that the step before used last are still in the cache. */
 LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const REAL *a, int64_t lda, const REAL *panels,
                                 const REAL *init, REAL *out, int64_t ld) {
     return (product){.m = step->rows,
@@ -66,7 +65,8 @@ LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const RE
                      .reverse_panels = step->t & 1};
 }
 
-/* Prefetch what the cell reads of the tape after this product: the gates, in backward the entering state too. */
+/* Prefetches, during the product, what the cell reads of the tape after it: the gates, in backward also the entering
+ * state. */
 LOCAL void prefetch_tape(const step *step, product *product) {
     const int64_t size = step->rows * step->call->H;
     if (!step->gates) return;

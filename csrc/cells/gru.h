@@ -49,7 +49,7 @@ LOCAL void gru_reset_before_forward(const step *step) {
     call->kernels->gru_reset_before_forward(&gates);
 }
 
-/* the same as gru_backward; d_operand = dL/dq = W_hnT dn, and q = r*h gives dr and a second direct term, r*dq */
+/* dz_t from dh_t; d_operand = dL/dq = W_hnT dn. As q = r*h, dq gives dr, and r*dq is a second direct term. */
 LOCAL void gru_reset_before_backward(const step *step) {
     const call *call = step->call;
     const int64_t H = call->H;

@@ -102,12 +102,12 @@ LOCAL void gru_reset_before_forward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_reset_before_forward_row(step, row);
 }
 
-/* dn, dz and dh_next from dh */
+/* dn, dz and dh_next = z*dh from dh */
 LOCAL void gru_reset_before_backward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_reset_before_backward_row(step, row);
 }
 
-/* dr, and what r*h_prev adds to dh_next, from the gradient by q */
+/* dr from d_operand, the gradient by q; adds r*d_operand to dh_next */
 LOCAL void gru_reset_before_operand(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_reset_before_operand_row(step, row);
 }

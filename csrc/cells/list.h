@@ -12,7 +12,7 @@
     X(LSTM, "lstm", lstm)                                                                                              \
     X(GRU, "gru", gru)
 
-/* X(function of a pointwise header: a member of the kernel table) */
+/* X(function of a pointwise header, which is a member of the kernel table) */
 #define GATE_FUNCTIONS(X)                                                                                              \
     X(lstm_forward)                                                                                                    \
     X(lstm_backward)                                                                                                   \

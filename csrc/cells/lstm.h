@@ -23,7 +23,7 @@ LOCAL void lstm_backward(const step *step) {
     step->call->kernels->lstm_backward(&gates);
 }
 
-/* i and f saw c_{t-1}, o saw c_t */
+/* The gradients of the peepholes of i and f take c_{t-1}, that of o takes c_t. */
 LOCAL void lstm_add_peephole_grad(const peephole_rows *given, REAL *grad) {
     const int64_t H = given->H;
     for (int64_t row = 0; row < given->rows; row++)

@@ -6,13 +6,13 @@
 #include "base/local.h"
 #include "bptt.h"
 
-/* A block of rows of W_ih or W_hh whose gradient dz lies side by side. */
+/* A product of the cell: blocks of rows of W_ih or W_hh whose dz blocks lie side by side. */
 typedef struct {
     int matrix;       /* WEIGHT_IH: multiplies x_t; WEIGHT_HH: multiplies h_{t-1}, unless gate_operand says otherwise */
     int row, rows;    /* blocks of rows of the matrix: the first, and how many (0: end of the list) */
     int dz;           /* block of dz that is the gradient by the first of these rows */
-    int gate_operand; /* block of the gates (above 0) that it multiplies instead of h_{t-1}: the cell does this product
-                         itself, forward and backward. 0: none */
+    int gate_operand; /* block of the gates (above 0) that is the operand instead of h_{t-1}: the cell computes this
+                         product itself, forward and backward. 0: none */
 } bptt_internal_cell_product;
 
 enum { CELL_PRODUCTS_MAX = 4 };
@@ -21,7 +21,7 @@ typedef struct {
     int blocks;      /* G: blocks of rows of W_ih, of W_hh and of each bias */
     int states;      /* 1: h; 2: h and c */
     int gate_blocks; /* blocks of a step's gates on the tape, and of dz; 0: no gates, dz takes the place of dh */
-    int separate_hh; /* 1: W_hh h + b_hh stays apart from W_ih x + b_ih (GRU with the reset after the product) */
+    int separate_hh; /* 1: W_hh h + b_hh is kept separate from W_ih x + b_ih (GRU with the reset after the product) */
     int direct_dh;   /* 1: backward leaves a direct term in dh_next, to which the products of W_hh add (GRU: z*dh) */
     int peepholes;   /* 1: the cell has peepholes where the spec asks for them */
     bptt_internal_cell_product products[CELL_PRODUCTS_MAX + 1];

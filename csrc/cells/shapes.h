@@ -1,4 +1,4 @@
-/* What is the same in both types, made once: the cells' names and shapes. For core_f32.c. */
+/* The cells' names and shapes. They are the same in both types, so core_f32.c alone includes this. */
 #ifndef BPTT_CELLS_SHAPES_H
 #define BPTT_CELLS_SHAPES_H
 #include "cells/cells.h"

@@ -19,8 +19,8 @@ LOCAL void vanilla_forward(const step *step) {
 /* dz_t = f'(z_t) * dh_t */
 LOCAL void vanilla_backward(const step *step) {
     const call *call = step->call;
-    const int together = step->ld == call->H;
-    const int64_t rows = together ? 1 : step->rows, n = together ? step->rows * call->H : call->H;
+    const int contiguous = step->ld == call->H;
+    const int64_t rows = contiguous ? 1 : step->rows, n = contiguous ? step->rows * call->H : call->H;
     for (int64_t i = 0; i < rows; i++) {
         REAL *dh = step->dh + i * step->ld;
         call->kernels->activation_grad(call->spec.cell, n, step->h + i * step->ld, dh, dh);

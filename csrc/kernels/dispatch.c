@@ -56,7 +56,7 @@ static const char *name_of(const kernel_set *set) {
     return space ? space + 1 : set->names;
 }
 
-/* The last that runs here, of those that `name` allows (NULL or "": all). */
+/* The set of that name (NULL or "": the fastest), if it runs here. */
 static const kernel_set *best_set(const char *name) {
     const kernel_set *best = NULL;
     for (int i = 0; i < SETS; i++)

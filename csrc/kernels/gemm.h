@@ -8,22 +8,22 @@
 /* Up to three rows, by several panels at a time that lie panel_stride apart: by one panel they would have too few sums
  * to keep the multipliers busy, as each addition waits for the one before. The bits are those of a tile. */
 INLINE void few_rows(const int rows, const int panels, const tile_task *task, int64_t panel_stride) {
-    vec sum[3][4][2]; /* row, panel, vector */
-    const REAL *panel = task->panel;
+    vec sum[3][4][2];                /* row, panel, vector */
+    const REAL *b_row = task->panel; /* row r of b in the first panel */
     for (int i = 0; i < rows; i++)
-        for (int p = 0; p < panels; p++) sum[i][p][0] = sum[i][p][1] = splat(0);
-    for (int64_t r = 0; r < task->k; r++, panel += PANEL_WIDTH)
-        for (int p = 0; p < panels; p++)
+        for (int panel = 0; panel < panels; panel++) sum[i][panel][0] = sum[i][panel][1] = splat(0);
+    for (int64_t r = 0; r < task->k; r++, b_row += PANEL_WIDTH)
+        for (int panel = 0; panel < panels; panel++)
             for (int v = 0; v < 2; v++) {
-                vec b = load(panel + p * panel_stride + v * LANES);
+                vec b = load(b_row + panel * panel_stride + v * LANES);
                 IN_REGISTER(b);
-                for (int i = 0; i < rows; i++) sum[i][p][v] += splat(task->a[i * task->a_row_stride + r]) * b;
+                for (int i = 0; i < rows; i++) sum[i][panel][v] += splat(task->a[i * task->a_row_stride + r]) * b;
             }
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
-        for (int p = 0; p < panels; p++)
-            for (int v = 0; v < 2; v++) put(task, i, p * PANEL_WIDTH + v * LANES, sum[i][p][v]);
+        for (int panel = 0; panel < panels; panel++)
+            for (int v = 0; v < 2; v++) put(task, i, panel * PANEL_WIDTH + v * LANES, sum[i][panel][v]);
     }
 }
 
@@ -62,19 +62,20 @@ static int64_t multiply_block(const product *p, int64_t n, int64_t j, int64_t r,
  * come from beyond L2, otherwise what the next call reads. */
 static void multiply_panels(const product *p) {
     const int64_t n = panel_columns(p->n), size = (int64_t)sizeof(REAL);
-    const int far_panels = p->k * n * size > BEYOND_L2_BYTES, near_a = p->m * p->k <= L2_BYTES / size;
+    const int panels_beyond_l2 = p->k * n * size > BEYOND_L2_BYTES, a_in_l2 = p->m * p->k <= L2_BYTES / size;
     span prefetch[2] = {p->prefetch[0], p->prefetch[1]};
-    if (far_panels) prefetch[1].size = 0;
-    for (int64_t j = 0, done = 0; near_a && j < n; j += done)
+    if (panels_beyond_l2) prefetch[1].size = 0;
+    for (int64_t j = 0, done = 0; a_in_l2 && j < n; j += done)
         for (int64_t r = 0; r < p->k; r += DEPTH) {
             const int64_t end = r + DEPTH < p->k ? r + DEPTH : p->k; /* at p->k the next panel begins */
-            if (far_panels) prefetch[0] = (span){p->panels + j * p->k + end * PANEL_WIDTH, (end - r) * PANEL_WIDTH};
+            if (panels_beyond_l2)
+                prefetch[0] = (span){p->panels + j * p->k + end * PANEL_WIDTH, (end - r) * PANEL_WIDTH};
             done = multiply_block(p, n, j, r, prefetch);
         }
-    for (int64_t r = 0; !near_a && r < p->k; r += DEPTH)
+    for (int64_t r = 0; !a_in_l2 && r < p->k; r += DEPTH)
         for (int64_t j = 0; j < n;) {
             const int64_t rows = p->k - r < DEPTH ? p->k - r : DEPTH;
-            if (far_panels)
+            if (panels_beyond_l2)
                 prefetch[0] = (span){p->panels + (j + PANEL_WIDTH) * p->k + r * PANEL_WIDTH, rows * PANEL_WIDTH};
             j += multiply_block(p, n, j, r, prefetch);
         }

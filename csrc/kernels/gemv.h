@@ -7,29 +7,29 @@
 /* init of a product that has none: as many zeros as the columns of any task */
 static const REAL no_init[2 * PANEL_WIDTH];
 
-/* One row by one or two panels that lie panel_stride apart: several sums for each element, each of every chains-th
+/* One row by one or two panels that lie panel_stride apart. Each element has several sums, each of every chains-th
  * term, so that no addition waits for the one before. */
 INLINE void gemv_panels(const int panels, const int vecs, const int chains, const tile_task *task,
                         int64_t panel_stride) {
-    vec sum[4][2][2]; /* chain, panel, vector */
-    const REAL *panel = task->panel;
+    vec sum[4][2][2];                /* chain, panel, vector */
+    const REAL *b_row = task->panel; /* row r of b in the first panel */
     int64_t r = 0;
     for (int chain = 0; chain < chains; chain++)
-        for (int p = 0; p < panels; p++) sum[chain][p][0] = sum[chain][p][1] = splat(0);
+        for (int panel = 0; panel < panels; panel++) sum[chain][panel][0] = sum[chain][panel][1] = splat(0);
     for (; r + chains <= task->k; r += chains)
-        for (int chain = 0; chain < chains; chain++, panel += vecs * LANES)
-            for (int p = 0; p < panels; p++)
+        for (int chain = 0; chain < chains; chain++, b_row += vecs * LANES)
+            for (int panel = 0; panel < panels; panel++)
                 for (int v = 0; v < vecs; v++)
-                    sum[chain][p][v] += splat(task->a[r + chain]) * load(panel + p * panel_stride + v * LANES);
-    for (; r < task->k; r++, panel += vecs * LANES)
-        for (int p = 0; p < panels; p++)
+                    sum[chain][panel][v] += splat(task->a[r + chain]) * load(b_row + panel * panel_stride + v * LANES);
+    for (; r < task->k; r++, b_row += vecs * LANES)
+        for (int panel = 0; panel < panels; panel++)
             for (int v = 0; v < vecs; v++)
-                sum[0][p][v] += splat(task->a[r]) * load(panel + p * panel_stride + v * LANES);
-    for (int p = 0; p < panels; p++)
+                sum[0][panel][v] += splat(task->a[r]) * load(b_row + panel * panel_stride + v * LANES);
+    for (int panel = 0; panel < panels; panel++)
         for (int v = 0; v < vecs; v++) {
-            vec total = sum[0][p][v] + sum[1][p][v];
-            if (chains == 4) total += sum[2][p][v] + sum[3][p][v];
-            put(task, 0, p * PANEL_WIDTH + v * LANES, total);
+            vec total = sum[0][panel][v] + sum[1][panel][v];
+            if (chains == 4) total += sum[2][panel][v] + sum[3][panel][v];
+            put(task, 0, panel * PANEL_WIDTH + v * LANES, total);
         }
 }
 

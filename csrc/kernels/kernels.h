@@ -30,12 +30,12 @@ typedef struct {
     REAL *c;
     int64_t ldc;
     epilogue epilogue;
-    int activation; /* of the epilogue: a bptt_cell whose f it is */
-    const REAL *h;  /* of the epilogue (m,n) */
+    int activation; /* of the epilogue: the bptt_cell that names f */
+    const REAL *h;  /* of EPILOGUE_ACTIVATION_GRAD (m,n) */
     int64_t ldh;
     int gemv;           /* m = 1 is the whole batch, not a thread's share: sums may run in an order of their own */
     int reverse_panels; /* take the panels from the last to the first: alternating per step reuses the cache */
-    span prefetch[2];   /* what the next call reads and may be far away: a set may fetch it during the product */
+    span prefetch[2];   /* memory that the next call reads: a set may prefetch it during the product */
 } product;
 
 /* c += aT b over k rows: c (m,n), a (k,m), b (k,n). */
@@ -56,7 +56,7 @@ typedef struct {
 typedef struct {
     int64_t rows, H;
     REAL *gates;                 /* forward: pre-activations, overwritten by the gates */
-    const REAL *products;        /* forward, where W_hh h stays apart: W_hh h + b_hh (rows,G*H) */
+    const REAL *products;        /* forward, where W_hh h is separate: W_hh h + b_hh (rows,G*H) */
     const REAL *h_prev, *c_prev; /* the state that enters the step */
     int64_t ld_prev;
     REAL *h, *c; /* the state that leaves the step; backward reads c */
@@ -67,7 +67,7 @@ typedef struct {
     REAL *dz;              /* backward: receives the gradient by the pre-activations */
     REAL *dh_next;         /* backward: receives the direct term of the gradient by h_prev (GRU: z*dh) */
     REAL *dc_next;         /* backward: gradient by c through the next step, overwritten by that by c_prev */
-    const REAL *d_operand; /* backward: gradient by what a product of gates multiplied (GRU, reset before: r*h_prev) */
+    const REAL *d_operand; /* backward: gradient by the operand of a product of gates (GRU, reset before: r*h_prev) */
 } gate_step;
 
 /* An optimiser's step on n parameters, in place; optim_pointwise.h has the formulas. */
@@ -77,7 +77,7 @@ typedef struct {
     const REAL *grads;
     REAL *mean, *square; /* moving averages of the gradients and of their squares; SGD: mean is the velocity or NULL */
     REAL rate, decay, shrink;
-    REAL keep1, take1, keep2, take2; /* of mean and of square: the share that stays, the share that comes in */
+    REAL keep1, take1, keep2, take2; /* of mean and of square: the factors of the old value and of the new term */
     REAL root, eps;
     int nesterov;
 } update;

@@ -64,10 +64,11 @@ static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r,
 
 /* As many rows of c at a time as let the block of a, (DEPTH,rows), stay in L2. */
 LOCAL void outer(const outer_product *p) {
-    const int64_t most = L2_BYTES / (int64_t)sizeof(REAL) / DEPTH;
+    const int64_t rows_at_once = L2_BYTES / (int64_t)sizeof(REAL) / DEPTH;
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;
-        for (int64_t i = 0; i < p->m; i += most) outer_block(p, i, p->m - i < most ? p->m - i : most, r, depth);
+        for (int64_t i = 0; i < p->m; i += rows_at_once)
+            outer_block(p, i, p->m - i < rows_at_once ? p->m - i : rows_at_once, r, depth);
         for (int64_t j = panel_columns(p->n); j < p->n; j++) outer_tail_column(p, r, depth, j);
     }
 }

@@ -20,7 +20,7 @@ enum {
     BEYOND_L2_BYTES = 1 << 21,    /* data of which most comes from beyond L2 */
     DEPTH = 16384 / VECTOR_BYTES, /* rows of a panel that stay in L1: 32 kB */
     PREFETCH_STRIDE = 256,        /* bytes from row to row that defeat the hardware prefetcher */
-    PREFETCH_DEPTH = 64           /* terms of a sum that take as long as an access to memory */
+    PREFETCH_DEPTH = 64           /* terms of a sum: an access to memory takes as long */
 };
 
 /* c = init + sum over r of a[row*a_row_stride + r*a_depth_stride] * panel[r] */

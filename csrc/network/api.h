@@ -1,11 +1,20 @@
 /* The public functions on a network: sizes, forward, backward, one step at a time. */
 #ifndef BPTT_NETWORK_API_H
 #define BPTT_NETWORK_API_H
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/threads.h"
+#include "bptt.h"
 #include "network/backward.h"
+#include "network/forward.h"
+#include "network/states.h"
+#include "spec/params.h"
+#include "spec/validate.h"
 
 /* ---- the memory of a call ---------------------------------------------------------------------------- */
 
-/* scratch of forward beside weights and activations */
+/* scratch that forward and backward share */
 LOCAL void alloc_forward_scratch(call *call, arena *from) {
     const int64_t BH = call->B * call->H;
     call->entering_state = arena_alloc(from, call->shape->states * BH);
@@ -68,7 +77,7 @@ LOCAL int64_t tape_size(const call *call) {
     return call->L * layer_activations(call, steps_of_tape(call));
 }
 
-/* Uses the caller's tape: for all activations, or with a segment for the state that enters each. */
+/* Uses the caller's tape: for all activations, or for the checkpoints, if there are segments. */
 LOCAL void use_tape(call *call, REAL *tape) {
     if (call->options.segment) {
         call->checkpoints = tape;
@@ -131,7 +140,8 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
 
 /* ---- one step at a time ------------------------------------------------------------------------------ */
 
-LOCAL bptt_status begin_stream(call *call, const bptt_spec *spec, int64_t B) {
+/* Checks a spec for single steps: one direction, no options. */
+LOCAL bptt_status begin_single_step(call *call, const bptt_spec *spec, int64_t B) {
     bptt_status status = begin_call(call, spec, 1, B, NULL);
     return status ? status : call->spec.bidirectional ? BPTT_ERROR_OPTION : BPTT_OK;
 }
@@ -146,7 +156,7 @@ LOCAL int64_t plan_step(call *call, REAL *work) {
 /* bptt_pack_f32(), bptt_pack_f64() */
 bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *packed) {
     call call;
-    bptt_status status = begin_stream(&call, spec, 1);
+    bptt_status status = begin_single_step(&call, spec, 1);
     if (status) return status;
     if (!params || !packed) return BPTT_ERROR_NULL;
     call.params = params;
@@ -160,7 +170,7 @@ bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *pa
 bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packed, const REAL *x, REAL *state, REAL *y,
                              REAL *work) {
     call call;
-    bptt_status status = begin_stream(&call, spec, B);
+    bptt_status status = begin_single_step(&call, spec, B);
     if (status) return status;
     if (!packed || !x || !state || !work) return BPTT_ERROR_NULL;
     const bptt_internal_member alone = {NULL, 0, 1};

@@ -2,18 +2,22 @@
  * its rows of the batch but for the gradients of the parameters: two barriers for each layer and chunk. */
 #ifndef BPTT_NETWORK_BACKWARD_H
 #define BPTT_NETWORK_BACKWARD_H
+#include "network/dropout.h"
+#include "network/forward.h"
 #include "network/param_grads.h"
 #include "network/recurrent_backward.h"
+#include "network/states.h"
+#include "train/norm.h"
 
 /* ---- from the outputs, and to the inputs --------------------------------------------------------------- */
 
-/* The gradient by the outputs of the last layer from dy alone, for the worker's chunk. */
-LOCAL void output_gradient(worker last) {
-    const call *call = last.call;
+/* The gradient by the outputs of the last layer from dy alone, for the chunk. */
+LOCAL void output_gradient(worker last_layer) {
+    const call *call = last_layer.call;
     const int64_t DH = ld_state(call);
-    choose_layer_dir(&last, call->L - 1, 0);
-    EACH_BLOCK(&last, block, last.row_begin, last.row_end) {
-        REAL *dh = dh_at(&last, block.t) + block.row * DH;
+    choose_layer_dir(&last_layer, call->L - 1, 0);
+    EACH_BLOCK(&last_layer, block, last_layer.row_begin, last_layer.row_end) {
+        REAL *dh = dh_at(&last_layer, block.t) + block.row * DH;
         const int64_t without = rows_without_dy(call, &block), rows = block.rows - without;
         copy_or_clear(dh, NULL, without * DH);
         if (!rows) continue;
@@ -41,34 +45,30 @@ LOCAL void input_gradient(const worker *worker) {
     EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
         REAL *dx = (layer ? dh_below(worker, block.t) : call->dx + block.t * call->B * in) + block.row * in;
         const REAL *init = worker->direction ? dx : NULL;
-        REAL *const *panels = worker->weights.products;
         EACH_PRODUCT(call, cell_product) {
+            if (cell_product->matrix != WEIGHT_IH) continue;
             const product product = {.m = block.rows,
                                      .n = in,
                                      .k = cell_product->rows * H,
                                      .a = dz_at(worker, block.t) + block.row * ld + cell_product->dz * H,
                                      .lda = ld,
-                                     .panels = *panels++,
+                                     .panels = panels_of(call, &worker->weights, cell_product),
                                      .init = init,
                                      .ldinit = in,
                                      .c = dx,
                                      .ldc = in};
-            if (cell_product->matrix != WEIGHT_IH) continue;
             call->kernels->multiply(&product);
             init = dx;
         }
         if (drops_inputs(worker) && last_direction) drop_inputs(worker, block.t, block.row, block.rows, in, dx, dx);
     }
-    for (int64_t t = worker->t0; !layer && call->options.lengths && t < worker->t0 + worker->steps; t++) {
-        const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
-        copy_or_clear(call->dx + (t * call->B + end) * in, NULL, (worker->row_end - end) * in);
-    }
+    if (!layer) clear_beyond_lengths(worker, in, call->dx);
 }
 
 /* ---- a chunk ------------------------------------------------------------------------------------------- */
 
-/* What the weight gradients need of this member's rows beside dz: inputs and states after dropout, and the rows whose
- * entering state was zero. */
+/* The operands of the weight gradients beside dz, for this member's rows: inputs and states after dropout, and which
+ * rows had a zero entering state. */
 LOCAL void prepare_param_grads(const worker *worker) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_state(call), rows = worker->row_end - worker->row_begin;
@@ -98,7 +98,7 @@ LOCAL int backward_layer_dir(worker *worker) {
     const call *call = worker->call;
     worker->weights = weights_of(call, worker->layer_dir, BACKWARD);
     if (drops_recurrent(call)) draw_mask(worker);
-    step step = begin_steps_back(worker);
+    step step = begin_backward_steps(worker);
     for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
         backward_step(worker, worker->direction ? worker->t0 + i : worker->t0 + worker->steps - 1 - i, &step);
     save_dz(worker);
@@ -171,7 +171,7 @@ LOCAL void add_learned_state_grads(const call *call) {
     }
 }
 
-/* What each member of the team runs. */
+/* The body of each member of the team. */
 LOCAL void backward_body(void *context, const bptt_internal_member *member) {
     call *call = context;
     worker worker = {.call = call, .member = member, .origin = -call->options.tape_first};

@@ -13,7 +13,7 @@
 #include "spec/params.h"
 #include "spec/validate.h"
 
-enum { BACKWARD, FORWARD }; /* what weights are packed for */
+enum { BACKWARD, FORWARD }; /* the pass that weights are packed for */
 
 typedef struct {
     const kernels *kernels;
@@ -33,14 +33,14 @@ typedef struct {
 
     REAL *panels[2];          /* packed weights, for BACKWARD and FORWARD: weights.h */
     REAL *activations;        /* states and gates of activation_steps steps: layout.h */
-    int64_t activation_steps; /* the caller's tape, or scratch for a chunk or segment */
+    int64_t activation_steps; /* their number: of the caller's tape, or of a chunk or a segment */
     int rolling;              /* the activations hold one chunk at a time and are overwritten by the next */
     REAL *checkpoints;        /* with a segment: the state that enters each, (segments,states,L*D,B,H) */
 
     /* scratch; each thread uses its own rows of the batch */
     REAL *entering_state;     /* the state that enters a step, rows of a reset zeroed (states,B,H) */
     REAL *dropped_inputs;     /* a layer's inputs after dropout (chunk,B,D*H) */
-    REAL *hh_products;        /* where the cell keeps W_hh h apart: that of one step (B,G*H) */
+    REAL *hh_products;        /* where the cell keeps W_hh h separate: that of one step (B,G*H) */
     REAL *mask;               /* recurrent dropout: the factor of each unit of h_{t-1} (B,H) */
     REAL *masked_h;           /* h_{t-1} * mask: of a chunk (chunk,B,H) in backward, of a step (B,H) in forward */
     REAL *dh[2];              /* gradient by a layer's outputs (span,B,D*H); span: a chunk, or T with two directions */
@@ -61,8 +61,8 @@ enum {
     ROWS_PER_THREAD = 4    /* fewer rows are not worth a thread */
 };
 
-/* How many threads pay for that many multiplications and additions: each needs some 100 microseconds of work, as making
- * and joining it costs 20 to 50. */
+/* The number of threads worth their cost for that many multiplications and additions: making and joining a thread takes
+ * 20 to 50 microseconds, so each needs at least about 100 microseconds of work. */
 LOCAL int useful_threads(const call *call, double flops) {
     const double flops_per_thread = 3e7;
     if (flops < 2 * flops_per_thread) return 1;
@@ -79,7 +79,7 @@ LOCAL int64_t dz_columns(const call *call) { return bptt_internal_dz_blocks(call
 /* distance of rows of states, of the gradient by outputs, and of dz where the cell has no gates */
 LOCAL int64_t ld_state(const call *call) { return call->D * call->H; }
 
-/* a threshold above zero that is zero in the array's type: it would clip everything away */
+/* Whether a threshold above zero is zero in the array's type: it would clip everything away. */
 LOCAL int underflows(double threshold) { return threshold > 0 && !((REAL)threshold > 0); }
 
 LOCAL double flops_of_step(const call *call) {

@@ -14,11 +14,11 @@ LOCAL uint64_t mix64(uint64_t x) {
 enum { DROP_INPUT, DROP_RECURRENT };
 
 /* The hash of what chooses a row's mask. Both directions of a layer have the same inputs, so the same mask of them. */
-LOCAL uint64_t mask_key(const worker *worker, int kind, int64_t t, int64_t row) {
+LOCAL uint64_t mask_key(const worker *worker, int kind, uint64_t step, int64_t row) {
     const int64_t layer_dir = kind == DROP_INPUT ? worker->layer * worker->call->D : worker->layer_dir;
     uint64_t key = mix64(worker->call->options.dropout_seed + 0x9e3779b97f4a7c15u);
     key = mix64(key ^ (uint64_t)(2 * layer_dir + kind));
-    key = mix64(key + (uint64_t)t);
+    key = mix64(key + step);
     return mix64(key ^ ((uint64_t)row << 20));
 }
 
@@ -39,12 +39,13 @@ LOCAL int drops_inputs(const worker *worker) {
     return worker->call->options.training && worker->call->spec.dropout > 0 && worker->layer > 0;
 }
 
-/* Rows from `row` of step t on, running on into the next steps: x (rows,n) after dropout to out (rows,n). */
+/* out (rows,n) = x (rows,n) after dropout, for rows from `row` of step t on, continued in the next steps. */
 LOCAL void drop_inputs(const worker *worker, int64_t t, int64_t row, int64_t rows, int64_t n, const REAL *x,
                        REAL *out) {
     const call *call = worker->call;
     for (int64_t i = 0; i < rows; i++) {
-        const int64_t place = row + i, step = call->options.first_step + t + place / call->B;
+        const int64_t place = row + i;
+        const uint64_t step = (uint64_t)call->options.first_step + (uint64_t)(t + place / call->B); /* may wrap */
         drop_row(mask_key(worker, DROP_INPUT, step, place % call->B), call->spec.dropout, n, x + i * n, out + i * n);
     }
 }

@@ -6,7 +6,10 @@
 #define BPTT_NETWORK_FORWARD_H
 #include "cells/cells.h"
 #include "network/dropout.h"
+#include "network/layout.h"
+#include "network/sequence.h"
 #include "network/states.h"
+#include "network/weights.h"
 
 /* the inputs of the worker's layer at step t, row 0 */
 LOCAL const REAL *layer_input(const worker *worker, int64_t t) {
@@ -46,12 +49,12 @@ LOCAL void multiply_inputs(const worker *worker) {
     }
 }
 
-/* What forward and backward know of all steps of a chunk. */
+/* A step with the fields that stay the same over a chunk, in forward and backward. */
 LOCAL step begin_steps(const worker *worker) {
     return (step){.call = worker->call, .weights = &worker->weights, .ld = ld_state(worker->call)};
 }
 
-/* What changes from step to step, for rows [row_begin,end). */
+/* Sets the fields that change from step to step, for rows [row_begin,end). */
 LOCAL void bind_step(const worker *worker, int64_t t, int64_t end, step *step) {
     const call *call = worker->call;
     const int64_t slot = slot_of(worker, t), row = worker->row_begin;
@@ -103,10 +106,7 @@ LOCAL void write_outputs(const worker *worker) {
         if (call->O) multiply(call, block.rows, Y, DH, h, DH, readout.ho, readout.bias_o, y, Y);
         else memcpy(y, h, (size_t)(block.rows * Y) * sizeof(REAL));
     }
-    for (int64_t t = worker->t0; call->options.lengths && t < worker->t0 + worker->steps; t++) {
-        const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
-        copy_or_clear(call->y + (t * call->B + end) * Y, NULL, (worker->row_end - end) * Y);
-    }
+    clear_beyond_lengths(worker, Y, call->y);
 }
 
 LOCAL void count_steps(const worker *worker) {
@@ -148,7 +148,7 @@ LOCAL void forward_bidirectional(worker *worker) {
     count_steps(worker);
 }
 
-/* What each member of the team runs. */
+/* The body of each member of the team. */
 LOCAL void forward_body(void *context, const bptt_internal_member *member) {
     call *call = context;
     worker worker = {.call = call, .member = member, .origin = call->rolling ? 0 : -call->options.tape_first};

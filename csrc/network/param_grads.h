@@ -2,11 +2,15 @@
  * the weight, and summed in an order that does not depend on threads. */
 #ifndef BPTT_NETWORK_PARAM_GRADS_H
 #define BPTT_NETWORK_PARAM_GRADS_H
+#include "cells/cells.h"
+#include "network/dropout.h"
 #include "network/forward.h"
+#include "network/layout.h"
+#include "network/sequence.h"
 
 /* ---- sums of one matrix, this member's share ---------------------------------------------------------- */
 
-/* bias (and other, which gets the same, NULL: none) += the column sums of a (rows,columns) */
+/* bias += the column sums of a (rows,columns); other gets the same (NULL: none). */
 LOCAL void add_bias(const worker *worker, int64_t rows, int64_t columns, const REAL *a, int64_t lda, REAL *bias,
                     REAL *other) {
     enum { COLUMNS = 64 };
@@ -71,10 +75,10 @@ LOCAL int dz_block_of(const call *call, int matrix, int row) {
     EACH_PRODUCT(call, cell_product)
         if (cell_product->matrix == matrix && row >= cell_product->row && row < cell_product->row + cell_product->rows)
             return cell_product->dz + row - cell_product->row;
-    return 0;
+    return 0; /* not reached: the products cover all rows */
 }
 
-/* b_ih and b_hh: runs of blocks of rows whose dz lies side by side; where it is the same for both it is summed once */
+/* b_ih and b_hh, in runs of blocks whose dz blocks lie side by side. Where both have the same dz it is summed once. */
 LOCAL void add_bias_grads(const worker *worker, const block *block) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
@@ -125,7 +129,7 @@ LOCAL void add_layer_dir_grads(const worker *worker) {
 
 /* ---- the readout ------------------------------------------------------------------------------------- */
 
-/* A block without the steps before dy_start, whose outputs have no gradient: rows left out at its front. */
+/* Rows at the front of a block that belong to steps before dy_start: their outputs have no gradient. */
 LOCAL int64_t rows_without_dy(const call *call, const block *block) {
     const int64_t start = call->dy ? call->options.dy_start : call->T;
     return min_of(block->rows, max_of(0, start - block->t) * call->B);

@@ -1,14 +1,17 @@
-/* A step back through time in one layer_dir: dL/dh_t from the outputs and from the next step in processing order, what
- * is done to it on the way, and the cell's step backward. */
+/* One backward step in one layer_dir: dL/dh_t from the outputs and from the next step in processing order, its carry
+ * and its clips, and the cell's backward. */
 #ifndef BPTT_NETWORK_RECURRENT_BACKWARD_H
 #define BPTT_NETWORK_RECURRENT_BACKWARD_H
+#include "cells/cells.h"
+#include "network/dropout.h"
 #include "network/forward.h"
+#include "network/layout.h"
+#include "network/sequence.h"
 #include "train/norm.h"
 
 /* ---- dz of the next step ----------------------------------------------------------------------------- */
 
-/* Whether dz of the next step stays where it was between two chunks of a layer_dir: no other layer uses dz meanwhile.
- */
+/* Whether saved_dz_next is a part of dz itself: no other layer overwrites dz between two chunks of a layer_dir. */
 LOCAL int dz_next_in_place(const call *call) { return call->shape->gate_blocks && (call->L == 1 || call->D == 2); }
 
 /* dz of the next step in processing order (B, dz columns), saved by the previously processed chunk. May alias this
@@ -20,7 +23,7 @@ LOCAL REAL *saved_dz_next(const worker *worker) {
     return call->saved_dz_next + worker->layer_dir * size;
 }
 
-/* Saves dz of the chunk's last step in processing order for the next chunk, before others use its memory. */
+/* Saves dz of the step that the next chunk continues from, before other layers overwrite it. */
 LOCAL void save_dz(const worker *worker) {
     const call *call = worker->call;
     const int64_t t = worker->direction ? worker->t0 + worker->steps - 1 : worker->t0, columns = dz_columns(call);
@@ -46,9 +49,8 @@ LOCAL product state_product(const step *step, const REAL *dz, int64_t ld_dz, REA
     const call *call = step->call;
     const bptt_internal_cell_product *listed = call->shape->products;
     while (listed->matrix != WEIGHT_HH || listed->gate_operand) listed++;
-    const REAL *panels = step->weights->products[listed - call->shape->products];
-    return recurrent_product(step, listed->rows * call->H, call->H, dz + listed->dz * call->H, ld_dz, panels, init, out,
-                             ld);
+    return recurrent_product(step, listed->rows * call->H, call->H, dz + listed->dz * call->H, ld_dz,
+                             panels_of(call, step->weights, listed), init, out, ld);
 }
 
 /* dh_next = W_hhT dz (GRU: plus the direct term z*dh that it holds already), for rows [row,row+rows) of the step t
@@ -69,7 +71,7 @@ LOCAL void recurrent_backward(const worker *worker, int64_t t, int64_t row, int6
     else memcpy(dh_next, out, (size_t)(rows * H) * sizeof(REAL));
 }
 
-/* dh_t += W_hhT dz_next as it is, in one product. */
+/* dh_t += W_hhT dz_next, in one product. */
 LOCAL void add_recurrent_product(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
     product product = state_product(step, dz_next, ld_dz_next, step->dh, step->dh, step->ld);
     prefetch_tape(step, &product);
@@ -189,8 +191,8 @@ LOCAL void backward_step(const worker *worker, int64_t t, step *step) {
     write_state_grad(worker, t, end);
 }
 
-/* What backward knows of all steps of a chunk beside what forward does. */
-LOCAL step begin_steps_back(const worker *worker) {
+/* A step with the fields that stay the same over a chunk, in backward. */
+LOCAL step begin_backward_steps(const worker *worker) {
     const call *call = worker->call;
     const int64_t begin = worker->row_begin * call->H;
     step step = begin_steps(worker);

@@ -27,6 +27,15 @@ LOCAL int64_t continuing_end(const worker *worker, int64_t t, int64_t row_begin,
     return t < call->T - 1 ? active_end(call, t + 1, row_begin, row_end) : row_begin;
 }
 
+/* Clears the member's rows of the chunk's steps beyond their lengths, in an array (T,B,columns). */
+LOCAL void clear_beyond_lengths(const worker *worker, int64_t columns, REAL *array) {
+    const call *call = worker->call;
+    for (int64_t t = worker->t0; call->options.lengths && t < worker->t0 + worker->steps; t++) {
+        const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
+        copy_or_clear(array + (t * call->B + end) * columns, NULL, (worker->row_end - end) * columns);
+    }
+}
+
 /* Rows that lie together: those of the whole chunk where they are the whole batch, otherwise those of one step. */
 typedef struct {
     int64_t t, row, rows; /* from row `row` of step t on */

@@ -29,14 +29,14 @@ LOCAL state_view entering_state(const worker *worker, int64_t t, int64_t end) {
 
 /* ---- the states at the ends -------------------------------------------------------------------------- */
 
-/* The source of a row's entering state: the caller's, the learned one (the same for all rows), or NULL for zeros. */
+/* A row's initial state: the caller's, the learned one (the same for all rows), or NULL for zeros. */
 LOCAL const REAL *initial_state(const call *call, int64_t layer_dir, int part, int64_t row) {
     if (call->state0) return call->state0 + state_offset(call, layer_dir, part, row);
     const REAL *learned = network_param(call, part ? STATE_C0 : STATE_H0);
     return learned ? learned + layer_dir * call->H : NULL;
 }
 
-/* Copies the initial state of the member's rows into the slots that the first steps enter from; the reverse direction
+/* Copies the initial state of the member's rows into the entering slots of their first steps; the reverse direction
  * begins at each row's last step. */
 LOCAL void load_state(const worker *worker) {
     const call *call = worker->call;
@@ -65,7 +65,7 @@ LOCAL void store_final_state(const worker *worker) {
     }
 }
 
-/* One direction: makes the state in `slot` the one that enters the activations. */
+/* One direction: copies the state in `slot` to slot 0, where the next chunk enters. */
 LOCAL void roll_state(const worker *worker, int64_t slot) {
     const call *call = worker->call;
     const int64_t begin = worker->row_begin * ld_state(call), n = worker->row_end * ld_state(call) - begin;
@@ -77,7 +77,7 @@ LOCAL void roll_state(const worker *worker, int64_t slot) {
 
 enum { SAVE, RESTORE };
 
-/* One direction: copies the state that enters the activations to its segment's checkpoint, or back. */
+/* One direction: copies the state in slot 0, which enters a segment, to the segment's checkpoint, or back. */
 LOCAL void copy_checkpoint(const worker *worker, int64_t segment, int way) {
     const call *call = worker->call;
     const int64_t H = call->H, n = (worker->row_end - worker->row_begin) * H;

@@ -9,7 +9,7 @@ typedef struct {
     REAL *inputs;                      /* forward: the whole W_ih transposed */
     REAL *products[CELL_PRODUCTS_MAX]; /* the cell's products in their order; forward: only those of W_hh */
     REAL *input_bias;                  /* forward: initial value of the product of x, b_ih + b_hh (G*H) */
-    REAL *hh_bias;                     /* forward, where W_hh h stays apart: its initial value b_hh (G*H) */
+    REAL *hh_bias;                     /* forward, where W_hh h is separate: its initial value b_hh (G*H) */
     REAL *peepholes;                   /* (3,H); NULL: none */
 } weights;
 
@@ -21,7 +21,7 @@ typedef struct {
 #define EACH_PRODUCT(call, cell_product)                                                                               \
     for (const bptt_internal_cell_product *cell_product = (call)->shape->products; cell_product->rows; cell_product++)
 
-/* whether the cell multiplies gates by W_hh itself */
+/* whether a product of the cell has gates as its operand */
 LOCAL int multiplies_gates(const call *call) {
     EACH_PRODUCT(call, cell_product)
         if (cell_product->gate_operand) return 1;
@@ -30,20 +30,25 @@ LOCAL int multiplies_gates(const call *call) {
 
 /* elements of the panels of one product */
 LOCAL int64_t product_panels(const call *call, const bptt_internal_cell_product *cell_product, int64_t layer,
-                             int side) {
+                             int pass) {
     const int64_t rows = cell_product->rows * call->H,
                   in = cell_product->matrix == WEIGHT_IH ? layer_inputs(call, layer) : call->H;
-    if (side == BACKWARD) return call->kernels->packed_size(rows, in);
+    if (pass == BACKWARD) return call->kernels->packed_size(rows, in);
     return cell_product->matrix == WEIGHT_IH ? 0 : call->kernels->packed_size(in, rows);
 }
 
-LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int side) {
-    const int64_t H = call->H, columns = call->shape->blocks * H, forward = side == FORWARD;
+/* the panels of one product */
+LOCAL REAL *panels_of(const call *call, const weights *weights, const bptt_internal_cell_product *cell_product) {
+    return weights->products[cell_product - call->shape->products];
+}
+
+LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int pass) {
+    const int64_t H = call->H, columns = call->shape->blocks * H, forward = pass == FORWARD;
     weights weights = {0};
     if (forward) weights.inputs = arena_alloc(from, call->kernels->packed_size(layer_inputs(call, layer), columns));
     int i = 0;
     EACH_PRODUCT(call, cell_product)
-        weights.products[i++] = arena_alloc(from, product_panels(call, cell_product, layer, side));
+        weights.products[i++] = arena_alloc(from, product_panels(call, cell_product, layer, pass));
     if (forward) weights.input_bias = arena_alloc(from, columns);
     if (forward && call->shape->separate_hh) weights.hh_bias = arena_alloc(from, columns);
     if (call->spec.peepholes) weights.peepholes = arena_alloc(from, 3 * H);
@@ -51,48 +56,48 @@ LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int si
 }
 
 /* elements of the weights of one layer_dir; those of the first layer have one size, all others another */
-LOCAL int64_t weights_size(const call *call, int64_t layer, int side) {
+LOCAL int64_t weights_size(const call *call, int64_t layer, int pass) {
     arena counted = {NULL, 0};
-    alloc_weights(call, &counted, layer, side);
+    alloc_weights(call, &counted, layer, pass);
     return counted.used;
 }
 
-LOCAL readout_weights alloc_readout(const call *call, arena *from, int side) {
+LOCAL readout_weights alloc_readout(const call *call, arena *from, int pass) {
     const int64_t DH = call->D * call->H, O = call->O;
     readout_weights readout = {NULL, NULL};
     if (!O) return readout;
     readout.ho =
-        arena_alloc(from, side == FORWARD ? call->kernels->packed_size(DH, O) : call->kernels->packed_size(O, DH));
-    readout.bias_o = arena_alloc(from, side == FORWARD ? O : 0);
+        arena_alloc(from, pass == FORWARD ? call->kernels->packed_size(DH, O) : call->kernels->packed_size(O, DH));
+    readout.bias_o = arena_alloc(from, pass == FORWARD ? O : 0);
     return readout;
 }
 
 /* The memory of all panels of a call. */
-LOCAL REAL *alloc_panels(const call *call, arena *from, int side) {
+LOCAL REAL *alloc_panels(const call *call, arena *from, int pass) {
     REAL *panels = arena_alloc(from, 0);
-    alloc_readout(call, from, side);
-    from->used += call->D * weights_size(call, 0, side);
-    if (call->L > 1) from->used += (call->L - 1) * call->D * weights_size(call, 1, side);
+    alloc_readout(call, from, pass);
+    from->used += call->D * weights_size(call, 0, pass);
+    if (call->L > 1) from->used += (call->L - 1) * call->D * weights_size(call, 1, pass);
     return panels;
 }
 
-LOCAL readout_weights readout_of(const call *call, int side) {
-    arena from = {call->panels[side], LINE};
-    return alloc_readout(call, &from, side);
+LOCAL readout_weights readout_of(const call *call, int pass) {
+    arena from = {call->panels[pass], LINE};
+    return alloc_readout(call, &from, pass);
 }
 
-LOCAL weights weights_of(const call *call, int64_t layer_dir, int side) {
-    arena from = {call->panels[side], LINE};
-    alloc_readout(call, &from, side);
+LOCAL weights weights_of(const call *call, int64_t layer_dir, int pass) {
+    arena from = {call->panels[pass], LINE};
+    alloc_readout(call, &from, pass);
     const int64_t in_first = min_of(layer_dir, call->D);
-    from.used += in_first * weights_size(call, 0, side);
-    if (layer_dir > in_first) from.used += (layer_dir - in_first) * weights_size(call, 1, side);
-    return alloc_weights(call, &from, layer_dir / call->D, side);
+    from.used += in_first * weights_size(call, 0, pass);
+    if (layer_dir > in_first) from.used += (layer_dir - in_first) * weights_size(call, 1, pass);
+    return alloc_weights(call, &from, layer_dir / call->D, pass);
 }
 
 /* ---- packing ----------------------------------------------------------------------------------------- */
 
-/* b_ih + b_hh, or each on its own where W_hh h stays apart */
+/* b_ih + b_hh, or each on its own where W_hh h is separate */
 LOCAL void pack_biases(const call *call, int64_t layer_dir, const weights *weights) {
     const int64_t n = call->shape->blocks * call->H;
     const REAL *b_ih = layer_dir_param(call, layer_dir, BIAS_IH), *b_hh = layer_dir_param(call, layer_dir, BIAS_HH);
@@ -116,12 +121,10 @@ LOCAL void pack_forward(const call *call) {
         const REAL *w_hh = layer_dir_param(call, layer_dir, WEIGHT_HH);
         const weights weights = weights_of(call, layer_dir, FORWARD);
         kernels->pack(in, call->shape->blocks * H, w_ih, 1, in, weights.inputs);
-        REAL *const *panels = weights.products;
-        EACH_PRODUCT(call, cell_product) {
+        EACH_PRODUCT(call, cell_product)
             if (cell_product->matrix == WEIGHT_HH)
-                kernels->pack(H, cell_product->rows * H, w_hh + cell_product->row * H * H, 1, H, *panels);
-            panels++;
-        }
+                kernels->pack(H, cell_product->rows * H, w_hh + cell_product->row * H * H, 1, H,
+                              panels_of(call, &weights, cell_product));
         pack_biases(call, layer_dir, &weights);
         pack_peepholes(call, layer_dir, weights.peepholes);
     }
@@ -137,14 +140,12 @@ LOCAL void pack_backward(const call *call) {
     const int64_t H = call->H, DH = call->D * H;
     for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++) {
         const weights weights = weights_of(call, layer_dir, BACKWARD);
-        REAL *const *panels = weights.products;
         EACH_PRODUCT(call, cell_product) {
             const int input = cell_product->matrix == WEIGHT_IH;
             const int64_t columns = input ? layer_inputs(call, layer_dir / call->D) : H;
             const REAL *w = layer_dir_param(call, layer_dir, cell_product->matrix) + cell_product->row * H * columns;
             if (!input || call->dx || layer_dir >= call->D)
-                kernels->pack(cell_product->rows * H, columns, w, columns, 1, *panels);
-            panels++;
+                kernels->pack(cell_product->rows * H, columns, w, columns, 1, panels_of(call, &weights, cell_product));
         }
         pack_peepholes(call, layer_dir, weights.peepholes);
     }

@@ -35,7 +35,8 @@ LOCAL int stopped_at_step(const worker *worker, int64_t step) {
     return step % worker->call->poll_steps == 0 ? stopped(worker) : 0;
 }
 
-/* Chooses the member's rows: as many steps for each member, boundaries at multiples of `quantum` rows. */
+/* Chooses the member's rows: nearly the same number of steps for each member, boundaries at multiples of `quantum`
+ * rows. */
 LOCAL void share_rows(worker *worker, int64_t quantum) {
     const bptt_internal_member *member = worker->member;
     const int64_t *lengths = worker->call->options.lengths, B = worker->call->B;

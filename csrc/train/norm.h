@@ -1,5 +1,5 @@
-/* Euclidean norms. Sums of squares are taken in double; what leaves its range is done again with the largest element
- * factored out. */
+/* Euclidean norms. Squares are summed in double; if the sum leaves double's range, the norm is computed again with the
+ * largest element factored out. */
 #ifndef BPTT_TRAIN_NORM_H
 #define BPTT_TRAIN_NORM_H
 #include "kernels/kernels.h"
@@ -24,7 +24,7 @@ LOCAL double scaled_norm(int64_t n, const REAL *x) {
     return largest * sqrt(sum);
 }
 
-/* whether a sum of squares lost nothing at the ends of double's range */
+/* Whether a sum of squares is far from the ends of double's range: it neither overflowed nor lost precision. */
 LOCAL int square_in_range(double sum) { return sum > 1e-280 && sum < 1e300; }
 
 LOCAL double norm_of(const kernels *kernels, int64_t n, const REAL *x) {
@@ -32,7 +32,7 @@ LOCAL double norm_of(const kernels *kernels, int64_t n, const REAL *x) {
     return square_in_range(sum) ? sqrt(sum) : scaled_norm(n, x);
 }
 
-/* the norm of a row that is written as its square or, with a minus sign, as it is */
+/* the norm of a row from its square, or from minus the norm where the square is out of range */
 LOCAL double norm_from(double square) { return square > 0 ? sqrt(square) : -square; }
 
 /* The norm of a matrix from those of its rows, always added in the same order; NaN wins over Inf. */

@@ -1,5 +1,5 @@
-/* Checks that are counted, guarded buffers and numbers. A program names its case, checks, and prints the counts last.
- */
+/* Counted checks, buffers with guard zones, and random numbers. A program names each case, checks, and ends with the
+ * counts. */
 #ifndef CHECK_H
 #define CHECK_H
 #include <math.h>
@@ -28,8 +28,8 @@ LOCAL char case_name[200] = "start";
 #define CHECK(condition) check_that((condition) != 0, __FILE__, __LINE__, #condition)
 #define CHECK_STATUS(call, expected) check_status(call, expected, __FILE__, __LINE__, #call)
 
-/* Whether the kernel set in use is the best that runs here. What does not depend on the set is checked under this one.
- */
+/* Whether the kernel set in use is the best that runs here: checks that do not depend on the set need to run under this
+ * one only. */
 LOCAL int is_best_set(void) {
     const char *isa = bptt_isa(), *choices = bptt_isa_choices();
     return isa && strcmp(choices + strlen(choices) - strlen(isa), isa) == 0;
@@ -70,7 +70,7 @@ LOCAL int end_of_checks(void) {
 /* ---- memory ------------------------------------------------------------------------------------- */
 
 /* A guard zone lies before each buffer and another behind it. Under AddressSanitizer there is none behind: the
- * sanitizer sees the first byte too far. */
+ * sanitizer sees an access to the first byte beyond the buffer. */
 enum { GUARD = 64, GUARD_BYTE = 0xfe };
 #ifdef __SANITIZE_ADDRESS__
 enum { GUARD_AFTER = 0 };
@@ -78,15 +78,14 @@ enum { GUARD_AFTER = 0 };
 enum { GUARD_AFTER = GUARD };
 #endif
 
-/* The byte that new buffers are filled with: NaN in both types, so that a read of unwritten memory shows in the result.
- */
+/* The byte that fills new buffers: NaN in both types, so that a read of unwritten memory shows in the result. */
 static int buffer_fill = 0xff;
 /* Distance in bytes of new buffers from where malloc aligns them. */
 static int64_t buffer_shift;
 
 typedef struct {
     int64_t bytes, shift;
-} buffer_label; /* lies at the begin of the guard zone before the buffer */
+} buffer_label; /* lies at the start of the guard zone before the buffer */
 
 LOCAL void *buffer_of(int64_t bytes) {
     const buffer_label label = {bytes, buffer_shift};
@@ -128,7 +127,7 @@ LOCAL double uniform(void) {
     return (double)(state >> 42) / (1 << 21) - 1;
 }
 
-/* A random one of 0..n-1. */
+/* A random integer in 0..n-1. */
 LOCAL int64_t any_of(int64_t n) { return (int64_t)((uniform() + 1) / 2 * (double)n); }
 
 LOCAL double *zeros(int64_t n) {

@@ -23,7 +23,7 @@ LOCAL void check_sizes(const run *r) {
     CHECK(r->sizes.output == p->T * p->B * p->Y);
 }
 
-/* The tape of one vanilla layer: the entering state, then h_0 .. h_{T-1}. */
+/* The tape of one vanilla layer: the initial state, then h_0 .. h_{T-1}. */
 LOCAL void check_plain_tape(const run *r, const trace *expected) {
     const problem *p = r->p;
     if (blocks_of(&p->spec) > 1 || layer_dirs_of(&p->spec) > 1 || p->lengths) return;
@@ -92,7 +92,7 @@ LOCAL void check_other_memory(const run *r, int64_t shift, int fill) {
     buffer_fill = 0xff;
 }
 
-/* Outputs that are NULL because they are not wanted, and dstate0 = dstate1. */
+/* Unwanted outputs (NULL), and dstate0 = dstate1. */
 LOCAL void check_unwanted(const run *r) {
     run other = open_run(r->p, r->options.threads), given = other;
     given.state1 = given.tape = given.dx = given.dstate0 = given.grads = NULL;

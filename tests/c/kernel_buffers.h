@@ -3,8 +3,10 @@
  * elements) to the bit. */
 #ifndef KERNEL_BUFFERS_H
 #define KERNEL_BUFFERS_H
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +27,7 @@
 enum { GUARDS = 16, MOST_BUFFERS = 20, MOST_REPORTS = 30 };
 
 /* With `exact` (--exact, or under AddressSanitizer) a buffer ends where its allocation does, so that valgrind or the
- * sanitizer sees the first byte too far. Otherwise guard elements lie behind it. */
+ * sanitizer sees an access to the first byte beyond it. Otherwise guard elements lie behind it. */
 #ifdef __SANITIZE_ADDRESS__
 static int exact = 1;
 #else
@@ -52,7 +54,7 @@ LOCAL void *checked_malloc(int64_t bytes) {
     exit(1);
 }
 
-/* What lies in a buffer now counts as what lay there before the kernel. */
+/* Takes the present content of a buffer as its content before the kernel. */
 LOCAL void settle(const REAL *data) {
     for (int i = 0; i < buffer_count; i++)
         if (buffers[i].data == data) memcpy(buffers[i].before, buffers[i].block, (size_t)buffers[i].all * sizeof(REAL));
@@ -80,7 +82,8 @@ LOCAL REAL *numbers(int64_t n, double scale) {
     return b->data;
 }
 
-/* A matrix whose rows lie ld apart; it ends with the last row's last column. Padding is NaN: who reads it shows. */
+/* A matrix whose rows lie ld apart; it ends with the last row's last column. Padding is NaN, so that a read of it
+ * shows. */
 LOCAL REAL *matrix(int64_t rows, int64_t cols, int64_t ld, double scale) {
     const int64_t n = rows > 0 ? (rows - 1) * ld + cols : 0;
     REAL *data = numbers(n, scale);
@@ -103,7 +106,7 @@ LOCAL buffer *buffer_of_data(const REAL *data) {
     exit(2);
 }
 
-/* A buffer with the same content that must end with the same bits, whatever the kernel is to make of them. */
+/* A second buffer with the same content, whose final bits must be those of the first. */
 LOCAL REAL *twin(const REAL *data) {
     const int64_t n = buffer_of_data(data)->n;
     REAL *copy = numbers(n, 1);
@@ -146,25 +149,26 @@ LOCAL void kernel_case(const char *format, ...) {
     name_case("%s f%d %s", set_name, REAL_BITS, text);
 }
 
-/* The same bits; any NaN is as good as another, for which operand's sign it takes is up to the compiler. */
+/* The same bits, or both NaN: the compiler chooses which operand's sign a NaN takes. */
 static int same_number(REAL a, REAL b) { return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b)); }
 
 /* element i of a block, which begins with guard elements */
 LOCAL int element_holds(const buffer *b, int64_t i) {
-    const int64_t at = i - b->front;
-    if (b->same_as && at >= 0 && at < b->n) return same_number(b->data[at], b->same_as[at]);
-    if (at < 0 || at >= b->n || b->tolerance[at] < 0) return memcmp(b->block + i, b->before + i, sizeof(REAL)) == 0;
-    return is_close((double)b->data[at], b->expected[at], b->tolerance[at]);
+    const int64_t index = i - b->front; /* in data */
+    if (b->same_as && index >= 0 && index < b->n) return same_number(b->data[index], b->same_as[index]);
+    if (index < 0 || index >= b->n || b->tolerance[index] < 0)
+        return memcmp(b->block + i, b->before + i, sizeof(REAL)) == 0;
+    return is_close((double)b->data[index], b->expected[index], b->tolerance[index]);
 }
 
 LOCAL void report(const buffer *b, int64_t i) {
-    const int64_t at = i - b->front;
-    const int wanted = at >= 0 && at < b->n && b->tolerance[at] >= 0;
+    const int64_t index = i - b->front; /* in data */
+    const int wanted = index >= 0 && index < b->n && b->tolerance[index] >= 0;
     if (reports++ >= MOST_REPORTS) return;
-    printf("%s: buffer %d, element %lld of %lld is %.17g, ", case_name, (int)(b - buffers), (long long)at,
+    printf("%s: buffer %d, element %lld of %lld is %.17g, ", case_name, (int)(b - buffers), (long long)index,
            (long long)b->n, (double)b->block[i]);
-    if (b->same_as) printf("its twin's is %.17g\n", (double)b->same_as[at]);
-    else if (wanted) printf("expected %.17g within %.3g\n", b->expected[at], b->tolerance[at]);
+    if (b->same_as) printf("its twin's is %.17g\n", (double)b->same_as[index]);
+    else if (wanted) printf("expected %.17g within %.3g\n", b->expected[index], b->tolerance[index]);
     else printf("was %.17g and should stay\n", (double)b->before[i]);
 }
 

@@ -1,13 +1,18 @@
 /* Checks of the gate arithmetic of the cells, against their formulas in double, one unit at a time. */
 #ifndef KERNEL_GATES_H
 #define KERNEL_GATES_H
+#include <math.h>
+#include <stdint.h>
+
+#include "check.h"
 #include "kernel_buffers.h"
 #include "kernel_pointwise.h"
+#include "kernels/kernels.h"
 
-/* A step with everything that any cell takes. The second step works on twins of what is written: the same rows one by
- * one, which must have the same bits. */
+/* A step with all inputs of any cell. row_by_row is the same step with twins for its outputs: computed one row at a
+ * time, it must have the same bits. */
 typedef struct {
-    gate_step together, apart;
+    gate_step all_rows, row_by_row;
 } gate_case;
 
 LOCAL gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
@@ -30,16 +35,16 @@ LOCAL gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
                             .dc_next = numbers(rows * H, 1),
                             .d_operand = numbers(rows * H, 1)};
     gate_case both = {step, step};
-    both.apart.gates = twin(step.gates);
-    both.apart.h = twin(step.h);
-    both.apart.c = twin(step.c);
-    both.apart.dz = twin(step.dz);
-    both.apart.dh_next = twin(step.dh_next);
-    both.apart.dc_next = twin(step.dc_next);
+    both.row_by_row.gates = twin(step.gates);
+    both.row_by_row.h = twin(step.h);
+    both.row_by_row.c = twin(step.c);
+    both.row_by_row.dz = twin(step.dz);
+    both.row_by_row.dh_next = twin(step.dh_next);
+    both.row_by_row.dc_next = twin(step.dc_next);
     return both;
 }
 
-LOCAL void call_apart(void (*function)(const gate_step *), const gate_step *step) {
+LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) {
         gate_step one = *step;
         one.rows = 1;
@@ -58,10 +63,10 @@ LOCAL void call_apart(void (*function)(const gate_step *), const gate_step *step
     }
 }
 
-/* ---- one unit: its numbers, and where its results go ------------------------------------------------------ */
+/* ---- one unit: its numbers, and the places of its results ------------------------------------------------------ */
 
 typedef struct {
-    int64_t gates, h, own;             /* places: of the first gate (or dz), of h and c, of what has no padding */
+    int64_t gates, h, own;             /* places: of the first gate or dz; of h and c; in arrays without padding */
     double gate[4], h_prev, c_prev, c; /* numbers before the step */
     double pi, pf, po, dh, dh_next, dc_next, d_operand, product[3];
 } unit;
@@ -173,11 +178,11 @@ LOCAL void check_gate(const gate_check *check, int64_t rows, int64_t H, int peep
     const gate_case both = any_gates(rows, H, peepholes);
     for (int64_t row = 0; row < rows; row++)
         for (int64_t j = 0; j < H; j++) {
-            const unit u = unit_at(&both.together, row, j);
-            check->want_unit(&both.together, &u);
+            const unit u = unit_at(&both.all_rows, row, j);
+            check->want_unit(&both.all_rows, &u);
         }
-    check->function(&both.together);
-    call_apart(check->function, &both.apart);
+    check->function(&both.all_rows);
+    call_row_by_row(check->function, &both.row_by_row);
     end_case();
 }
 

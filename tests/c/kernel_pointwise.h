@@ -1,8 +1,15 @@
 /* Checks of the functions that work element by element and of the sums, against formulas in double. */
 #ifndef KERNEL_POINTWISE_H
 #define KERNEL_POINTWISE_H
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+
 #include "bptt.h"
+#include "cells/list.h"
+#include "check.h"
 #include "kernel_buffers.h"
+#include "kernels/kernels.h"
 
 /* ---- formulas ------------------------------------------------------------------------------------------- */
 
@@ -116,7 +123,7 @@ LOCAL void check_add_scaled(const kernels *table, int64_t n) {
     end_case();
 }
 
-/* y: 0 apart, 1 a, 2 b */
+/* place of y: 0 memory of its own, 1 that of a, 2 that of b */
 LOCAL void check_difference(const kernels *table, int64_t n) {
     for (int place = 0; place < 3; place++) {
         kernel_case("difference n=%d place %d", (int)n, place);

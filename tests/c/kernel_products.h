@@ -2,10 +2,18 @@
  * plain loops in double. */
 #ifndef KERNEL_PRODUCTS_H
 #define KERNEL_PRODUCTS_H
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bptt.h"
+#include "check.h"
 #include "kernel_buffers.h"
 #include "kernel_pointwise.h"
+#include "kernels/kernels.h"
 
-/* What a sum of k terms may lose: in the worst case k roundings, in practice far fewer. */
+/* The error allowed in a sum of k terms: far fewer than the k roundings of the worst case. */
 LOCAL double sum_tolerance(int64_t k, double magnitude) {
     return (8 + sqrt((double)k)) * EPSILON * magnitude + 2 * SMALLEST;
 }
@@ -35,6 +43,7 @@ LOCAL REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, R
     int64_t unwritten = size < k * n;
     for (int64_t i = 0; i < size; i++) unwritten += isnan(panels[i]) != 0;
     CHECK(unwritten == 0);
+    /* not settle(): the guards must be as they were before pack */
     memcpy(buffer_of_data(panels)->before + buffer_of_data(panels)->front, panels, (size_t)size * sizeof(REAL));
     return panels;
 }
@@ -49,7 +58,7 @@ typedef struct {
     int by_columns, gemv, reverse_panels, prefetch, padding;
 } product_case;
 
-/* one element after the sum: the epilogue, and what is lost there */
+/* Expects an element after its epilogue, given the sum before it. */
 LOCAL void want_product(const product *p, int64_t i, int64_t j, double sum, double tolerance) {
     const REAL *c = p->c;
     const int64_t at = i * p->ldc + j;
@@ -57,8 +66,8 @@ LOCAL void want_product(const product *p, int64_t i, int64_t j, double sum, doub
         const double f = activation_of(p->activation, sum);
         want_within(c, at, f, tolerance + 8 * EPSILON * fabs(f));
     } else if (p->epilogue == EPILOGUE_ACTIVATION_GRAD) {
-        const double slope = activation_grad_of(p->activation, (double)p->h[i * p->ldh + j]);
-        want_within(c, at, slope * sum, 2 * tolerance + 8 * EPSILON * fabs(sum));
+        const double grad = activation_grad_of(p->activation, (double)p->h[i * p->ldh + j]);
+        want_within(c, at, grad * sum, 2 * tolerance + 8 * EPSILON * fabs(sum));
     } else want_within(c, at, sum, tolerance);
 }
 

@@ -1,9 +1,14 @@
 /* The speed of each entry of a table. */
 #ifndef KERNEL_SPEED_H
 #define KERNEL_SPEED_H
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <time.h>
 
+#include "bptt.h"
 #include "kernel_buffers.h"
+#include "kernels/kernels.h"
 
 /* A job to time: one call of one entry. */
 typedef struct {
@@ -32,7 +37,7 @@ static void run_sgd(const job *j) { j->table->sgd(&j->update); }
 static void run_rmsprop(const job *j) { j->table->rmsprop(&j->update); }
 static void run_adam(const job *j) { j->table->adam(&j->update); }
 
-static double squares; /* keeps the call */
+static double squares; /* used, so that the compiler keeps the call */
 static void run_sum_squares(const job *j) { squares += j->table->sum_squares(j->n, j->x); }
 
 /* Nanoseconds of one call: the best of some rounds of some milliseconds. */

@@ -25,7 +25,7 @@ typedef struct {
     double *input_mask, *recurrent_mask;
 } problem;
 
-enum { /* features of a problem beyond parameters, inputs and dy; or-ed */
+enum { /* a problem's features beyond parameters, inputs and dy; combined with | */
        STATE0 = 1,
        DSTATE1 = 2,
        RESET = 4,
@@ -274,7 +274,7 @@ LOCAL int64_t length_of(const problem *p, int64_t row) { return p->lengths ? p->
 
 LOCAL int resets(const problem *p, int64_t t, int64_t row) { return p->reset && p->reset[t * p->B + row]; }
 
-/* The factor of carry on the gradient that flows from step t+1 to step t. */
+/* The factor of carry on the gradient from step t+1 to step t. */
 LOCAL double carry_at(const problem *p, int64_t t, int64_t row) {
     return p->carry ? p->carry[p->carry_per_row ? t * p->B + row : t] : 1;
 }

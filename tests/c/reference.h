@@ -80,7 +80,7 @@ LOCAL int enters_zero(const scratch *s) {
     return !is_first_step(s) && resets(s->p, s->t + 1, s->row);
 }
 
-/* The factor of carry on the gradient that flows from this step to the previous one. */
+/* The factor of carry on the gradient from this step to the previous one. */
 LOCAL double link_scale(const scratch *s) { return carry_at(s->p, s->direction ? s->t : s->t - 1, s->row); }
 
 /* The row's place in h and c of a trace, at step t. */
@@ -214,15 +214,15 @@ LOCAL void copy_last_h(const problem *p, const trace *tr, int64_t t, int64_t row
 }
 
 LOCAL void naive_readout(const problem *p, const trace *tr) {
-    const int64_t width = directions_of(&p->spec) * p->spec.hidden_size;
+    const int64_t DH = directions_of(&p->spec) * p->spec.hidden_size;
     const network_tensors w = network_tensors_of(&p->spec);
-    double *h = zeros(width);
+    double *h = zeros(DH);
     for (int64_t row = 0; row < p->B; row++)
         for (int64_t t = 0; t < length_of(p, row); t++) {
             double *y = tr->y + (t * p->B + row) * p->Y;
             copy_last_h(p, tr, t, row, h);
-            if (p->spec.output_size) affine(p, 0, p->Y, width, w.ho, w.b_o, h, y);
-            else memcpy(y, h, (size_t)width * sizeof *y);
+            if (p->spec.output_size) affine(p, 0, p->Y, DH, w.ho, w.b_o, h, y);
+            else memcpy(y, h, (size_t)DH * sizeof *y);
         }
     release(h);
 }
@@ -393,8 +393,8 @@ LOCAL void naive_add_input_grads(const scratch *s, double *below) {
         to[j] += s->dx[j] * (s->layer && p->input_mask ? p->input_mask[mask_offset(s) + j] : 1);
 }
 
-/* Sets dh and dc to the gradient that flows into the previous step; at the row's first step also writes dstate0. */
-LOCAL void naive_flow_to_prev(const scratch *s, double *dstate0) {
+/* Sets dh and dc to the recurrent gradient of the previous step; at the row's first step also writes dstate0. */
+LOCAL void naive_grad_to_prev(const scratch *s, double *dstate0) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size;
     const double scale = enters_zero(s) ? 0 : is_first_step(s) ? 1 : link_scale(s);
@@ -418,7 +418,7 @@ LOCAL void naive_step_backward(scratch *s, const double *above, double *below, g
     naive_cell_backward(s);
     naive_add_param_grads(s, out->grads);
     naive_add_input_grads(s, below);
-    naive_flow_to_prev(s, out->dstate0);
+    naive_grad_to_prev(s, out->dstate0);
 }
 
 LOCAL void naive_layer_dir_backward(const problem *p, const trace *tr, int64_t layer_dir, const double *above,
@@ -439,18 +439,18 @@ LOCAL void naive_layer_dir_backward(const problem *p, const trace *tr, int64_t l
 
 /* Adds the gradients of the readout; returns the gradient by the last layer's outputs (T,B,D*H). */
 LOCAL double *naive_readout_backward(const problem *p, const trace *tr, double *grads) {
-    const int64_t width = directions_of(&p->spec) * p->spec.hidden_size, O = p->spec.output_size;
+    const int64_t DH = directions_of(&p->spec) * p->spec.hidden_size, O = p->spec.output_size;
     const network_tensors w = network_tensors_of(&p->spec);
-    double *above = zeros(p->T * p->B * width), *h = zeros(width);
+    double *above = zeros(p->T * p->B * DH), *h = zeros(DH);
     for (int64_t row = 0; row < p->B; row++)
         for (int64_t t = p->dy_start; t < length_of(p, row); t++) {
             const double *dy = p->dy + ((t - p->dy_start) * p->B + row) * p->Y;
-            double *dh = above + (t * p->B + row) * width;
-            if (O) add_transposed(O, width, p->params + w.ho, dy, dh);
-            else add_vector(width, dy, dh);
+            double *dh = above + (t * p->B + row) * DH;
+            if (O) add_transposed(O, DH, p->params + w.ho, dy, dh);
+            else add_vector(DH, dy, dh);
             if (!O) continue;
             copy_last_h(p, tr, t, row, h);
-            add_product(O, width, dy, h, grads + w.ho);
+            add_product(O, DH, dy, h, grads + w.ho);
             if (p->spec.bias) add_vector(O, dy, grads + w.b_o);
         }
     release(h);

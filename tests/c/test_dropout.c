@@ -75,6 +75,23 @@ static void check_first_step(int which) {
     free_problem(&p);
 }
 
+/* first_step may be any number: steps beyond the largest count on from the smallest (UBSan sees an overflow). */
+static void check_largest_first_step(void) {
+    problem p = problem_of(dropping_spec(LSTM, 1), 6, 5, TRAINING), next = p;
+    p.first_step = INT64_MAX;
+    next.T = 5;
+    next.first_step = INT64_MIN;
+    run r = run_of(&p, 1); /* forward and backward */
+    double *mask = measure_input_mask(&p), *next_mask = measure_input_mask(&next);
+    const int64_t step = p.B * 9, layer = 6 * step;
+    for (int64_t i = 1; i < 3; i++)
+        CHECK(memcmp(mask + i * layer + step, next_mask + i * 5 * step, (size_t)(5 * step) * sizeof *mask) == 0);
+    release(mask);
+    release(next_mask);
+    close_run(&r);
+    free_problem(&p);
+}
+
 /* A dropped element has no effect at all, even if it is NaN. */
 static void check_dropped_nan(int which) {
     problem p = problem_of(dropping_spec(which, 1), 1, 5, TRAINING | STATE0);
@@ -95,6 +112,7 @@ static void check_dropped_nan(int which) {
 }
 
 static void check_networks(void) {
+    check_largest_first_step();
     for (int which = 0; which < FORMS; which++) {
         for (int32_t directions = 1; directions < 3; directions++) {
             check_idle(which, directions);
@@ -178,8 +196,7 @@ static void check_seed_and_step(void) {
     free_problem(&later);
 }
 
-/* ---- finite differences of the core's own loss, in double
- * ---------------------------------------------------------------------------------- */
+/* ---- finite differences of the core's own loss, in double ------------------------------------------------- */
 
 static double loss_of(const run *r) {
     double loss = 0;

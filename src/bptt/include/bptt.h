@@ -35,7 +35,7 @@
 #define BPTT_VERSION_MINOR 1
 #define BPTT_VERSION_PATCH 0
 
-/* What every declaration of a function begins with: empty unless it was defined before. */
+/* The prefix of every function's declaration: empty unless the includer defined it. */
 #ifndef BPTT_API
 #define BPTT_API
 #endif
@@ -46,7 +46,7 @@ extern "C" {
 
 /* ---- status -------------------------------------------------------------------------------------- */
 
-/* What every function returns that can fail. */
+/* The result of every function that can fail. */
 typedef enum bptt_status {
     BPTT_OK = 0,
     BPTT_ERROR_NULL = 1,      /* a required pointer is NULL */
@@ -192,10 +192,10 @@ BPTT_API bptt_status bptt_sizes_f64(const bptt_spec *spec, int64_t T, int64_t B,
 /* Forward over T steps.
  *   params  (params)   flat parameters
  *   x       (T,B,I)    inputs
- *   state0  (state)    the state that enters step 0; NULL: zeros or the learned state (see tape_first)
+ *   state0  (state)    the initial state, which enters step 0; NULL: zeros or the learned state (see tape_first)
  *   y       (T,B,Y)    receives the outputs; NULL: not wanted
  *   state1  (state)    receives the state after the last step; NULL: not wanted; may be state0
- *   tape    (tape)     receives what backward needs (one vanilla layer: the entering state, then h_0 .. h_{T-1}; the
+ *   tape    (tape)     receives what backward needs (one vanilla layer: the initial state, then h_0 .. h_{T-1}; the
  *                      layout of others may change); NULL: no backward will follow, and with one direction memory
  *                      does not grow with T
  *   work    (forward_work) */
@@ -211,7 +211,7 @@ BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t 
  *   dy       (T-dy_start,B,Y)  gradient of the loss by the outputs; NULL: zeros
  *   dstate1  (state)    gradient by the state after the last step; NULL: zeros
  *   dx       (T,B,I)    receives the gradient by x; NULL: not wanted
- *   dstate0  (state)    receives the gradient by the entering state; NULL: not wanted; may be dstate1
+ *   dstate0  (state)    receives the gradient by the initial state; NULL: not wanted; may be dstate1
  *   grads    (params)   the gradients by the parameters are ADDED here; NULL: not wanted
  *   work     (backward_work) */
 BPTT_API bptt_status bptt_backward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,

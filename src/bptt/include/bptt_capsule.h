@@ -11,8 +11,8 @@
  * do: the same source goes both ways.
  *
  * Growth: later versions add functions at the end of the table; struct_size says which it has. BPTT_ABI rises only if
- * something changes that was there before. A module that was compiled for what the installed bptt has not got fails at
- * import, in words. In every ABI a table begins with struct_size, abi and bptt_version. */
+ * something changes that was there before. A module compiled for functions that the installed bptt lacks fails at
+ * import with a message that says so. In every ABI a table begins with struct_size, abi and bptt_version. */
 #ifndef BPTT_CAPSULE_H
 #define BPTT_CAPSULE_H
 
@@ -24,7 +24,7 @@
 #define BPTT_ABI 1
 #define BPTT_CAPSULE "bptt._core._C_API"
 
-/* F(name) for each bptt_name, in the order in which they came. */
+/* F(name) for each function bptt_name, in the order in which they were added. */
 /* clang-format off */
 #define BPTT_FUNCTIONS(F)                                                                                              \
     F(version) F(status_string) F(isa) F(isa_choices) F(tensor_count) F(tensor_at)                                     \
@@ -42,7 +42,7 @@
 #define BPTT_POINTER(name) __typeof__(bptt_##name) *name;
 #endif
 
-/* What the capsule holds: behind the numbers a pointer to each function, by its name without bptt_. */
+/* The capsule's content: two numbers, then a pointer to each function, by its name without bptt_. */
 typedef struct bptt_table {
     size_t struct_size; /* of the table of the library that runs */
     int64_t abi;        /* BPTT_ABI of that library */
@@ -55,7 +55,7 @@ static inline int bptt_import(void) { return 0; }
 
 #else
 
-static const bptt_table *bptt_functions; /* what bptt_import found */
+static const bptt_table *bptt_functions; /* the table that bptt_import found */
 
 #define BPTT_COUNT(table_size) (((table_size) - offsetof(bptt_table, version)) / sizeof(void *))
 
