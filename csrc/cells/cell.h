@@ -18,7 +18,7 @@ typedef struct {
     REAL *hh_products; /* forward, where the cell keeps it separate: W_hh h + b_hh (rows,G*H) */
     REAL *dh;          /* backward: dL/dh_t (rows,H); without gates dz_t takes its place */
     REAL *dz;          /* backward, with gates: receives dL/dz_t (rows, gate columns) */
-    REAL *dh_next;     /* backward: receives the direct term of dL/dh_{t-1}, if the cell has one (rows,H) */
+    REAL *dh_next;     /* backward: receives the direct term of dL/dh_{t-1} where the shape has direct_dh (rows,H) */
     REAL *dc_next;     /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
     REAL *d_operand;   /* backward: scratch of a cell that computes a product of W_hh itself (rows,H) */
     const REAL *mask;  /* backward: the recurrent dropout of h_{t-1} (rows,H); NULL: none */
@@ -66,7 +66,7 @@ LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const RE
 }
 
 /* Prefetches, during the product, what the cell reads of the tape after it: the gates, in backward also the entering
- * state. */
+ * state. A product that writes the gates itself, as in the LSTM's forward step, does not need it. */
 LOCAL void prefetch_tape(const step *step, product *product) {
     const int64_t size = step->rows * step->call->H;
     if (!step->gates) return;

@@ -6,7 +6,8 @@
 #include "base/local.h"
 #include "bptt.h"
 
-/* A product of the cell: blocks of rows of W_ih or W_hh whose dz blocks lie side by side. */
+/* A product of the cell: blocks of rows of W_ih or W_hh whose dz blocks lie side by side. Places and counts are in
+ * blocks of H; a place that is not named is 0. */
 typedef struct {
     int matrix;       /* WEIGHT_IH: multiplies x_t; WEIGHT_HH: multiplies h_{t-1}, unless gate_operand says otherwise */
     int row, rows;    /* blocks of rows of the matrix: the first, and how many (0: end of the list) */
@@ -22,7 +23,8 @@ typedef struct {
     int states;      /* 1: h; 2: h and c */
     int gate_blocks; /* blocks of a step's gates on the tape, and of dz; 0: no gates, dz takes the place of dh */
     int separate_hh; /* 1: W_hh h + b_hh is kept separate from W_ih x + b_ih (GRU with the reset after the product) */
-    int direct_dh;   /* 1: backward leaves a direct term in dh_next, to which the products of W_hh add (GRU: z*dh) */
+    int direct_dh;   /* 1: backward writes the part of dL/dh_{t-1} that does not pass W_hh into dh_next (GRU: z*dh), and
+                        W_hhT dz is added to it */
     int peepholes;   /* 1: the cell has peepholes where the spec asks for them */
     bptt_internal_cell_product products[CELL_PRODUCTS_MAX + 1];
 } bptt_internal_shape;

@@ -20,47 +20,34 @@ DECLARE(generic);
 DECLARE(avx2);
 DECLARE(avx512);
 
-/* The list of the sets, slowest first: each name follows those of the slower sets. That is what bptt_isa_choices
- * returns where the set is the best. */
-#define PORTABLE "portable"
-#ifdef __aarch64__
-#define GENERIC PORTABLE ", neon"
-#else
-#define GENERIC PORTABLE ", generic"
-#endif
-#define AVX2 GENERIC ", avx2"
-#define AVX512 AVX2 ", avx512"
-
 typedef struct {
-    const char *names; /* of this set and, before it, of the slower ones */
+    const char *name;
+    const char *choices; /* the names of the slower sets and this one */
     int (*runs_here)(void);
     const struct kernels_f32 *f32;
     const struct kernels_f64 *f64;
 } kernel_set;
 
+/* The list of the sets, slowest first. */
 static const kernel_set sets[] = {
-    {PORTABLE, bptt_internal_always, TABLES(portable)},
-#ifdef __GNUC__
-    {GENERIC, bptt_internal_always, TABLES(generic)},
+    {"portable", "portable", bptt_internal_always, TABLES(portable)},
+#ifdef __aarch64__
+    {"neon", "portable, neon", bptt_internal_always, TABLES(generic)},
+#elif defined(__GNUC__)
+    {"generic", "portable, generic", bptt_internal_always, TABLES(generic)},
 #endif
 #ifdef BPTT_X86
-    {AVX2, bptt_internal_has_avx2, TABLES(avx2)},
-    {AVX512, bptt_internal_has_avx512, TABLES(avx512)},
+    {"avx2", "portable, generic, avx2", bptt_internal_has_avx2, TABLES(avx2)},
+    {"avx512", "portable, generic, avx2, avx512", bptt_internal_has_avx512, TABLES(avx512)},
 #endif
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
-
-/* the last of its names */
-static const char *name_of(const kernel_set *set) {
-    const char *space = strrchr(set->names, ' ');
-    return space ? space + 1 : set->names;
-}
 
 /* The set of that name (NULL or "": the fastest), if it runs here. */
 static const kernel_set *best_set(const char *name) {
     const kernel_set *best = NULL;
     for (int i = 0; i < SETS; i++)
-        if (sets[i].runs_here() && (!name || !*name || strcmp(name, name_of(&sets[i])) == 0)) best = &sets[i];
+        if (sets[i].runs_here() && (!name || !*name || strcmp(name, sets[i].name) == 0)) best = &sets[i];
     return best;
 }
 
@@ -77,6 +64,6 @@ static const kernel_set *chosen_set(void) {
 const struct kernels_f32 *bptt_internal_kernels_f32(void) { return chosen_set() ? chosen_set()->f32 : NULL; }
 const struct kernels_f64 *bptt_internal_kernels_f64(void) { return chosen_set() ? chosen_set()->f64 : NULL; }
 
-const char *bptt_isa(void) { return chosen_set() ? name_of(chosen_set()) : NULL; }
+const char *bptt_isa(void) { return chosen_set() ? chosen_set()->name : NULL; }
 
-const char *bptt_isa_choices(void) { return best_set(NULL)->names; }
+const char *bptt_isa_choices(void) { return best_set(NULL)->choices; }

@@ -56,7 +56,7 @@ INLINE void tile(const int rows, const int vecs, const tile_task *task, const in
                  const int64_t a_depth_stride, const int prefetching) {
     vec sum[TILE_ROWS][2];
     const REAL *panel = task->panel;
-    const REAL *a[TILE_ROWS / 3]; /* one pointer for three rows: an address reaches it plus one or two strides */
+    const REAL *a[(TILE_ROWS + 2) / 3]; /* one pointer for three rows: an address reaches it plus one or two strides */
     UNROLL
     for (int i = 0; i < rows; i++) {
         if (i % 3 == 0) a[i / 3] = task->a + i * a_row_stride;
@@ -101,7 +101,7 @@ enum { TALL = 9 };
 #define EACH_TALL_HEIGHT(X) X(5) X(6)
 enum { TALL = 5 };
 #else
-#error "TILE_ROWS must be 6 or 12"
+#error "TILE_ROWS must be 6 or 12: another height needs its lists here"
 #endif
 
 /* `along_k`: the terms of a row of c lie side by side in a (a depth stride of 1, as in a b); `along_rows`: those of

@@ -32,7 +32,7 @@ LOCAL const bad_spec bad_specs[] = {
     {{.struct_size = sizeof(bptt_spec) + 1, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
     {{.struct_size = sizeof(bptt_spec) + 8, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
     {{.struct_size = SIZE_MAX, .input_size = 3, .hidden_size = 4, .output_size = 2}, BPTT_ERROR_STRUCT},
-    {SPEC(3, 4, 2, .cell = 6, .bias = 1), BPTT_ERROR_CELL},
+    {SPEC(3, 4, 2, .cell = 1000, .bias = 1), BPTT_ERROR_CELL},
     {SPEC(3, 4, 2, .cell = -1, .bias = 1), BPTT_ERROR_CELL},
     {SPEC(3, 4, 2, .cell = INT32_MAX, .bias = 1), BPTT_ERROR_CELL},
     {SPEC(3, 4, 2, .bias = 2), BPTT_ERROR_OPTION},

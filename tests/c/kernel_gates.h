@@ -9,6 +9,9 @@
 #include "kernel_pointwise.h"
 #include "kernels/kernels.h"
 
+/* Blocks of the gates and dz, and of W_hh h + b_hh, as all cells have them so far. */
+enum { GATE_BLOCKS = 4, HH_BLOCKS = 3 };
+
 /* A step with all inputs of any cell. row_by_row is the same step with twins for its outputs: computed one row at a
  * time, it must have the same bits. */
 typedef struct {
@@ -19,8 +22,8 @@ LOCAL gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
     const int64_t ld_prev = H + any_of(3), ld = H + any_of(3), ld_dh = H + any_of(3);
     const gate_step step = {.rows = rows,
                             .H = H,
-                            .gates = numbers(rows * 4 * H, 1.5),
-                            .products = numbers(rows * 3 * H, 1.5),
+                            .gates = numbers(rows * GATE_BLOCKS * H, 1.5),
+                            .products = numbers(rows * HH_BLOCKS * H, 1.5),
                             .h_prev = matrix(rows, H, ld_prev, 1),
                             .c_prev = matrix(rows, H, ld_prev, 1),
                             .ld_prev = ld_prev,
@@ -30,7 +33,7 @@ LOCAL gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
                             .peepholes = peepholes ? numbers(3 * H, 1) : NULL,
                             .dh = matrix(rows, H, ld_dh, 1),
                             .ld_dh = ld_dh,
-                            .dz = numbers(rows * 4 * H, 1),
+                            .dz = numbers(rows * GATE_BLOCKS * H, 1),
                             .dh_next = numbers(rows * H, 1),
                             .dc_next = numbers(rows * H, 1),
                             .d_operand = numbers(rows * H, 1)};
@@ -48,14 +51,14 @@ LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_step 
     for (int64_t row = 0; row < step->rows; row++) {
         gate_step one = *step;
         one.rows = 1;
-        one.gates += row * 4 * step->H;
-        one.products += row * 3 * step->H;
+        one.gates += row * GATE_BLOCKS * step->H;
+        one.products += row * HH_BLOCKS * step->H;
         one.h_prev += row * step->ld_prev;
         one.c_prev += row * step->ld_prev;
         one.h += row * step->ld;
         one.c += row * step->ld;
         one.dh += row * step->ld_dh;
-        one.dz += row * 4 * step->H;
+        one.dz += row * GATE_BLOCKS * step->H;
         one.dh_next += row * step->H;
         one.dc_next += row * step->H;
         one.d_operand += row * step->H;

@@ -1,4 +1,5 @@
 /* What has no data and no type: status strings, the version, kernel sets, tensors and windows. */
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include "bad_specs.h"
 #include "bptt.h"
 #include "check.h"
+#include "problem.h"
 #include "real.h"
 
 /* Every code has a sentence of its own. */
@@ -215,8 +217,24 @@ static void check_windows(void) {
     check_bad_windows();
 }
 
+/* Every cell that the core names is one of the forms that the other programs run. */
+static void check_cells(void) {
+    int cells = 0;
+    for (; bptt_cell_name(cells); cells++) {
+        int found = 0;
+        for (int i = 0; i < FORMS; i++) found |= forms[i].cell == cells;
+        name_case("cell %s", bptt_cell_name(cells));
+        CHECK(found);
+        CHECK(strlen(bptt_cell_name(cells)) > 0);
+    }
+    CHECK(cells > BPTT_CELL_GRU);
+    CHECK(bptt_cell_name(-1) == NULL);
+    CHECK(bptt_cell_name(INT_MAX) == NULL);
+}
+
 int main(void) {
     check_strings();
+    check_cells();
     check_version();
     check_kernel_sets();
     check_tensors();

@@ -111,7 +111,7 @@ typedef struct bptt_spec {
     int32_t reset_before;     /* GRU: 1: the reset gate acts before the product with W_hn */
     int32_t peepholes;        /* LSTM: 1: the gates see the cell state */
     int32_t learn_state;      /* 1: the initial state is a parameter, the same for all rows, where none is given */
-    int32_t reserved;         /* 0 */
+    int32_t reserved;         /* 0; the next int32_t field takes this place */
     double dropout;           /* in [0,1), to the nearest 2^-16 below 1: share of the inputs of layers above the
                                  first that training drops */
     double recurrent_dropout; /* in [0,1): share of h_{t-1} that training drops before the product with W_hh, the same
