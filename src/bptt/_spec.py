@@ -59,7 +59,7 @@ class Spec:
         f of a vanilla cell, or a gated cell: LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000), GRU
         (Cho et al. 2014).
     num_layers : int
-        L. The inputs of a layer are the outputs of the one below.
+        L, the layers. The inputs of each are the outputs of the one below.
     bidirectional : bool
         Whether each layer also runs from the last step to the first. The outputs of both directions lie side by side
         (Schuster & Paliwal 1997).
