@@ -179,7 +179,7 @@ def train_together(trainings, clock):
             future.result()
 
 
-def reach(rnn, x, labels):
+def norms_by_distance(rnn, x, labels):
     """||dL/dh|| 0, 1, ..., back-1 steps before the step whose loss is L: the mean over windows of TBPTT(1, back)."""
     back = min(TRUNCATION.k2, len(x) // 2)
     x, labels = one_hot(x[: 4 * back], rnn.input_size), labels[: 4 * back]
@@ -252,7 +252,7 @@ def plot(results, markov, path):
         ax.plot(*zip(*r.log.validation, strict=True), "o-", markersize=3, color=r.color, label=f"{cell}, validation")
         ax.plot(r.log.best()[0], r.bits, "*", markersize=12, color=r.color, label=f"{cell}, held-out: {r.bits:.3f}")
         axes["updates"].plot(updates, r.log.grad_norm, color=r.color, linewidth=0.4, label=cell)
-        axes["steps"].plot(r.reach, color=r.color, label=cell)
+        axes["steps"].plot(r.norms, color=r.color, label=cell)
 
     ax = axes["loss"]
     ax.axhline(markov, color="#555555", linestyle="--", label=f"order-2 Markov model, held-out: {markov:.3f}")
@@ -276,7 +276,7 @@ class Result:
     log: Log
     color: str
     bits: float
-    reach: np.ndarray
+    norms: np.ndarray
 
 
 def arguments():
@@ -324,7 +324,7 @@ def main():
     results = []
     for (kind, rnn, *_), log, _ in trainings:
         bits = bits_per_character(rnn, *held_out)
-        results.append(Result(rnn, log, kind.color, bits, reach(rnn, *held_out)))
+        results.append(Result(rnn, log, kind.color, bits, norms_by_distance(rnn, *held_out)))
         print(f"  {bits:.3f}  {rnn.cell} network of {rnn.hidden_size}, {log.best()[0]} of {len(log.loss)} updates")
     print(f"  {markov:.3f}  order-2 Markov model, interpolated Kneser-Ney")
     rnn, bits = results[0].rnn, results[0].bits

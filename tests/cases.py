@@ -20,7 +20,7 @@ CELLS = {
 VANILLA = ["tanh", "relu", "sigmoid", "identity"]
 GATED = ["lstm", "peepholes", "gru", "reset before"]
 
-STARTS = {  # where the state that enters comes from: (is one given, is there a learned one)
+STARTS = {  # where the initial state comes from: (is one given, is there a learned one)
     "given": (True, False),
     "zero": (False, False),
     "learned": (False, True),

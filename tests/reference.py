@@ -180,7 +180,7 @@ class Oracle:
             learned = [self.p.get(name, np.zeros((self.L * self.D, self.H))) for name in ("state_h0", "state_c0")]
             state = np.repeat(np.stack(learned[: self.parts])[:, :, None], B, axis=2)
         final = state.copy()
-        self.kept = {}  # (layer_dir, t): inputs, entering state and what the cell keeps, of the rows with step t
+        self.kept = {}  # (layer_dir, t): inputs, previous state and what the cell keeps, of the rows with step t
         self.inputs = [x]
         for layer in range(self.L):
             outputs = np.zeros((T, B, self.D * self.H))
@@ -222,7 +222,7 @@ class Oracle:
             g["weight_ho"] += dy[t, rows].T @ self.inputs[-1][t, rows]
             if "bias_o" in g:
                 g["bias_o"] += dy[t, rows].sum(axis=0)
-        dstate0 = np.zeros((self.parts, self.L * self.D, B, self.H))  # the gradient by the entering state
+        dstate0 = np.zeros((self.parts, self.L * self.D, B, self.H))  # the gradient by the initial state
         if dstate is not None:
             dstate0[...] = dstate
         squares = np.zeros((self.L * self.D, T))
@@ -232,7 +232,7 @@ class Oracle:
                 index = layer * self.D + direction
                 columns = slice(direction * self.H, (direction + 1) * self.H)
                 w, gw = self.layer_dir(self.p, index), self.layer_dir(g, index)
-                dh_all, dc_all = dstate0[0, index], dstate0[-1, index]  # of all rows, back to the entering state
+                dh_all, dc_all = dstate0[0, index], dstate0[-1, index]  # of all rows, back to the initial state
                 for t in reversed(self.order(direction)):
                     rows = self.rows_with(t)
                     dh, dc = dh_all[rows], dc_all[rows]

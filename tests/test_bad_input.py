@@ -55,6 +55,7 @@ CASES = {
     "foreign byte order": (lambda r: make(dtype=">f4"), TypeError, ["dtype", "float32", "'>f4'"]),
     "dtype None": (lambda r: make(dtype=None), TypeError, ["dtype", "float32 or float64", "None"]),
     "no dtype": (lambda r: make(dtype="nonsense"), TypeError, ["dtype", "float32", "'nonsense'"]),
+    "dtype that NumPy cannot parse": (lambda r: make(dtype="3,,d"), TypeError, ["dtype", "float32", "'3,,d'"]),
     "unknown init": (lambda r: make(init="he"), ValueError, ["init", "uniform", "'he'"]),
     "init of the wrong shape": (lambda r: make(init=lambda n, s, g: np.ones(99)), ValueError, ["init", "shape", "(99,)"]),
     "bias not a bool": (lambda r: make(bias="no"), TypeError, ["bias", "True or False", "'no'"]),

@@ -31,15 +31,33 @@ def test_names_are_found_after_import_of_bptt_alone():
 
 
 def test_every_name_is_the_function_of_that_name():
-    assert set(bptt.convert.__all__) <= set(dir(bptt.convert))
+    listed = dir(bptt.convert)
     for name in bptt.convert.__all__:
         try:
             function = getattr(bptt.convert, name)
         except ModuleNotFoundError as error:
             assert error.name in LIBRARIES  # noqa: PT017
+            assert name not in listed
         else:
             assert (function.__name__, callable(function)) == (name, True)
             assert getattr(bptt.convert, name) is function
+            assert name in listed
+
+
+def test_a_missing_library_is_named_and_help_works_without_it():
+    code = """
+import pydoc, sys
+import bptt
+
+sys.modules["onnx"] = None  # as if it were not installed
+assert "to_keras_weights" in pydoc.render_doc(bptt.convert)
+try:
+    bptt.convert.to_onnx
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    text = " ".join(run(code))
+    assert text == "bptt.convert.to_onnx needs onnx, pip install bptt[onnx] brings it"
 
 
 def test_other_names_are_attribute_errors():

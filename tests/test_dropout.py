@@ -13,7 +13,7 @@ BOTH = {"dropout": 0.4, "recurrent_dropout": 0.3}
 
 
 def transparent(rate, *, H=500, num_layers=2, **options):
-    """Linear layers that pass on what enters: y is what dropout left of the inputs of all but the first."""
+    """Linear layers that copy their inputs: y is what dropout left of the inputs of all but the first."""
     rnn = bptt.RNN(H, H, cell="identity", num_layers=num_layers, bias=False, dropout=rate, dtype="float64", **options)
     for name, view in rnn.param_views().items():
         view[...] = 0 if name.startswith("weight_hh") else np.eye(*view.shape)
@@ -88,7 +88,7 @@ def test_without_a_tape_nothing_is_dropped(problem, case):
 
 
 def test_only_between_layers(problem):
-    """Neither what enters the first layer nor what the readout takes."""
+    """Neither the inputs of the first layer nor those of the readout are dropped."""
     with pytest.warns(UserWarning, match=r"^dropout=0.9 drops .*: num_layers=1 has none$"):
         p = problem(9, 3, 2, 5, 2, cell="lstm", dropout=0.9)
     pickle.loads(pickle.dumps(p.rnn))  # warns no more

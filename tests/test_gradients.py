@@ -205,7 +205,7 @@ def test_backward_adds_and_may_be_called_again(problem):
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_is_not_wanted_changes_nothing_else(problem, cell):
     p = problem(6, 3, 4, 5, 2, cell=cell, start="given over learned")
-    wanted = p.gradients()
+    wanted = p.copied_gradients()
     p.rnn.zero_grad()
     dx, dstate0 = p.rnn.backward(p.dy, p.dstate, input_grad=False, state_grad=False)
     assert dx is None

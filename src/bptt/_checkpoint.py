@@ -1,6 +1,6 @@
 """Checkpoints: how many steps lie between two stored states, by a given number or by a budget of memory.
 
-A segment is the steps between two checkpoints. The tape holds the state that enters each segment; backward computes the
+A segment is the steps between two checkpoints. The tape holds the state before each segment; backward computes the
 other states again, one segment at a time (Chen et al. 2016).
 """
 

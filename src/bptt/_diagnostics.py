@@ -249,7 +249,7 @@ def _anchor_steps(data, K, most, both_ways):
 def _norms(rnn, data, loss, state, anchors, K, layers, both_ways):
     """(layers,anchors,K+1): ||dL_t/dh|| at the distances 0..K from every anchor step t."""
     found = np.empty((len(layers), len(anchors), K + 1))
-    at = 0  # `state` enters this step
+    at = 0  # `state` is that before this step
     for i, t in enumerate(anchors):
         start, stop = (0, data.steps) if both_ways else (t - K, t + 1)
         state = _advanced(rnn, data, state, at, start, K + 1)
@@ -265,7 +265,7 @@ def _norms(rnn, data, loss, state, anchors, K, layers, both_ways):
 
 
 def _advanced(rnn, data, state, start, stop, piece):
-    """The state that enters step `stop`, given that of step `start`. A memmap is read in pieces, never whole."""
+    """The state before step `stop`, given that before step `start`. A memmap is read in pieces, never whole."""
     for first in range(start, stop, piece):
         part = _part(data, first, min(first + piece, stop))
         _, state = rnn.forward(part["x"], state, reset=part.get("reset"), tape=False)

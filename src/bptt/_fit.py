@@ -55,7 +55,7 @@ def fit(
     reset=None,
     validation: tuple | None = None,
     shuffle: bool = True,
-    seed: int | None = None,
+    seed: int | np.random.Generator | None = None,
     progress: bool = True,
     callback: Callable[[int, History], object] | None = None,
 ) -> History:

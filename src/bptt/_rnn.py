@@ -188,7 +188,7 @@ class RNN(_Network):
         batch : int, optional
             B; by default that of the state, or 1.
         state : array_like, (L,B,H), for an LSTM the pair (h, c), optional
-            The state that enters; zeros, or the learned state, by default.
+            The initial state; zeros, or the learned state, by default.
 
         Returns
         -------

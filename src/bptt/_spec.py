@@ -21,15 +21,16 @@ def _cell(value, name):
 
 
 def _layers(value, name):
-    if index(value, name) > MOST_LAYERS:
+    layers = index(value, name)
+    if layers > MOST_LAYERS:
         raise ValueError(f"{name} must be at most {MOST_LAYERS}, got {value!r}")
-    return index(value, name)
+    return layers
 
 
 def _dtype(value, name):
     try:
         dtype = np.dtype(str(value) if value is None else value)  # NumPy takes None as float64
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses strings such as "3,f4"
         dtype = None
     if dtype is None or dtype.name not in DTYPES or not dtype.isnative:
         raise TypeError(f"{name} must be {' or '.join(DTYPES)}, got {value!r}")
@@ -58,7 +59,7 @@ class Spec:
         f of a vanilla cell, or a gated cell: LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000), GRU
         (Cho et al. 2014).
     num_layers : int
-        L. The inputs of a layer are the outputs of the one below.
+        L, the layers. The inputs of each are the outputs of the one below.
     bidirectional : bool
         Whether each layer also runs from the last step to the first. The outputs of both directions lie side by side
         (Schuster & Paliwal 1997).
@@ -75,8 +76,8 @@ class Spec:
         In [0, 1): share of h_{t-1} that training drops before the product with W_hh, the same units at all steps of a
         sequence (Gal & Ghahramani 2016).
     learn_state : bool
-        Whether the state that enters where none is given is a parameter, state_h0 (and state_c0), the same for all
-        rows. It begins as zeros where init is a name.
+        Whether the initial state, where none is given, is a parameter: state_h0 (and state_c0), the same for all rows.
+        It begins as zeros where init is a name.
     batch_first : bool
         Whether sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (L*D,B,H)
         in both cases.

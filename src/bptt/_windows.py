@@ -63,7 +63,7 @@ class WindowOptions:
         The first steps, which only move the state on: without a loss, without a gradient and without memory for them.
         The windows begin after them, and no gradient flows back into them.
     state : as bptt.RNN.forward takes it, optional
-        The state that enters step 0; Window.state of an earlier call to go on from there.
+        The initial state; Window.state of an earlier call to go on from there.
     lengths : array_like of int, (B,), optional
         See bptt.RNN.forward: what lies beyond a row's length counts nothing in the loss either. Goes with
         truncation=None.

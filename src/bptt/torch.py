@@ -23,7 +23,7 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 
 class _Sequence(torch.autograd.Function):
-    """One call of bptt as a node of torch's graph: from input, entering state and parameters to output and state."""
+    """One call of bptt as a node of torch's graph: from input, initial state and parameters to output and state."""
 
     @staticmethod
     def forward(ctx, run, input, *tensors):
@@ -177,7 +177,7 @@ class _Module(torch.nn.RNNBase):
         input : torch.Tensor or torch.nn.utils.rnn.PackedSequence
             (T,B,I), with batch_first (B,T,I), or (T,I).
         hx : torch.Tensor, for an LSTM the pair (h_0, c_0), optional
-            The state that enters; zeros by default.
+            The initial state; zeros by default.
 
         Returns
         -------
@@ -201,7 +201,7 @@ class _Module(torch.nn.RNNBase):
         stored = self._parameters
         params = [stored[name] if name in stored else getattr(self, name) for name in self._flat_weights_names]
         _check_input("input", input, params[0].dtype, (2, 3))
-        state = self._entering(hx, params[0].dtype, input.dim())
+        state = self._initial_parts(hx, params[0].dtype, input.dim())
         network = self._network if self._in_place(params) else self._new_network(params)
         network.threads = torch.get_num_threads()
         seed = int(torch.randint(2**63 - 1, ())) if self.training and self.dropout else None
@@ -213,8 +213,8 @@ class _Module(torch.nn.RNNBase):
             output, state = torch.from_numpy(output), [torch.from_numpy(part) for part in state]
         return output, tuple(state) if self.mode == "LSTM" else state[0]
 
-    def _entering(self, hx, dtype, dims):
-        """The parts of the entering state, None where it is zero."""
+    def _initial_parts(self, hx, dtype, dims):
+        """The parts of the initial state, None where it is zero."""
         pair = self.mode == "LSTM"
         if hx is None:
             return [None, None] if pair else [None]

@@ -38,9 +38,9 @@ cdef class Network:
         self.params_data, self.grads_data = address(self.params_), address(self.grads_)
         self.lock = threading.RLock()
 
-    cdef int enter(self) except -1:
-        """Begins a call that works on the network. Other threads wait; the same thread (in a signal handler, or in the
-        __array__ of an input) may not begin another."""
+    cdef int begin_call(self) except -1:
+        """Locks the network for one call. Other threads wait; the same thread (in a signal handler, or in the __array__
+        of an input) may not begin another."""
         if self.lock is None:
             raise RuntimeError("__init__ was never called")
         self.lock.acquire()
@@ -50,7 +50,7 @@ cdef class Network:
         self.busy = True
         return 0
 
-    cdef int leave(self) except -1:
+    cdef int end_call(self) except -1:
         self.busy = False
         self.lock.release()
         return 0
@@ -190,14 +190,14 @@ cdef class Network:
         x : array_like, (T,B,I), with batch_first (B,T,I), or (T,I) for a batch of one
             The inputs. They are not copied where they have the network's dtype: do not change them before backward.
         state : array_like, (L*D,B,H), for an LSTM the pair (h, c) of these, optional
-            The state that enters; zeros, or the learned state, by default.
+            The initial state; zeros, or the learned state, by default.
         lengths : array_like of int, (B,), optional
             Row b has steps 0..lengths[b]-1: outputs beyond are zero, the final state is that of its last step, the
             reverse direction starts there. Steps beyond cost next to nothing.
         reset : array_like of bool, (T,B), with batch_first (B,T), optional
-            True: the state that enters this step is zero for this row.
+            True: this row begins anew at this step, from a zero state.
         checkpoint : int or "auto", optional
-            Keep only the state that enters every k-th step ("auto": k = ceil(sqrt(T))); backward computes the others
+            Keep only the state before every k-th step ("auto": k = ceil(sqrt(T))); backward computes the others
             again, k at a time (Chen et al. 2016). Outputs and dx are the same to the bit.
         memory_budget : int, optional
             Bytes that the tape may take: checkpoints are used, as few as possible, if all of it does not fit.
@@ -226,7 +226,7 @@ cdef class Network:
         cdef bptt_sizes sizes
         cdef Run run = Run.__new__(Run)
         cdef bint keep = tape if tape is True or tape is False else flag(tape, "tape")
-        self.enter()
+        self.begin_call()
         try:
             x = sequence_to_core(self, x, "x", self.core_spec.input_size, "I", &a, &run.unbatched)
             run.T, run.B, run.training = a.shape[0], a.shape[1], keep
@@ -252,7 +252,7 @@ cdef class Network:
             return (sequence_from_core(self, back_in_order(y, run.order, 1), run.unbatched),
                     state_from_core(back_in_order(last, run.order, 2)))
         finally:
-            self.leave()
+            self.end_call()
 
     def backward(self, dy, dstate=None, *, carry=None, step_clip_norm=None, step_clip_value=None, step_norms=None,
                  input_grad=True, state_grad=True):
@@ -278,7 +278,7 @@ cdef class Network:
         dx : numpy.ndarray of x's shape, or None without input_grad
             Gradient by x.
         dstate0 : numpy.ndarray or pair of them, laid out as states are, or None without state_grad
-            Gradient by the state that entered step 0.
+            Gradient by the initial state.
 
         Raises
         ------
@@ -294,7 +294,7 @@ cdef class Network:
         cdef bint unbatched = False
         cdef bint of_input = input_grad if input_grad is True or input_grad is False else flag(input_grad, "input_grad")
         cdef bint of_state = state_grad if state_grad is True or state_grad is False else flag(state_grad, "state_grad")
-        self.enter()
+        self.begin_call()
         try:
             run = self.last_run
             if run is None:
@@ -323,10 +323,10 @@ cdef class Network:
             return (None if dx is None else sequence_from_core(self, back_in_order(dx, run.order, 1), run.unbatched),
                     None if dstate0 is None else state_from_core(back_in_order(dstate0, run.order, 2)))
         finally:
-            self.leave()
+            self.end_call()
 
     def zero_grad(self):
         """Set all gradients to zero."""
-        self.enter()
+        self.begin_call()
         memset(self.grads_data, 0, <size_t>self.grads_.nbytes)
-        self.leave()
+        self.end_call()

@@ -117,7 +117,7 @@ cdef class Run:
         cdef Network network = self.network
         cdef Array a
         cdef bptt_sizes sizes
-        network.enter()
+        network.begin_call()
         try:
             self.x = sequence_to_core(network, x, "input", network.core_spec.input_size, "I", &a, &self.unbatched)
             self.T, self.B = a.shape[0], a.shape[1]
@@ -132,7 +132,7 @@ cdef class Run:
             return sequence_from_core(network, y, self.unbatched), self.parts_from_core(last), tape
         finally:
             self.x = self.tape = None
-            network.leave()
+            network.end_call()
 
     def backward(self, x, tape, dy, dstate, input_grad, state_grad, param_grads):
         """(dx, [dstate0], grads): gradients of the call of forward that had this x and left this tape.
@@ -144,7 +144,7 @@ cdef class Run:
         cdef Array a
         cdef bptt_sizes sizes
         cdef bint unbatched
-        network.enter()
+        network.begin_call()
         try:
             self.x = sequence_to_core(network, x, "input", network.core_spec.input_size, "I", &a, &unbatched)
             expect(&a, "input", "(T,B,I)", 3, self.T, self.B, network.core_spec.input_size)
@@ -162,7 +162,7 @@ cdef class Run:
                     [None] * self.states if dstate0 is None else self.parts_from_core(dstate0), grads)
         finally:
             self.x = self.tape = None
-            network.leave()
+            network.end_call()
 
     cdef object work(self, int64_t needed):
         """Scratch memory that all runs of the network share, one after another."""

@@ -9,7 +9,7 @@ cdef int64_t rows_of(Network network, object state) except -1:
 
 
 cdef object first_state(Network network):
-    """The state that enters where none is given, for any row: zeros, or the learned one; (states,L*D,1,H)."""
+    """The initial state of a row where none is given: zeros, or the learned one; (states,L*D,1,H)."""
     first = new_state(network, 1)
     first.fill(0)
     for name, offset, shape in network.tensors():
@@ -53,13 +53,13 @@ cdef class Stream:
 
     def refresh(self):
         """Take the network's parameters as they are now."""
-        self.network.enter()
+        self.network.begin_call()
         try:
             with self.lock:
                 check(any_pack(self.network.bits, &self.network.core_spec, self.network.params_data, self.packed_data))
                 self.first = first_state(self.network)
         finally:
-            self.network.leave()
+            self.network.end_call()
 
     @property
     def state(self):

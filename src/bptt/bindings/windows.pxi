@@ -28,7 +28,7 @@ cdef class RollingTape:
     cdef Network network
     cdef Run run, run_before  # of this window; of the one before, where this one overlaps it and has checkpoints
     cdef object tape, work
-    cdef object state  # that enters the next step; (states,L*D,B,H) or None
+    cdef object state  # before the next step; (states,L*D,B,H) or None
     cdef object lengths, checkpoint, memory_budget
     cdef int64_t B
     cdef int64_t capacity, used  # steps of the tape, and how many of them hold something
@@ -39,7 +39,7 @@ cdef class RollingTape:
     cdef bint state_given, closed
 
     def __init__(self, Network network, B, steps, capacity, state, lengths, checkpoint, memory_budget):
-        # for backward over `steps` steps and a tape of `capacity`; state (states,L*D,B,H) enters the first step;
+        # for backward over `steps` steps and a tape of `capacity`; the initial state is (states,L*D,B,H) or None;
         # lengths (B,) goes with a single window over all steps
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
@@ -47,8 +47,8 @@ cdef class RollingTape:
         self.network, self.B, self.lengths = network, B, lengths
         self.state, self.state_given = state, state is not None
         self.checkpoint, self.memory_budget = checkpoint, memory_budget
-        self.seed = network.draw()
         with network.lock:
+            self.seed = network.draw()
             self.tape, self.work = network.tape_pool, network.work_pool
             network.tape_pool = network.work_pool = None
             if not self.checkpointed:
@@ -68,8 +68,8 @@ cdef class RollingTape:
         self.used, self.capacity = 0, capacity
         return 0
 
-    cdef int make_room(self, int64_t T, int64_t keep) except -1:
-        """Room on the tape for T more steps behind the last `keep`."""
+    cdef int make_space(self, int64_t T, int64_t keep) except -1:
+        """Makes space on the tape for T more steps behind the last `keep`."""
         cdef void *tape
         cdef bptt_status status = BPTT_OK
         cdef Network network = self.network
@@ -88,7 +88,7 @@ cdef class RollingTape:
         return check(status)
 
     def close(self):
-        """Leaves the memory to the next windows of this network."""
+        """Returns the memory to the network's pool, for its next windows."""
         with self.network.lock:
             if self.tape is not None:
                 self.network.tape_pool, self.network.work_pool = self.tape, self.work
@@ -100,7 +100,7 @@ cdef class RollingTape:
         cdef Network network = self.network
         cdef bptt_sizes sizes
         cdef Run run = Run.__new__(Run)
-        network.enter()
+        network.begin_call()
         try:
             run.T, run.B = x.shape[0], self.B
             run.set_sequence(x, reset, None)
@@ -109,7 +109,7 @@ cdef class RollingTape:
             run.forward_core(network, self.state, None, last, network.scratch(self.work, sizes.forward_work))
             self.state, self.state_given = last, True
         finally:
-            network.leave()
+            network.end_call()
 
     def forward(self, x, reset, before, keep):
         """Outputs and final state of a window: the steps of x (core layout) but the first `before`.
@@ -120,11 +120,11 @@ cdef class RollingTape:
         cdef Network network = self.network
         cdef Run run = Run.__new__(Run)
         cdef int64_t own = x.shape[0] - before
-        network.enter()
+        network.begin_call()
         try:
             if self.closed:
                 raise RuntimeError("these windows are closed")
-            self.make_room(own, keep)
+            self.make_space(own, keep)
             self.overlap = keep
             if self.run_before is not None:
                 self.run_before.set_sequence(x[:before], None if reset is None else reset[:before], None)
@@ -143,7 +143,7 @@ cdef class RollingTape:
             self.state = back_in_order(last, run.order, 2)
             return back_in_order(y, run.order, 1), state_from_core(self.state.copy())
         finally:
-            network.leave()
+            network.end_call()
 
     def backward(self, dy, carry, clip_norm, clip_value):
         """Adds the gradients of the last window, by dy (core layout) of its own steps; returns the norms of dL/dh_t.
@@ -152,7 +152,7 @@ cdef class RollingTape:
         """
         cdef Network network = self.network
         cdef Run run = self.run
-        network.enter()
+        network.begin_call()
         try:
             if self.closed:
                 raise RuntimeError("these windows are closed")
@@ -165,7 +165,7 @@ cdef class RollingTape:
                                   clip_value)
             run.x = run.reset = None
         finally:
-            network.leave()
+            network.end_call()
         return norms[0] if network.units == 1 else norms
 
     cdef object backward_over_both(self, dy, clip_norm, clip_value):
@@ -184,7 +184,7 @@ cdef class RollingTape:
         carry[outside - 1] = 0
         network.sizes(before.T, self.B, 0, before.segment, &sizes)
         self.work = network.scratch(self.work, sizes.backward_work)
-        before.state_given = True  # the cut keeps the gradient out of the state that entered
+        before.state_given = True  # the cut keeps the gradient out of the initial state
         before.backward_core(network, None, through, None, None, network.grads_, self.work, carry, norms_before,
                              clip_norm, clip_value)
         before.x = before.reset = None

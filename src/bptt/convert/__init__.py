@@ -4,6 +4,7 @@ Each function is loaded when it is first asked for, so that torch and onnx are n
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,12 +24,23 @@ __all__ = [
     "to_torch",
 ]
 
+_LIBRARIES = ("torch", "onnx")  # of the functions named after them; pip installs each as an extra of that name
+
 
 def __getattr__(name):
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"._{name}", __name__), name)
+    try:
+        module = import_module(f"._{name}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name not in _LIBRARIES:
+            raise
+        text = f"{__name__}.{name} needs {error.name}, pip install bptt[{error.name}] brings it"
+        raise ModuleNotFoundError(text, name=error.name) from error
+    return getattr(module, name)
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    """Without the functions whose library is missing: help() asks for everything that is listed here."""
+    missing = [library for library in _LIBRARIES if find_spec(library) is None]
+    return sorted({*globals(), *(name for name in __all__ if name.split("_")[1] not in missing)})
