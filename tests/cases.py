@@ -17,6 +17,7 @@ CELLS = {
     "gru": {"cell": "gru"},
     "reset before": {"cell": "gru", "reset_after": False},
 }
+assert {options["cell"] for options in CELLS.values()} == {*bptt._core.CELLS}
 VANILLA = ["tanh", "relu", "sigmoid", "identity"]
 GATED = ["lstm", "peepholes", "gru", "reset before"]
 

@@ -135,10 +135,9 @@ class Oracle:
         self.p = {name: view.astype(np.float64) for name, view in rnn.param_views().items()}
         self.dot, self.H, self.L, self.D = dot, rnn.hidden_size, rnn.num_layers, 2 if rnn.bidirectional else 1
         self.parts = 2 if rnn.cell == "lstm" else 1
-        if rnn.cell == "gru":
-            self.cell = GRU() if rnn.reset_after else GRUBefore()
-        else:
-            self.cell = LSTM() if rnn.cell == "lstm" else Vanilla(rnn.cell)
+        gru = GRU if rnn.reset_after else GRUBefore
+        gated = {"lstm": LSTM, "gru": gru}
+        self.cell = gated[rnn.cell]() if rnn.cell in gated else Vanilla(rnn.cell)
 
     def layer_dir(self, tensors, index):
         """The tensors of a layer in a direction, missing ones as zeros."""

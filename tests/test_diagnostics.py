@@ -230,10 +230,10 @@ def test_spectra(data):
     assert spectrum.norm == pytest.approx(np.linalg.svd(W, compute_uv=False)[0], rel=1e-14)
 
 
-@pytest.mark.parametrize("gates", ["rzn", "ifgo"])
-def test_spectra_of_gates(gates, rng):
+@pytest.mark.parametrize("cell, gates", [("gru", "rzn"), ("lstm", "ifgo")])
+def test_spectra_of_gates(cell, gates, rng):
     W = rng.normal(size=(len(gates) * H, H)).astype(np.float32)
-    for i, (name, gate, radius, norm) in enumerate(_spectra("weight_hh_l1", W)):
+    for i, (name, gate, radius, norm) in enumerate(_spectra("weight_hh_l1", W, cell)):
         block = W[i * H : (i + 1) * H].astype(float)
         assert (name, gate) == ("weight_hh_l1", gates[i])
         assert radius == pytest.approx(np.abs(np.linalg.eigvals(block)).max(), rel=1e-12)

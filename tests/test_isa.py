@@ -89,6 +89,10 @@ def results_of(isa):
             return {name: file[f"arr_{i}"] for i, name in enumerate(file["names"])}
 
 
+def test_every_set_is_tested():
+    assert {*_core.isa_choices()} <= {*SETS}
+
+
 @pytest.mark.parametrize("isa", SETS)
 def test_sets_agree(isa):
     if isa not in _core.isa_choices():

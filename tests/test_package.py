@@ -23,6 +23,21 @@ def test_versions_agree():
     assert f"## {bptt.__version__} " in (ROOT / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.skipif(not (ROOT / "src").is_dir(), reason="needs the sources")
+def test_structs_of_the_bindings_are_those_of_the_header():
+    """A member that _core.pyx lacks would silently stay zero."""
+    pyx = (ROOT / "src" / "bptt" / "_core.pyx").read_text()
+    for struct in ("bptt_spec", "bptt_options", "bptt_sizes", "bptt_window", "bptt_tensor"):
+        body = re.search(rf"typedef struct {struct} \{{(.*?)\}} {struct};", HEADER.read_text(), re.S)[1]
+        declared = re.search(rf"ctypedef struct {struct}:\n((?:        .*\n)+)", pyx)[1]
+        assert members(declared) == members(re.sub(r"/\*.*?\*/", "", body, flags=re.S)), struct
+
+
+def members(declarations):
+    """The names that a struct's lines declare, in their order."""
+    return re.findall(r"(\w+)(?:\[\d+\])?(?:\)\(.*?\).*)?(?=[,;\n])", declarations)
+
+
 def test_stubs_and_types_are_shipped():
     assert (HERE / "py.typed").exists()
     assert (HERE / "_core.pyi").exists()

@@ -17,11 +17,7 @@ LIMIT = 100.0
 decade or so around the best one, so where the shares of near and far steps lie two decades apart, no learning rate
 suits both: the smaller share is not learnt from, or the larger one leads the update astray."""
 LONGEST = 256  # steps back, unless the caller asks for more
-GATES = {
-    1: [""],
-    3: ["r", "z", "n"],
-    4: ["i", "f", "g", "o"],
-}  # of vanilla cells, GRU, LSTM, in the order of their blocks in weight_hh
+GATES = {"gru": "rzn", "lstm": "ifgo"}  # names of the blocks of weight_hh; those of other cells have none
 
 
 class Spectrum(NamedTuple):
@@ -205,7 +201,7 @@ def gradient_flow(
             absolute = _norms(rnn, data, loss, state, chosen, K, layers, both_ways)
         finally:
             rnn.grads[...], rnn.dropout_state = grads, drawn
-        spectra = tuple(s for name, w in weights.items() for s in _spectra(name, w))
+        spectra = tuple(s for name, w in weights.items() for s in _spectra(name, w, rnn.cell))
     usable = _usable(absolute[:, :, 0], chosen)
     absolute = absolute[:, usable]
     with np.errstate(all="ignore"):
@@ -335,9 +331,9 @@ def _steps(factor, growth):
     return np.where(growth < 1 if factor < 1 else growth > 1, steps, np.inf)
 
 
-def _spectra(name, weight):
+def _spectra(name, weight, cell):
     H = weight.shape[1]
     blocks = weight.astype(np.float64).reshape(-1, H, H)
-    for gate, block in zip(GATES[len(blocks)], blocks, strict=True):
+    for gate, block in zip(GATES.get(cell, [""] * len(blocks)), blocks, strict=True):
         radius = np.abs(np.linalg.eigvals(block)).max()
         yield Spectrum(name, gate, float(radius), float(np.linalg.norm(block, 2)))

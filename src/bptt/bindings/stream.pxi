@@ -23,6 +23,18 @@ cdef class Stream:
     """A network one step at a time, made by rnn.stream(): `y = stream(x)`, or `stream(x, out=y)`.
 
     The weights are packed when the stream is made: call refresh() after they change.
+
+    Parameters
+    ----------
+    x : array_like, (B,I), or (I,) for a batch of one
+        The input of the step.
+    out : numpy.ndarray, (B,O) or (O,), without a readout (B,H) or (H,), of the network's dtype, optional
+        Receives the output; a new array by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        out.
     """
 
     cdef Network network
@@ -89,20 +101,6 @@ cdef class Stream:
             self.current[:, :, rows] = np.broadcast_to(self.first, self.current.shape)[:, :, rows]
 
     def __call__(self, x, *, out=None):
-        """Compute the next step.
-
-        Parameters
-        ----------
-        x : array_like, (B,I), or (I,) for a batch of one
-            The input of the step.
-        out : numpy.ndarray, (B,O) or (O,), without a readout (B,H) or (H,), of the network's dtype, optional
-            Receives the output; a new array by default.
-
-        Returns
-        -------
-        numpy.ndarray
-            out.
-        """
         cdef Array a, o
         cdef Network network = self.network
         cdef int64_t width = network.width()

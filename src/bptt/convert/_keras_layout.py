@@ -6,9 +6,11 @@ direction.
 """
 
 # Keras' order of the blocks of gates: LSTM i,f,c,o as in bptt; GRU z,r,h where bptt has r,z,n. The same table serves
-# both directions of conversion, since swapping two blocks is its own inverse. Other cells have one block.
-GATE_ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}
+# both directions of conversion, since swapping two blocks is its own inverse.
+GATE_ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2)} | dict.fromkeys(("tanh", "relu", "sigmoid", "identity"), (0,))
 
 
 def gate_order(cell):
-    return GATE_ORDER.get(cell, (0,))
+    if cell not in GATE_ORDER:
+        raise ValueError(f"Keras has no counterpart of cell={cell!r}")
+    return GATE_ORDER[cell]

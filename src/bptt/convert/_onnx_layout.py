@@ -6,5 +6,7 @@ FROM_ONNX = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1), "P": (0, 2, 1)
 TO_ONNX = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2), "P": (0, 2, 1)}
 # The activation of operator RNN for each cell.
 ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "identity": "Affine"}
+# The operator of each cell.
+OPERATORS = {"lstm": "LSTM", "gru": "GRU"} | dict.fromkeys(ACTIVATIONS, "RNN")
 # The model's metadata hold the description of the network as JSON under this key, for what ONNX has no place for.
 METADATA_KEY = "bptt"

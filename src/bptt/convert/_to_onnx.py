@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 from .._checks import flag
 from .._files import write_whole
 from .._rnn import RNN
-from ._common import reorder_gates, suffixes
-from ._onnx_layout import ACTIVATIONS, METADATA_KEY, TO_ONNX
+from ._common import refuse, reorder_gates, suffixes
+from ._onnx_layout import ACTIVATIONS, METADATA_KEY, OPERATORS, TO_ONNX
 
 OPSET, IR_VERSION = 15, 8
 
@@ -54,7 +54,8 @@ class _Writer:
     def __init__(self, rnn, state_inputs):
         self.rnn, self.state_inputs = rnn, state_inputs
         self.params = rnn.state_dict()
-        self.op = {"lstm": "LSTM", "gru": "GRU"}.get(rnn.cell, "RNN")
+        refuse("ONNX", [(f"cell={rnn.cell!r}", rnn.cell not in OPERATORS)])
+        self.op = OPERATORS[rnn.cell]
         self.directions = 1 + rnn.bidirectional
         self.nodes, self.constants = [], []
 
