@@ -174,10 +174,10 @@ LOCAL void check_deep_products(const kernels *table) {
         for (int64_t m = 1; m <= 13; m += 3) check_multiply(table, any_product(m, 33 + m, deep[d]));
     product_case large[] = {any_product(1, 530, 1030),  any_product(1, 530, 1030),  any_product(3, 530, 1030),
                             any_product(13, 530, 1030), any_product(12, 530, 1100), any_product(130, 65, 1030),
-                            any_product(130, 40, 1030)};
+                            any_product(130, 40, 1030), any_product(33, 133, 4120)};
     large[0].gemv = 1;
     large[1].gemv = 0;
-    for (int i = 0; i < 7; i++) check_multiply(table, large[i]);
+    for (int i = 0; i < 8; i++) check_multiply(table, large[i]);
     for (int r = 0; r < 2; r++) {
         product_case one = any_product(1, 133, 130);
         one.gemv = 1;

@@ -71,6 +71,15 @@ static void check_sizes_of_all_kinds(void) {
     check_network(spec_of((shape){.I = 2, .H = 3, .O = 2}, LSTM, 9, 2), 4, 2, LENGTHS | DSTATE1);
 }
 
+/* Segments that are longer than a chunk of steps and end within one. */
+static void check_long_segments(void) {
+    problem p = problem_of(spec_of((shape){.I = 3, .H = 83, .O = 2}, LSTM, 2, 1), 23, 64, RESET);
+    run r = run_of(&p, 1);
+    check_segment(&r, 10);
+    close_run(&r);
+    free_problem(&p);
+}
+
 /* ---- gradients against finite differences ---------------------------------------------------------- */
 
 /* (L(v + step) - L(v - step)) / (2 step) for one input v of the problem. */
@@ -131,6 +140,7 @@ int main(void) {
     if (!bptt_isa()) return SKIPPED;
     check_forms();
     check_sizes_of_all_kinds();
+    check_long_segments();
     if (REAL_BITS == 64 && is_best_set()) check_finite_differences();
     return end_of_checks();
 }

@@ -105,12 +105,12 @@ static void check_sliding_tape(const run *whole, int64_t tape_steps, int64_t ste
     release(state);
 }
 
-/* Forward in pieces of 5, 1 and 6 steps on one tape. */
+/* Forward in pieces of 5, 1 and 6 steps on one tape; the last is given the state that the tape holds. */
 static void check_pieces(const run *whole) {
     REAL *tape = array(whole->sizes.tape), *state = array(whole->sizes.state);
     forward_part(whole, 0, 5, tape, 0, 12, NULL, state);
     forward_part(whole, 5, 1, tape, 5, 12, NULL, state);
-    forward_part(whole, 6, 6, tape, 6, 12, NULL, state);
+    forward_part(whole, 6, 6, tape, 6, 12, state, state);
     CHECK(same_bits(whole->sizes.state, state, whole->state1));
     CHECK(same_bits(whole->sizes.tape, whole->tape, tape));
     check_part(whole, 0, 12, tape, 0, 12);

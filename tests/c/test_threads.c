@@ -20,9 +20,13 @@ static void check_threads_without_tape(const run *r) {
 
 static void check_threads_of(const problem *p, int threads, int64_t segment) {
     run one = open_segmented_run(p, 1, segment), many = open_segmented_run(p, threads, segment);
+    int64_t steps = 0;
+    many.options.forward_steps = &steps;
     forward_backward(&one);
     forward_backward(&many);
     check_same(&one, &many);
+    CHECK(steps == (segment ? 2 : 1) * p->T);
+    many.options.forward_steps = NULL;
     if (threads == 7) check_threads_without_tape(&many);
     close_run(&one);
     close_run(&many);
