@@ -69,7 +69,7 @@ LOCAL void store_final_state(const worker *worker) {
 LOCAL void roll_state(const worker *worker, int64_t slot) {
     const call *call = worker->call;
     const int64_t begin = worker->row_begin * ld_state(call), n = worker->row_end * ld_state(call) - begin;
-    for (int64_t layer = 0; slot && layer < call->L; layer++)
+    for (int64_t layer = 0; layer < call->L; layer++)
         for (int part = 0; part < call->shape->states; part++)
             memcpy(state_at(call, layer, 0, part, 0) + begin, state_at(call, layer, 0, part, slot) + begin,
                    (size_t)n * sizeof(REAL));
