@@ -46,7 +46,7 @@ elif SANITIZE:
     CORE_FLAGS = ["-std=gnu11"]
 elif COVERAGE or DEBUG:
     FLAGS = ["-O1" if COVERAGE else "-Og", "-g"]
-    CORE_FLAGS = ["-std=gnu11", *["--coverage", "-fprofile-update=atomic", "-fno-inline"] * bool(COVERAGE)]
+    CORE_FLAGS = ["-std=gnu11", *["--coverage", "-fprofile-update=atomic"] * bool(COVERAGE)]
 else:
     FLAGS, CORE_FLAGS = ["-O3", "-g0"], ["-std=gnu11"]
 OPTIMISED = FLAGS[0] == "-O3"

@@ -89,7 +89,8 @@ def test_programs_found():
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("name", NAMES)
 def test_program(program, name, isa):
-    if SANITIZE and name == "threads" and isa == "portable":
+    slow = SANITIZE or os.environ.get("BPTT_COVERAGE")
+    if slow and name == "threads" and isa == "portable":
         pytest.skip("a minute for threads that the faster sets show as well")
     result = run([str(program)], isa)
     if result.returncode == NO_SUCH_SET and isa != "portable":
