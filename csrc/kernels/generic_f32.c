@@ -1,14 +1,9 @@
-/* The generic kernels for float32: vectors of 16 bytes, which every 64-bit processor has (SSE2; NEON with twice the
- * registers). Empty for compilers without vector extensions. */
+/* The generic kernels for float32: vectors of 16 bytes, which every 64-bit processor has (SSE2, NEON). Empty for
+ * compilers without vector extensions. */
 #if defined(__GNUC__)
 #define REAL_BITS 32
 #define TABLE bptt_internal_generic_f32
 #define VECTOR_BYTES 16
-#ifdef __aarch64__
-#define TILE_ROWS 12
-#else
-#define TILE_ROWS 6
-#endif
 #include "kernels/table.h"
 #else
 typedef int bptt_internal_generic_f32_is_empty; /* C asks for a declaration in every unit */

@@ -1,6 +1,6 @@
 /* The table of one set for one type: the only initialiser of `kernels`. A set's file, such as avx2_f32.c, defines
- * REAL_BITS, TABLE (the table's symbol), VECTOR_BYTES (0: plain C) and TILE_ROWS (a height that tile.h lists), and
- * includes this. */
+ * REAL_BITS, TABLE (the table's symbol), VECTOR_BYTES (0: plain C) and, where tile.h's default does not fit its
+ * registers, TILE_ROWS (a height that tile.h lists), and includes this. */
 #ifndef BPTT_KERNELS_TABLE_H
 #define BPTT_KERNELS_TABLE_H
 #ifndef TABLE

@@ -10,7 +10,11 @@
 #include "kernels/kernels.h"
 
 #ifndef TILE_ROWS
-#define TILE_ROWS 6
+#ifdef __aarch64__
+#define TILE_ROWS 12 /* for 32 registers */
+#else
+#define TILE_ROWS 6 /* for 16 registers */
+#endif
 #endif
 
 /* Typical sizes of caches, and what follows from them. */
