@@ -1,6 +1,7 @@
 """bptt.fit, and Ctrl-C."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -154,12 +155,136 @@ def test_callback_ends_the_training(rng):
     assert len(history.loss) == 3
 
 
+@pytest.mark.parametrize("value", [True, np.True_, 1, 2.5, "enough", np.array([1])], ids=repr)
+def test_callback_ends_the_training_by_any_true_value(rng, value):
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=9, callback=lambda *_: value, progress=False)
+    assert len(history.loss) == 1
+
+
+@pytest.mark.parametrize("value", [None, False, np.False_, 0, "", np.array([0])], ids=repr)
+def test_callback_goes_on_by_any_false_value(rng, value):
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=3, callback=lambda *_: value, progress=False)
+    assert len(history.loss) == 3
+
+
+def test_a_callback_that_cannot_be_called_is_an_error_before_the_training(rng):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    kept = rnn.params.copy()
+    with pytest.raises(TypeError, match=r"callback must be a function \(epoch, history\), got \[\]"):
+        bptt.fit(rnn, x, target, callback=[], progress=False)
+    np.testing.assert_array_equal(rnn.params, kept)
+
+
+def test_an_error_of_the_callback_leaves_whole_weights(rng):
+    x, target = delayed_sum(rng, N=4)
+    one, two = (bptt.RNN(1, 4, 1, seed=0) for _ in range(2))
+
+    def callback(epoch, history):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        bptt.fit(one, x, target, epochs=9, callback=callback, progress=False)
+    bptt.fit(two, x, target, epochs=1, progress=False)
+    np.testing.assert_array_equal(one.params, two.params)
+
+
+class Foreign:
+    """Another library's optimiser: step() and, where it has one, lr."""
+
+    def __init__(self, rnn, **attributes):
+        self.rnn = rnn
+        vars(self).update(attributes)
+
+    def step(self):
+        self.rnn.params -= 0.01 * self.rnn.grads
+
+
+def shown(text):
+    """[{name: value}] of the numbers behind the bar, each time that it was drawn."""
+    found = [dict(re.findall(r"(\w+)=([^,\]]+)", line)) for line in re.split("[\r\n]", text)]
+    return [numbers for numbers in found if numbers]
+
+
 def test_progress_bar(rng, capsys):
     x, target = delayed_sum(rng, N=4)
-    bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=3)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=3, lr=0.002, validation=(x, target))
     text = capsys.readouterr().err
     assert "epoch 3/3" in text
-    assert "loss=" in text
+    assert shown(text)[-1] == {"loss": f"{history.loss[-1]:.4g}", "val_loss": f"{history.val_loss[-1]:.4g}",
+                               "grad_norm": f"{history.grad_norm[-1]:.3g}", "lr": "0.002"}  # fmt: skip
+
+
+@pytest.mark.parametrize("attributes, lr", [({"lr": 0.25}, "0.25"), ({"lr": np.float32(3e-5)}, "3e-05"), ({}, None),
+                                            ({"lr": lambda: 0.1}, None), ({"lr": [0.1]}, None)])  # fmt: skip
+def test_progress_bar_of_a_foreign_optimizer(rng, capsys, attributes, lr):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1)
+    bptt.fit(rnn, x, target, optimizer=Foreign(rnn, **attributes), epochs=1)
+    assert shown(capsys.readouterr().err)[-1].get("lr") == lr
+
+
+def test_the_bar_follows_a_schedule(rng, capsys):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1)
+    optimizer = bptt.Adam(rnn.params, rnn.grads, lr=0.5)
+
+    def halve(epoch, history):
+        optimizer.lr /= 2
+
+    bptt.fit(rnn, x, target, optimizer=optimizer, epochs=3, callback=halve)
+    assert shown(capsys.readouterr().err)[-1]["lr"] == "0.125"
+
+
+def test_lr_goes_with_a_name(rng):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    kept = rnn.params.copy()
+    for optimizer, kind in ((bptt.SGD(rnn.params, rnn.grads, lr=0.1), "SGD"), (Foreign(rnn), "Foreign")):
+        with pytest.raises(ValueError, match=f"lr goes with .* got lr=0.001 and a {kind}"):
+            bptt.fit(rnn, x, target, optimizer=optimizer, lr=1e-3, progress=False)
+    np.testing.assert_array_equal(rnn.params, kept)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "adagrad", "sgd"])
+def test_lr_of_a_name_is_a_thousandth(rng, name):
+    x, target = delayed_sum(rng, N=4)
+    one, two = (bptt.RNN(1, 4, 1, seed=0) for _ in range(2))
+    bptt.fit(one, x, target, optimizer=name, progress=False)
+    bptt.fit(two, x, target, optimizer=name, lr=1e-3, progress=False)
+    np.testing.assert_array_equal(one.params, two.params)
+
+
+def test_names_are_taken_in_any_case(rng):
+    x, target = delayed_sum(rng, N=4)
+    one = bptt.RNN(1, 4, 1, cell="LSTM", init="Orthogonal", seed=0)
+    two = bptt.RNN(1, 4, 1, cell="lstm", init="orthogonal", seed=0)
+    assert one.cell == "lstm"
+    assert one.spec == two.spec
+    bptt.fit(one, x, target, loss="MSE", optimizer="RMSprop", progress=False)
+    bptt.fit(two, x, target, loss="mse", optimizer="rmsprop", progress=False)
+    np.testing.assert_array_equal(one.params, two.params)
+    assert next(iter(one.windows(x, target, "Mse"))).loss == next(iter(two.windows(x, target))).loss
+
+
+@pytest.mark.parametrize("given, recorded", [(0.5, 0.5), (None, None), (np.inf, None)])
+def test_history_holds_the_threshold(rng, given, recorded):
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, clip_norm=given, epochs=1, progress=False)
+    assert history.clip_norm == recorded
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: bptt.RNN(1, 4, num_layer=2), r"RNN\(\) got .* 'num_layer'. Did you mean 'num_layers'\?$"),
+    (lambda: bptt.RNN(1, 4, innit="uniform"), r"Did you mean 'init'\?$"),
+    (lambda: bptt.RNN(1, 4).windows(0, 0, truncate=2), r"windows\(\) got .* 'truncate'. Did you mean 'truncation'\?$"),
+    (lambda: bptt.RNN(1, 4, wavelength=1), r"got an unexpected keyword argument 'wavelength'$"),
+])  # fmt: skip
+def test_a_keyword_that_is_no_argument(call, words):
+    with pytest.raises(TypeError, match=words):
+        call()
 
 
 def test_own_optimizer_and_loss(rng):

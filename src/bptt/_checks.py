@@ -56,11 +56,13 @@ def rate(value, name) -> float:
     return x
 
 
-def choice(value, name, choices) -> str:
-    """One of several words."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    return value
+def choice(value, name, choices, other=None) -> str:
+    """One of several names, written in any case; `other` says what else the argument may be."""
+    word = value.lower() if isinstance(value, str) else None
+    if word not in choices:
+        also = f" or {other}" if other else ""
+        raise ValueError(f"{name} must be one of {', '.join(choices)}{also}, got {value!r}")
+    return word
 
 
 def optional(check, value, name):

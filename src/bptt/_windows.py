@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _core
-from ._checks import index, threshold
+from ._checks import choice, index, threshold
 from ._sequences import flag_array, input_sequence, is_stream, real_array, sequence_along
 from ._truncation import ARTBP, TBPTT, Truncation, truncation_or_none
 
@@ -120,11 +120,7 @@ class WindowOptions:
 def named_loss(loss: str | Loss) -> Loss:
     if callable(loss):
         return loss
-    if not isinstance(loss, str) or loss not in LOSSES:
-        raise ValueError(
-            f"loss must be one of {', '.join(LOSSES)} or a function (y, target) -> (loss, dy), got {loss!r}"
-        )
-    return LOSSES[loss]
+    return LOSSES[choice(loss, "loss", LOSSES, "a function (y, target) -> (loss, dy)")]
 
 
 def check_burn_in(burn_in, steps, name="x") -> None:
