@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import test_link
 
+import bptt
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = {
@@ -75,6 +77,26 @@ def test_links_lead_somewhere(page):
             assert path.exists(), target
         if anchor and "." not in anchor:  # bptt.RNN and the like are Sphinx's own
             assert anchor in anchors(path.relative_to(ROOT).as_posix()), f"{target}#{anchor}"
+
+
+WIDTH = 88  # columns of code that the site shows whole on a laptop
+
+
+def code_lines():
+    """(where, line) of all code: fenced blocks with a language, and examples in docstrings."""
+    for page in PAGES:
+        for block in re.findall(r"^ *```\{?\w+\}?[^\n]*\n(.*?)^ *```$", PAGES[page], re.S | re.M):
+            yield from ((page, line) for line in block.splitlines())
+    for file in Path(bptt.__file__).parent.rglob("*.p[yx]*"):
+        if file.suffix in (".py", ".pyx", ".pxi"):
+            examples = re.findall(r"^ *((?:>>>|\.\.\.) .*)$", file.read_text("utf-8"), re.M)
+            yield from ((file.name, line) for line in examples)
+
+
+def test_code_fits_into_the_width_of_the_site():
+    lines = list(code_lines())
+    assert {"README.md", "docs/index.md", "docs/linking.md", "init.py"} <= {where for where, _ in lines}
+    assert not [(where, line) for where, line in lines if len(line) > WIDTH]
 
 
 def programs(page):

@@ -160,8 +160,8 @@ def test_noise_of_many_updates_is_a_band():
 
 
 def test_best_validation_is_a_number(tmp_path):
-    best = bptt.plot.history(bptt.History([3.0] * 3, [np.nan, 2.0, np.inf], [1] * 3, [3.0] * 3, [1.0] * 3)).get_lines()[-1]
-    np.testing.assert_array_equal(best.get_xydata(), [[2, 2]])
+    ax = bptt.plot.history(bptt.History([3.0] * 3, [np.nan, 2.0, np.inf], [1] * 3, [3.0] * 3, [1.0] * 3))
+    np.testing.assert_array_equal(ax.get_lines()[-1].get_xydata(), [[2, 2]])
     ax = bptt.plot.history(bptt.History([3.0], [np.nan], [1], [3.0], [0.0]))
     assert not [line for line in ax.get_lines() if line.get_marker() == "*"]
     assert written(ax, tmp_path / "nothing.png") > 5_000

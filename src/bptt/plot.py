@@ -90,10 +90,10 @@ def history(history: History, ax=None):
 
     Notes
     -----
-    The gradient norm is that before clipping; the broken line is clip_norm. The updates are drawn evenly spread over the
-    epochs; where there are more than 1000, a line shows the median of each stretch of updates and a band reaches from
-    their 10th to their 90th percentile. A star marks the best validation loss. The loss has a log scale where it is
-    positive and changes by a factor of 10 or more.
+    The gradient norm is that before clipping; the broken line is clip_norm. The updates are drawn evenly spread over
+    the epochs; where there are more than 1000, a line shows the median of each stretch of updates and a band reaches
+    from their 10th to their 90th percentile. A star marks the best validation loss. The loss has a log scale where it
+    is positive and changes by a factor of 10 or more.
     """
     if not isinstance(history, History):
         raise TypeError(f"history must be a bptt.History, got {type(history).__name__}")
@@ -134,7 +134,8 @@ def _mark_best(ax, val_loss):
     if finite.any():
         best = int(np.argmin(np.where(finite, val_loss, np.inf)))
         label = f"best validation: {val_loss[best]:.4g}, epoch {best + 1}"
-        ax.plot(best + 1, val_loss[best], "*", color=WARM, markeredgecolor="white", markersize=13, zorder=3, label=label)
+        star = {"color": WARM, "markersize": 13, "markeredgecolor": "white"}
+        ax.plot(best + 1, val_loss[best], "*", **star, zorder=3, label=label)
 
 
 def _plot_updates(ax, epochs, values, color, name=""):
@@ -142,15 +143,17 @@ def _plot_updates(ax, epochs, values, color, name=""):
     The legend has them if they have a name."""
     count = len(values)
     x = np.arange(1, count + 1) * epochs / max(1, count)
+    whats = "each update", "80 % of the updates", "median of the updates"
+    each, most, middle = (name and f"{name}, {what}" for what in whats)
     if count <= SINGLE:
         marker = "o" if count <= MARKED else None
-        ax.plot(x, values, color=color, marker=marker, markersize=2.5, linewidth=0.6, label=name and f"{name}, each update")
+        ax.plot(x, values, color=color, marker=marker, markersize=2.5, linewidth=0.6, label=each)
         return
     stretches = np.array_split(np.array(values), min(STRETCHES, count // SHORTEST))
     low, median, high = np.transpose([np.quantile(s, [0.1, 0.5, 0.9], method="nearest") for s in stretches])
     centres = [s.mean() for s in np.array_split(x, len(stretches))]
-    ax.fill_between(centres, low, high, color=color, alpha=0.4, linewidth=0, label=name and f"{name}, 80 % of the updates")
-    ax.plot(centres, median, color=color, linewidth=1, label=name and f"{name}, median of the updates")
+    ax.fill_between(centres, low, high, color=color, alpha=0.4, linewidth=0, label=most)
+    ax.plot(centres, median, color=color, linewidth=1, label=middle)
 
 
 def _axes(ax):
