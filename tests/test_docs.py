@@ -99,6 +99,37 @@ def test_code_fits_into_the_width_of_the_site():
     assert not [(where, line) for where, line in lines if len(line) > WIDTH]
 
 
+sys.path.insert(0, str(DOCS / "_sphinx"))
+import pages  # noqa: E402
+
+WHOLE = """<link rel="stylesheet" href="_static/a.css"><a href="https://example.org">far</a> <pre>$\\frac{1}{2}$</pre>
+<script src="_static/a.js"></script> <math xmlns="http://www.w3.org/1998/Math/MathML"><mi>x</mi></math>
+costs $2 or $3"""
+
+
+@pytest.mark.parametrize("html, fault", [
+    ('<script src="https://host/a.js"></script>', "fetches https://host/a.js"),
+    ('<img alt="" src="//host/a.png">', "fetches //host/a.png"),
+    ('<link rel="preconnect" href="https://host">', "fetches https://host"),
+    ('<p style="background: url(https://host/a.png)">', "fetches url(https://host/a.png"),
+    ("<style>@import 'http://host/a.css';</style>", "fetches @import 'http://host/a.css"),
+    ("<math><mi>x</math>", "mismatched tag"),
+    ("<math><mi>x</mi>", "without an end"),
+    ("<math><mi>\\Vert</mi></math>", "not converted"),
+    ("<math><mi></mi></math>", "not converted"),
+    ("so $\\sqrt T$ steps", "stayed text"),
+])  # fmt: skip
+def test_a_page_of_the_site_that_asks_a_host_or_breaks_a_formula_is_found(tmp_path, html, fault):
+    folder = tmp_path / "traps"
+    folder.mkdir()
+    (tmp_path / "index.html").write_text(WHOLE)
+    assert pages.faults(tmp_path) == []
+    (folder / "page.html").write_text(WHOLE + html)
+    (found,) = pages.faults(tmp_path)
+    assert found.startswith("traps/page.html: ")
+    assert fault in found
+
+
 def programs(page):
     """[(name, source, [shell lines with that name])]: blocks of C with a main, whose first comment names them."""
     sources = {re.search(r"/\* (\w+\.c): ", block)[1]: block for block in blocks(page, "c") if "int main(" in block}
