@@ -413,11 +413,62 @@ def test_bad_validation(rng):
         ((x,), TypeError, "got a tuple of 1"),
         ((x, target, None, [31] * 6), ValueError, "validation lengths must be in 1..30, got 31..31"),
         ((x, target, None, [3]), ValueError, "validation lengths must have shape .B,. = .6,."),
+        ((x, target[..., 0]), ValueError, r"validation target must have the last axes \(1,\) of target, got \(\)"),
     ):
+        kept = rnn.params.copy()
         with pytest.raises(error, match=words):
             bptt.fit(rnn, x, target, validation=wrong, progress=False)
+        np.testing.assert_array_equal(rnn.params, kept)
     with pytest.raises(ValueError, match="lengths goes with burn_in=0"):
         bptt.fit(rnn, x, target, validation=(x, target, None, [3] * 6), burn_in=2, progress=False)
+
+
+def test_an_error_of_the_validation_says_so(rng):
+    x, labels = rng.normal(size=(12, 4, 2)), rng.integers(0, 3, (12, 4))
+    with pytest.raises(TypeError, match="labels") as caught:
+        bptt.fit(bptt.RNN(2, 4, 3), x, labels, loss="cross_entropy", validation=(x, labels + 0.5), progress=False)
+    assert caught.value.__notes__ == ["This came up in the validation."]
+
+
+@pytest.mark.parametrize("given, got", [(None, "NoneType"), (bptt.RNN, "type"), (np.ones((3, 1, 1)), "ndarray")])
+def test_what_is_no_network(given, got):
+    with pytest.raises(TypeError, match=f"rnn must be a bptt.RNN, got {got}"):
+        bptt.fit(given, np.ones((3, 1, 1)), np.ones((3, 1, 1)), progress=False)
+
+
+@pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.array(0.5)], ids=repr)
+def test_own_loss_returns_any_number(rng, value):
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, loss=lambda y, t: (value, y - t), epochs=1, progress=False)
+    assert history.update_loss == [0.5]
+    assert type(history.update_loss[0]) is float
+
+
+@pytest.mark.parametrize("value", [None, np.ones(3), "0.5", 1j], ids=repr)
+def test_own_loss_returns_no_number(rng, value):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    kept = rnn.params.copy()
+    with pytest.raises(TypeError, match=f"one number as the loss, got {re.escape(repr(value))}"):
+        bptt.fit(rnn, x, target, loss=lambda y, t: (value, y - t), progress=False)
+    np.testing.assert_array_equal(rnn.params, kept)
+
+
+def test_errors_show_the_beginning_of_a_long_value(rng):
+    x, target = delayed_sum(rng, N=4)
+    for options in ({"loss": bptt.mse(x, target)}, {"epochs": x}, {"clip_norm": x}, {"shuffle": x}):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            bptt.fit(bptt.RNN(1, 4, 1), x, target, progress=False, **options)
+        text = str(caught.value)
+        assert text.startswith(next(iter(options)))
+        assert "array([[[" in text
+        assert len(text) < 250
+        assert "\n" not in text
+
+
+def test_torch_s_names_of_networks_are_pointed_out():
+    with pytest.raises(AttributeError, match=r"no attribute 'LSTM', use bptt.RNN\(..., cell='lstm'\)$"):
+        bptt.LSTM  # noqa: B018
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -454,7 +505,7 @@ def test_a_gradient_that_is_not_finite_ends_the_training(rng):
     target[7, 2] = np.nan
     rnn = bptt.RNN(1, 4, 1, seed=0)
     kept = rnn.params.copy()
-    with pytest.raises(FloatingPointError, match="update 1 is nan"):
+    with pytest.raises(FloatingPointError, match="update 1 is nan: x or target holds NaN"):
         bptt.fit(rnn, x, target, progress=False)
     np.testing.assert_array_equal(rnn.params, kept)
 

@@ -73,7 +73,8 @@ __all__ = [
 
 def __getattr__(name):
     if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        hint = f", use bptt.RNN(..., cell={name.lower()!r})" if name in ("LSTM", "GRU") else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     module = import_module(_LATER[name], __name__)
     return module if name in ("convert", "plot") else getattr(module, name)
 

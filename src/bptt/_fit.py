@@ -13,9 +13,10 @@ import numpy as np
 from . import _core, _optim
 from ._checks import choice, flag, index, threshold
 from ._init import generator
+from ._rnn import RNN
 from ._sequences import layout_of, real_array
 from ._truncation import ARTBP, Truncation
-from ._windows import Loss, WindowOptions, Windows, check_burn_in
+from ._windows import Loss, WindowOptions, Windows, check_burn_in, measured
 
 IGNORED = -100  # the label that cross_entropy leaves out
 LR = 1e-3  # of an optimiser that a name makes
@@ -120,6 +121,8 @@ def fit(
     -----
     After Ctrl-C (KeyboardInterrupt) and FloatingPointError rnn.params are as the last whole update made them.
     """
+    if not isinstance(rnn, RNN):
+        raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
     epochs = index(epochs, "epochs")
     options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths)
     clip = Clip(clip_norm, clip_value)
@@ -128,7 +131,7 @@ def fit(
     check_burn_in(options.burn_in, data.steps)
     if lengths is not None:
         data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
-    held_out = None if validation is None else HeldOut(rnn, validation, options.burn_in)
+    held_out = None if validation is None else HeldOut(rnn, validation, options.burn_in, data)
     rng = generator(seed) if flag(shuffle, "shuffle") else None
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function (epoch, history), got {callback!r}")
@@ -162,7 +165,10 @@ def train_epoch(rnn, data, options, clip, optimizer, rng, history, bar) -> float
                 rnn.grads *= counted / (truncation.mean_length * data.rows_of(part))
             norm = clip(rnn)
             if not math.isfinite(norm):
-                raise FloatingPointError(f"the gradient norm of update {len(history.grad_norm) + 1} is {norm}")
+                raise FloatingPointError(
+                    f"the gradient norm of update {len(history.grad_norm) + 1} is {norm}: x or target holds NaN or "
+                    "Inf, or the gradient explodes (lower lr or clip_norm); the parameters are those before this update"
+                )
             optimizer.step()
             history.grad_norm.append(norm)
             history.update_loss.append(w.loss)
@@ -210,7 +216,8 @@ class Data:
         self.rows, self.steps = self.layout.batch, x.shape[self.layout.time_axis]
         for name, array in self.arrays.items():
             self.layout.check(array, prefix + name, self.steps)
-        self.labels = self.arrays["target"].ndim == x.ndim - 1  # class labels, as cross-entropy takes them
+        self.target_axes = self.arrays["target"].shape[x.ndim - 1 :]  # those beyond the axes of steps and rows
+        self.labels = not self.target_axes  # class labels, as cross-entropy takes them
         self.lengths = None
         self.batch_size = self.rows if batch_size is None else min(index(batch_size, "batch_size"), self.rows)
 
@@ -262,7 +269,7 @@ class Data:
 class HeldOut:
     """The validation sequences. Their loss is that of the steps after the burn-in, from a forward without a tape."""
 
-    def __init__(self, rnn, validation, burn_in):
+    def __init__(self, rnn, validation, burn_in, training):
         names = "(x, target), (x, target, mask) or (x, target, mask, lengths)"
         if not isinstance(validation, (tuple, list)) or not 2 <= len(validation) <= 4:
             count = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
@@ -270,6 +277,9 @@ class HeldOut:
         x, target, mask, lengths = [*validation, None, None][:4]
         data = Data(rnn, x, target, mask, None, None, "validation ")
         check_burn_in(burn_in, data.steps, "validation x")
+        if data.target_axes != training.target_axes:
+            expected, got = training.target_axes, data.target_axes
+            raise ValueError(f"validation target must have the last axes {expected} of target, got {got}")
         self.first = burn_in
         self.layout = data.layout
         self.x = data.arrays["x"]
@@ -282,8 +292,12 @@ class HeldOut:
             self.mask = {"mask": inside & (self.mask.get("mask", True) != 0)}
 
     def loss(self, rnn, loss):
-        y, _ = rnn.forward(self.x, lengths=self.lengths, tape=False)
-        return loss(self._counting(y), self.target, **self.mask)[0]
+        try:
+            y, _ = rnn.forward(self.x, lengths=self.lengths, tape=False)
+            return measured(loss, self._counting(y), self.target, **self.mask)[0]
+        except Exception as error:
+            error.add_note("This came up in the validation.")
+            raise
 
     def _counting(self, array):
         return self.layout.steps_of(array, self.first, None)
