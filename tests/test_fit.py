@@ -1,5 +1,6 @@
 """bptt.fit, and Ctrl-C."""
 
+import io
 import os
 import re
 import signal
@@ -204,7 +205,7 @@ class Foreign:
 
 def shown(text):
     """[{name: value}] of the numbers behind the bar, each time that it was drawn."""
-    found = [dict(re.findall(r"(\w+)=([^,\]]+)", line)) for line in re.split("[\r\n]", text)]
+    found = [dict(re.findall(r"[, ](loss|val|norm|lr) ([^, ]+)", line)) for line in re.split("[\r\n]", text)]
     return [numbers for numbers in found if numbers]
 
 
@@ -213,8 +214,8 @@ def test_progress_bar(rng, capsys):
     history = bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=3, lr=0.002, validation=(x, target))
     text = capsys.readouterr().err
     assert "epoch 3/3" in text
-    assert shown(text)[-1] == {"loss": f"{history.loss[-1]:.4g}", "val_loss": f"{history.val_loss[-1]:.4g}",
-                               "grad_norm": f"{history.grad_norm[-1]:.3g}", "lr": "0.002"}  # fmt: skip
+    assert shown(text)[-1] == {"loss": f"{history.loss[-1]:.3g}", "val": f"{history.val_loss[-1]:.3g}",
+                               "norm": f"{history.grad_norm[-1]:.3g}", "lr": "0.002"}  # fmt: skip
 
 
 @pytest.mark.parametrize("attributes, lr", [({"lr": 0.25}, "0.25"), ({"lr": np.float32(3e-5)}, "3e-05"), ({}, None),
@@ -224,6 +225,26 @@ def test_progress_bar_of_a_foreign_optimizer(rng, capsys, attributes, lr):
     rnn = bptt.RNN(1, 4, 1)
     bptt.fit(rnn, x, target, optimizer=Foreign(rnn, **attributes), epochs=1)
     assert shown(capsys.readouterr().err)[-1].get("lr") == lr
+
+
+def test_progress_bar_of_random_windows(rng, capsys):
+    """Their number is not known before."""
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, truncation=bptt.ARTBP(10, seed=0), epochs=2)
+    text = capsys.readouterr().err
+    assert f"epoch 2/2, {len(history.update_loss)} windows, loss " in text
+    assert shown(text)[-1]["lr"] == "0.001"
+
+
+def test_the_bar_is_whole_in_80_columns(rng, monkeypatch):
+    x, target = delayed_sum(rng, N=4)
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    bptt.fit(bptt.RNN(1, 4, 1), x, target, lr=1.25e-5, epochs=12, batch_size=1, validation=(x, target))
+    last = re.split("[\r\n]", stream.getvalue().strip())[-1]
+    assert last.startswith("epoch 12/12 |##########| ")  # in a terminal one # may be left of the bar
+    assert last.endswith(", lr 1.25e-05")
+    assert len(last) - 9 <= 80
 
 
 def test_the_bar_follows_a_schedule(rng, capsys):

@@ -20,6 +20,8 @@ from ._windows import Loss, WindowOptions, Windows, check_burn_in, measured
 
 IGNORED = -100  # the label that cross_entropy leaves out
 LR = 1e-3  # of an optimiser that a name makes
+BAR = "{desc} |{bar}| {elapsed}<{remaining}{postfix}"  # whole in 80 columns, unlike tqdm's own
+WITHOUT_TOTAL = "{desc}, {n_fmt} windows{postfix}"
 OPTIMIZERS = {"sgd": _optim.SGD, "rmsprop": _optim.RMSprop, "adagrad": _optim.Adagrad, "adam": _optim.Adam}
 
 
@@ -315,8 +317,8 @@ class Bar:
         if shown:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=None if windows is None else epochs * windows, unit="window")
-            self.bar.set_description(f"epoch 1/{epochs}")
+            total = None if windows is None else epochs * windows
+            self.bar = tqdm(desc=f"epoch 1/{epochs}", total=total, bar_format=BAR if total else WITHOUT_TOTAL)
 
     def advance(self, loss, norm):
         if self.bar is not None:
@@ -327,16 +329,15 @@ class Bar:
     def end_of_epoch(self, epoch, history):
         if self.bar is not None:
             if history.val_loss:
-                self.val_loss = f", val_loss={history.val_loss[-1]:.4g}"
+                self.val_loss = f", val {history.val_loss[-1]:.3g}"
             self._tell()
-            self.bar.set_description(f"epoch {min(epoch + 2, self.epochs)}/{self.epochs}")
+            self.bar.set_description_str(f"epoch {min(epoch + 2, self.epochs)}/{self.epochs}")
 
     def _tell(self):
         """Sets the numbers behind the bar, which tqdm shows when it next draws."""
         lr = getattr(self.optimizer, "lr", None)
-        rate = f", lr={lr:.3g}" if isinstance(lr, Real) else ""
-        text = f"loss={self.loss:.4g}{self.val_loss}, grad_norm={self.norm:.3g}{rate}"
-        self.bar.set_postfix_str(text, refresh=False)
+        rate = f", lr {lr:.3g}" if isinstance(lr, Real) else ""
+        self.bar.set_postfix_str(f"loss {self.loss:.3g}{self.val_loss}, norm {self.norm:.3g}{rate}", refresh=False)
 
     def close(self):
         if self.bar is not None:
