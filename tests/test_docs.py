@@ -79,6 +79,13 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(path.relative_to(ROOT).as_posix()), f"{target}#{anchor}"
 
 
+def test_one_page_speaks_of_what_a_release_will_bring():
+    """All else installs from a clone: a package index has another package of that name."""
+    sources = {str(path): path.read_text("utf-8") for path in Path(bptt.__file__).parent.rglob("*.py")}
+    found = [name for name, text in (PAGES | sources).items() if re.search(r"pip install \W*bptt\b", text)]
+    assert found == ["docs/install.md"]
+
+
 WIDTH = 88  # columns of code that the site shows whole on a laptop
 
 

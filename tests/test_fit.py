@@ -308,6 +308,14 @@ def test_a_keyword_that_is_no_argument(call, words):
         call()
 
 
+def test_an_iterable_of_chunks_goes_to_windows(rng):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1)
+    for name, arguments in {"x": (iter([x]), target), "target": (x, (part for part in [target]))}.items():
+        with pytest.raises(TypeError, match=f"{name} must be an array .* an iterable of chunks goes to rnn.windows"):
+            bptt.fit(rnn, *arguments, progress=False)
+
+
 def test_own_optimizer_and_loss(rng):
     x, target = delayed_sum(rng, N=4)
     rnn = bptt.RNN(1, 4, 1, seed=0)

@@ -14,7 +14,7 @@ from . import _core, _optim
 from ._checks import choice, flag, index, threshold
 from ._init import generator
 from ._rnn import RNN
-from ._sequences import layout_of, real_array
+from ._sequences import is_stream, layout_of, real_array
 from ._truncation import ARTBP, Truncation
 from ._windows import Loss, WindowOptions, Windows, check_burn_in, measured
 
@@ -203,7 +203,7 @@ def make_optimizer(rnn, optimizer, lr):
         raise ValueError("optimizer must be made with this network's params and grads")
     if lr is not None:
         kind = type(optimizer).__name__
-        raise ValueError(f"lr goes with the name of an optimizer, got lr={lr!r} and a {kind}, which has its own")
+        raise ValueError(f"lr goes with the name of an optimizer, got lr={lr!r} and a {kind} object, which has its own")
     return optimizer
 
 
@@ -212,6 +212,11 @@ class Data:
 
     def __init__(self, rnn, x, target, mask, reset, batch_size, prefix=""):
         given = {"x": x, "target": target, "mask": mask, "reset": reset}
+        for name, array in given.items():
+            if is_stream(array):
+                kind = type(array).__name__
+                hint = "an iterable of chunks goes to rnn.windows"
+                raise TypeError(f"{prefix}{name} must be an array of real numbers, got {kind}: {hint}")
         self.arrays = {n: real_array(array, prefix + n) for n, array in given.items() if array is not None}
         x = self.arrays["x"]
         self.layout = layout_of(rnn, x, prefix + "x", least_steps=1)
