@@ -287,6 +287,8 @@ def test_names_are_taken_in_any_case(rng):
     bptt.fit(one, x, target, loss="MSE", optimizer="RMSprop", progress=False)
     bptt.fit(two, x, target, loss="mse", optimizer="rmsprop", progress=False)
     np.testing.assert_array_equal(one.params, two.params)
+    weights = [np.ones((1, 16)), np.ones((4, 16)), np.zeros(16)]
+    assert bptt.convert.from_keras_weights(weights, "LSTM").cell == "lstm"
     assert next(iter(one.windows(x, target, "Mse"))).loss == next(iter(two.windows(x, target))).loss
 
 

@@ -60,7 +60,7 @@ def rate(value, name) -> float:
 
 def choice(value, name, choices, other=None) -> str:
     """One of several names, written in any case; `other` says what else the argument may be."""
-    word = value.lower() if isinstance(value, str) else None
+    word = value.lower() if isinstance(value, str) else ""
     if word not in choices:
         also = f" or {other}" if other else ""
         raise ValueError(f"{name} must be one of {', '.join(choices)}{also}, got {brief(value)}")
