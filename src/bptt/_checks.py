@@ -5,6 +5,8 @@ from operator import index as as_integer
 
 import numpy as np
 
+LONGEST = 80  # characters of a value in an error
+
 
 def index(value, name, least=1) -> int:
     """An int of at least `least` that fits into an int64."""
@@ -27,7 +29,7 @@ def uint64(value, name) -> int:
 def flag(value, name) -> bool:
     """True or False, of Python or of NumPy."""
     if value is not True and value is not False and not isinstance(value, np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {brief(value)}")
     return bool(value)
 
 
@@ -56,11 +58,13 @@ def rate(value, name) -> float:
     return x
 
 
-def choice(value, name, choices) -> str:
-    """One of several words."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    return value
+def choice(value, name, choices, other=None) -> str:
+    """One of several names, written in any case; `other` says what else the argument may be."""
+    word = value.lower() if isinstance(value, str) else ""
+    if word not in choices:
+        also = f" or {other}" if other else ""
+        raise ValueError(f"{name} must be one of {', '.join(choices)}{also}, got {brief(value)}")
+    return word
 
 
 def optional(check, value, name):
@@ -68,11 +72,17 @@ def optional(check, value, name):
     return None if value is None else check(value, name)
 
 
+def brief(value) -> str:
+    """The value as an error shows it: on one line, the beginning of what is long, such as an array."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... of type {type(value).__name__}"
+
+
 def _integer(value, name):
     try:
         return as_integer(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+        raise TypeError(f"{name} must be an integer, got {brief(value)}") from None
 
 
 def _real(value, name):
@@ -81,6 +91,6 @@ def _real(value, name):
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+        raise TypeError(f"{name} must be a number, got {brief(value)}") from None
     except OverflowError:
         raise ValueError(f"{name} is beyond the range of a float") from None

@@ -74,7 +74,7 @@ class RNN(_Network):
         threads: int | None = None,
         **spec: Any,
     ) -> None:
-        check_keywords(spec, Spec, "RNN")
+        check_keywords(spec, Spec, RNN)
         rng = generator(seed)
         super().__init__(Spec(input_size, hidden_size, output_size, **spec), threads)
         draw, forget_bias = initializer(init, self.hidden_size), _forget_bias(forget_bias, self)
@@ -231,7 +231,7 @@ class RNN(_Network):
         are used as they are, not computed again. Memory is that of 2*k2 steps (with ARTBP of the longest window) and
         of one chunk, whatever T is.
         """
-        check_keywords(options, WindowOptions, "windows")
+        check_keywords(options, WindowOptions, RNN.windows)
         return Windows(self, x, target, WindowOptions(loss, **options)).run()
 
     def state_dict(self) -> dict[str, np.ndarray]:

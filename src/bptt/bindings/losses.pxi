@@ -33,7 +33,7 @@ cdef object loss_mask(object mask, object y, str name, Array *array):
 
 
 def mse(y, target, *, mask=None, reduction="mean"):
-    """Mean (or sum) of squared errors, and its gradient by y.
+    """Mean (or sum) of squared errors, and its gradient with respect to y.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def mse(y, target, *, mask=None, reduction="mean"):
 
 
 def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-100):
-    """Softmax cross-entropy on integer labels, and its gradient by the logits.
+    """Softmax cross-entropy on integer labels, and its gradient with respect to the logits.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-
 
 
 def binary_cross_entropy(logits, target, *, mask=None, reduction="mean"):
-    """Binary cross-entropy on logits, and its gradient by them.
+    """Binary cross-entropy on logits, and its gradient with respect to them.
 
     Parameters
     ----------

@@ -263,7 +263,7 @@ cdef class Network:
         dy : array_like of y's shape, or None
             Gradient of the loss by y; None for zeros. What lies beyond a row's length counts nothing.
         dstate : array_like, laid out as the state that forward returned, optional
-            Gradient by that state; zeros by default.
+            Gradient with respect to that state; zeros by default.
         carry : array_like, (T,) or (T,B), optional
             Scales the gradient that flows from step t+1 back into step t: 0 cuts it. carry[T-1] scales nothing.
         step_clip_norm, step_clip_value : float, optional
@@ -276,9 +276,9 @@ cdef class Network:
         Returns
         -------
         dx : numpy.ndarray of x's shape, or None without input_grad
-            Gradient by x.
+            Gradient with respect to x.
         dstate0 : numpy.ndarray or pair of them, laid out as states are, or None without state_grad
-            Gradient by the initial state.
+            Gradient with respect to the initial state.
 
         Raises
         ------

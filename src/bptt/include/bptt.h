@@ -208,11 +208,11 @@ BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t 
 
 /* Backward over the T steps of the tape (Rumelhart, Hinton, Williams 1986; Werbos 1990).
  *   params, x, tape     those of the forward call (parameters changed since then are used as they are)
- *   dy       (T-dy_start,B,Y)  gradient of the loss by the outputs; NULL: zeros
- *   dstate1  (state)    gradient by the state after the last step; NULL: zeros
- *   dx       (T,B,I)    receives the gradient by x; NULL: not wanted
- *   dstate0  (state)    receives the gradient by the initial state; NULL: not wanted; may be dstate1
- *   grads    (params)   the gradients by the parameters are ADDED here; NULL: not wanted
+ *   dy       (T-dy_start,B,Y)  gradient of the loss with respect to the outputs; NULL: zeros
+ *   dstate1  (state)    gradient with respect to the state after the last step; NULL: zeros
+ *   dx       (T,B,I)    receives the gradient with respect to x; NULL: not wanted
+ *   dstate0  (state)    receives the gradient with respect to the initial state; NULL: not wanted; may be dstate1
+ *   grads    (params)   the gradients with respect to the parameters are ADDED here; NULL: not wanted
  *   work     (backward_work) */
 BPTT_API bptt_status bptt_backward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
                                        const float *tape, const float *dy, const float *dstate1, float *dx,
@@ -273,7 +273,7 @@ BPTT_API bptt_status bptt_clip_value_f64(int64_t n, double *grads, double limit,
 typedef enum bptt_reduction { BPTT_REDUCTION_MEAN = 0, BPTT_REDUCTION_SUM = 1 } bptt_reduction;
 
 /* All take N rows (steps times batch rows) of C columns, an optional mask (N,) whose zeros leave a row out,
- * and write the gradient by their first array to dy (N,C) (NULL: not wanted; rows left out get 0).
+ * and write the gradient with respect to their first array to dy (N,C) (NULL: not wanted; rows left out get 0).
  * MEAN divides by the elements that count: rows * C, for cross-entropy the rows; if none counts, loss and
  * gradient are 0. *loss is double in both types.
  *   mse                   sum (y - target)^2
