@@ -106,7 +106,7 @@ def mutate_header(data, rng) -> bytes:
 
 
 def mutate_description(data, rng) -> bytes:
-    """The JSON of bptt in the metadata with a field changed, or as JSON that Python's parser takes and others do not."""
+    """The JSON of bptt in the metadata: a field changed, or what Python's parser takes and others do not."""
     parts = split(data)
     if parts is None or not isinstance(parts[0].get("__metadata__"), dict):
         return mutate_bytes(data, rng)

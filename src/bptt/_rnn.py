@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -97,10 +98,14 @@ class RNN(_Network):
 
     def __reduce__(self):
         """Pickle and copy take the network, its parameters and what dropout drops next; gradients and the tape stay
-        behind."""
+        behind. An optimiser of bptt that is copied along works on the copy."""
         with self.lock:
             params, drawn = self.params.copy(), self.dropout_state
         return _rebuild, (type(self), self.description(), self.threads, params, drawn), self.__dict__ or None
+
+    def __copy__(self):
+        """As deepcopy: an optimiser among the attributes of a subclass must not go on with the original."""
+        return copy.deepcopy(self)
 
     def description(self) -> dict[str, object]:
         """Describe the network by the arguments that make one of its kind.
@@ -251,12 +256,13 @@ class RNN(_Network):
         Parameters
         ----------
         state : mapping of str to array_like
-            Real numbers, of any dtype, for exactly the names of param_views.
+            Real numbers, of any dtype, for exactly the names of param_views. They may be views of params.
 
         Raises
         ------
         ValueError, TypeError
-            Unless every name, shape and dtype fits; nothing is changed then.
+            Unless every name, shape and dtype fits, and every finite value is finite in the network's dtype; nothing is
+            changed then. NaN and Inf are taken as they are.
         """
         views = self.param_views()
         if not isinstance(state, Mapping):
@@ -264,16 +270,10 @@ class RNN(_Network):
         missing, foreign = [n for n in views if n not in state], [n for n in state if n not in views]
         if missing or foreign:
             raise ValueError(f"state must have exactly the names {list(views)}: missing {missing}, unknown {foreign}")
-        arrays = {}
-        for name, view in views.items():
-            arrays[name] = np.asarray(state[name])
-            if arrays[name].dtype.kind not in "fiu":
-                raise TypeError(f"state[{name!r}] must be an array of real numbers, got {arrays[name].dtype}")
-            if arrays[name].shape != view.shape:
-                raise ValueError(f"state[{name!r}] must have shape {view.shape}, got {arrays[name].shape}")
-        with self.lock:
-            for name, view in views.items():
-                view[...] = arrays[name]
+        params = np.empty_like(self.params)  # written at once when all arrays are read: some may be views of the old
+        for name, view in _views(params, self.tensors()).items():
+            view[...] = _core.real_copy(state[name], f"state[{name!r}]", self.dtype, view.shape)
+        self.params = params
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file that RNN.load reads. An interrupted save leaves an existing file whole.
@@ -281,12 +281,17 @@ class RNN(_Network):
         Parameters
         ----------
         path : str or path-like
-            The file, replaced if it exists.
+            The file, replaced if it exists. A device or a pipe is written to.
 
         Raises
         ------
         OSError
             If the file cannot be written.
+
+        Notes
+        -----
+        The bytes go into a temporary file in the same folder, which then takes the name. What a killed save left there
+        is removed by the next save of the same file (not on Windows).
         """
         from ._files import save
 
@@ -312,7 +317,7 @@ class RNN(_Network):
         OSError
             If the file cannot be read.
         ValueError
-            If it is not a whole model file.
+            If it is not a whole model file whose tensors are those of its description. Nothing is allocated then.
         """
         from ._files import load
 
