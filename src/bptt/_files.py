@@ -80,9 +80,9 @@ def _naming(path):
     try:
         yield
     except OSError as error:
-        if error.errno is not None:
-            error.filename, error.filename2 = path, None
-        raise
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def _replace(path, data, mode):

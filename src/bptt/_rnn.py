@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -355,4 +356,4 @@ def _rebuild(cls, description, threads, params, dropout_state):
 
 
 def _views(flat, tensors):
-    return {name: flat[offset : offset + int(np.prod(shape))].reshape(shape) for name, offset, shape in tensors}
+    return {name: flat[offset : offset + math.prod(shape)].reshape(shape) for name, offset, shape in tensors}
