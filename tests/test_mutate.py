@@ -1,4 +1,4 @@
-"""The script that mutates files: what it takes for a finding."""
+"""The script that mutates files: what it takes for a finding, and a short run of it."""
 
 import importlib
 
@@ -6,6 +6,9 @@ import pytest
 
 pytest.importorskip("resource", reason="limits of POSIX")
 import mutate
+import mutate_model
+
+import bptt
 
 KIND = """
 import os, time
@@ -52,3 +55,20 @@ def test_findings(tmp_path, monkeypatch):
     for finding, (number, end) in zip(findings, expected.items(), strict=True):
         assert finding.startswith(f"{folder}/fake-{seed}-{number}: ")
         assert ("without the path" if end == "no path" else end) in finding
+
+
+def test_a_short_run_on_model_files(tmp_path):
+    counts, findings = mutate.run("model", 400, 0, tmp_path)
+    assert findings == []
+    assert counts["ValueError"] > 200
+    assert counts["network"] > 10
+
+
+def test_model_files_are_compared_with_the_network(tmp_path):
+    rnn, path = bptt.RNN(2, 3, 1, seed=0), tmp_path / "model"
+    rnn.save(path)
+    mutate_model.check(path, rnn)
+    rnn.params[5] = -0.0
+    for other in (rnn, bptt.RNN(2, 3, 1, dropout=0.5, num_layers=2), bptt.RNN(2, 3, 1, dtype="float64")):
+        with pytest.raises(AssertionError):
+            mutate_model.check(path, other)

@@ -94,6 +94,9 @@ class RollingTape:
     ) -> NDArray[Any]: ...
 
 @final
+class ParamMemory: ...
+
+@final
 class PooledTape: ...
 
 @final

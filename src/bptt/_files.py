@@ -8,6 +8,7 @@ import os
 import reprlib
 import secrets
 import stat
+import sys
 from contextlib import contextmanager, suppress
 
 import safetensors
@@ -17,10 +18,8 @@ from . import _core
 from ._description import object_from_json, spec_of
 from ._init import zeros
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 FORMAT = 1
 DTYPE_CODES = {"float32": "F32", "float64": "F64"}  # of safetensors
@@ -96,10 +95,10 @@ def _replace(path, data, mode):
             os.fsync(file.fileno())
             if mode is not None:
                 os.chmod(file.name, mode)  # that of the file that is replaced
-            if fcntl:
+            if sys.platform != "win32":
                 os.replace(file.name, path)  # while the lock is held
-        if not fcntl:
-            os.replace(file.name, path)  # Windows moves no open file
+        if sys.platform == "win32":
+            os.replace(file.name, path)  # which there cannot be open
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(file.name)
@@ -126,12 +125,14 @@ def _temporary_file(folder, prefix):
 
 
 def _lock(file):
-    """Whether the file is locked now: False if another process has it locked, None where there are no locks."""
+    """Whether the file is locked now: False if another save has it locked, None where there are no locks."""
+    if sys.platform == "win32":
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except (OSError, AttributeError):  # a file system without locks; Windows
+    except OSError:  # a file system without locks
         return None
     return True
 

@@ -84,7 +84,8 @@ class RNN(_Network):
             text = f"dropout={self.dropout} drops inputs of the layers above the first: num_layers=1 has none"
             warnings.warn(text, stacklevel=2)
         for name, view in self.param_views().items() if draw is not zeros else ():
-            view[...] = _drawn(draw, name, view.shape, rng)
+            values = draw(name, view.shape, rng)
+            view[...] = _core.real_copy(values, f"what init returns for {name}", self.dtype, view.shape)
             if forget_bias and name.startswith("bias_ih"):  # of the two biases one, so that their sum has it once
                 view[self.hidden_size : 2 * self.hidden_size] += forget_bias
         if self.dropout or self.recurrent_dropout:
@@ -331,17 +332,9 @@ for _name in field_names(Spec) - {"dtype"}:  # which is NumPy's, of _core.Networ
     setattr(RNN, _name, property(attrgetter(f"spec.{_name}"), doc=_docs.get(_name)))
 
 
-def _drawn(draw, name, shape, rng):
-    values = np.asarray(draw(name, shape, rng))
-    if values.dtype.kind not in "fiu":
-        raise TypeError(f"init must return real numbers for {name}, got {values.dtype}")
-    if values.shape != shape:
-        raise ValueError(f"init must return shape {shape} for {name}, got {values.shape}")
-    return values
-
-
 def _forget_bias(value, rnn):
-    value = number(value, "forget_bias")
+    most = float(np.finfo(rnn.dtype).max)
+    value = number(value, "forget_bias", -most, most)
     if value and (rnn.cell != "lstm" or not rnn.bias):
         raise ValueError(
             f"forget_bias goes with cell='lstm' and bias=True, got {value!r} with cell={rnn.cell!r} and bias={rnn.bias}"

@@ -23,6 +23,7 @@ def tensors_of(spec):
 
 
 @cython.final
+@cython.no_gc
 cdef class ParamMemory:
     """Memory of a network's params or grads, as a buffer. It knows its network, which may be gone."""
 
