@@ -128,7 +128,7 @@ def test_learned_states_begin_as_zeros():
 def test_values_that_are_infinite_in_float32():
     for error in ("raise", "ignore"):
         with np.errstate(over=error):
-            with pytest.raises(ValueError, match="init returns for weight_ih_l0 .* range of float32"):
+            with pytest.raises(ValueError, match=r"init returns for weight_ih_l0 .* range of float32"):
                 bptt.RNN(2, 3, init=lambda name, shape, rng: np.full(shape, 1e39))
             with pytest.raises(ValueError, match="forget_bias"):
                 bptt.RNN(2, 3, cell="lstm", forget_bias=-1e39)
