@@ -7,7 +7,8 @@ import numpy as np
 from . import _core
 from ._checks import flag, index, number
 
-SMALLEST = {"float32": 2.0**-149, "float64": 2.0**-1074}  # above zero
+RANGES = {4: (2.0**-149, float(np.finfo(np.float32).max)), 8: (2.0**-1074, float(np.finfo(np.float64).max))}
+"""The least number above 0 and the largest, by the bytes of the type."""
 MOST_STEPS = 2**53  # up to here float64, with which the core corrects Adam's means, has every integer
 
 
@@ -40,9 +41,10 @@ class _Optimizer:
 
     def _checked(self, value, name) -> float:
         """A finite float of at least 0 that is no other in the type of params: neither Inf nor a 0 that it was not."""
-        x, dtype = number(value, name, 0), self._params.dtype
-        least, most = SMALLEST[dtype.name], float(np.finfo(dtype).max)
+        x = number(value, name, 0)
+        least, most = RANGES[self._params.itemsize]
         if x and not least <= x <= most:
+            dtype = self._params.dtype
             raise ValueError(f"{name} must be 0 or in [{least:.2g}, {most:.2g}], the range of {dtype}, got {value!r}")
         return x
 
@@ -292,7 +294,7 @@ class Adam(_Optimizer):
 
     def _checked_lr(self, value, name):
         """The core divides lr by 1 - b1^k, and with decoupled takes lr*weight_decay: these must not be Inf either."""
-        lr, most = super()._checked_lr(value, name), float(np.finfo(self._params.dtype).max)
+        lr, most = super()._checked_lr(value, name), RANGES[self._params.itemsize][1]
         if lr / (1 - self._betas[0]) > most or (self._decoupled and lr * self._weight_decay > most):
             raise ValueError(
                 f"{name}/(1-betas[0]) and, with decoupled, {name}*weight_decay must be within the range of "

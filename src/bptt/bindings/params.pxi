@@ -64,6 +64,8 @@ def real_copy(value, name, dtype, shape):
     value = as_ndarray(value, name, "fiu", "real numbers")
     if value.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
+    if value.dtype == dtype:
+        return np.array(value, dtype, order="C", copy=True, subok=False)
     try:
         with np.errstate(over="raise", under="ignore", invalid="ignore"):
             return np.array(value, dtype, order="C", copy=True, subok=False)
