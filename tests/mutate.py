@@ -52,7 +52,8 @@ def work(connection, name, seed, numbers, folder):
     """The worker: sends (number, outcome, finding) for each number."""
     kind = importlib.import_module(f"mutate_{name}")
     kind.seeds()
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    if "BPTT_SANITIZE" not in os.environ:  # sanitizers reserve far more
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     connection.send("ready")
     for number in numbers:
         path = Path(folder, f"{name}-{seed}-{number}")

@@ -213,6 +213,7 @@ for _ in range(60):
 """
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no open file is rewritten there")
 def test_a_file_that_another_program_rewrites(tmp_path):
     """A mapped file would kill the process by SIGBUS."""
     path = tmp_path / "model"
@@ -307,6 +308,7 @@ def save_as(rnn, path):
     return bptt.RNN.load(path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names that Linux has")
 @pytest.mark.parametrize("name", ["n" * 255, "ü" * 127, ".hidden", "a b\n", b"\xff\xfe"], ids=ascii)
 def test_names(tmp_path, rnn, name):
     """As long as the system allows, and not of UTF-8."""
@@ -316,6 +318,7 @@ def test_names(tmp_path, rnn, name):
     assert os.listdir(os.fsencode(tmp_path)) == [os.fsencode(name)]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX paths")
 def test_what_is_no_name_of_a_file(tmp_path, rnn, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkdir("folder")
@@ -441,6 +444,7 @@ def test_saves_of_the_same_file_at_once(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["model"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no open file is replaced there")
 def test_many_saves_of_the_same_file_at_once(tmp_path):
     networks = [bptt.RNN(3, 5, 2, seed=seed) for seed in range(4)]
     errors = []
