@@ -120,13 +120,20 @@ def test_a_copied_optimiser_goes_on_beside_the_first():
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_an_optimiser_brings_its_network():
+@pytest.mark.parametrize("way", WAYS)
+def test_an_optimiser_that_was_copied_alone(way):
+    """It would update a network that nobody can read."""
     rnn = network()
     optimizer = bptt.Adam(rnn.params, rnn.grads)
     update(rnn, optimizer)
-    again = pickle.loads(pickle.dumps(optimizer))
-    assert not again.works_on(rnn.params, rnn.grads)
-    again.step()
+    again = WAYS[way](optimizer)
+    with pytest.raises(RuntimeError, match="the network copied with it is gone"):
+        again.step()
+    optimizer.load_state_dict(again.state_dict())
+    again_rnn, again = WAYS[way]((rnn, optimizer))
+    again = WAYS[way]([again_rnn, again])  # a copy of a copy, which keeps its own network
+    again[1].step()
+    assert not np.array_equal(again[0].params, rnn.params)
 
 
 @pytest.mark.parametrize("case", ["own arrays", "own grads", "network gone", "another dtype"])

@@ -1,5 +1,6 @@
 """Optimisers over flat arrays, in place: `opt = bptt.Adam(rnn.params, rnn.grads, lr=1e-3)`, then `opt.step()`."""
 
+import weakref
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,6 +20,7 @@ class _Optimizer:
     """
 
     _state: tuple[str, ...] = ()  # names of the arrays that step() changes
+    _networks: tuple[weakref.ref, ...] = ()  # of a copy: those that were copied with it, and whose arrays it has
 
     @property
     def weight_decay(self) -> float:
@@ -113,18 +115,38 @@ class _Optimizer:
             raise ValueError(f"{label} must be at least 0, got {value.min()}")
         return value
 
+    def step(self) -> None:
+        """One update of params by grads.
+
+        Raises
+        ------
+        RuntimeError
+            If this is a copy and the network that was copied with it is gone: nobody could read what it updates.
+        """
+        for network in self._networks:
+            if network() is None:
+                raise RuntimeError(
+                    "this optimiser is a copy, and the network copied with it is gone: copy both in one object, or use "
+                    "state_dict() and load_state_dict()"
+                )
+        self._update()
+
+    def _update(self) -> None:
+        raise NotImplementedError
+
     def __getstate__(self):
         """Pickle and copy take the network of the arrays along and, in the copy, work on the copied network."""
         places = {name: _core.place_of(getattr(self, name), name[1:]) for name in ("_params", "_grads")}
         with places["_params"][0].lock:
             own = {"_" + name: np.copy(getattr(self, "_" + name)) for name in self._state}
-        return vars(self) | own | places
+        return vars(self) | own | places | {"_networks": ()}
 
     def __setstate__(self, state):
+        vars(self).update(state)
         for name in ("_params", "_grads"):
             network, array, start, stop = state[name]
-            state = state | {name: getattr(network, array)[start:stop]}
-        vars(self).update(state)
+            setattr(self, name, getattr(network, array)[start:stop])
+            self._networks += (weakref.ref(network),)
 
 
 class SGD(_Optimizer):
@@ -162,8 +184,7 @@ class SGD(_Optimizer):
         self._velocity = self._zeros() if self._momentum else None
         self._state = ("velocity",) if self._momentum else ()
 
-    def step(self) -> None:
-        """One update of params by grads."""
+    def _update(self):
         _core.sgd_step(
             self._params, self._grads, self._velocity, self._lr, self._momentum, self._nesterov, self._weight_decay
         )
@@ -203,8 +224,7 @@ class RMSprop(_Optimizer):
         self._eps = self._checked(eps, "eps")
         self._square = self._zeros()
 
-    def step(self) -> None:
-        """One update of params by grads."""
+    def _update(self):
         _core.rmsprop_step(
             self._params, self._grads, self._square, self._lr, self._alpha, self._eps, self._weight_decay
         )
@@ -238,8 +258,7 @@ class Adagrad(_Optimizer):
         self._eps = self._checked(eps, "eps")
         self._square = self._zeros(self._checked(initial_accumulator_value, "initial_accumulator_value"))
 
-    def step(self) -> None:
-        """One update of params by grads."""
+    def _update(self):
         _core.adagrad_step(self._params, self._grads, self._square, self._lr, self._eps, self._weight_decay)
 
 
@@ -302,8 +321,7 @@ class Adam(_Optimizer):
             )
         return lr
 
-    def step(self) -> None:
-        """One update of params by grads."""
+    def _update(self):
         _core.adam_step(
             self._params,
             self._grads,
