@@ -240,7 +240,7 @@ CASES = {
     "betas a number": (lambda r: bptt.Adam(r.params, r.grads, betas=0.9), TypeError, ["betas", "two numbers", "0.9"]),
     "nesterov without momentum": (lambda r: bptt.SGD(r.params, r.grads, nesterov=True), ValueError, ["nesterov", "momentum"]),
     "optimiser state of another size": (
-        lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"square": np.ones(3)}), ValueError,
+        lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"lr": 1, "square": np.ones(3)}), ValueError,
         ["square", "(3,)"]),
     "optimiser state of another kind": (
         lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"mean": 0}), ValueError, ["state", "square", "mean"]),
@@ -293,11 +293,11 @@ CASES = {
     "windows ragged": (lambda r: windows(r, x=[[1.0], [2, 3]]), ValueError, ["x", "real numbers"]),
     "optimiser state half wrong": (
         lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
-            {"mean": np.ones(r.params.size), "square": np.full(r.params.size, "a"), "steps": 3}),
+            {"lr": 1, "mean": np.ones(r.params.size), "square": np.full(r.params.size, "a"), "steps": 3}),
         TypeError, ["square", "real numbers"]),
     "optimiser steps negative": (
         lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
-            {"mean": np.ones(r.params.size), "square": np.ones(r.params.size), "steps": -3}), ValueError, ["steps", "-3"]),
+            {"lr": 1, "mean": np.ones(r.params.size), "square": np.ones(r.params.size), "steps": -3}), ValueError, ["steps", "-3"]),
     "fit validation": (lambda r: bptt.fit(r, x, y, validation=5, progress=False), TypeError, ["validation", "(x, target)"]),
 }  # fmt: skip
 

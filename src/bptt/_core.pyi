@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, final
 
 import numpy as np
@@ -94,6 +94,9 @@ class RollingTape:
     ) -> NDArray[Any]: ...
 
 @final
+class ParamMemory: ...
+
+@final
 class PooledTape: ...
 
 @final
@@ -144,6 +147,9 @@ def cross_entropy(
 def binary_cross_entropy(
     logits: ArrayLike, target: ArrayLike, *, mask: ArrayLike | None = None, reduction: _Reduction = "mean"
 ) -> tuple[float, NDArray[Any]]: ...
+def tensors_of(spec: Spec) -> Iterator[tuple[str, int, tuple[int, ...]]]: ...
+def place_of(array: NDArray[Any], name: str) -> tuple[Network, str, int, int]: ...
+def real_copy(value: ArrayLike, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]: ...
 def optimizer_arrays(params: Any, grads: Any) -> tuple[NDArray[Any], NDArray[Any]]: ...
 def sgd_step(
     params: NDArray[Any],
@@ -171,7 +177,7 @@ def adam_step(
     grads: NDArray[Any],
     mean: NDArray[Any],
     square: NDArray[Any],
-    step: int,
+    steps: NDArray[np.int64],
     lr: float,
     beta1: float,
     beta2: float,

@@ -5,6 +5,7 @@
 All algorithms are in csrc/; this module turns Python arguments into pointers and status codes into exceptions.
 """
 import threading
+import weakref
 
 import numpy as np
 
@@ -170,9 +171,11 @@ cdef int poll(void *context) noexcept nogil:
         return signal_arrived()
 
 
+cdef class Network
 cdef class Run
 
 include "bindings/arrays.pxi"
+include "bindings/params.pxi"
 include "bindings/network.pxi"
 include "bindings/sequences.pxi"
 include "bindings/states.pxi"

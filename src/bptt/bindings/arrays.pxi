@@ -174,8 +174,5 @@ cdef int write_into(object flat, object value, str name) except -1:
     """flat[...] = value, for one of the two flat arrays."""
     if value is flat:
         return 0  # the second half of an in-place operator
-    value = as_ndarray(value, name, "fiu", "real numbers")
-    if value.shape != flat.shape:
-        raise ValueError(f"{name} must have shape {flat.shape}, got {value.shape}")
-    flat[...] = value
+    flat[...] = real_copy(value, name, flat.dtype, flat.shape)
     return 0

@@ -3,6 +3,7 @@
 cdef class Network:
     """Parameters, gradients and the calls on them. bptt.RNN is the class to use: it adds what is not hot."""
 
+    cdef object __weakref__
     cdef readonly object spec  # bptt._spec.Spec
     cdef readonly object dtype, lock
     cdef readonly int states, units  # arrays of a state: 2 for an LSTM, else 1; layers times directions
@@ -31,10 +32,7 @@ cdef class Network:
         self.sizes(1, 1, 0, 0, &sizes)
         self.units = self.core_spec.num_layers * (2 if self.core_spec.bidirectional else 1)
         self.states = sizes.state // (self.units * self.core_spec.hidden_size)
-        # views: an array that owns its memory could be resized, and the addresses kept here would be stale
-        self.params_, self.grads_ = aligned(sizes.params, self.dtype), aligned(sizes.params, self.dtype)
-        self.params_.fill(0)
-        self.grads_.fill(0)
+        self.params_, self.grads_ = param_array(self, "params", sizes.params), param_array(self, "grads", sizes.params)
         self.params_data, self.grads_data = address(self.params_), address(self.grads_)
         self.lock = threading.RLock()
 
@@ -126,15 +124,8 @@ cdef class Network:
         list of (name, offset, shape)
             In memory order.
         """
-        cdef int64_t count, i
-        cdef bptt_tensor tensor
-        check(bptt_tensor_count(&self.core_spec, &count))
-        found = []
-        for i in range(count):
-            check(bptt_tensor_at(&self.core_spec, i, &tensor))
-            shape = [tensor.rows, tensor.cols] if tensor.cols else [tensor.rows]
-            found.append((tensor.name.decode(), tensor.offset, tuple(shape)))
-        return found
+        cdef int64_t index
+        return [tensor_at(&self.core_spec, index) for index in range(tensor_count(&self.core_spec))]
 
     # ---- sizes and memory --------------------------------------------------------------------------------
 

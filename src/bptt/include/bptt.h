@@ -59,7 +59,8 @@ typedef enum bptt_status {
     BPTT_ERROR_THRESHOLD = 7, /* a clipping threshold is NaN or, in the array's type, not above zero */
     BPTT_ERROR_LABEL = 8,     /* a label is neither a class nor the ignored one */
     BPTT_ERROR_WINDOW = 9,    /* k1 < 1, or k2 < k1, or a window beyond the last */
-    BPTT_ERROR_HYPERPARAMETER = 10, /* an optimiser's number is NaN or out of its range */
+    BPTT_ERROR_HYPERPARAMETER = 10, /* an optimiser's number is NaN or out of its range, or becomes Inf or 0 in the
+                                       array's type */
     BPTT_ERROR_INTERRUPTED = 11,    /* bptt_options.poll asked to stop: outputs and gradients are unfinished */
     BPTT_ERROR_ISA = 12,            /* BPTT_ISA names a kernel set that is unknown or does not run here */
     BPTT_ERROR_LENGTHS = 13         /* a length is not in 1..T, or above the one before it */
@@ -303,7 +304,9 @@ BPTT_API bptt_status bptt_binary_cross_entropy_f64(int64_t N, int64_t C, const d
  *            velocity may be NULL if momentum is 0
  *   rmsprop  square = alpha*square + (1-alpha)*g^2; params -= lr * g / (sqrt(square) + eps) (Hinton 2012)
  *   adagrad  square += g^2; params -= lr * g / (sqrt(square) + eps) (Duchi, Hazan, Singer 2011)
- *   adam     Kingma & Ba 2015, `step` counts from 1; decoupled: weight decay as in AdamW (Loshchilov 2019) */
+ *   adam     Kingma & Ba 2015, `step` counts from 1; decoupled: weight decay as in AdamW (Loshchilov 2019)
+ * lr, momentum, eps and weight_decay are 0, or in the type of the array above 0 and finite; so are lr/(1-beta1^step)
+ * and, with decoupled, lr*weight_decay below Inf. */
 BPTT_API bptt_status bptt_sgd_f32(int64_t n, float *params, const float *grads, float *velocity, double lr,
                                   double momentum, int nesterov, double weight_decay);
 BPTT_API bptt_status bptt_sgd_f64(int64_t n, double *params, const double *grads, double *velocity, double lr,
