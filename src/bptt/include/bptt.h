@@ -18,7 +18,8 @@
  *              (BPTT_ERROR_INTERRUPTED excepted).
  *   Threads    Every function may be called from any thread; calls on separate buffers run in parallel.
  *              Threads that a call makes are joined before it returns. The results are the same to the bit
- *              for any number of threads.
+ *              for any number of threads. If bptt_options.poll forks, the call that goes on in the child ends with
+ *              BPTT_ERROR_INTERRUPTED where it used several threads: the child does not have them.
  *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
  *              knows: those it does not know count as zero, so a program built against an older header still works.
  *              Structs without struct_size, and the arguments of functions, stay as they are.
