@@ -63,6 +63,34 @@ def choice(value, name, choices) -> str:
     return value
 
 
+def input_hint(x, width) -> str:
+    """What to do with an input that lacks its last axis, of `width` numbers, behind an error; empty if it may not."""
+    x = np.asarray(x)
+    if x.ndim > 2 or x.size == 0 or x.dtype.kind not in "fiub":
+        return ""
+    if width == 1:
+        return "; a single number per step goes in as x[..., None]"
+    if x.dtype.kind in "iu" and 0 <= x.min() and x.max() < width:
+        return f"; integers that stand for classes go in as one-hot rows, np.eye({width})[x]"
+    return ""
+
+
+def target_hint(target, shape) -> str:
+    """The same for a target of a loss by elements, whose outputs have that shape."""
+    target = np.asarray(target)
+    if target.shape != shape[:-1]:
+        return ""
+    if shape[-1] == 1:
+        return "; a single number per step is target[..., None]"
+    return "; integer labels go with cross_entropy (loss='cross_entropy')" if target.dtype.kind in "iu" else ""
+
+
+def labels_hint(labels, shape) -> str:
+    """The same for labels, whose logits have that shape."""
+    one_hot = getattr(labels, "shape", None) == shape
+    return "; the labels of one-hot rows are labels.argmax(-1)" if one_hot else ""
+
+
 def optional(check, value, name):
     """None, or what the check makes of the value."""
     return None if value is None else check(value, name)

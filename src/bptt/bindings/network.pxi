@@ -3,6 +3,7 @@
 cdef class Network:
     """Parameters, gradients and the calls on them. bptt.RNN is the class to use: it adds what is not hot."""
 
+    cdef object __weakref__
     cdef readonly object spec  # bptt._spec.Spec
     cdef readonly object dtype, lock
     cdef readonly int states, units  # arrays of a state: 2 for an LSTM, else 1; layers times directions
@@ -36,7 +37,7 @@ cdef class Network:
         self.params_.fill(0)
         self.grads_.fill(0)
         self.params_data, self.grads_data = address(self.params_), address(self.grads_)
-        self.lock = threading.RLock()
+        self.lock = new_lock(self)
 
     cdef int begin_call(self) except -1:
         """Locks the network for one call. Other threads wait; the same thread (in a signal handler, or in the __array__
@@ -233,7 +234,7 @@ cdef class Network:
             state = state_to_core(self, state, "state", run.B)
             run.state_given = state is not None
             reset = reset_to_core(self, reset, run.T, run.B, run.unbatched)
-            run.set_sequence(x, reset, lengths_to_core(lengths, run.T, run.B))
+            run.set_sequence(self, x, reset, lengths_to_core(lengths, run.T, run.B))
             if checkpoint is not None or memory_budget is not None:
                 check_checkpoint(checkpoint, memory_budget, bool(self.core_spec.bidirectional))
                 if keep:
@@ -309,11 +310,15 @@ cdef class Network:
             dstate = state_to_core(self, dstate, "dstate", run.B)
             carry = carry_to_core(carry, run.T, run.B, self.batch_first and not run.unbatched, self.dtype)
             if step_norms is not None:
-                as_output(step_norms, "step_norms", self.dtype, &n)
+                step_norms = as_output(step_norms, "step_norms", self.dtype, &n)
                 if self.units == 1 and n.ndim == 1:
                     expect(&n, "step_norms", "(T,)", 1, run.T)
                 else:
                     expect(&n, "step_norms", "(T,)" if self.units == 1 else "(L*D,T)", 2, self.units, run.T)
+                for flat in (self.params_, self.grads_):
+                    if apart_from(flat, step_norms) is not step_norms:
+                        raise ValueError("step_norms must have memory of its own, got memory of the network's params "
+                                         "or grads")
             clip_norm = 0 if step_clip_norm is None else threshold(step_clip_norm, "step_clip_norm")
             clip_value = 0 if step_clip_value is None else threshold(step_clip_value, "step_clip_value")
             dx = empty((run.T, run.B, self.core_spec.input_size), self.dtype) if of_input else None
@@ -328,5 +333,9 @@ cdef class Network:
     def zero_grad(self):
         """Set all gradients to zero."""
         self.begin_call()
-        memset(self.grads_data, 0, <size_t>self.grads_.nbytes)
+        self.clear_grads()
         self.end_call()
+
+    cdef int clear_grads(self) except -1:
+        memset(self.grads_data, 0, <size_t>self.grads_.nbytes)
+        return 0
