@@ -315,10 +315,9 @@ cdef class Network:
                     expect(&n, "step_norms", "(T,)", 1, run.T)
                 else:
                     expect(&n, "step_norms", "(T,)" if self.units == 1 else "(L*D,T)", 2, self.units, run.T)
-                for flat in (self.params_, self.grads_):
+                for flat, of in ((self.params_, "params"), (self.grads_, "grads")):
                     if apart_from(flat, step_norms) is not step_norms:
-                        raise ValueError("step_norms must have memory of its own, got memory of the network's params "
-                                         "or grads")
+                        raise ValueError(f"step_norms must have memory of its own, got memory of the network's {of}")
             clip_norm = 0 if step_clip_norm is None else threshold(step_clip_norm, "step_clip_norm")
             clip_value = 0 if step_clip_value is None else threshold(step_clip_value, "step_clip_value")
             dx = empty((run.T, run.B, self.core_spec.input_size), self.dtype) if of_input else None
