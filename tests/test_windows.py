@@ -330,3 +330,23 @@ def test_long_sequences_from_a_memmap_in_constant_memory(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(script), path]
     growth = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert growth <= 1024
+
+
+@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}, {"bidirectional": True}], ids=str)
+def test_states_may_be_nested_lists(problem, cell, options):
+    """In forward, backward and windows; of two layers or directions too, where a list of two might seem a pair."""
+    p = problem(6, 3, 2, 4, 2, cell=cell, **options)
+    lists = p.states.tolist() if cell == "lstm" else p.states[0].tolist()
+    dlists = [*p.dstates] if cell == "lstm" else [*p.dstates[0]]
+    expected = p.copied_gradients()
+    p.rnn.zero_grad()
+    y, _ = p.rnn.forward(p.x, lists)
+    dx, _ = p.rnn.backward(p.dy, dlists)
+    np.testing.assert_array_equal(y, expected["y"])
+    np.testing.assert_array_equal(dx, expected["x"])
+    np.testing.assert_array_equal(p.rnn.grad_views()["weight_hh_l0"], expected["weight_hh_l0"])
+    losses = [[w.loss for w in p.rnn.windows(p.x, p.dy, state=state)] for state in (p.state, lists)]
+    assert losses[0] == losses[1]
+    if cell == "lstm":
+        np.testing.assert_array_equal(p.rnn.forward(p.x, p.states)[0], y)  # (2,L*D,B,H)

@@ -70,7 +70,7 @@ def input_hint(x, width) -> str:
         return ""
     if width == 1:
         return "; a single number per step goes in as x[..., None]"
-    if x.dtype.kind in "iu" and 0 <= x.min() and x.max() < width:
+    if x.dtype.kind in "iu" and x.min() >= 0 and x.max() < width:
         return f"; integers that stand for classes go in as one-hot rows, np.eye({width})[x]"
     return ""
 

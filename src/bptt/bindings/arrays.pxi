@@ -69,7 +69,8 @@ cdef str described(object obj):
     layout = "" if obj.flags.c_contiguous else "non-contiguous "
     frozen = "" if obj.flags.writeable else "read-only "
     aligned = "" if obj.flags.aligned else "unaligned "
-    return f"a {frozen}{layout}{aligned}{obj.dtype} array of shape {obj.shape}"
+    masked = "masked " if isinstance(obj, MaskedArray) else ""
+    return f"a {frozen}{layout}{aligned}{masked}{obj.dtype} array of shape {obj.shape}"
 
 
 cdef bint has_mask(object obj) except -1:

@@ -190,7 +190,7 @@ cdef class Network:
         ----------
         x : array_like, (T,B,I), with batch_first (B,T,I), or (T,I) for a batch of one
             The inputs. They are not copied where they have the network's dtype: do not change them before backward.
-        state : array_like, (L*D,B,H), for an LSTM the pair (h, c) of these, optional
+        state : array_like, (L*D,B,H), for an LSTM the pair (h, c) of these or (2,L*D,B,H), optional
             The initial state; zeros, or the learned state, by default.
         lengths : array_like of int, (B,), optional
             Row b has steps 0..lengths[b]-1: outputs beyond are zero, the final state is that of its last step, the
