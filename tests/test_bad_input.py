@@ -11,6 +11,8 @@ x = np.ones((T, B, I), F32)
 y = np.ones((T, B, O), F32)
 state = np.ones((1, B, H), F32)
 labels = np.zeros((T, B), int)
+endless = []
+endless.append(endless)
 
 
 def make(**options):
@@ -92,6 +94,7 @@ CASES = {
     # forward
     "x is text": (lambda r: r.forward("abc"), TypeError, ["x", "real numbers", "str"]),
     "x ragged": (lambda r: r.forward([[1.0, 2], [3]]), ValueError, ["x", "array", "list"]),
+    "x a list that holds itself": (lambda r: r.forward(endless), (ValueError, TypeError), ["x", "real numbers", "list"]),
     "x complex": (lambda r: r.forward(x * 1j), TypeError, ["x", "real numbers", "complex"]),
     "x of objects": (lambda r: r.forward(np.full((T, B, I), None)), TypeError, ["x", "real numbers", "object"]),
     "x rank 1": (lambda r: r.forward(np.ones(I)), ValueError, ["x", "(T,B,I)", "(2,)"]),
@@ -238,6 +241,8 @@ CASES = {
     "loss target of labels": (lambda r: bptt.binary_cross_entropy(y, labels), ValueError,
                               ["target", "(5, 3, 2)", "got (5, 3)", "cross_entropy"]),
     "loss target of single numbers": (lambda r: bptt.mse(y[..., :1], y[..., 0]), ValueError, ["target", "(5, 3, 1)", "target[..., None]"]),
+    "labels with an axis of one": (lambda r: bptt.cross_entropy(y, labels[..., None]), ValueError,
+                                   ["labels", "(5, 3)", "(5, 3, 1)", "labels[..., 0]"]),
     "labels as one-hot floats": (lambda r: bptt.cross_entropy(y, y), TypeError, ["labels", "integers", "labels.argmax(-1)"]),
     "label too large": (lambda r: bptt.cross_entropy(y, labels + 2), ValueError, ["labels", "0..1", "2"]),
     "label negative": (lambda r: bptt.cross_entropy(y, labels - 1), ValueError, ["labels", "0..1", "-1"]),

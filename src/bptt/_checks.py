@@ -87,8 +87,10 @@ def target_hint(target, shape) -> str:
 
 def labels_hint(labels, shape) -> str:
     """The same for labels, whose logits have that shape."""
-    one_hot = getattr(labels, "shape", None) == shape
-    return "; the labels of one-hot rows are labels.argmax(-1)" if one_hot else ""
+    came = getattr(labels, "shape", None)
+    if came == (*shape[:-1], 1):
+        return "; without an axis of one label they are labels[..., 0]"
+    return "; the labels of one-hot rows are labels.argmax(-1)" if came == shape else ""
 
 
 def optional(check, value, name):

@@ -73,11 +73,12 @@ cdef str described(object obj):
     return f"a {frozen}{layout}{aligned}{masked}{obj.dtype} array of shape {obj.shape}"
 
 
-cdef bint has_mask(object obj) except -1:
-    """Whether obj is a masked array, or lists with one in them: NumPy would take what the mask hides."""
+cdef bint has_mask(object obj, int axes=64) except -1:
+    """Whether obj is a masked array, or lists with one in them: NumPy would take what the mask hides. Lists may hold
+    themselves; those of more axes than NumPy's most are not looked into, as NumPy refuses them."""
     if isinstance(obj, (list, tuple)):
-        for item in obj:
-            if has_mask(item):
+        for item in obj if axes else ():
+            if has_mask(item, axes - 1):
                 return True
         return False
     return isinstance(obj, MaskedArray)
