@@ -350,3 +350,26 @@ def test_states_may_be_nested_lists(problem, cell, options):
     assert losses[0] == losses[1]
     if cell == "lstm":
         np.testing.assert_array_equal(p.rnn.forward(p.x, p.states)[0], y)  # (2,L*D,B,H)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("checkpoint", [2, 3, 5])
+def test_nan_before_a_reset_stays_out_of_an_overlap_with_checkpoints(problem, cell, checkpoint):
+    """The last window goes back over the end of the one before, whose other steps have no part in it. In row 0 the
+    reset lies before the overlap, in row 2 at its first step."""
+    p = problem(8, 4, 2, 5, 2, cell=cell, num_layers=2)
+    resets = {0: 2, 2: 3}
+    reset = np.zeros((8, 4), bool)
+    for row, t in resets.items():
+        reset[t, row] = True
+
+    def gradient(**options):
+        *_, w = p.rnn.windows(p.x, p.dy, truncation=bptt.TBPTT(5), reset=reset, state=p.state, **options)
+        assert (w.start, w.stop, len(np.atleast_2d(w.grad_norms)[0])) == (5, 8, 5)
+        return p.rnn.grads.copy()
+
+    plain, clean = gradient(), gradient(checkpoint=checkpoint)
+    assert_close(clean, plain, 1e-12)
+    for row, t in resets.items():
+        p.x[:t, row] = p.states[:, :, row] = np.nan
+    np.testing.assert_array_equal(gradient(checkpoint=checkpoint), clean)

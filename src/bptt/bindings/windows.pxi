@@ -14,6 +14,22 @@ def window_count(T, k1, k2):
     return count
 
 
+cdef tuple silenced(object x, object reset, int64_t outside):
+    """(x, reset) in which steps below `outside` that a later reset, up to that step, cuts off their row are zeros from
+    a state of zeros.
+
+    Nothing of them reaches the steps from `outside` on. Backward goes over them with a gradient of zero, which times
+    their NaN would be NaN.
+    """
+    if reset is None:
+        return x, reset
+    cut = np.logical_or.accumulate(reset[outside:0:-1])[::-1]
+    if cut.any():
+        x, reset = x.copy(), reset.copy()
+        x[:outside][cut], reset[:outside][cut] = 0, True
+    return x, reset
+
+
 @cython.final
 cdef class RollingTape:
     """The last steps of a network that moves on window by window: a tape of bounded length, with a Run for each window.
@@ -127,7 +143,8 @@ cdef class RollingTape:
             self.make_space(own, keep)
             self.overlap = keep
             if self.run_before is not None:
-                self.run_before.set_sequence(network, x[:before], None if reset is None else reset[:before], None)
+                x_before, reset_before = silenced(x[:before], None if reset is None else reset[:before], before - keep)
+                self.run_before.set_sequence(network, x_before, reset_before, None)
                 x, reset = x[before:], None if reset is None else reset[before:]
             run.T, run.B, run.start = x.shape[0], self.B, x.shape[0] - own
             run.set_sequence(network, x, reset, self.lengths)
