@@ -67,6 +67,36 @@ def choice(value, name, choices, other=None) -> str:
     return word
 
 
+def input_hint(x, width) -> str:
+    """What to do with an input that lacks its last axis, of `width` numbers, behind an error; empty if it may not."""
+    x = np.asarray(x)
+    if x.ndim > 2 or x.size == 0 or x.dtype.kind not in "fiub":
+        return ""
+    if width == 1:
+        return "; a single number per step goes in as x[..., None]"
+    if x.dtype.kind in "iu" and x.min() >= 0 and x.max() < width:
+        return f"; integers that stand for classes go in as one-hot rows, np.eye({width})[x]"
+    return ""
+
+
+def target_hint(target, shape) -> str:
+    """The same for a target of a loss by elements, whose outputs have that shape."""
+    target = np.asarray(target)
+    if target.shape != shape[:-1]:
+        return ""
+    if shape[-1] == 1:
+        return "; a single number per step is target[..., None]"
+    return "; integer labels go with cross_entropy (loss='cross_entropy')" if target.dtype.kind in "iu" else ""
+
+
+def labels_hint(labels, shape) -> str:
+    """The same for labels, whose logits have that shape."""
+    came = getattr(labels, "shape", None)
+    if came == (*shape[:-1], 1):
+        return "; without an axis of one label they are labels[..., 0]"
+    return "; the labels of one-hot rows are labels.argmax(-1)" if came == shape else ""
+
+
 def optional(check, value, name):
     """None, or what the check makes of the value."""
     return None if value is None else check(value, name)

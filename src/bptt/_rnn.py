@@ -60,7 +60,8 @@ class RNN(_Network):
 
     Notes
     -----
-    One object serialises its own calls; separate objects run in parallel.
+    One object serialises its own calls; separate objects run in parallel. In the child of a fork the calls of other
+    threads are over, unfinished: grads, and the states of streams, are as far as they had come.
     """
 
     @takes_fields(Spec)

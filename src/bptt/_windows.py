@@ -243,7 +243,6 @@ class Windows:
         y, state = self.tape.forward(self._inputs(first, stop), self._resets(first, stop), start - first, overlap)
         y = self.x.layout.from_core(y)
         loss, dy = self._measure(y, start, stop)
-        self.rnn.zero_grad()
         clip = options.step_clip_norm or 0, options.step_clip_value or 0
         norms = self.tape.backward(self.x.layout.to_core(dy, self.rnn.dtype), carry, *clip)
         return Window(start, stop, loss, y, state, norms)

@@ -18,7 +18,8 @@
  *              (BPTT_ERROR_INTERRUPTED excepted).
  *   Threads    Every function may be called from any thread; calls on separate buffers run in parallel.
  *              Threads that a call makes are joined before it returns. The results are the same to the bit
- *              for any number of threads.
+ *              for any number of threads. If bptt_options.poll forks, the call that goes on in the child ends with
+ *              BPTT_ERROR_INTERRUPTED where it used several threads: the child does not have them.
  *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
  *              knows: those it does not know count as zero, so a program built against an older header still works.
  *              Structs without struct_size, and the arguments of functions, stay as they are.
@@ -139,8 +140,8 @@ typedef struct bptt_options {
     int32_t threads;        /* most threads to use; 0: one per processor. Small work uses fewer. */
     int32_t carry_per_row;  /* carry is (T,B) instead of (T,) */
     const uint8_t *reset;   /* (T,B), nonzero: a sequence begins at this step of this row. Its entering state is zero,
-                               and no gradient crosses there, in either direction. Backward needs the same array as
-                               forward. NULL: never. */
+                               and no gradient crosses there, in either direction, NaN and Inf neither. Backward
+                               needs the same array as forward. NULL: never. */
     const void *carry;      /* typed (T,) or (T,B), backward only: scales the gradient that flows between step
                                t+1 and step t; exactly 0 cuts it, NaN and Inf included. carry[T-1]
                                scales nothing. NULL: 1 (Tallec & Ollivier 2017 give 1/(1-c)). */
@@ -235,7 +236,7 @@ BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64
  *   packed  (packed)     written by bptt_pack; valid at this address until the parameters change
  *   x       (B,I)        the input of this step
  *   state   (state)      read and overwritten
- *   y       (B,Y)        receives the output; NULL: not wanted
+ *   y       (B,Y)        receives the output; NULL: not wanted; may overlap x
  *   work    (step_work)  */
 BPTT_API bptt_status bptt_pack_f32(const bptt_spec *spec, const float *params, float *packed);
 BPTT_API bptt_status bptt_pack_f64(const bptt_spec *spec, const double *params, double *packed);
@@ -279,7 +280,9 @@ typedef enum bptt_reduction { BPTT_REDUCTION_MEAN = 0, BPTT_REDUCTION_SUM = 1 } 
  * gradient are 0. *loss is double in both types.
  *   mse                   sum (y - target)^2
  *   cross_entropy         sum_rows -log softmax(logits)[label]; labels (N,) in 0..C-1, `ignore` leaves a row out
- *   binary_cross_entropy  sum -target*log s(z) - (1-target)*log(1-s(z)), z the logits, s the logistic function */
+ *   binary_cross_entropy  sum -target*log s(z) - (1-target)*log(1-s(z)), z the logits, s the logistic function
+ * Infinite logits give the limit: 0 where the logit is certain of the target, Inf where it rules the target out, NaN
+ * where there is no limit (two logits of +Inf, or all of -Inf, in a row of cross_entropy). */
 BPTT_API bptt_status bptt_mse_f32(int64_t N, int64_t C, const float *y, const float *target, const uint8_t *mask,
                                   bptt_reduction reduction, float *dy, double *loss);
 BPTT_API bptt_status bptt_mse_f64(int64_t N, int64_t C, const double *y, const double *target, const uint8_t *mask,
