@@ -168,6 +168,9 @@ class _Layout:
         # the buffer where the parameters lay in the last call, None if in none, and their places; the buffer stays alive
         self.found = None, None
 
+    def __reduce__(self):
+        return type(None), ()  # a copy of the module finds its own
+
     def values(self, params):
         """All parameters in one flat tensor: their own memory if they lie there one behind the other, else a copy."""
         flat, places = self.found
@@ -318,20 +321,20 @@ class _Module(torch.nn.RNNBase):
         return layout
 
     def _apply(self, fn, recurse=True):
-        params = list(self.parameters(recurse=False))
-        for param in params:
+        before = self._kinds()
+        for param in self.parameters(recurse=False):
             _check_storage(fn(param.new_empty(0)))  # before any of them is changed
-        before = [(param.dtype, param.device) for param in params]
         super()._apply(fn, recurse)
-        after = [(param.dtype, param.device) for param in self.parameters(recurse=False)]
+        after = self._kinds()
         if all(old != new for old, new in zip(before, after, strict=True)):
             self._gather()
         return self
 
+    def _kinds(self):
+        return [(param.dtype, param.device) for param in self._parameters.values() if param is not None]
+
     def __getstate__(self):
-        state = super().__getstate__()
-        state.pop("_layout", None)
-        return state | {"_gathered": self._is_gathered()}
+        return super().__getstate__() | {"_gathered": self._is_gathered()}
 
     def __setstate__(self, state):
         state = dict(state)
