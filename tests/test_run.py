@@ -45,10 +45,15 @@ def test_as_forward_and_backward(rng, cell, batch_first):
 def test_dropout_by_its_seed(rng):
     rnn = bptt.RNN(3, 8, num_layers=2, dropout=0.5, seed=0)
     x = rng.normal(size=(4, 2, 3)).astype(rnn.dtype)
-    y = [Run(rnn, None, seed).forward(x, rnn.params, [None], keep)[0] for seed, keep in ((1, True), (1, False), (2, True))]
+    y = [
+        Run(rnn, None, seed).forward(x, rnn.params, [None], keep)[0]
+        for seed, keep in ((1, True), (1, False), (2, True))
+    ]
     np.testing.assert_array_equal(y[0], y[1])
     assert not np.array_equal(y[0], y[2])
-    np.testing.assert_array_equal(Run(rnn, None, None).forward(x, rnn.params, [None], True)[0], rnn.forward(x, tape=False)[0])
+    np.testing.assert_array_equal(
+        Run(rnn, None, None).forward(x, rnn.params, [None], True)[0], rnn.forward(x, tape=False)[0]
+    )
 
 
 def tape_of(rnn, steps):
@@ -91,14 +96,22 @@ def test_what_comes_back_is_checked():
 
     for bad, error, text in (
         (lambda: backward(tape=tape[1:]), ValueError, "tape must have shape"),
-        (lambda: backward(tape=tape.astype(float)), TypeError, "tape must be a contiguous float32 array, got .*float64"),
+        (
+            lambda: backward(tape=tape.astype(float)),
+            TypeError,
+            "tape must be a contiguous float32 array, got .*float64",
+        ),
         (lambda: backward(tape=None), TypeError, "tape must be a contiguous float32 array, got None"),
         (lambda: backward(params=params[1:]), ValueError, r"params must have shape \(P,\)"),
         (lambda: backward(params=params.astype(float)), TypeError, "params must be a contiguous float32 array"),
         (lambda: backward(x=x[1:]), ValueError, r"input must have shape \(T,B,"),
         (lambda: backward(dy=y[1:]), ValueError, r"dy must have shape \(T,B,H\)"),
         (lambda: backward(dstate=state[0][:, :1]), ValueError, "dstate must have shape"),
-        (lambda: run.forward(x, params[::2], [None], True), TypeError, "params must be .* got a non-contiguous float32"),
+        (
+            lambda: run.forward(x, params[::2], [None], True),
+            TypeError,
+            "params must be .* got a non-contiguous float32",
+        ),
         (lambda: run.__init__(rnn, None, None), RuntimeError, "__init__ was called before"),
         (lambda: Run(rnn, np.array([4, 9]), None).forward(x, params, [None], True), ValueError, r"in 1\.\.4"),
         (lambda: Run(rnn, np.array([1, 4]), None).forward(x, params, [None], True), ValueError, "above the one"),
@@ -108,7 +121,10 @@ def test_what_comes_back_is_checked():
 
 
 def test_the_parameters_of_a_run_are_those_it_is_given(rng):
-    rnn, other = bptt.RNN(3, 5, cell="gru", dtype="float64", seed=0), bptt.RNN(3, 5, cell="gru", dtype="float64", seed=1)
+    rnn, other = (
+        bptt.RNN(3, 5, cell="gru", dtype="float64", seed=0),
+        bptt.RNN(3, 5, cell="gru", dtype="float64", seed=1),
+    )
     x = rng.normal(size=(4, 2, 3))
     expected, last = other.forward(x)
     dx, dstate0 = other.backward(expected, last)

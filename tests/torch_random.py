@@ -27,12 +27,13 @@ import bptt.torch
 TOLERANCE = 1e-10
 HALF = 0.05  # what bfloat16 of autocast is allowed
 
-# errors of bptt.torch where torch.nn computes: all that there may be
-CLEAR = (
-    (re.compile(r"\w+_l\d\w* must have shape \(.*\), got \(.*\)"), ValueError),
-    (re.compile(r"num_layers=.*, bidirectional=.* and bias=.* must be as when the module was made"), ValueError),
-    (re.compile(r"hx(\[\d\])? must have "), ValueError),
-)
+# errors of bptt.torch that there may be, whatever torch.nn does: it reads beyond parameters of a wrong shape
+CLEAR = {
+    "a parameter's shape": (ValueError, re.compile(r"\w+_l\d\w* must have shape \(.*\), got \(.*\)")),
+    "parameters of two dtypes": (TypeError, re.compile(r"parameters must have one dtype, .*, got .* for \w+")),
+    "attributes that do not fit": (ValueError, re.compile(r"num_layers=.* must be as when the module was made")),
+    "input_size": (ValueError, re.compile(r"input must have shape .* with I = \d")),
+}
 
 
 # ---- changes: (module, draw) -> module. draw is a random.Random; torch's generator is seeded too ------------
@@ -430,23 +431,28 @@ def difference(theirs, ours, tolerance):
     return None
 
 
+def clear(error):
+    """What an error of bptt.torch is about, None for one that should not be."""
+    for name, (kind, text) in CLEAR.items():
+        if isinstance(error, kind) and text.match(str(error)):
+            return name
+    return None
+
+
 def compared(seed):
-    """("equal" | "both refuse" | "clear error" | "difference", the use or error, what was done)."""
+    """("equal" | "both refuse" | "clear error" | "difference", the use or what it is about, what was done)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        done, theirs, their_error = outcome(torch.nn, seed)
-        _, ours, our_error = outcome(bptt.torch, seed)
-    if our_error is None and their_error is None:
-        off = difference(theirs, ours, HALF if done[0] == "autocast" else TOLERANCE)
-        return ("equal", done[0], done) if off is None else ("difference", off, done)
-    if our_error is None:
-        return "difference", f"only torch.nn refuses: {their_error!r}", done
-    if their_error is not None:
+        done, ours, our_error = outcome(bptt.torch, seed)
+        if clear(our_error) is not None:
+            return "clear error", clear(our_error), done
+        _, theirs, their_error = outcome(torch.nn, seed)
+    if our_error is not None and their_error is not None:
         return "both refuse", done[0], done
-    for i, (pattern, kind) in enumerate(CLEAR):
-        if isinstance(our_error, kind) and pattern.match(str(our_error)):
-            return "clear error", CLEAR[i][0].pattern, done
-    return "difference", f"only bptt.torch refuses: {our_error!r}", done
+    if our_error is not None or their_error is not None:
+        return "difference", f"bptt.torch: {our_error!r}, torch.nn: {their_error!r}", done
+    off = difference(theirs, ours, HALF if done[0] == "autocast" else TOLERANCE)
+    return ("equal", done[0], done) if off is None else ("difference", off, done)
 
 
 def main(count=2000, seed=0):

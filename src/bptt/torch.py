@@ -8,9 +8,10 @@ so that a state_dict goes both ways. Forward and backward run in bptt, without a
 time-major, on the CPU in float32 or float64, with as many threads as torch.get_num_threads() says. The masks of dropout
 are drawn from torch's generator, but they are others than torch.nn's.
 
-Where torch wants more than numbers, the module is torch.nn's own: in traces, torch.compile and torch.export, under the
-transforms of torch.func, in forward-mode differentiation, and where gradients are differentiated again
-(create_graph=True). An empty batch and dropout=1 go there too. Neither proj_size nor TorchScript is supported.
+Some calls are computed by torch.nn, with its results and errors: within traces, torch.compile, torch.export and the
+transforms of torch.func, in forward-mode differentiation, for empty batches and dropout=1. With create_graph=True the
+gradients are computed by torch, so that they can be differentiated again; through dropout that is an error. Neither
+proj_size nor torch.jit.script is supported.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads):
-        if torch.is_grad_enabled() or _is_transformed() or any(map(_is_batched, grads)):
+        if torch.is_grad_enabled() or _in_functional_transform() or any(map(_is_batched, grads)):
             return _grads_by_torch(ctx, grads)
         run, states = ctx.run, ctx.run.network.states
         input, tape, flat, *tensors = ctx.saved_tensors
@@ -76,23 +77,24 @@ def _is_batched(grad):
     return grad is not None and torch._C._functorch.is_legacy_batchedtensor(grad)
 
 
-@torch.enable_grad()
 def _grads_by_torch(ctx, grads):
-    """Gradients that are computed by torch's functions: with create_graph=True they depend on all that they should."""
+    """Gradients computed by torch's functions. With create_graph=True they depend on all that they are made from."""
     if ctx.run.training:
         raise RuntimeError(
             "bptt.torch has neither create_graph=True nor is_grads_batched=True through dropout, "
             "because torch.nn has other masks: call eval() before the forward, or use torch.nn"
         )
     input, _, _, *tensors = ctx.saved_tensors
-    # views: one tensor may stand in several places, and each place has a gradient of its own
-    input, *tensors = places = [None if tensor is None else tensor.view_as(tensor) for tensor in (input, *tensors)]
-    output, state = _by_torch(ctx.run, input, tensors[: len(grads) - 1], tensors[len(grads) - 1 :])
+    create_graph, states = torch.is_grad_enabled(), ctx.run.network.states
+    with torch.enable_grad():
+        # views: one tensor may be several arguments, and each argument has a gradient of its own
+        arguments = [None if tensor is None else tensor.view_as(tensor) for tensor in (input, *tensors)]
+        output, state = _by_torch(ctx.run, arguments[0], arguments[1 : 1 + states], arguments[1 + states :])
     pairs = [(part, grad) for part, grad in zip((output, *state), grads, strict=True) if grad is not None]
     outputs, grads = zip(*pairs, strict=True)
     wanted = ctx.needs_input_grad[2:]
-    sources = [place for place, want in zip(places, wanted, strict=True) if want]
-    found = iter(torch.autograd.grad(outputs, sources, grads, create_graph=True, allow_unused=True))
+    sources = [argument for argument, want in zip(arguments, wanted, strict=True) if want]
+    found = iter(torch.autograd.grad(outputs, sources, grads, create_graph=create_graph, allow_unused=True))
     return None, None, *(next(found) if want else None for want in wanted)
 
 
@@ -165,8 +167,7 @@ class _Layout:
             )
         self.shapes = [torch.Size(shape) for _, _, shape in tensors]
         self.offsets = [offset for _, offset, _ in tensors]
-        # the buffer where the parameters lay in the last call, None if in none, and their places; the buffer stays alive
-        self.found = None, None
+        self.found = None, None  # the buffer where the last call found the parameters, and their places in it
 
     def __reduce__(self):
         return type(None), ()  # a copy of the module finds its own
@@ -178,8 +179,10 @@ class _Layout:
             return flat
         self.check(params)
         flat = self.adjacent(params)
+        if flat is None:
+            return torch.cat([param.detach().reshape(-1) for param in params])
         self.found = flat, _places(params)
-        return torch.cat([param.detach().reshape(-1) for param in params]) if flat is None else flat
+        return flat
 
     def check(self, params):
         """Raise unless these can be the parameters."""
@@ -199,9 +202,10 @@ class _Layout:
         strides = [(shape[1], 1) if len(shape) == 2 else (1,) for shape in self.shapes]
         if _places(params) != (addresses, strides, self.shapes, [self.dtype] * len(params)) or not first.is_cpu:
             return None
-        storage, size = first.untyped_storage().data_ptr(), self.offsets[-1] + params[-1].numel()
-        if any(param.untyped_storage().data_ptr() != storage for param in params):
+        storages = [param.untyped_storage() for param in params]
+        if len({(storage.data_ptr(), storage.nbytes()) for storage in storages}) > 1:
             return None
+        size = self.offsets[-1] + params[-1].numel()
         return first.detach().as_strided((size,), (1,), first.storage_offset())
 
 
@@ -225,18 +229,18 @@ def _check_storage(param):
 # ---- the modules -------------------------------------------------------------------------------------------
 
 
-def _wants_more_than_numbers():
-    """Whether torch traces, compiles or transforms what is computed now."""
+def _in_transform():
+    """Whether torch traces, compiles or transforms this call, so that values alone are not what it needs."""
     return (
         torch.compiler.is_compiling()  # first: torch.compile reads no further
         or torch.jit.is_tracing()
         or torch._C._len_torch_dispatch_stack() > 0
-        or _is_transformed()
+        or _in_functional_transform()
     )
 
 
-def _is_transformed():
-    """Whether this runs within torch.func's transforms or forward-mode differentiation."""
+def _in_functional_transform():
+    """Whether a transform of torch.func or forward-mode differentiation is active."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
@@ -271,10 +275,11 @@ class _Module(torch.nn.RNNBase):
     def _gather(self):
         """Move the parameters, whose memory is new, into one buffer; not if they are no network, a call says so."""
         params = self._stored_params()
-        if params is None or _wants_more_than_numbers() or any(not p.is_cpu or p.is_shared() for p in params):
+        if params is None or _in_transform() or any(not p.is_cpu or p.is_shared() for p in params):
             return
         if len(set(map(id, params))) < len(params):  # tied: one tensor cannot lie in two places
             return
+        self._layout = None  # a new one: its network has memory that nobody else uses
         try:
             layout = self._layout_for(params)
             layout.check(params)
@@ -373,29 +378,31 @@ class _Module(torch.nn.RNNBase):
             If an argument is no tensor of the parameters' dtype, or the parameters have several. Under autocast inputs
             of half precision are taken; the computation stays in the parameters' dtype, the result has the input's.
         """
-        packed = isinstance(input, PackedSequence)
-        empty = isinstance(input, torch.Tensor) and input.numel() == 0
-        if empty or self.dropout == 1 or _wants_more_than_numbers():
+        if _in_transform():
             return super().forward(input, hx)
-        return self._forward_packed(input, hx) if packed else self._forward(input, hx)
+        params = self._current_params()
+        layout = self._layout_for(params)
+        flat = layout.values(params)
+        if self.dropout == 1 or (isinstance(input, torch.Tensor) and input.numel() == 0):
+            return super().forward(input, hx)
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(layout, flat, params, input, hx)
+        return self._forward(layout, flat, params, input, hx)
 
-    def _forward_packed(self, packed, hx):
+    def _forward_packed(self, layout, flat, params, packed, hx):
         data, batch_sizes, sorted_indices, unsorted_indices = packed
         if data.dim() != 2:
             raise ValueError(f"the data of input must have 2 axes, got shape {tuple(data.shape)}")
         padded, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), self.batch_first)  # longest first
         hx = None if hx is None else self.permute_hidden(hx, sorted_indices)
-        output, state = self._forward(padded, hx, lengths)
+        output, state = self._forward(layout, flat, params, padded, hx, lengths)
         data = pack_padded_sequence(output, lengths, self.batch_first).data
         output = PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices)
         return output, self.permute_hidden(state, unsorted_indices)
 
-    def _forward(self, input, hx, lengths=None):
-        params = self._current_params()
-        layout = self._layout_for(params)
-        given, flat = input, layout.values(params)
+    def _forward(self, layout, flat, params, input, hx, lengths=None):
+        given, network = input, layout.network
         input = _checked_input("input", input, layout.dtype, (2, 3))
-        network = layout.network
         state = _initial_parts(hx, network.states, layout.dtype, input.dim())
         network.threads = torch.get_num_threads()
         seed = int(torch.randint(2**63 - 1, ())) if self.training and self.dropout and self.num_layers > 1 else None
