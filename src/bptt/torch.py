@@ -145,7 +145,9 @@ class _Layout:
     """What bptt needs to know of a module with certain attributes: its network, and the shapes of its parameters."""
 
     def __init__(self, module, key):
-        cell, input_size, hidden_size, num_layers, bias, bidirectional, batch_first, dropout, dtype = key
+        cell, input_size, hidden_size, num_layers, bias, bidirectional, batch_first, dropout, proj_size, dtype = key
+        if proj_size:
+            raise ValueError(f"proj_size must be 0, bptt has no projections, got {proj_size}")
         spec = Spec(
             input_size,
             hidden_size,
@@ -273,7 +275,7 @@ class _Module(torch.nn.RNNBase):
         self._gather()
 
     def _gather(self):
-        """Move the parameters, whose memory is new, into one buffer; not if they are no network, a call says so."""
+        """Move the parameters, whose memory is new, into one buffer. If they are no network, a call says so."""
         params = self._stored_params()
         if params is None or _in_transform() or any(not p.is_cpu or p.is_shared() for p in params):
             return
@@ -284,6 +286,8 @@ class _Module(torch.nn.RNNBase):
             layout = self._layout_for(params)
             layout.check(params)
         except (TypeError, ValueError):
+            return
+        if layout.adjacent(params) is not None:
             return
         flat = torch.from_numpy(layout.network.params)
         for param, offset in zip(params, layout.offsets, strict=True):
@@ -315,12 +319,10 @@ class _Module(torch.nn.RNNBase):
         dtype = params[0].dtype
         key = (
             self._cell(), self.input_size, self.hidden_size, self.num_layers, self.bias, self.bidirectional,
-            self.batch_first, self.dropout, dtype,
+            self.batch_first, self.dropout, self.proj_size, dtype,
         )  # fmt: skip
         layout = self._layout
         if layout is None or layout.key != key:
-            if self.proj_size:
-                raise ValueError(f"proj_size must be 0, bptt has no projections, got {self.proj_size}")
             _check_storage(params[0])
             layout = self._layout = _Layout(self, key)
         return layout
@@ -339,20 +341,16 @@ class _Module(torch.nn.RNNBase):
         return [(param.dtype, param.device) for param in self._parameters.values() if param is not None]
 
     def __getstate__(self):
-        return super().__getstate__() | {"_gathered": self._is_gathered()}
+        params, layout = self._stored_params(), self._layout
+        gathered = params is not None and layout is not None and layout.adjacent(params) is not None
+        return super().__getstate__() | {"_gathered": gathered}
 
     def __setstate__(self, state):
         state = dict(state)
         gathered = state.pop("_gathered", False)
         super().__setstate__(state)
-        if gathered:
-            self._layout_for(self._stored_params())
-            if not self._is_gathered():  # deepcopy made each of them anew
-                self._gather()
-
-    def _is_gathered(self):
-        params = self._stored_params()
-        return params is not None and self._layout is not None and self._layout.adjacent(params) is not None
+        if gathered:  # deepcopy made each of them anew
+            self._gather()
 
     def forward(self, input, hx=None):
         """Run the module over a sequence, see torch.nn.
