@@ -16,7 +16,10 @@ proj_size nor torch.jit.script is supported.
 
 from __future__ import annotations
 
+import copy
+
 import torch
+import torch.nn.utils.parametrize
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -169,22 +172,30 @@ class _Layout:
             )
         self.shapes = [torch.Size(shape) for _, _, shape in tensors]
         self.offsets = [offset for _, offset, _ in tensors]
-        self.found = None, None  # the buffer where the last call found the parameters, and their places in it
+        self.flat = self.places = None  # the buffer that the parameters were moved into, and their places there
 
     def __reduce__(self):
-        return type(None), ()  # a copy of the module finds its own
+        return type(None), ()  # a copy of the module makes its own
+
+    def take_buffer(self, other):
+        """Go on with the buffer of a layout of other attributes, if it has these parameters."""
+        if (other.dtype, other.shapes) == (self.dtype, self.shapes):
+            self.flat, self.places = other.flat, other.places
+
+    def move(self, params):
+        """Move checked parameters into the network's memory, each with a storage of its own."""
+        buffer = self.network.params
+        for param, offset in zip(params, self.offsets, strict=True):
+            view = torch.from_numpy(buffer[offset : offset + param.numel()].reshape(param.shape))
+            param.data = view.copy_(param.detach())
+        self.flat, self.places = torch.from_numpy(buffer), _places(params)
 
     def values(self, params):
-        """All parameters in one flat tensor: their own memory if they lie there one behind the other, else a copy."""
-        flat, places = self.found
-        if flat is not None and _places(params) == places and flat.data_ptr() == params[0].data_ptr():
-            return flat
+        """All parameters in one flat tensor: the buffer if each lies in its place there, else a copy."""
+        if self.places is not None and _places(params) == self.places:
+            return self.flat
         self.check(params)
-        flat = self.adjacent(params)
-        if flat is None:
-            return torch.cat([param.detach().reshape(-1) for param in params])
-        self.found = flat, _places(params)
-        return flat
+        return torch.cat([param.detach().reshape(-1) for param in params])
 
     def check(self, params):
         """Raise unless these can be the parameters."""
@@ -195,20 +206,6 @@ class _Layout:
                 raise TypeError(f"parameters must have one dtype, {self.dtype}, got {param.dtype} for {name}")
             if param.shape != shape:
                 raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(param.shape)}")
-
-    def adjacent(self, params):
-        """A flat tensor of the memory where the parameters lie one behind the other, None if they do not."""
-        first = params[0]
-        begin, itemsize = first.data_ptr(), self.dtype.itemsize
-        addresses = [begin + offset * itemsize for offset in self.offsets]
-        strides = [(shape[1], 1) if len(shape) == 2 else (1,) for shape in self.shapes]
-        if _places(params) != (addresses, strides, self.shapes, [self.dtype] * len(params)) or not first.is_cpu:
-            return None
-        storages = [param.untyped_storage() for param in params]
-        if len({(storage.data_ptr(), storage.nbytes()) for storage in storages}) > 1:
-            return None
-        size = self.offsets[-1] + params[-1].numel()
-        return first.detach().as_strided((size,), (1,), first.storage_offset())
 
 
 def _places(params):
@@ -262,9 +259,9 @@ def _checked_input(name, tensor, dtype, dims):
 class _Module(torch.nn.RNNBase):
     """What the three classes share: where the parameters lie, and the call.
 
-    bptt reads parameters without a copy where they lie one behind the other in one buffer, whoever made it. The module
-    moves them into such a buffer only when their memory is new, so that nobody else can have a view of it: when it is
-    made, converted to another dtype, or deep-copied. Other parameters stay where they are; a call copies them.
+    bptt reads parameters without a copy where they lie one behind the other in a buffer of the module. It moves them
+    there only while their memory is new, so that nobody else has a view of it: when the module is made, converted to
+    another dtype, or deep-copied. Parameters that come later stay where they are, and every call copies all of them.
     """
 
     _layout = None
@@ -287,12 +284,7 @@ class _Module(torch.nn.RNNBase):
             layout.check(params)
         except (TypeError, ValueError):
             return
-        if layout.adjacent(params) is not None:
-            return
-        flat = torch.from_numpy(layout.network.params)
-        for param, offset in zip(params, layout.offsets, strict=True):
-            view = flat[offset : offset + param.numel()].view(param.shape)
-            param.data = view.copy_(param.detach())
+        layout.move(params)
 
     def _stored_params(self):
         """The parameters in the order of bptt's, None unless the module holds all of them."""
@@ -324,7 +316,10 @@ class _Module(torch.nn.RNNBase):
         layout = self._layout
         if layout is None or layout.key != key:
             _check_storage(params[0])
-            layout = self._layout = _Layout(self, key)
+            layout = _Layout(self, key)
+            if self._layout is not None:
+                layout.take_buffer(self._layout)
+            self._layout = layout
         return layout
 
     def _apply(self, fn, recurse=True):
@@ -340,17 +335,14 @@ class _Module(torch.nn.RNNBase):
     def _kinds(self):
         return [(param.dtype, param.device) for param in self._parameters.values() if param is not None]
 
-    def __getstate__(self):
-        params, layout = self._stored_params(), self._layout
-        gathered = params is not None and layout is not None and layout.adjacent(params) is not None
-        return super().__getstate__() | {"_gathered": gathered}
-
-    def __setstate__(self, state):
-        state = dict(state)
-        gathered = state.pop("_gathered", False)
-        super().__setstate__(state)
-        if gathered:  # deepcopy made each of them anew
-            self._gather()
+    def __deepcopy__(self, memo):
+        replica = memo[id(self)] = type(self).__new__(type(self))
+        if torch.nn.utils.parametrize.is_parametrized(self):  # then it has no state for __setstate__
+            replica.__dict__ = copy.deepcopy(self.__dict__, memo)
+        else:
+            replica.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        replica._gather()
+        return replica
 
     def forward(self, input, hx=None):
         """Run the module over a sequence, see torch.nn.
