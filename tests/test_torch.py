@@ -815,6 +815,19 @@ def test_new_memory_becomes_one_buffer(tmp_path):
         assert (old == 7).all()
 
 
+def test_the_buffer_outlasts_calls_with_other_parameters():
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    theirs, ours = pair("gru", 3, 5)
+    single = {name: value.float() for name, value in theirs.state_dict().items()}
+    close(torch.func.functional_call(ours, single, (x.float(),))[0].double(), theirs(x)[0], 1e-5)
+    ours.hidden_size = 4
+    with pytest.raises(ValueError, match=r"weight_ih_l0 must have shape \(12, 3\), got \(15, 3\)"):
+        ours(x)
+    ours.hidden_size = 5
+    compared(theirs, ours, x)
+    assert in_place(ours)
+
+
 def test_memory_that_moves_between_forward_and_backward():
     x = torch.randn(4, 2, 3, dtype=torch.float64)
     module = made(bt, "gru", 3, 5)

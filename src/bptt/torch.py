@@ -173,14 +173,16 @@ class _Layout:
         self.shapes = [torch.Size(shape) for _, _, shape in tensors]
         self.offsets = [offset for _, offset, _ in tensors]
         self.flat = self.places = None  # the buffer that the parameters were moved into, and their places there
+        self.has_buffer = False  # whether it is one of such parameters
 
     def __reduce__(self):
         return type(None), ()  # a copy of the module makes its own
 
     def take_buffer(self, other):
-        """Go on with the buffer of a layout of other attributes, if it has these parameters."""
-        if (other.dtype, other.shapes) == (self.dtype, self.shapes):
-            self.flat, self.places = other.flat, other.places
+        """Keep the buffer of the module's last layout, even if it is one of other parameters: they may come back."""
+        self.flat, self.places = other.flat, other.places
+        if self.places is not None:
+            self.has_buffer = self.places[2:] == (self.shapes, [self.dtype] * len(self.shapes))
 
     def move(self, params):
         """Move checked parameters into the network's memory, each with a storage of its own."""
@@ -188,11 +190,11 @@ class _Layout:
         for param, offset in zip(params, self.offsets, strict=True):
             view = torch.from_numpy(buffer[offset : offset + param.numel()].reshape(param.shape))
             param.data = view.copy_(param.detach())
-        self.flat, self.places = torch.from_numpy(buffer), _places(params)
+        self.flat, self.places, self.has_buffer = torch.from_numpy(buffer), _places(params), True
 
     def values(self, params):
         """All parameters in one flat tensor: the buffer if each lies in its place there, else a copy."""
-        if self.places is not None and _places(params) == self.places:
+        if self.has_buffer and _places(params) == self.places:
             return self.flat
         self.check(params)
         return torch.cat([param.detach().reshape(-1) for param in params])
