@@ -27,32 +27,37 @@ def test_as_forward_and_backward(rng, cell, batch_first):
     grads = rnn.grads.copy()
 
     run = Run(rnn, None, 0)
-    y, last, tape = run.forward(x, state, True)
+    y, last, tape = run.forward(x, rnn.params, state, True)
     rnn.forward(x[:1])  # and others in between
-    Run(rnn, None, None).forward(x + 1, [None] * rnn.states, True)
+    Run(rnn, None, None).forward(x + 1, rnn.params, [None] * rnn.states, True)
     for a, b in zip([y, *last], [expected[0], *parts(expected[1])], strict=True):
         np.testing.assert_array_equal(a, b)
     for _ in range(2):  # the tape stays as it is
-        dx, dstate0, flat = run.backward(x, tape, dy, state, True, True, True)
+        dx, dstate0, flat = run.backward(x, rnn.params, tape, dy, state, True, True, True)
         for a, b in zip([dx, *dstate0, flat], [back[0], *parts(back[1]), grads], strict=True):
             np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(rnn.grads, grads)  # which are the network's own, not touched
-    dx, dstate0, flat = run.backward(x, tape, dy, [None] * rnn.states, False, False, False)
+    dx, dstate0, flat = run.backward(x, rnn.params, tape, dy, [None] * rnn.states, False, False, False)
     assert dx is flat is None
-    assert dstate0 == [None] * run.states
+    assert dstate0 == [None] * rnn.states
 
 
 def test_dropout_by_its_seed(rng):
     rnn = bptt.RNN(3, 8, num_layers=2, dropout=0.5, seed=0)
     x = rng.normal(size=(4, 2, 3)).astype(rnn.dtype)
-    y = [Run(rnn, None, seed).forward(x, [None], keep)[0] for seed, keep in ((1, True), (1, False), (2, True))]
+    y = [
+        Run(rnn, None, seed).forward(x, rnn.params, [None], keep)[0]
+        for seed, keep in ((1, True), (1, False), (2, True))
+    ]
     np.testing.assert_array_equal(y[0], y[1])
     assert not np.array_equal(y[0], y[2])
-    np.testing.assert_array_equal(Run(rnn, None, None).forward(x, [None], True)[0], rnn.forward(x, tape=False)[0])
+    np.testing.assert_array_equal(
+        Run(rnn, None, None).forward(x, rnn.params, [None], True)[0], rnn.forward(x, tape=False)[0]
+    )
 
 
 def tape_of(rnn, steps):
-    return Run(rnn, None, None).forward(np.ones((steps, 4, 3), rnn.dtype), [None], True)[2]
+    return Run(rnn, None, None).forward(np.ones((steps, 4, 3), rnn.dtype), rnn.params, [None], True)[2]
 
 
 def test_the_memory_of_a_tape_goes_to_the_next():
@@ -83,18 +88,49 @@ def test_tapes_outlive_their_network():
 def test_what_comes_back_is_checked():
     rnn = bptt.RNN(3, 5)
     x = np.zeros((4, 2, 3), np.float32)
-    run = Run(rnn, None, None)
-    y, state, tape = run.forward(x, [None], True)
+    run, params = Run(rnn, None, None), rnn.params
+    y, state, tape = run.forward(x, params, [None], True)
+
+    def backward(x=x, params=params, tape=tape, dy=y, dstate=None):
+        return run.backward(x, params, tape, dy, [dstate], True, True, True)
+
     for bad, error, text in (
-        (lambda: run.backward(x, tape[1:], y, [None], True, True, True), ValueError, "tape must have shape"),
-        (lambda: run.backward(x, tape.astype(float), y, [None], True, True, True), TypeError, "tape must be what for"),
-        (lambda: run.backward(x, None, y, [None], True, True, True), TypeError, "what forward returned, got None"),
-        (lambda: run.backward(x[1:], tape, y, [None], True, True, True), ValueError, r"input must have shape \(T,B,"),
-        (lambda: run.backward(x, tape, y[1:], [None], True, True, True), ValueError, r"dy must have shape \(T,B,H\)"),
-        (lambda: run.backward(x, tape, y, [state[0][:, :1]], True, True, True), ValueError, "dstate must have shape"),
+        (lambda: backward(tape=tape[1:]), ValueError, "tape must have shape"),
+        (
+            lambda: backward(tape=tape.astype(float)),
+            TypeError,
+            "tape must be a contiguous float32 array, got .*float64",
+        ),
+        (lambda: backward(tape=None), TypeError, "tape must be a contiguous float32 array, got None"),
+        (lambda: backward(params=params[1:]), ValueError, r"params must have shape \(P,\)"),
+        (lambda: backward(params=params.astype(float)), TypeError, "params must be a contiguous float32 array"),
+        (lambda: backward(x=x[1:]), ValueError, r"input must have shape \(T,B,"),
+        (lambda: backward(dy=y[1:]), ValueError, r"dy must have shape \(T,B,H\)"),
+        (lambda: backward(dstate=state[0][:, :1]), ValueError, "dstate must have shape"),
+        (
+            lambda: run.forward(x, params[::2], [None], True),
+            TypeError,
+            "params must be .* got a non-contiguous float32",
+        ),
         (lambda: run.__init__(rnn, None, None), RuntimeError, "__init__ was called before"),
-        (lambda: Run(rnn, np.array([4, 9]), None).forward(x, [None], True), ValueError, r"in 1\.\.4"),
-        (lambda: Run(rnn, np.array([1, 4]), None).forward(x, [None], True), ValueError, "above the one"),
-    ):  # fmt: skip
+        (lambda: Run(rnn, np.array([4, 9]), None).forward(x, params, [None], True), ValueError, r"in 1\.\.4"),
+        (lambda: Run(rnn, np.array([1, 4]), None).forward(x, params, [None], True), ValueError, "above the one"),
+    ):
         with pytest.raises(error, match=text):
             bad()
+
+
+def test_the_parameters_of_a_run_are_those_it_is_given(rng):
+    rnn, other = (
+        bptt.RNN(3, 5, cell="gru", dtype="float64", seed=0),
+        bptt.RNN(3, 5, cell="gru", dtype="float64", seed=1),
+    )
+    x = rng.normal(size=(4, 2, 3))
+    expected, last = other.forward(x)
+    dx, dstate0 = other.backward(expected, last)
+    run, before = Run(rnn, None, None), rnn.params.copy()
+    y, state, tape = run.forward(x, other.params, [None], True)
+    back = run.backward(x, other.params, tape, y, state, True, True, True)
+    for a, b in zip([y, *state, back[0], *back[1], back[2]], [expected, last, dx, dstate0, other.grads], strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(rnn.params, before)

@@ -14,6 +14,8 @@ import bptt
 
 torch = pytest.importorskip("torch")
 bt = pytest.importorskip("bptt.torch")
+torch_random = pytest.importorskip("torch_random")
+forward_ad = torch.autograd.forward_ad
 pack, pad = torch.nn.utils.rnn.pack_padded_sequence, torch.nn.utils.rnn.pad_packed_sequence
 
 KINDS = ("tanh", "relu", "lstm", "gru")
@@ -237,15 +239,21 @@ def test_state_dicts_go_both_ways():
     ours.load_state_dict(theirs.state_dict())
     compared(theirs, ours, x)
     theirs.load_state_dict(made(bt, "lstm", 3, 5, 2, seed=3).state_dict())
-    ours.load_state_dict(theirs.state_dict(), assign=True)
-    assert in_place(ours)
+    state = {name: value.clone() for name, value in theirs.state_dict().items()}
+    ours.load_state_dict(state, assign=True)
     compared(theirs, ours, x)
+    for name, p in ours.named_parameters():  # as with torch.nn, the module has the memory of that dict
+        assert p.data_ptr() == state[name].data_ptr(), name
 
 
 def in_place(module):
-    """Whether the parameters lie where the network reads them."""
-    views = module._network.param_views()
-    return [p.data_ptr() for p in module.parameters()] == [view.ctypes.data for view in views.values()]
+    """Whether bptt reads the parameters where they are: one behind the other."""
+    params, end = list(module.parameters()), next(module.parameters()).data_ptr()
+    for p in params:
+        if p.data_ptr() != end or not p.is_contiguous():
+            return False
+        end += p.numel() * p.element_size()
+    return module._layout.values(params).data_ptr() == params[0].data_ptr()
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
@@ -356,7 +364,7 @@ def test_changes_before_backward_are_errors():
     y.sum().backward()
 
 
-def test_backward_twice_and_double_backward():
+def test_backward_twice():
     module = made(bt, "gru", 2, 3)
     x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
     y = module(x)[0].sum()
@@ -365,10 +373,7 @@ def test_backward_twice_and_double_backward():
         y.backward()
     (dx,) = torch.autograd.grad(module(x)[0].sum(), x, create_graph=True)
     assert dx.requires_grad
-    with pytest.raises(RuntimeError, match=r"bptt.torch has no double backward"):
-        (module(x)[0].sum() + (dx**2).sum()).backward()
-    reference = torch.autograd.grad(module(x)[0].sum(), x)[0]
-    assert torch.equal(dx, reference)
+    close(dx, torch.autograd.grad(module(x)[0].sum(), x)[0])
 
 
 @pytest.mark.parametrize("outputs", [(0,), (1,), (2,), (0, 2)], ids=str)
@@ -389,14 +394,12 @@ def test_copies_pickles_and_files(tmp_path):
     torch.save(module, tmp_path / "module.pt")
     copies = [copy.deepcopy(module), pickle.loads(pickle.dumps(module)),
               torch.load(tmp_path / "module.pt", weights_only=False)]  # fmt: skip
+    assert in_place(copies[0])
     for again in copies:
-        assert in_place(again)
         assert torch.equal(again(x)[0], expected)
         with torch.no_grad():
             again.weight_hh_l0.zero_()
         assert not torch.equal(again(x)[0], expected)
-        again.load_state_dict(module.state_dict(), assign=True)  # the hook is copied too
-        assert in_place(again)
     assert torch.equal(module(x)[0], expected)
     shallow = copy.copy(module)  # shares the parameters; both see what becomes of them
     with torch.no_grad():
@@ -428,7 +431,6 @@ def test_conversion_to_another_dtype():
     for bad, error, text in (
         (lambda: module.half(), TypeError, "torch.float32 or torch.float64, got torch.float16"),
         (lambda: module.to(torch.bfloat16), TypeError, "got torch.bfloat16"),
-        (lambda: module.to("meta"), ValueError, "must be on the CPU, got device meta"),
     ):
         with pytest.raises(error, match=text):
             bad()
@@ -501,7 +503,7 @@ def test_threads_are_torchs():
     try:
         torch.set_num_threads(1)
         module(torch.randn(4, 2, 3))
-        assert module._network.threads == 1
+        assert module._layout.network.threads == 1
     finally:
         torch.set_num_threads(threads)
 
@@ -518,6 +520,405 @@ def test_the_memory_of_a_tape_is_used_again():
     assert other.grad_fn.saved_tensors[1].data_ptr() != place
 
 
+# ---- calls that torch.nn computes, and what may be done to a module; tests/torch_random.py mixes all of it
+
+
+def test_random_modules_beside_torchs():
+    results = [(*torch_random.compared(seed), seed) for seed in range(40)]
+    assert [result for result in results if result[0] == "difference"] == []
+    assert sum(result[0] == "equal" for result in results) > 30
+
+
+def both(kind, call, *args, **options):
+    """The same call with a module of torch.nn and of bptt.torch: its tensors must agree."""
+    theirs, ours = (call(module) for module in pair(kind, *(args or (3, 3, 2)), **options))
+    for a, b in zip(ours, theirs, strict=True):
+        close(a, b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["batch", "batch_first", "packed", "unbatched"])
+def test_second_derivatives(kind, form):
+    x = torch.randn((4, 3) if form == "unbatched" else (4, 2, 3), dtype=torch.float64)
+    hx = torch.randn((4, 3) if form == "unbatched" else (4, 4 if form == "batch_first" else 2, 3), dtype=torch.float64)
+
+    def call(module):
+        leaves = [x.clone().requires_grad_(), hx.clone().requires_grad_(), *module.parameters()]
+        state = (leaves[1], leaves[1].cos()) if kind == "lstm" else leaves[1]
+        input = pack(leaves[0], (2, 4), enforce_sorted=False) if form == "packed" else leaves[0]
+        y, last = module(input, state)
+        loss = y.data.sin().sum() + sum((part**2).sum() for part in parts(last))
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
+        penalty = sum((grad**2).sum() for grad in first)
+        second = torch.autograd.grad(penalty, leaves, create_graph=True)
+        third = torch.autograd.grad(sum((grad**2).sum() for grad in second), leaves, retain_graph=True)
+        (loss + penalty).backward(inputs=leaves[:3])
+        return [*first, *second, *third, *(leaf.grad for leaf in leaves[:3])]
+
+    both(kind, call, bidirectional=True, batch_first=form == "batch_first")
+
+
+def test_second_derivatives_of_outputs_alone_and_of_tied_parameters():
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+
+    def call(module):
+        module.weight_hh_l0 = module.weight_ih_l1 = module.weight_hh_l1
+        params = list(module.parameters())
+        first = torch.autograd.grad(module(x)[1].sin().sum(), params, create_graph=True)
+        return torch.autograd.grad(sum((grad**2).sum() for grad in first), params)
+
+    both("gru", call)
+
+
+def test_second_derivatives_in_float32():
+    """torch.nn.LSTM has none: oneDNN computes it."""
+    module, x = made(bt, "lstm", 2, 3, dtype=torch.float32), torch.randn(4, 2, 2, requires_grad=True)
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        y = module.to(dtype)(x.to(dtype))[0].sin().sum()
+        (first,) = torch.autograd.grad(y, x, create_graph=True)
+        results.append(torch.autograd.grad((first**2).sum(), x)[0])
+    close(*results, 1e-5)
+    assert results[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("take", [
+    lambda loss, p: torch.autograd.grad(loss, p, create_graph=True),
+    lambda loss, p: loss.backward(create_graph=True),
+    lambda loss, p: loss.backward(inputs=p, create_graph=True),
+    lambda loss, p: torch.autograd.grad(loss, p, torch.ones(2, dtype=loss.dtype), is_grads_batched=True),
+], ids=["grad", "backward", "inputs", "batched"])  # fmt: skip
+def test_second_derivatives_through_dropout_are_errors(take):
+    module = made(bt, "gru", 3, 4, 2, dropout=0.5)
+    loss = module(torch.randn(4, 2, 3, dtype=torch.float64))[0].sum()
+    with pytest.raises(RuntimeError, match=r"neither create_graph=True nor .* through dropout.* call eval\(\)"):
+        take(loss, list(module.parameters()))
+    loss.backward()  # once goes as ever
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batched_gradients(kind):
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+
+    def call(module):
+        warnings.simplefilter("ignore")  # torch speaks of its speed
+        leaf = x.clone().requires_grad_()
+        y = module(leaf)[0].sum((1, 2))
+        grads = torch.autograd.grad(y, leaf, torch.eye(4).double(), is_grads_batched=True, retain_graph=True)
+        each = torch.func.vmap(lambda dy: torch.autograd.grad(y, leaf, dy, retain_graph=True)[0])(torch.eye(4).double())
+        assert not grads[0].requires_grad
+        return [*grads, each]
+
+    with warnings.catch_warnings():
+        both(kind, call)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forward_mode_and_transforms(kind):
+    x, tangent = torch.randn(2, 4, 2, 3, dtype=torch.float64)
+
+    def call(module):
+        found = [*torch.func.jvp(lambda x: module(x)[0], (x,), (tangent,))]
+        for mode in (torch.no_grad, torch.enable_grad):
+            with forward_ad.dual_level(), mode():
+                found.append(forward_ad.unpack_dual(module(forward_ad.make_dual(x, tangent))[0]).tangent)
+        y = module(x.requires_grad_())[0]
+        with forward_ad.dual_level():  # only backward is within
+            dy = forward_ad.make_dual(torch.ones_like(y), y.detach())
+            found += forward_ad.unpack_dual(torch.autograd.grad(y, x, dy)[0])
+        params = dict(module.named_parameters())
+        grads = torch.func.grad(lambda p: torch.func.functional_call(module, p, (x,))[0].sin().sum())(params)
+        return [*found, *grads.values()]
+
+    both(kind, call)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_traces(kind, tmp_path):
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+
+    def call(module):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trace = torch.jit.trace(module.eval(), x)
+        y, state = trace(x.cos())
+        with torch.no_grad():
+            module.bias_hh_l0.add_(1)
+        return [y, *parts(state), trace(x)[0]]
+
+    both(kind, call)
+
+
+def test_checkpointing_goes_forward_again():
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    module = made(bt, "lstm", 3, 4, 2, dropout=0.5)
+    results = []
+    for reentrant in (None, False, True):
+        torch.manual_seed(3)
+        leaf = x.clone().requires_grad_()
+        if reentrant is None:
+            y = module(leaf)[0]
+        else:
+            y = torch.utils.checkpoint.checkpoint(lambda x: module(x)[0], leaf, use_reentrant=reentrant)
+        module.zero_grad()
+        y.sin().sum().backward()
+        results.append([y, leaf.grad, *(p.grad for p in module.parameters())])
+    for result in results[1:]:
+        for a, b in zip(result, results[0], strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape, options", [((4, 0, 3), {}), ((0, 4, 3), {"batch_first": True}),
+                                            ((4, 2, 3), {"dropout": 1.0})], ids=str)  # fmt: skip
+def test_empty_batches_and_dropout_of_everything(kind, shape, options):
+    theirs, ours = pair(kind, 3, 5, 2, **options)
+    compared(theirs, ours, torch.randn(shape, dtype=torch.float64))
+    compared(theirs.eval(), ours.eval(), torch.randn(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast(kind):
+    theirs, ours = pair(kind, 3, 5, 2, dtype=torch.float32)
+    x, hx = torch.randn(4, 2, 3), torch.randn(2, 2, 5)
+    hx = (hx, hx) if kind == "lstm" else hx
+    half = tuple(h.bfloat16() for h in hx) if kind == "lstm" else hx.bfloat16()
+    exact = theirs(x.bfloat16().float(), hx)[0]
+    with torch.autocast("cpu"):
+        for sequence in (x.bfloat16(), pack(x.bfloat16(), (4, 4))):
+            for state in (None, half):
+                expected, found = theirs(sequence, state), ours(sequence, state)
+                for a, b in zip(
+                    [found[0].data, *parts(found[1])], [expected[0].data, *parts(expected[1])], strict=True
+                ):
+                    assert a.dtype == b.dtype == torch.bfloat16
+                    close(a, b, 0.05)
+        leaf = x.bfloat16().requires_grad_()
+        close(ours(leaf, hx)[0].float(), exact, 0.01)  # computed in float32
+        ours(leaf, hx)[0].sum().backward()
+        assert leaf.grad.dtype == torch.bfloat16
+        assert ours.weight_hh_l0.grad.dtype == torch.float32
+        with pytest.raises(TypeError, match="input must be of torch"):
+            ours(x.double())
+    with pytest.raises(TypeError, match="input must be of torch"):
+        ours(x.bfloat16())
+
+
+def test_negated_views_of_complex_tensors():
+    theirs, ours = pair("gru", 3, 5)
+    x = torch.complex(*torch.randn(2, 4, 2, 3, dtype=torch.float64)).conj().imag
+    assert x.is_neg()
+    close(ours(x)[0], theirs(x)[0])
+
+
+def halved(module, name):
+    p = getattr(module, name)
+    setattr(module, name, torch.nn.Parameter(p.detach() / 2))
+
+
+LAYOUTS = {
+    "transposed": lambda module, p: setattr(p, "data", p.data.t()),
+    "expanded": lambda module, p: setattr(p, "data", p.data[:1].expand(p.shape)),
+    "expanded bias": lambda module, p: setattr(module.bias_ih_l1, "data", module.bias_ih_l1.data[:1].expand(5)),
+    "strided": lambda module, p: setattr(p, "data", torch.randn(10, 10, dtype=torch.float64)[::2, 5:]),
+    "exchanged": lambda module, p: module.weight_ih_l1.data.set_(p.data.flip(0)),
+    "replaced": lambda module, p: halved(module, "weight_hh_l0"),
+    "tied": lambda module, p: setattr(module, "weight_ih_l1", p),
+    "tied memory": lambda module, p: setattr(module.weight_ih_l1, "data", p.data),
+    "negated": lambda module, p: setattr(module, "weight_hh_l0", torch.nn.Parameter(-p.detach(), requires_grad=False)),
+}
+AFTERWARDS = {
+    "nothing": lambda module: module,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda module: pickle.loads(pickle.dumps(module)),
+    "double": lambda module: module.float().double(),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("afterwards", AFTERWARDS)
+def test_parameters_in_any_layout(layout, afterwards):
+    x = torch.randn(4, 2, 5, dtype=torch.float64)
+    theirs, ours = pair("tanh", 5, 5, 2)
+    modules = []
+    for module in (theirs, ours):
+        module(x)  # so that bptt knows where they lay
+        torch.manual_seed(1)
+        LAYOUTS[layout](module, module.weight_hh_l0)
+        modules.append(AFTERWARDS[afterwards](module))
+    compared(*modules, x)
+    for module in modules:
+        with torch.no_grad():
+            module.bias_hh_l1.add_(1)
+            if layout != "expanded":
+                module.weight_hh_l0.copy_(module.weight_hh_l0[0].expand(5, 5).clone())
+            if layout.startswith("tied"):
+                shares = module.weight_hh_l0.data_ptr() == module.weight_ih_l1.data_ptr()
+                assert shares == (modules[0].weight_hh_l0.data_ptr() == modules[0].weight_ih_l1.data_ptr())
+    compared(*modules, x)
+
+
+def test_memory_that_the_user_chose_stays_in_use():
+    """A flat vector, an assigned state dict, views: what is written there is what the module computes with."""
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+
+    def vector(module):
+        vector = torch.nn.utils.parameters_to_vector(module.parameters()).detach()
+        torch.nn.utils.vector_to_parameters(vector, module.parameters())
+        return vector, module
+
+    def assigned(module):
+        state = {name: value.clone() for name, value in module.state_dict().items()}
+        module.load_state_dict(state, assign=True)
+        return state["weight_hh_l0"], module
+
+    def view(module):
+        return module.weight_hh_l0.detach(), module
+
+    def copied(module):
+        return module.weight_hh_l0.data, copy.copy(module)
+
+    for chosen in (vector, assigned, view, copied):
+        results = []
+        for module in pair("lstm", 3, 5, 2):
+            memory, again = chosen(module)
+            again.flatten_parameters()
+            again.load_state_dict({name: value / 2 for name, value in again.state_dict().items()})
+            again.dropout, again.batch_first = 0.0, True  # another network of bptt's
+            again.double()
+            found = [again(x)[0]]
+            memory.mul_(0.5)
+            results.append([*found, again(x)[0], memory])
+        for a, b in zip(*results, strict=True):
+            close(b, a)
+
+
+def test_new_memory_becomes_one_buffer(tmp_path):
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    module = made(bt, "gru", 3, 5, 2)
+    old = module.weight_hh_l0.detach()
+    expected, state = module(x)[0], {name: value.clone() for name, value in module.state_dict().items()}
+    torch.save(module, tmp_path / "module.pt")
+    for make in (
+        lambda: module.float().double(),
+        lambda: copy.deepcopy(module),
+        lambda: copy.deepcopy(torch.load(tmp_path / "module.pt", weights_only=False)),
+        lambda: module.to("meta").to_empty(device="cpu"),
+        lambda: made(bt, "gru", 3, 5, 2, device="meta").to_empty(device="cpu"),
+    ):
+        again = make()
+        with torch.no_grad():
+            old.fill_(7)  # no longer the module's
+        again.load_state_dict(state)
+        assert in_place(again)
+        close(again(x)[0], expected)
+        assert (old == 7).all()
+
+
+def test_the_buffer_outlasts_calls_with_other_parameters():
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    theirs, ours = pair("gru", 3, 5)
+    single = {name: value.float() for name, value in theirs.state_dict().items()}
+    close(torch.func.functional_call(ours, single, (x.float(),))[0].double(), theirs(x)[0], 1e-5)
+    ours.hidden_size = 4
+    with pytest.raises(ValueError, match=r"weight_ih_l0 must have shape \(12, 3\), got \(15, 3\)"):
+        ours(x)
+    ours.hidden_size = 5
+    compared(theirs, ours, x)
+    assert in_place(ours)
+
+
+def test_memory_that_moves_between_forward_and_backward():
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    module = made(bt, "gru", 3, 5)
+    expected = torch.autograd.grad(module(x)[0].sin().sum(), list(module.parameters()))
+    loss = module(x)[0].sin().sum()
+    module.share_memory()
+    for a, b in zip(torch.autograd.grad(loss, list(module.parameters())), expected, strict=True):
+        close(a, b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attributes_count_at_the_call(kind):
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    theirs, ours = pair(kind, 3, 5, 2)
+    place = ours.weight_hh_l0.data_ptr()
+    for module in (theirs, ours):
+        module.batch_first = True
+    compared(theirs, ours, x)
+    if kind in ("tanh", "relu"):
+        theirs.mode = ours.mode = "RNN_TANH" if kind == "relu" else "RNN_RELU"
+        compared(theirs, ours, x)
+    ours.dropout = 0.5
+    y = ours(x)[0]
+    assert not torch.equal(y, ours(x)[0])
+    ours.eval()
+    compared(theirs, ours, x)
+    assert ours.weight_hh_l0.data_ptr() == place  # nothing was moved
+    assert in_place(ours)
+
+
+@pytest.mark.parametrize("change, error, text", [
+    ({"num_layers": 1}, ValueError, "num_layers=1, .* must be as when the module was made: .*weight_ih_l0, "),
+    ({"num_layers": 3}, ValueError, "num_layers=3, .* must be as when the module was made"),
+    ({"bias": False}, ValueError, "bias=False must be as when"),
+    ({"bidirectional": True}, ValueError, "bidirectional=True .* must be as when"),
+    ({"hidden_size": 6}, ValueError, r"weight_ih_l0 must have shape \(24, 3\), got \(20, 3\)"),
+    ({"input_size": 2}, ValueError, r"weight_ih_l0 must have shape \(20, 2\), got \(20, 3\)"),
+    ({"proj_size": 2}, ValueError, "proj_size must be 0"),
+    ({"dropout": 2.0}, ValueError, r"dropout must be in \[0, 1\), got 2.0"),
+    ({"dropout": "half"}, TypeError, "dropout must be a number"),
+    ({"weight_hh_l0": None}, TypeError, "weight_hh_l0 must be a torch.Tensor, got NoneType"),
+    ({"bias_ih_l0": torch.nn.Parameter(torch.ones(1).double())}, ValueError, r"bias_ih_l0 must have shape \(20,\)"),
+    ({"bias_hh_l1": torch.nn.Parameter(torch.ones(1, 20).double())}, ValueError, r"bias_hh_l1 .* got \(1, 20\)"),
+    ({"weight_hh_l1": torch.nn.Parameter(torch.ones(20, 1).double())}, ValueError, r"weight_hh_l1 .* got \(20, 1\)"),
+    ({"weight_hh_l1": torch.nn.Parameter(torch.ones(20, 5))}, TypeError,
+     "must have one dtype, torch.float64, got torch.float32 for weight_hh_l1"),
+    ({"bias_hh_l1": torch.nn.Parameter(torch.ones(20, dtype=torch.int64), requires_grad=False)}, TypeError,
+     "must have one dtype, torch.float64, got torch.int64 for bias_hh_l1"),
+    ({"bias_hh_l1": torch.nn.Parameter(torch.ones(20, device="meta").double())}, ValueError, "bias_hh_l1 on device"),
+], ids=str)  # fmt: skip
+def test_modules_that_are_no_network(change, error, text):
+    module, x = made(bt, "lstm", 3, 5, 2), torch.randn(4, 2, 3, dtype=torch.float64)
+    expected, before = module(x)[0], {name: getattr(module, name) for name in change if name != "proj_size"}
+    for name, value in change.items():
+        setattr(module, name, value)
+    with pytest.raises(error, match=text):
+        module(x)
+    if "weight_hh_l0" not in change:
+        copy.deepcopy(module)
+    for name, value in ({"proj_size": 0} | before).items():
+        setattr(module, name, value)
+    assert torch.equal(module(x)[0], expected)
+
+
+def test_a_mode_of_another_class():
+    module = made(bt, "tanh", 3, 5)
+    module.mode = "GRU"
+    with pytest.raises(ValueError, match="mode must be RNN_TANH or RNN_RELU, got 'GRU'"):
+        module(torch.randn(4, 2, 3, dtype=torch.float64))
+
+
+def test_parametrizations_and_pruning_as_in_torch():
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+
+    def weight_norm(module):
+        torch.nn.utils.parametrizations.weight_norm(module, "weight_hh_l0")
+        return copy.deepcopy(module)
+
+    def spectral_norm(module):  # which changes at every look at the weight
+        torch.manual_seed(0)
+        return torch.nn.utils.parametrizations.spectral_norm(module, "weight_hh_l1")
+
+    def pruning(module):
+        torch.manual_seed(0)
+        torch.nn.utils.prune.random_unstructured(module, "weight_ih_l1", 0.5)
+        return module
+
+    for change in (weight_norm, spectral_norm, pruning):
+        compared(*map(change, pair("lstm", 3, 5, 2)), x)
+
+
 def zeros(*shape, **options):
     return torch.zeros(shape, **{"dtype": torch.float64} | options)
 
@@ -527,8 +928,9 @@ def zeros(*shape, **options):
     ((zeros(4, 2, 3).float(),), TypeError, r"input must be of torch.float64 on the CPU.* got torch.float32 on cpu"),
     ((zeros(4, 2, 3, device="meta"),), TypeError, "on the CPU.* on meta"),
     ((zeros(3),), ValueError, r"input must have 2 or 3 axes, got shape \(3,\)"),
+    ((torch.nn.utils.rnn.PackedSequence(zeros(3), torch.ones(3).long()),), ValueError, "data of input must have 2"),
     ((zeros(4, 2, 4),), ValueError, r"input must have shape .* I = 3 .* \(4, 2, 4\)"),
-    ((zeros(0, 2, 3),), ValueError, "input must have .* no empty axis"),
+    ((zeros(0, 2, 3),), RuntimeError, "Expected sequence length to be larger than 0"),
     ((zeros(4, 2, 3), zeros(1, 2, 5)), TypeError, "hx must be the pair .* got Tensor"),
     ((zeros(4, 2, 3), (1, 2)), TypeError, r"hx\[0\] must be a torch.Tensor, got int"),
     ((zeros(4, 3), (zeros(1, 2, 5),) * 2), ValueError, r"hx\[0\] must have 2 axes, got shape \(1, 2, 5\)"),
@@ -549,9 +951,9 @@ def test_bad_state_of_a_gru():
 
 @pytest.mark.parametrize("make, error, text", [
     (lambda: bt.LSTM(3, 5, proj_size=2), ValueError, "proj_size must be 0, .* got 2"),
-    (lambda: bt.GRU(3, 5, device="meta"), ValueError, "must be on the CPU, got device meta"),
+    (lambda: bt.LSTM(3, 5, proj_size=2, device="meta"), ValueError, "proj_size must be 0, .* got 2"),
+    (lambda: bt.GRU(3, 5, device="meta")(zeros(4, 2, 3).float()), ValueError, "must be on the CPU, got .* device meta"),
     (lambda: bt.GRU(3, 5, dtype=torch.float16), TypeError, "torch.float32 or torch.float64, got torch.float16"),
-    (lambda: bt.GRU(3, 5, num_layers=2, dropout=1.0), ValueError, r"dropout must be in \[0, 1\), got 1.0"),
     (lambda: bt.RNN(3, 5, nonlinearity="sigmoid"), ValueError, "nonlinearity"),
     (lambda: bt.RNN(3, 0), ValueError, "hidden_size must be greater than zero"),
 ])  # fmt: skip

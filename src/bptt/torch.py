@@ -6,72 +6,122 @@
 The classes are subclasses of torch.nn's: arguments, attributes, initial values, parameters and their names are theirs,
 so that a state_dict goes both ways. Forward and backward run in bptt, without a copy where inputs are contiguous and
 time-major, on the CPU in float32 or float64, with as many threads as torch.get_num_threads() says. The masks of dropout
-are drawn from torch's generator, but they are others than torch.nn's. Gradients may be taken once: there is no double
-backward, and neither proj_size nor TorchScript nor the transforms of torch.func.
+are drawn from torch's generator, but they are others than torch.nn's.
+
+Some calls are computed by torch.nn, with its results and errors: within traces, torch.compile, torch.export and the
+transforms of torch.func, in forward-mode differentiation, for empty batches and dropout=1. With create_graph=True the
+gradients are computed by torch, so that they can be differentiated again; through dropout that is an error. Neither
+proj_size nor torch.jit.script is supported.
 """
 
 from __future__ import annotations
 
+import copy
+
 import torch
+import torch.nn.utils.parametrize
+from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from . import _core
-from ._init import zeros
-from ._rnn import RNN as Network
+from ._spec import Spec
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
+DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+TORCH_FUNCTIONS = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu, "lstm": torch.lstm, "gru": torch.gru}
+
+
+# ---- one call in torch's graph -----------------------------------------------------------------------------
+
 
 class _Sequence(torch.autograd.Function):
-    """One call of bptt as a node of torch's graph: from input, initial state and parameters to output and state."""
+    """One call of bptt as a node of torch's graph: from input, initial state and parameters to output and state.
+
+    flat holds the parameters' values for bptt; gradients go to the parameters.
+    """
 
     @staticmethod
-    def forward(ctx, run, input, *tensors):
+    def forward(ctx, run, flat, input, *tensors):
         keep = True in ctx.needs_input_grad
-        output, state, tape = run.forward(input.detach().numpy(), _arrays(tensors[: run.states]), keep)
+        state = _arrays(tensors[: run.network.states])
+        output, state, tape = run.forward(_array(input), flat.numpy(), state, keep)
         if keep:
             ctx.run = run
             ctx.set_materialize_grads(False)
-            # params only so that torch says when one was changed before backward; all are freed with the graph
-            ctx.save_for_backward(input, torch.from_numpy(tape), *tensors[run.states :])
+            # freed with the graph; state and params so that torch says when one was changed before backward
+            ctx.save_for_backward(input, torch.from_numpy(tape), flat, *tensors)
         return torch.from_numpy(output), *map(torch.from_numpy, state)
 
     @staticmethod
     def backward(ctx, *grads):
-        if not torch.is_grad_enabled():
-            return _backward(ctx, *grads)
-        with torch.no_grad():  # create_graph=True
-            grads = _backward(ctx, *grads)
-        return _OnceOnly.apply(torch.empty((), requires_grad=True), *grads)
+        if torch.is_grad_enabled() or _in_functional_transform() or any(map(_is_batched, grads)):
+            return _grads_by_torch(ctx, grads)
+        run, states = ctx.run, ctx.run.network.states
+        input, tape, flat, *tensors = ctx.saved_tensors
+        _, _, input_wanted, *wanted = ctx.needs_input_grad
+        state_wanted, params_wanted = wanted[:states], wanted[states:]
+        doutput, *dstate = _arrays(grads)
+        dinput, dstate0, dparams = run.backward(
+            _array(input), flat.numpy(), tape.numpy(), doutput, dstate,
+            input_wanted, True in state_wanted, True in params_wanted,
+        )  # fmt: skip
+        return (
+            None,
+            None,
+            torch.from_numpy(dinput) if input_wanted else None,
+            *(torch.from_numpy(part) if want else None for part, want in zip(dstate0, state_wanted, strict=True)),
+            *_split(dparams, tensors[states:], params_wanted),
+        )
 
 
-class _OnceOnly(torch.autograd.Function):
-    """Gradients that depend on a tensor, so that a second backward over them is an error and not silently zero."""
-
-    @staticmethod
-    def forward(ctx, anchor, *grads):
-        return grads
-
-    @staticmethod
-    def backward(ctx, *grads):
-        raise RuntimeError("bptt.torch has no double backward: use torch.nn where gradients are differentiated again")
+def _is_batched(grad):
+    """Whether this is a gradient that stands for several (is_grads_batched=True)."""
+    return grad is not None and torch._C._functorch.is_legacy_batchedtensor(grad)
 
 
-def _backward(ctx, *grads):
-    run = ctx.run
-    input, tape, *params = ctx.saved_tensors
-    _, input_wanted, *wanted = ctx.needs_input_grad
-    state_wanted, params_wanted = wanted[: run.states], wanted[run.states :]
-    doutput, *dstate = _arrays(grads)
-    dinput, dstate0, flat = run.backward(
-        input.detach().numpy(), tape.numpy(), doutput, dstate, input_wanted, True in state_wanted, True in params_wanted
-    )
-    return (
-        None,
-        torch.from_numpy(dinput) if input_wanted else None,
-        *(torch.from_numpy(part) if want else None for part, want in zip(dstate0, state_wanted, strict=True)),
-        *_split(flat, params, params_wanted),
-    )
+def _grads_by_torch(ctx, grads):
+    """Gradients computed by torch's functions. With create_graph=True they depend on all that they are made from."""
+    if ctx.run.training:
+        raise RuntimeError(
+            "bptt.torch has neither create_graph=True nor is_grads_batched=True through dropout, "
+            "because torch.nn has other masks: call eval() before the forward, or use torch.nn"
+        )
+    input, _, _, *tensors = ctx.saved_tensors
+    create_graph, states = torch.is_grad_enabled(), ctx.run.network.states
+    with torch.enable_grad():
+        # views: one tensor may be several arguments, and each argument has a gradient of its own
+        arguments = [None if tensor is None else tensor.view_as(tensor) for tensor in (input, *tensors)]
+        output, state = _by_torch(ctx.run, arguments[0], arguments[1 : 1 + states], arguments[1 + states :])
+    pairs = [(part, grad) for part, grad in zip((output, *state), grads, strict=True) if grad is not None]
+    outputs, grads = zip(*pairs, strict=True)
+    wanted = ctx.needs_input_grad[2:]
+    sources = [argument for argument, want in zip(arguments, wanted, strict=True) if want]
+    found = iter(torch.autograd.grad(outputs, sources, grads, create_graph=create_graph, allow_unused=True))
+    return None, None, *(next(found) if want else None for want in wanted)
+
+
+def _by_torch(run, input, state, params):
+    """(output, [state]) of a run's forward, by functions of torch that can be differentiated any number of times."""
+    spec, states = run.network.spec, run.network.states
+    unbatched = input.dim() == 2
+    if unbatched:
+        input, state = input.unsqueeze(1), [None if part is None else part.unsqueeze(1) for part in state]
+    batch_first = spec.batch_first and not unbatched
+    B, T = input.shape[:2] if batch_first else input.shape[1::-1]
+    lengths = torch.full((B,), T) if run.lengths is None else torch.from_numpy(run.lengths)
+    state = [input.new_zeros(run.network.units, B, spec.hidden_size) if part is None else part for part in state]
+    # packed in any case: for other sequences torch may take oneDNN's LSTM, which has no second derivative
+    packed = pack_padded_sequence(input, lengths, batch_first)
+    with torch.autocast("cpu", enabled=False):
+        data, *state = TORCH_FUNCTIONS[spec.cell](
+            packed.data, packed.batch_sizes, state if states == 2 else state[0],
+            params, spec.bias, spec.num_layers, 0.0, False, spec.bidirectional,
+        )  # fmt: skip
+    output, _ = pad_packed_sequence(packed._replace(data=data), batch_first, total_length=T)
+    if unbatched:
+        output, state = output.squeeze(1), [part.squeeze(1) for part in state]
+    return output, state
 
 
 def _split(flat, params, wanted):
@@ -83,91 +133,218 @@ def _split(flat, params, wanted):
     return parts
 
 
+def _array(tensor):
+    return tensor.numpy(force=True)  # without a copy where the values lie in memory as they are
+
+
 def _arrays(tensors):
-    return [None if tensor is None else tensor.detach().numpy() for tensor in tensors]
+    return [None if tensor is None else _array(tensor) for tensor in tensors]
 
 
-def _check_storage(name, tensor):
-    if tensor.device.type != "cpu":
-        raise ValueError(f"{name} must be on the CPU, got device {tensor.device}")
-    if tensor.dtype is not torch.float32 and tensor.dtype is not torch.float64:
-        raise TypeError(f"{name} must be of torch.float32 or torch.float64, got {tensor.dtype}")
+# ---- what a module's parameters are, and where they lie ----------------------------------------------------
 
 
-def _check_input(name, tensor, dtype, dims):
+class _Layout:
+    """What bptt needs to know of a module with certain attributes: its network, and the shapes of its parameters."""
+
+    def __init__(self, module, key):
+        cell, input_size, hidden_size, num_layers, bias, bidirectional, batch_first, dropout, proj_size, dtype = key
+        if proj_size:
+            raise ValueError(f"proj_size must be 0, bptt has no projections, got {proj_size}")
+        spec = Spec(
+            input_size,
+            hidden_size,
+            cell=cell,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            bias=bias,
+            dropout=0.0 if dropout == 1 else dropout,  # such a module is torch.nn's
+            batch_first=batch_first,
+            dtype=DTYPES[dtype],
+        )
+        self.key, self.dtype, self.names = key, dtype, module._flat_weights_names
+        self.network = _core.Network(spec, None)
+        tensors = self.network.tensors()
+        if [name for name, _, _ in tensors] != self.names:
+            raise ValueError(
+                f"num_layers={num_layers}, bidirectional={bidirectional} and bias={bias} must be as when the module "
+                f"was made: its parameters are {', '.join(self.names)}"
+            )
+        self.shapes = [torch.Size(shape) for _, _, shape in tensors]
+        self.offsets = [offset for _, offset, _ in tensors]
+        self.flat = self.places = None  # the buffer that the parameters were moved into, and their places there
+        self.has_buffer = False  # whether it is one of such parameters
+
+    def __reduce__(self):
+        return type(None), ()  # a copy of the module makes its own
+
+    def take_buffer(self, other):
+        """Keep the buffer of the module's last layout, even if it is one of other parameters: they may come back."""
+        self.flat, self.places = other.flat, other.places
+        if self.places is not None:
+            self.has_buffer = self.places[2:] == (self.shapes, [self.dtype] * len(self.shapes))
+
+    def move(self, params):
+        """Move checked parameters into the network's memory, each with a storage of its own."""
+        buffer = self.network.params
+        for param, offset in zip(params, self.offsets, strict=True):
+            view = torch.from_numpy(buffer[offset : offset + param.numel()].reshape(param.shape))
+            param.data = view.copy_(param.detach())
+        self.flat, self.places, self.has_buffer = torch.from_numpy(buffer), _places(params), True
+
+    def values(self, params):
+        """All parameters in one flat tensor: the buffer if each lies in its place there, else a copy."""
+        if self.has_buffer and _places(params) == self.places:
+            return self.flat
+        self.check(params)
+        return torch.cat([param.detach().reshape(-1) for param in params])
+
+    def check(self, params):
+        """Raise unless these can be the parameters."""
+        for name, param, shape in zip(self.names, params, self.shapes, strict=True):
+            if param.device.type != "cpu":
+                raise ValueError(f"parameters must be on the CPU, got {name} on device {param.device}")
+            if param.dtype is not self.dtype:
+                raise TypeError(f"parameters must have one dtype, {self.dtype}, got {param.dtype} for {name}")
+            if param.shape != shape:
+                raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(param.shape)}")
+
+
+def _places(params):
+    """Where and how tensors lie in memory, as four lists, which costs less than a list of tuples."""
+    return (
+        [param.data_ptr() for param in params],
+        [param.stride() for param in params],
+        [param.shape for param in params],
+        [param.dtype for param in params],
+    )
+
+
+def _check_storage(param):
+    if param.device.type not in ("cpu", "meta"):
+        raise ValueError(f"parameters must be on the CPU, got device {param.device}")
+    if param.dtype not in DTYPES:
+        raise TypeError(f"parameters must be of torch.float32 or torch.float64, got {param.dtype}")
+
+
+# ---- the modules -------------------------------------------------------------------------------------------
+
+
+def _in_transform():
+    """Whether torch traces, compiles or transforms this call, so that values alone are not what it needs."""
+    return (
+        torch.compiler.is_compiling()  # first: torch.compile reads no further
+        or torch.jit.is_tracing()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or _in_functional_transform()
+    )
+
+
+def _in_functional_transform():
+    """Whether a transform of torch.func or forward-mode differentiation is active."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _checked_input(name, tensor, dtype, dims):
+    """A tensor of the parameters' dtype."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
-    if tensor.dtype is not dtype or not tensor.is_cpu:
-        raise TypeError(
-            f"{name} must be of {dtype} on the CPU, as the parameters, got {tensor.dtype} on {tensor.device}"
-        )
     if tensor.dim() not in dims:
         raise ValueError(f"{name} must have {' or '.join(map(str, dims))} axes, got shape {tuple(tensor.shape)}")
-
-
-def _flatten(module, incompatible_keys):
-    """After load_state_dict(assign=True) the parameters are other tensors."""
-    module.flatten_parameters()
+    if tensor.dtype is dtype and tensor.is_cpu:
+        return tensor
+    if tensor.is_cpu and tensor.dtype in (torch.bfloat16, torch.float16) and torch._C._is_any_autocast_enabled():
+        return tensor.to(dtype)
+    raise TypeError(f"{name} must be of {dtype} on the CPU, as the parameters, got {tensor.dtype} on {tensor.device}")
 
 
 class _Module(torch.nn.RNNBase):
-    """What the three classes share: one buffer for the parameters, and the call."""
+    """What the three classes share: where the parameters lie, and the call.
+
+    bptt reads parameters without a copy where they lie one behind the other in a buffer of the module. It moves them
+    there only while their memory is new, so that nobody else has a view of it: when the module is made, converted to
+    another dtype, or deep-copied. Parameters that come later stay where they are, and every call copies all of them.
+    """
+
+    _layout = None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.register_load_state_dict_post_hook(_flatten)
+        self._layout_for(self._current_params())  # raises where bptt has no such network
+        self._gather()
 
-    def flatten_parameters(self):
-        """Move the parameters into one buffer that bptt reads where it is.
-
-        Notes
-        -----
-        A module does so when it is made, converted, copied and loaded. Parameters that lie elsewhere (parametrised, in
-        shared memory, those of another module, those that torch.func.functional_call puts in) are copied in every call.
-        """
-        params = [self._parameters.get(name) for name in self._flat_weights_names]
-        if any(p is None or p.is_shared() for p in params) or self._in_place(params):
+    def _gather(self):
+        """Move the parameters, whose memory is new, into one buffer. If they are no network, a call says so."""
+        params = self._stored_params()
+        if params is None or _in_transform() or any(not p.is_cpu or p.is_shared() for p in params):
             return
-        network = self._new_network(params)
-        for view, p in zip(network.param_views().values(), params, strict=True):
-            p.data = torch.from_numpy(view)
-        self._network, self._addresses = network, [p.data_ptr() for p in params]
+        if len(set(map(id, params))) < len(params):  # tied: one tensor cannot lie in two places
+            return
+        self._layout = None  # a new one: its network has memory that nobody else uses
+        try:
+            layout = self._layout_for(params)
+            layout.check(params)
+        except (TypeError, ValueError):
+            return
+        layout.move(params)
 
-    def _in_place(self, params):
-        return [p.data_ptr() for p in params] == self.__dict__.get("_addresses")
+    def _stored_params(self):
+        """The parameters in the order of bptt's, None unless the module holds all of them."""
+        stored = self._parameters
+        params = [stored.get(name) for name in self._flat_weights_names]
+        for param in params:
+            if param is None:
+                return None
+        return params
 
-    def _new_network(self, params):
-        """A network of this kind with copies of these parameters."""
-        if self.proj_size:
-            raise ValueError(f"proj_size must be 0, bptt has no projections, got {self.proj_size}")
-        _check_storage("parameters", params[0])
-        network = Network(
-            self.input_size,
-            self.hidden_size,
-            cell={"RNN_TANH": "tanh", "RNN_RELU": "relu", "LSTM": "lstm", "GRU": "gru"}[self.mode],
-            num_layers=self.num_layers,
-            bidirectional=self.bidirectional,
-            bias=self.bias,
-            dropout=self.dropout,
-            batch_first=self.batch_first,
-            dtype=str(params[0].dtype).removeprefix("torch."),
-            init=zeros,
-        )
-        for view, param in zip(network.param_views().values(), _arrays(params), strict=True):
-            view[...] = param
-        return network
+    def _current_params(self):
+        """What torch.nn would compute with: the parameters, or tensors in their place (parametrised, pruned)."""
+        params = self._stored_params()
+        if params is not None:
+            return params
+        self._update_flat_weights()
+        for name, param in zip(self._flat_weights_names, self._flat_weights, strict=True):
+            if not isinstance(param, torch.Tensor):
+                raise TypeError(f"{name} must be a torch.Tensor, got {type(param).__name__}")
+        return self._flat_weights
+
+    def _layout_for(self, params):
+        """The layout of the module with its attributes as they are now, with which torch.nn would compute."""
+        dtype = params[0].dtype
+        key = (
+            self._cell(), self.input_size, self.hidden_size, self.num_layers, self.bias, self.bidirectional,
+            self.batch_first, self.dropout, self.proj_size, dtype,
+        )  # fmt: skip
+        layout = self._layout
+        if layout is None or layout.key != key:
+            _check_storage(params[0])
+            layout = _Layout(self, key)
+            if self._layout is not None:
+                layout.take_buffer(self._layout)
+            self._layout = layout
+        return layout
 
     def _apply(self, fn, recurse=True):
+        before = self._kinds()
         for param in self.parameters(recurse=False):
-            _check_storage("parameters", fn(param.new_empty(0)))  # before any of them is changed
-        return super()._apply(fn, recurse)
+            _check_storage(fn(param.new_empty(0)))  # before any of them is changed
+        super()._apply(fn, recurse)
+        after = self._kinds()
+        if all(old != new for old, new in zip(before, after, strict=True)):
+            self._gather()
+        return self
 
-    def __getstate__(self):
-        return {name: value for name, value in super().__getstate__().items() if name not in ("_network", "_addresses")}
+    def _kinds(self):
+        return [(param.dtype, param.device) for param in self._parameters.values() if param is not None]
 
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        self.flatten_parameters()
+    def __deepcopy__(self, memo):
+        replica = memo[id(self)] = type(self).__new__(type(self))
+        if torch.nn.utils.parametrize.is_parametrized(self):  # then it has no state for __setstate__
+            replica.__dict__ = copy.deepcopy(self.__dict__, memo)
+        else:
+            replica.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        replica._gather()
+        return replica
 
     def forward(self, input, hx=None):
         """Run the module over a sequence, see torch.nn.
@@ -183,47 +360,64 @@ class _Module(torch.nn.RNNBase):
         -------
         output : torch.Tensor or torch.nn.utils.rnn.PackedSequence
         h_n : torch.Tensor, for an LSTM the pair (h_n, c_n)
-        """
-        if isinstance(input, PackedSequence):
-            return self._forward_packed(input, hx)
-        return self._forward(input, hx)
 
-    def _forward_packed(self, packed, hx):
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, of an argument or a parameter, or an attribute was changed that the parameters
+            depend on.
+        TypeError
+            If an argument is no tensor of the parameters' dtype, or the parameters have several. Under autocast inputs
+            of half precision are taken; the computation stays in the parameters' dtype, the result has the input's.
+        """
+        if _in_transform():
+            return super().forward(input, hx)
+        params = self._current_params()
+        layout = self._layout_for(params)
+        flat = layout.values(params)
+        if self.dropout == 1 or (isinstance(input, torch.Tensor) and input.numel() == 0):
+            return super().forward(input, hx)
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(layout, flat, params, input, hx)
+        return self._forward(layout, flat, params, input, hx)
+
+    def _forward_packed(self, layout, flat, params, packed, hx):
         data, batch_sizes, sorted_indices, unsorted_indices = packed
+        if data.dim() != 2:
+            raise ValueError(f"the data of input must have 2 axes, got shape {tuple(data.shape)}")
         padded, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), self.batch_first)  # longest first
         hx = None if hx is None else self.permute_hidden(hx, sorted_indices)
-        output, state = self._forward(padded, hx, lengths)
+        output, state = self._forward(layout, flat, params, padded, hx, lengths)
         data = pack_padded_sequence(output, lengths, self.batch_first).data
         output = PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices)
         return output, self.permute_hidden(state, unsorted_indices)
 
-    def _forward(self, input, hx, lengths=None):
-        stored = self._parameters
-        params = [stored[name] if name in stored else getattr(self, name) for name in self._flat_weights_names]
-        _check_input("input", input, params[0].dtype, (2, 3))
-        state = self._initial_parts(hx, params[0].dtype, input.dim())
-        network = self._network if self._in_place(params) else self._new_network(params)
+    def _forward(self, layout, flat, params, input, hx, lengths=None):
+        given, network = input, layout.network
+        input = _checked_input("input", input, layout.dtype, (2, 3))
+        state = _initial_parts(hx, network.states, layout.dtype, input.dim())
         network.threads = torch.get_num_threads()
-        seed = int(torch.randint(2**63 - 1, ())) if self.training and self.dropout else None
+        seed = int(torch.randint(2**63 - 1, ())) if self.training and self.dropout and self.num_layers > 1 else None
         run = _core.Run(network, None if lengths is None else lengths.numpy(), seed)
         if torch.is_grad_enabled():
-            output, *state = _Sequence.apply(run, input, *state, *params)
+            output, *state = _Sequence.apply(run, flat, input, *state, *params)
         else:
-            output, state, _ = run.forward(input.detach().numpy(), _arrays(state), False)
+            output, state, _ = run.forward(_array(input), flat.numpy(), _arrays(state), False)
             output, state = torch.from_numpy(output), [torch.from_numpy(part) for part in state]
-        return output, tuple(state) if self.mode == "LSTM" else state[0]
+        if given is not input:
+            output, state = output.to(given.dtype), [part.to(given.dtype) for part in state]
+        return output, tuple(state) if network.states == 2 else state[0]
 
-    def _initial_parts(self, hx, dtype, dims):
-        """The parts of the initial state, None where it is zero."""
-        pair = self.mode == "LSTM"
-        if hx is None:
-            return [None, None] if pair else [None]
-        if pair and (not isinstance(hx, (tuple, list)) or len(hx) != 2):
-            raise TypeError(f"hx must be the pair (h_0, c_0) for an LSTM, got {type(hx).__name__}")
-        state = list(hx) if pair else [hx]
-        for i, part in enumerate(state):
-            _check_input(f"hx[{i}]" if pair else "hx", part, dtype, (dims,))
-        return state
+
+def _initial_parts(hx, states, dtype, dims):
+    """The parts of the initial state, None where it is zero."""
+    if hx is None:
+        return [None] * states
+    if states == 1:
+        return [_checked_input("hx", hx, dtype, (dims,))]
+    if not isinstance(hx, (tuple, list)) or len(hx) != 2:
+        raise TypeError(f"hx must be the pair (h_0, c_0) for an LSTM, got {type(hx).__name__}")
+    return [_checked_input(f"hx[{i}]", part, dtype, (dims,)) for i, part in enumerate(hx)]
 
 
 class RNN(_Module, torch.nn.RNN):
@@ -236,6 +430,12 @@ class RNN(_Module, torch.nn.RNN):
         bidirectional=False, device=None, dtype=None)
     """
 
+    def _cell(self):
+        cell = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}.get(self.mode)
+        if cell is None:
+            raise ValueError(f"mode must be RNN_TANH or RNN_RELU, got {self.mode!r}")
+        return cell
+
 
 class LSTM(_Module, torch.nn.LSTM):
     """A torch.nn.LSTM that bptt computes.
@@ -247,6 +447,9 @@ class LSTM(_Module, torch.nn.LSTM):
         device=None, dtype=None)
     """
 
+    def _cell(self):
+        return "lstm"
+
 
 class GRU(_Module, torch.nn.GRU):
     """A torch.nn.GRU that bptt computes.
@@ -257,3 +460,6 @@ class GRU(_Module, torch.nn.GRU):
         (input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
         device=None, dtype=None)
     """
+
+    def _cell(self):
+        return "gru"

@@ -7,15 +7,16 @@ cdef class Run:
     Arrays lie as the core has them: time-major, rows sorted longest first. Methods named _core take the network, which
     holds its own last run: if that run held the network too, neither would be freed before the garbage collector ran.
 
-    Made by Python, it is a run that a graph of another library holds: the graph keeps the large arrays, inputs and
-    tape, and this object the rest. Backward may then come at any time, and again; it takes the network's parameters as
-    they are then. The network's own last forward stays what it is.
+    Made by Python, it is a run that a graph of another library holds: the graph keeps the large arrays, inputs,
+    parameters and tape, and this object the rest. Backward may then come at any time, and again. The network's own
+    parameters and its last forward stay what they are.
     """
 
-    cdef Network network  # None in runs of the network's own and of windows
-    cdef readonly int states  # arrays of a state: 2 for an LSTM, else 1
+    cdef readonly Network network  # None in runs of the network's own and of windows
+    cdef object params  # (P,), None for the network's own
     cdef object x, reset  # (T,B,I) and (T,B), None for no resets
-    cdef object lengths, order  # (B,) sorted; the order of the user's rows that sorts them, None if they are sorted
+    cdef readonly object lengths  # (B,) sorted longest first, None for T
+    cdef object order  # the order of the user's rows that sorts their lengths, None if they are sorted
     cdef object tape
     cdef int64_t T, B
     cdef int64_t start  # the steps before it are on the tape already, from runs before; their outputs get no gradient
@@ -23,7 +24,8 @@ cdef class Run:
     cdef int64_t tape_steps, tape_first  # steps that the tape was sized for, 0 for T; where step 0 lies on it
     cdef int64_t first_step  # index of step 0 within the whole sequence
     cdef uint64_t seed  # of the dropout masks
-    cdef bint training, state_given, unbatched
+    cdef readonly bint training
+    cdef bint state_given, unbatched
 
     cdef int set_sequence(self, Network network, x, reset, lengths) except -1:
         """Takes arrays in the core's layout but the user's order of rows. x is read again by backward, which writes
@@ -54,6 +56,7 @@ cdef class Run:
         cdef bptt_options options
         cdef int64_t skipped = self.start * self.B * network.core_spec.input_size * (network.bits // 8)
         state = reordered(state, self.order, 2)
+        cdef void *pp = self.params_data(network)
         cdef void *xp = <char *>address(self.x) + skipped
         cdef void *sp = address(state)
         cdef void *yp = address(y)
@@ -65,8 +68,8 @@ cdef class Run:
         self.set_options(network, &options, self.start)
         options.poll_context = &began
         with nogil:
-            status = any_forward(network.bits, &network.core_spec, self.T - self.start, self.B, network.params_data,
-                                 xp, sp, yp, lp, tp, wp, &options)
+            status = any_forward(network.bits, &network.core_spec, self.T - self.start, self.B, pp, xp, sp,
+                                 yp, lp, tp, wp, &options)
         return check(status)
 
     cdef int backward_core(self, Network network, dy, dstate, dx, dstate0, grads, work, carry=None, norms=None,
@@ -83,6 +86,7 @@ cdef class Run:
         dy, dstate, carry = apart_from(grads, dy), apart_from(grads, dstate), apart_from(grads, carry)
         x, dy, dstate, carry = (apart_from(norms, self.x), apart_from(norms, dy), apart_from(norms, dstate),
                                 apart_from(norms, carry))
+        cdef void *pp = self.params_data(network)
         cdef void *xp = address(x)
         cdef void *tp = address(self.tape)
         cdef void *dyp = address(dy)
@@ -101,9 +105,12 @@ cdef class Run:
         options.state_given, options.dy_start = self.state_given, self.start
         options.poll_context = &began
         with nogil:
-            status = any_backward(network.bits, &network.core_spec, self.T, self.B, network.params_data, xp, tp, dyp,
-                                  sp, dxp, s0p, gp, wp, &options)
+            status = any_backward(network.bits, &network.core_spec, self.T, self.B, pp, xp, tp, dyp, sp, dxp,
+                                  s0p, gp, wp, &options)
         return check(status)
+
+    cdef void *params_data(self, Network network) except NULL:
+        return network.params_data if self.params is None else address(self.params)
 
     # ---- runs that a graph holds -------------------------------------------------------------------------
 
@@ -111,11 +118,11 @@ cdef class Run:
         # lengths: None or (B,) of int64, sorted longest first; seed: of the dropout masks, None to drop nothing
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
-        self.network, self.lengths, self.states = network, lengths, network.states
+        self.network, self.lengths = network, lengths
         self.training, self.seed = seed is not None, 0 if seed is None else seed
 
-    def forward(self, x, state, keep):
-        """(y, [state], tape) for x in the user's layout; state is a list like the one returned.
+    def forward(self, x, params, state, keep):
+        """(y, [state], tape) for x in the user's layout and flat parameters; state is a list like the one returned.
 
         Such a list holds h, for an LSTM h and c; None for zeros. Without keep no backward may follow, and tape is None.
         """
@@ -128,6 +135,7 @@ cdef class Run:
             self.T, self.B = a.shape[0], a.shape[1]
             lengths_to_core(self.lengths, self.T, self.B)
             state = self.parts_to_core(state, "hx")
+            self.params = params_to_core(network, params)
             self.state_given = state is not None
             network.sizes(self.T, self.B, 0, 0, &sizes)
             tape = self.tape = pooled_tape(network, sizes.tape) if keep else None
@@ -136,11 +144,11 @@ cdef class Run:
             self.forward_core(network, state, y, last, self.work(sizes.forward_work))
             return sequence_from_core(network, y, self.unbatched), self.parts_from_core(last), tape
         finally:
-            self.x = self.tape = None
+            self.x = self.tape = self.params = None
             network.end_call()
 
-    def backward(self, x, tape, dy, dstate, input_grad, state_grad, param_grads):
-        """(dx, [dstate0], grads): gradients of the call of forward that had this x and left this tape.
+    def backward(self, x, params, tape, dy, dstate, input_grad, state_grad, param_grads):
+        """(dx, [dstate0], grads): gradients of the call of forward that had this x and params and left this tape.
 
         dy and the parts of dstate may be None, for zeros. grads is flat, as params are, and belongs to the caller.
         Without input_grad dx is None, without state_grad every dstate0, without param_grads grads is.
@@ -158,15 +166,16 @@ cdef class Run:
                 expect(&a, "dy", f"(T,B,{network.width_letters()})", 3, self.T, self.B, network.width())
             dstate = self.parts_to_core(dstate, "dstate")
             network.sizes(self.T, self.B, 0, 0, &sizes)
-            self.tape = tape_to_core(tape, network.dtype, sizes.tape)
+            self.tape = flat_to_core(tape, "tape", "(tape,)", network.dtype, sizes.tape)
+            self.params = params_to_core(network, params)
             dx = empty((self.T, self.B, network.core_spec.input_size), network.dtype) if input_grad else None
             grads = np.zeros(network.params_.size, network.dtype) if param_grads else None
             dstate0 = new_state(network, self.B) if state_grad else None
             self.backward_core(network, dy, dstate, dx, dstate0, grads, self.work(sizes.backward_work))
             return (None if dx is None else sequence_from_core(network, dx, self.unbatched),
-                    [None] * self.states if dstate0 is None else self.parts_from_core(dstate0), grads)
+                    [None] * network.states if dstate0 is None else self.parts_from_core(dstate0), grads)
         finally:
-            self.x = self.tape = None
+            self.x = self.tape = self.params = None
             network.end_call()
 
     cdef object work(self, int64_t needed):
@@ -193,12 +202,17 @@ cdef class Run:
         return [part[:, 0] for part in state] if self.unbatched else list(state)
 
 
-cdef object tape_to_core(object tape, object dtype, int64_t size):
+cdef object flat_to_core(object obj, str name, str letters, object dtype, int64_t size):
+    """A flat array that the core reads where it is."""
     cdef Array array
-    if not view_as(tape, dtype, False, &array):
-        raise TypeError(f"tape must be what forward returned, got {described(tape)}")
-    expect(&array, "tape", "(tape,)", 1, size)
-    return tape
+    if not view_as(obj, dtype, False, &array):
+        raise TypeError(f"{name} must be a contiguous {dtype} array, got {described(obj)}")
+    expect(&array, name, letters, 1, size)
+    return obj
+
+
+cdef object params_to_core(Network network, object params):
+    return flat_to_core(params, "params", "(P,)", network.dtype, network.params_.size)
 
 
 @cython.final
