@@ -44,6 +44,9 @@ LOCAL int64_t plan_forward(call *call, REAL *work, int tape) {
     return from.used;
 }
 
+/* the rows of the largest matrix of weights whose gradient is one outer product */
+LOCAL int64_t most_weight_rows(const call *call) { return max_of(call->shape->blocks * call->H, call->O); }
+
 LOCAL int64_t plan_backward(call *call, REAL *work) {
     arena from = arena_at(work);
     const int64_t layer_dirs = call->L * call->D, rows = call->chunk * call->B, BH = call->B * call->H;
@@ -52,6 +55,7 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->panels[BACKWARD] = alloc_panels(call, &from, BACKWARD);
     alloc_forward_scratch(call, &from);
     call->masked_h = arena_alloc(&from, recurrent_dropout ? rows * call->H : 0);
+    call->outer_scratch = arena_alloc(&from, call->kernels->outer_scratch(most_weight_rows(call)));
     call->dh[0] = arena_alloc(&from, dh_size);
     call->dh[1] = call->L > 1 && (call->D == 2 || !gates) ? arena_alloc(&from, dh_size) : call->dh[0];
     call->dz = arena_alloc(&from, gates ? rows * dz_columns(call) : 0);

@@ -43,6 +43,7 @@ typedef struct {
     REAL *hh_products;        /* where the cell keeps W_hh h separate: that of one step (B,G*H) */
     REAL *mask;               /* recurrent dropout: the factor of each unit of h_{t-1} (B,H) */
     REAL *masked_h;           /* h_{t-1} * mask: of a chunk (chunk,B,H) in backward, of a step (B,H) in forward */
+    REAL *outer_scratch;      /* of the outer products: each thread has the part of its rows of the weight */
     REAL *dh[2];              /* gradient by a layer's outputs (span,B,D*H); span: a chunk, or T with two directions */
     REAL *dz;                 /* cells with gates: gradient by the pre-activations of a chunk (chunk,B,dz blocks*H) */
     REAL *saved_dz_next;      /* dz of the next step, kept from chunk to chunk (L*D,B,dz blocks*H) */

@@ -31,16 +31,18 @@ LOCAL void add_outer(const worker *worker, int64_t rows, const REAL *a, int64_t 
                      int64_t ldb, int64_t n, const uint8_t *skip, REAL *weight) {
     int64_t begin, end;
     bptt_internal_share(worker->member, m, 8, &begin, &end);
-    worker->call->kernels->outer(&(outer_product){.m = end - begin,
-                                                  .n = n,
-                                                  .k = rows,
-                                                  .a = a + begin,
-                                                  .lda = lda,
-                                                  .b = b,
-                                                  .ldb = ldb,
-                                                  .skip = skip,
-                                                  .c = weight + begin * n,
-                                                  .ldc = n});
+    worker->call->kernels->outer(
+        &(outer_product){.m = end - begin,
+                         .n = n,
+                         .k = rows,
+                         .a = a + begin,
+                         .lda = lda,
+                         .b = b,
+                         .ldb = ldb,
+                         .skip = skip,
+                         .c = weight + begin * n,
+                         .ldc = n,
+                         .scratch = worker->call->outer_scratch + worker->call->kernels->outer_scratch(begin)});
 }
 
 /* ---- a layer_dir --------------------------------------------------------------------------------------- */
