@@ -44,9 +44,6 @@ LOCAL int64_t plan_forward(call *call, REAL *work, int tape) {
     return from.used;
 }
 
-/* the rows of the largest matrix of weights whose gradient is one outer product */
-LOCAL int64_t most_weight_rows(const call *call) { return max_of(call->shape->blocks * call->H, call->O); }
-
 LOCAL int64_t plan_backward(call *call, REAL *work) {
     arena from = arena_at(work);
     const int64_t layer_dirs = call->L * call->D, rows = call->chunk * call->B, BH = call->B * call->H;
@@ -111,7 +108,7 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     pack_forward(&call);
     const int64_t groups = max_of(1, B / ROWS_PER_THREAD);
     const int threads = (int)min_of(useful_threads(&call, call.step_flops * (double)T), groups);
-    bptt_internal_team_run(threads, forward_body, &call);
+    bptt_internal_team_run(call.options.team, threads, forward_body, &call);
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 
@@ -138,7 +135,7 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     if (call.checkpoints) pack_forward(&call);
     const int split = B >= 2 * ROWS_PER_THREAD; /* otherwise only the weight gradients are shared out */
     const double flops = call.step_flops * (double)T * (split ? 2 : 1);
-    bptt_internal_team_run(useful_threads(&call, flops), backward_body, &call);
+    bptt_internal_team_run(call.options.team, useful_threads(&call, flops), backward_body, &call);
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 

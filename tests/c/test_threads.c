@@ -18,10 +18,13 @@ static void check_threads_without_tape(const run *r) {
     close_run(&other);
 }
 
+static bptt_team *team; /* of all checks with an even number of threads, so that it grows and shrinks */
+
 static void check_threads_of(const problem *p, int threads, int64_t segment) {
     run one = open_segmented_run(p, 1, segment), many = open_segmented_run(p, threads, segment);
     int64_t steps = 0;
     many.options.forward_steps = &steps;
+    if (threads % 2 == 0) many.options.team = team;
     forward_backward(&one);
     forward_backward(&many);
     check_same(&one, &many);
@@ -61,6 +64,21 @@ static void check_few_rows(int64_t B, int threads) {
     problem p = problem_of(spec_of((shape){.I = 90, .H = 151, .O = 70}, LSTM, 2, 1), 60 / B, B, STATE0 | RESET);
     check_threads_of(&p, threads, 0);
     free_problem(&p);
+}
+
+/* Weights so wide that their gradients pack both operands, by several products of different heights. */
+static void check_wide(int which, int threads) {
+    problem p = problem_of(spec_of((shape){.I = 300, .H = 67, .O = 310}, which, 1, 1), 3, 80, STATE0);
+    check_threads_of(&p, threads, 0);
+    free_problem(&p);
+}
+
+static void check_team_arguments(void) {
+    bptt_team *unused;
+    CHECK_STATUS(bptt_team_make(NULL), BPTT_ERROR_NULL);
+    CHECK_STATUS(bptt_team_make(&unused), BPTT_OK);
+    bptt_team_free(unused);
+    bptt_team_free(NULL);
 }
 
 /* ---- the poll -------------------------------------------------------------------------------------------- */
@@ -131,6 +149,8 @@ static void check_all_polls(void) {
 
 int main(void) {
     if (!bptt_isa()) return SKIPPED;
+    check_team_arguments();
+    CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
     const unsigned clipped = CLIP_NORM | CLIP_VALUE;
     check_large(TANH, 1, 1, 0, 3, 0);
     check_large(RELU, 1, 1, ALL_FEATURES & ~LENGTHS, 7, 0);
@@ -147,6 +167,8 @@ int main(void) {
     check_rare_resets(LSTM, 131, 3);
     check_few_rows(1, 3);
     check_few_rows(5, 7);
+    for (int threads = 2; threads <= 12; threads++) check_wide(threads % 4 ? GRU : RESET_BEFORE_GRU, threads);
     if (is_best_set()) check_all_polls();
+    bptt_team_free(team);
     return end_of_checks();
 }

@@ -16,6 +16,7 @@ cdef class Network:
     cdef object work  # scratch memory of forward and backward
     # memory of tapes and of scratch that nobody uses now, for the next windows or Run: fresh memory costs page faults
     cdef object tape_pool, work_pool
+    cdef bptt_team *team  # threads of forward and backward, kept from call to call
     cdef uint64_t dropout_seed, draws
     cdef int64_t steps_forward
 
@@ -23,6 +24,7 @@ cdef class Network:
         cdef bptt_sizes sizes
         if self.lock is not None:
             raise RuntimeError("__init__ was called before: make a new object")
+        check(bptt_team_make(&self.team))
         self.spec = spec
         self.core_spec = spec.struct() | {"struct_size": sizeof(bptt_spec)}
         self.batch_first, self.threads = spec.batch_first, threads
@@ -37,6 +39,10 @@ cdef class Network:
         self.grads_.fill(0)
         self.params_data, self.grads_data = address(self.params_), address(self.grads_)
         self.lock = threading.RLock()
+
+    def __dealloc__(self):
+        with nogil:
+            bptt_team_free(self.team)
 
     cdef int begin_call(self) except -1:
         """Locks the network for one call. Other threads wait; the same thread (in a signal handler, or in the __array__
@@ -149,7 +155,7 @@ cdef class Network:
         memset(options, 0, sizeof(bptt_options))
         options.struct_size = sizeof(bptt_options)
         options.threads = self.threads_
-        options.poll = poll
+        options.poll, options.team = poll, self.team
 
     cdef int64_t segment_for(self, int64_t T, int64_t B, checkpoint, memory_budget) except -1:
         """The steps between two checkpoints, 0 for none; the arguments went through check_checkpoint."""
