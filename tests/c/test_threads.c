@@ -1,5 +1,6 @@
 /* Threads and the poll: the same bits for any number of threads, with every feature; which thread calls the poll, and
  * that its answer stops the call. */
+#include <pthread.h>
 #include <stdint.h>
 
 #include "bptt.h"
@@ -79,6 +80,44 @@ static void check_team_arguments(void) {
     CHECK_STATUS(bptt_team_make(&unused), BPTT_OK);
     bptt_team_free(unused);
     bptt_team_free(NULL);
+}
+
+/* A team serves one call at a time; others make threads of their own. A caller checks nothing: counting is the main
+ * thread's. */
+typedef struct {
+    run r;
+    REAL *work;
+} caller;
+
+static void *call_forward(void *context) {
+    caller *c = context;
+    const problem *p = c->r.p;
+    for (int i = 0; i < 20; i++)
+        TYPED(bptt_forward)(&p->spec, p->T, p->B, c->r.params, c->r.x, c->r.state0, c->r.y, c->r.state1, c->r.tape,
+                            c->work, &c->r.options);
+    return NULL;
+}
+
+static void check_shared_team(void) {
+    enum { CALLERS = 3 };
+    problem p = large_problem(TANH, 1, 1, 0);
+    run one = run_of(&p, 1);
+    caller callers[CALLERS];
+    pthread_t threads[CALLERS];
+    for (int i = 0; i < CALLERS; i++) {
+        callers[i].r = open_run(&p, 2 + i);
+        callers[i].r.options.team = team;
+        callers[i].work = array(callers[i].r.sizes.forward_work);
+    }
+    for (int i = 0; i < CALLERS; i++) CHECK(!pthread_create(&threads[i], NULL, call_forward, &callers[i]));
+    for (int i = 0; i < CALLERS; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < CALLERS; i++) {
+        check_same_forward(&one, &callers[i].r);
+        release(callers[i].work);
+        close_run(&callers[i].r);
+    }
+    close_run(&one);
+    free_problem(&p);
 }
 
 /* ---- the poll -------------------------------------------------------------------------------------------- */
@@ -168,6 +207,7 @@ int main(void) {
     check_few_rows(1, 3);
     check_few_rows(5, 7);
     for (int threads = 2; threads <= 12; threads++) check_wide(threads % 4 ? GRU : RESET_BEFORE_GRU, threads);
+    check_shared_team();
     if (is_best_set()) check_all_polls();
     bptt_team_free(team);
     return end_of_checks();
