@@ -17,14 +17,22 @@
 #endif
 #endif
 
-/* Typical sizes of caches, and what follows from them. */
+/* Sizes of caches, of the smallest usual ones, and what follows from them. They are constants, and not those of the
+ * machine at hand, because the order of a sum depends on DEPTH: a set gives the same bits everywhere. */
+#ifndef BPTT_L1_KB
+#define BPTT_L1_KB 32
+#endif
+#ifndef BPTT_L2_KB
+#define BPTT_L2_KB 512
+#endif
 enum {
-    L1_BYTES = 1 << 16,          /* data of which most stays in L1 from one product to the next */
-    L2_BYTES = 1 << 19,          /* data that stays in L2 */
-    BEYOND_L2_BYTES = 1 << 21,   /* data of which most comes from beyond L2 */
-    DEPTH = 8192 / VECTOR_BYTES, /* rows of a panel of 16 kB: half of the smallest L1 */
-    PREFETCH_STRIDE = 256,       /* bytes from row to row that defeat the hardware prefetcher */
-    PREFETCH_DEPTH = 64          /* terms of a sum: an access to memory takes as long */
+    L1_BYTES = BPTT_L1_KB << 10,
+    L2_BYTES = BPTT_L2_KB << 10,
+    STAYS_BYTES = 2 * L1_BYTES,            /* data of which most stays in L1 from one product to the next */
+    BEYOND_L2_BYTES = 4 * L2_BYTES,        /* data of which most comes from beyond L2 */
+    DEPTH = L1_BYTES / (4 * VECTOR_BYTES), /* rows of a panel that fills half of L1 */
+    PREFETCH_STRIDE = 256,                 /* bytes from row to row that defeat the hardware prefetcher */
+    PREFETCH_DEPTH = 64                    /* terms of a sum: an access to memory takes as long */
 };
 
 /* c = init + sum over r of a[row*a_row_stride + r*a_depth_stride] * panel[r] */
