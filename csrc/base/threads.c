@@ -26,7 +26,8 @@ struct bptt_team {
     atomic_int sleeping; /* threads that wait for `changed` */
     atomic_int spins;    /* looks at a word before a thread sleeps */
     atomic_int busy;     /* a run is on */
-    int processors, process;
+    int64_t process;     /* that made the threads */
+    int processors;
     int made; /* threads, the calling one included */
     bptt_internal_body *body;
     void *context;
@@ -67,9 +68,13 @@ static void change(struct bptt_team *team, atomic_uint *word, unsigned value) {
     system_release(&team->lock);
 }
 
+int bptt_internal_team_lost(const bptt_internal_member *me) {
+    return me->size > 1 && me->team->process != system_process();
+}
+
 void bptt_internal_team_wait(const bptt_internal_member *me) {
     struct bptt_team *team = me->team;
-    if (me->size == 1) return;
+    if (me->size == 1 || bptt_internal_team_lost(me)) return;
     const unsigned round = atomic_load(&team->rounds);
     if (atomic_fetch_add(&team->waiting, 1) + 1 == me->size) {
         atomic_store(&team->waiting, 0);
@@ -111,10 +116,9 @@ static unsigned next_job(const struct bptt_team *team, int size) {
 }
 
 static void end_team(struct bptt_team *team) {
-    if (team->process == system_process()) { /* in a child of fork its threads are not there */
-        change(team, &team->job, next_job(team, 0));
-        for (int i = 1; i < team->made; i++) system_join(team->threads[i]);
-    }
+    if (team->process != system_process()) return; /* there is nobody to join, and the lock may be held for ever */
+    change(team, &team->job, next_job(team, 0));
+    for (int i = 1; i < team->made; i++) system_join(team->threads[i]);
     system_end(&team->lock, &team->changed);
 }
 

@@ -38,7 +38,7 @@ LOCAL void system_join(system_thread thread) {
 }
 
 LOCAL void system_yield(void) { SwitchToThread(); }
-LOCAL int system_process(void) { return 0; } /* there is no fork */
+LOCAL int64_t system_process(void) { return 0; } /* there is no fork */
 
 /* processors that this process may run on; the masks are 0 where it runs in several groups of 64 */
 LOCAL int system_processors(void) {
@@ -85,7 +85,7 @@ LOCAL int system_start(system_thread *thread, void *(*body)(void *), void *argum
 LOCAL void system_join(system_thread thread) { pthread_join(thread, NULL); }
 
 LOCAL void system_yield(void) { sched_yield(); }
-LOCAL int system_process(void) { return (int)getpid(); }
+LOCAL int64_t system_process(void) { return getpid(); }
 
 LOCAL int system_processors(void) {
 #ifdef __linux__
