@@ -114,16 +114,21 @@ sanitize:
 	BPTT_SANITIZE=$(SANITIZERS) $(PIP) install '.[test]'
 	tests/sanitized.sh $(BIN)/python $(SANITIZERS)
 
+# the instruction sets that the libraries are held to; one that this processor lacks is an error
+ISAS ?= avx512 avx2
+
 $(VENV)/benched: $(VENV)/tested
 	$(PIP) install jax
 	@touch $@
 
 bench: $(VENV)/benched core
-	$(BIN)/python benchmarks/train_step.py --json docs/bench.json
-	$(BIN)/python benchmarks/train_step.py --threads 2 med wide large
+	set -e; for isa in $(ISAS); do \
+	    $(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --isa $$isa --json docs/bench-$$isa.json; done
+	$(BIN)/python benchmarks/table.py $(ISAS:%=docs/bench-%.json) >docs/bench.md
+	$(BIN)/python benchmarks/chart.py docs/bench-$(firstword $(ISAS)).json docs/speed.png
+	$(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --threads 2
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
 	$(BIN)/python benchmarks/costs.py
-	$(BIN)/python benchmarks/chart.py docs/bench.json docs/speed.png
 
 bench-quick: core
 	$(BIN)/python benchmarks/train_step.py --quick

@@ -6,7 +6,8 @@ Only what a changed file or flag reaches is compiled again: beside each object l
 and each set of flags has a folder in build/objects. build/compile_commands.json tells editors how.
 
 BPTT_SANITIZE=address,undefined builds everything with those sanitizers; BPTT_COVERAGE=1 the core with counters for
-gcov; BPTT_DEBUG=1 everything with symbols and without optimisation.
+gcov; BPTT_DEBUG=1 everything with symbols and without optimisation. BPTT_CACHES=16,128 for an L1 and L2 of so
+many kB.
 """
 
 import hashlib
@@ -31,6 +32,7 @@ VERSION = ".".join(re.findall(r"#define BPTT_VERSION_\w+ (\d+)", (INCLUDE / "bpt
 SANITIZE = os.environ.get("BPTT_SANITIZE", "")
 COVERAGE = os.environ.get("BPTT_COVERAGE", "")
 DEBUG = os.environ.get("BPTT_DEBUG", "")
+CACHES = os.environ.get("BPTT_CACHES", "")
 MSVC = os.name == "nt"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 ABI3 = not FREE_THREADED
@@ -53,6 +55,9 @@ OPTIMISED = FLAGS[0] == "-O3"
 if not MSVC:
     FLAGS += ["-fvisibility=hidden"]
     CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+
+if CACHES:
+    CORE_FLAGS += [f"-DBPTT_{name}_KB={int(size)}" for name, size in zip(("L1", "L2"), CACHES.split(","), strict=True)]
 
 PLATFORM = sysconfig.get_platform()  # of the target where that is another machine
 X86 = PLATFORM.endswith(("x86_64", "amd64", "i686", "universal2")) and not MSVC

@@ -2,9 +2,10 @@
 
 All contestants run in one process and take turns of a fifth of a second, each step timed on its own; the table gives
 medians and the ratio of theirs to ours. The gradients are compared first: a contestant that computes something else is
-an error.
+an error. --isa holds everybody to an instruction set.
 
-    python benchmarks/train_step.py [--quick] [--threads N] [--dtype float64] [--cell tanh] [--json FILE] [SHAPE ...]
+    python benchmarks/train_step.py [--quick] [--threads N] [--dtype float64] [--cell tanh,lstm,gru] [--isa avx2]
+                                    [--json FILE] [SHAPE ...]
 """
 
 import argparse
@@ -32,14 +33,27 @@ SHAPES = {  # T, B, I, H, O
 }
 
 
-def limit_threads(n):
-    """Before any framework is imported: n threads for everybody, and no more than n processors to run on."""
+ISA_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
+ISAS = {  # what the libraries call the vectors of a kernel set: the values of these variables, and XLA's flag
+    "avx512": ("avx512", "AVX512_CORE", "AVX512", "SkylakeX", "AVX512"),
+    "avx2": ("avx2", "AVX2", "AVX2", "Haswell", "AVX2"),
+    "generic": ("default", "SSE41", "SSE4_2", "Nehalem", "SSE4_2"),
+}
+
+
+def limit(threads, isa):
+    """Before any framework is imported: so many threads for everybody, no more processors to run on, and no vectors
+    beyond the instruction set, if one is named."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(n)
-    os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={str(n > 1).lower()} intra_op_parallelism_threads={n}"
+        os.environ[name] = str(threads)
+    xla = [f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}", f"intra_op_parallelism_threads={threads}"]
+    if isa:
+        os.environ.update(zip(ISA_VARIABLES, ISAS[isa], strict=False), BPTT_ISA=isa)
+        xla.append(f"--xla_cpu_max_isa={ISAS[isa][-1]}")
+    os.environ["XLA_FLAGS"] = " ".join(xla)
     os.environ["JAX_PLATFORMS"] = "cpu"
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n])
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 class Ours:
@@ -267,6 +281,17 @@ def processor():
         return platform.processor() or platform.machine()
 
 
+def caches():
+    """The first processor's caches, as "L1 48 kB, L2 2 MB"."""
+    found = []
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        kind, level, size = ((folder / name).read_text().strip() for name in ("type", "level", "size"))
+        kilobytes = int(size.removesuffix("K"))
+        if kind != "Instruction":
+            found.append(f"L{level} {kilobytes // 1024} MB" if kilobytes >= 1024 else f"L{level} {kilobytes} kB")
+    return ", ".join(found) or "unknown"
+
+
 def available(names):
     found = []
     for contestant in (Torch, Jax, NumPy):
@@ -280,48 +305,59 @@ def available(names):
     return found
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shapes", nargs="*", choices=[*SHAPES, []], help=f"of {', '.join(SHAPES)}; all by default")
     parser.add_argument("--peers", default="torch,jax", help="of torch, jax, numpy")
     parser.add_argument("--quick", action="store_true", help="a minute, against NumPy only")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
-    parser.add_argument("--cell", default="tanh", choices=["tanh", "relu", "lstm", "gru"])
+    parser.add_argument("--cell", default="tanh", help="of tanh, relu, lstm, gru; several with commas")
+    parser.add_argument("--isa", choices=ISAS, help="the widest vectors of all contestants")
     parser.add_argument("--seconds", type=float, help="for each shape")
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    limit_threads(args.threads)
+    return parser.parse_args()
+
+
+def measure(np, name, cell, peers, peak, args):
+    """One row: a race at a shape."""
+    case = make_case(np, SHAPES[name], args.dtype, cell)
+    if cell in ("lstm", "gru"):
+        peers = [peer for peer in peers if peer is not NumPy]
+    contestants = [c(np, case, args.threads) for c in (Ours, *peers)]
+    check_same(np, contestants)
+    median = race(contestants, args.seconds or (2 if args.quick else 12))
+    rate = flops(SHAPES[name], cell) / median["bptt"] * 1e-9
+    share = rate / (peak * args.threads) if peak else float("nan")
+    line = f"{name:<9}{','.join(map(str, SHAPES[name])):>20}{median['bptt'] * 1e3:>10.3f}{rate:>9.1f}{share:>9.0%}"
+    line += "".join(f"{median[p.name] * 1e3:>11.3f}{median[p.name] / median['bptt']:>7.2f}" for p in peers)
+    print(line, flush=True)
+    return {"cell": cell, "shape": name, "sizes": SHAPES[name], "gflops": rate, "of_peak": share, "seconds": median}
+
+
+def main():
+    args = arguments()
+    limit(args.threads, args.isa)
     import numpy as np
 
     import bptt
     from bptt import _core
 
     peers = available(["numpy"] if args.quick else args.peers.split(","))
-    if args.cell in ("lstm", "gru"):
-        peers = [peer for peer in peers if peer is not NumPy]
-    seconds = args.seconds or (2 if args.quick else 12)
     peak = measure_peak(args.dtype, _core.isa())
-    print(f"bptt {bptt.__version__} ({_core.isa()}), {args.dtype}, {args.cell}, {args.threads} thread(s)")
-    print(f"{processor()}, load {os.getloadavg()[0]:.2f}, peak of one core {peak or float('nan'):.0f} GFLOP/s")
-    header = f"{'shape':<9}{'T,B,I,H,O':>20}{'bptt ms':>10}{'GFLOP/s':>9}{'of peak':>9}"
-    print(header + "".join(f"{p.name + ' ms':>11}{'ratio':>7}" for p in peers))
+    print(f"bptt {bptt.__version__} ({_core.isa()}), {args.dtype}, {args.threads} thread(s)")
+    print(f"{processor()}, {caches()}, load {os.getloadavg()[0]:.2f}, ", end="")
+    print(f"peak of one core {peak or float('nan'):.0f} GFLOP/s")
     rows = []
-    for name in args.shapes or SHAPES:
-        case = make_case(np, SHAPES[name], args.dtype, args.cell)
-        contestants = [c(np, case, args.threads) for c in (Ours, *peers)]
-        check_same(np, contestants)
-        median = race(contestants, seconds)
-        rate = flops(SHAPES[name], args.cell) / median["bptt"] * 1e-9
-        share = rate / (peak * args.threads) if peak else float("nan")
-        line = f"{name:<9}{','.join(map(str, SHAPES[name])):>20}{median['bptt'] * 1e3:>10.3f}{rate:>9.1f}{share:>9.0%}"
-        line += "".join(f"{median[p.name] * 1e3:>11.3f}{median[p.name] / median['bptt']:>7.2f}" for p in peers)
-        print(line, flush=True)
-        rows.append({"shape": name, "sizes": SHAPES[name], "gflops": rate, "of_peak": share, "seconds": median})
+    for cell in args.cell.split(","):
+        header = f"{cell:<9}{'T,B,I,H,O':>20}{'bptt ms':>10}{'GFLOP/s':>9}{'of peak':>9}"
+        print(header + "".join(f"{p.name + ' ms':>11}{'ratio':>7}" for p in peers))
+        rows += [measure(np, name, cell, peers, peak, args) for name in args.shapes or SHAPES]
     if args.json:
-        args.json.write_text(json.dumps({"processor": processor(), "isa": _core.isa(), "dtype": args.dtype,
-                                         "cell": args.cell, "threads": args.threads, "peak": peak, "rows": rows},
-                                        indent=1))  # fmt: skip
+        versions = {peer.name: sys.modules[peer.name].__version__ for peer in peers}
+        run = {"processor": processor(), "caches": caches(), "isa": _core.isa(), "dtype": args.dtype, "peak": peak}
+        run |= {"threads": args.threads, "versions": versions, "rows": rows}
+        args.json.write_text(json.dumps(run, indent=1) + "\n")
 
 
 if __name__ == "__main__":

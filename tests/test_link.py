@@ -315,7 +315,7 @@ def later_headers(folder, *replacements):
         (
             [
                 ("/* ---- windows", "BPTT_API void bptt_later(void);\n/* ---- windows"),
-                ("F(cell_name)\n", "F(cell_name) F(later)\n"),
+                ("F(team_free)\n", "F(team_free) F(later)\n"),
             ],
             r"\(ABI 1, {more} functions\).*\(ABI 1, {n} functions\)",
         ),

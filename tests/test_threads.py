@@ -60,10 +60,42 @@ def test_same_bits_for_any_number_of_threads(case):
     directions, layers = 1 + case["bidirectional"], case["num_layers"]
     blocks = {"lstm": 4, "gru": 3}.get(options["cell"], 1)
     flops = 2 * B * blocks * H * directions * (I + layers * H + (layers - 1) * directions * H)
-    T = min(1 + int(2.2e8 / flops), 8000)
+    T = min(1 + int(2.2e7 / flops), 800)
     one = results(1, T, B, I, H, **options)
     for threads in (2, 3, 7):
         assert_same(results(threads, T, B, I, H, **options), one)
+
+
+def threads_of_process():
+    return len(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc lists a process's threads")
+def test_threads_stay_while_their_network_does(problem):
+    p = problem(60, 16, 8, 64, 4)
+    before = threads_of_process()
+    counts = []
+    for p.rnn.threads in (1, 3, 2, 3):
+        p.rnn.forward(p.x)
+        p.rnn.backward(p.dy)
+        counts.append(threads_of_process() - before)
+    assert counts == [0, 2, 2, 2]
+    del p.rnn
+    assert threads_of_process() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_of_fork_makes_threads_of_its_own(problem):
+    p = problem(60, 16, 8, 64, 4)
+    p.rnn.threads = 3
+    y, _ = p.rnn.forward(p.x)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(not np.array_equal(p.rnn.forward(p.x)[0], y))
+    assert os.waitpid(child, 0)[1] == 0
+    assert np.array_equal(p.rnn.forward(p.x)[0], y)
 
 
 def at_once(works):

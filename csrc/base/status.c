@@ -18,6 +18,7 @@ const char *bptt_status_string(bptt_status status) {
     case BPTT_ERROR_INTERRUPTED: return "the call was interrupted";
     case BPTT_ERROR_ISA: return "BPTT_ISA names a kernel set that is unknown or does not run here";
     case BPTT_ERROR_LENGTHS: return "a length is not in 1..T, or above the one before it";
+    case BPTT_ERROR_MEMORY: return "there is not enough memory";
     }
     return "an unknown status";
 }

@@ -1,31 +1,71 @@
-/* A team of threads: made and joined by the call, a condition variable for the few barriers, no spinning. */
+/* A team: threads that wait between runs, spinning for a moment before they sleep. */
 #include "base/threads_system.h"
 
-struct bptt_internal_team {
-    system_lock lock;
-    system_condition changed;
-    int size;        /* 0 until all threads are made */
-    int waiting;     /* members at the barrier */
-    unsigned rounds; /* barriers passed */
-    int64_t process; /* that made the threads */
-    bptt_internal_body *body;
-    void *context;
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PAUSES = 300, /* looks at a word that is about to change: some microseconds */
+    YIELDS = 100, /* further looks, each after an offer of the processor to others: some tens of microseconds */
+    SIZE_BITS = 8 /* of a job's word: the members of the run */
 };
 
 typedef struct {
-    bptt_internal_team *team;
+    struct bptt_team *team;
     int rank;
-} seat; /* one thread's place in the team */
+    unsigned seen; /* the word of the last run before the thread was made */
+} seat;            /* one thread's place in the team */
 
-static SYSTEM_THREAD run_member(void *argument) {
-    const seat *mine = argument;
-    bptt_internal_team *team = mine->team;
+struct bptt_team {
+    system_lock lock;
+    system_condition changed;
+    atomic_uint job;     /* number of the run, and behind it the number of its members */
+    atomic_uint rounds;  /* barriers passed */
+    atomic_int waiting;  /* members at the barrier */
+    atomic_int sleeping; /* threads that wait for `changed` */
+    atomic_int spins;    /* looks at a word before a thread sleeps */
+    atomic_int busy;     /* a run is on */
+    int64_t process;     /* that made the threads */
+    int processors;
+    int made; /* threads, the calling one included */
+    bptt_internal_body *body;
+    void *context;
+    system_thread threads[BPTT_INTERNAL_MOST_THREADS];
+    seat seats[BPTT_INTERNAL_MOST_THREADS];
+};
+
+static void begin_team(struct bptt_team *team) {
+    memset(team, 0, sizeof *team);
+    system_begin(&team->lock, &team->changed);
+    team->processors = bptt_internal_processors();
+    team->process = system_process();
+    team->made = 1;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------- */
+
+/* Returns when the word is no longer `old`. */
+static void wait_for_change(struct bptt_team *team, atomic_uint *word, unsigned old) {
+    for (int i = 0; i < atomic_load(&team->spins); i++) {
+        if (atomic_load(word) != old) return;
+        if (i < PAUSES) system_pause();
+        else system_yield();
+    }
+    atomic_fetch_add(&team->sleeping, 1);
     system_acquire(&team->lock);
-    while (!team->size) system_wait(&team->changed, &team->lock);
-    const bptt_internal_member me = {team, mine->rank, team->size};
+    while (atomic_load(word) == old) system_wait(&team->changed, &team->lock);
     system_release(&team->lock);
-    team->body(team->context, &me);
-    return 0;
+    atomic_fetch_sub(&team->sleeping, 1);
+}
+
+/* A thread either counts as sleeping before this looks, or it sees the new word before it sleeps. */
+static void change(struct bptt_team *team, atomic_uint *word, unsigned value) {
+    atomic_store(word, value);
+    if (!atomic_load(&team->sleeping)) return;
+    system_acquire(&team->lock);
+    system_wake(&team->changed);
+    system_release(&team->lock);
 }
 
 int bptt_internal_team_lost(const bptt_internal_member *me) {
@@ -33,49 +73,105 @@ int bptt_internal_team_lost(const bptt_internal_member *me) {
 }
 
 void bptt_internal_team_wait(const bptt_internal_member *me) {
-    bptt_internal_team *team = me->team;
+    struct bptt_team *team = me->team;
     if (me->size == 1 || bptt_internal_team_lost(me)) return;
-    system_acquire(&team->lock);
-    const unsigned round = team->rounds;
-    if (++team->waiting == team->size) {
-        team->waiting = 0;
-        team->rounds++;
-        system_wake(&team->changed);
+    const unsigned round = atomic_load(&team->rounds);
+    if (atomic_fetch_add(&team->waiting, 1) + 1 == me->size) {
+        atomic_store(&team->waiting, 0);
+        change(team, &team->rounds, round + 1);
     } else {
-        while (round == team->rounds) system_wait(&team->changed, &team->lock);
+        wait_for_change(team, &team->rounds, round);
     }
-    system_release(&team->lock);
 }
 
-void bptt_internal_team_run(int size, bptt_internal_body *body, void *context) {
+/* ---- threads ------------------------------------------------------------------------------------------- */
+
+static SYSTEM_THREAD run_member(void *argument) {
+    const seat *mine = argument;
+    struct bptt_team *team = mine->team;
+    for (unsigned seen = mine->seen;;) {
+        wait_for_change(team, &team->job, seen);
+        seen = atomic_load(&team->job);
+        const int size = (int)(seen & ((1u << SIZE_BITS) - 1));
+        if (!size) return 0;
+        if (mine->rank >= size) continue;
+        const bptt_internal_member me = {team, mine->rank, size};
+        team->body(team->context, &me);
+        bptt_internal_team_wait(&me);
+    }
+}
+
+/* Makes threads until there are that many, or as many as the system gives. */
+static void grow(struct bptt_team *team, int size) {
+    for (; team->made < size; team->made++) {
+        seat *mine = &team->seats[team->made];
+        *mine = (seat){team, team->made, atomic_load(&team->job)};
+        if (!system_start(&team->threads[team->made], run_member, mine)) break;
+    }
+}
+
+/* The word of the next run, of that many members; 0 members: the threads end. */
+static unsigned next_job(const struct bptt_team *team, int size) {
+    return ((atomic_load(&team->job) >> SIZE_BITS) + 1) << SIZE_BITS | (unsigned)size;
+}
+
+static void end_team(struct bptt_team *team) {
+    if (team->process != system_process()) return; /* there is nobody to join, and the lock may be held for ever */
+    change(team, &team->job, next_job(team, 0));
+    for (int i = 1; i < team->made; i++) system_join(team->threads[i]);
+    system_end(&team->lock, &team->changed);
+}
+
+static void run(struct bptt_team *team, int size, bptt_internal_body *body, void *context) {
+    grow(team, size);
+    const bptt_internal_member me = {team, 0, size < team->made ? size : team->made};
+    team->body = body;
+    team->context = context;
+    /* where there are more members than processors a thread that spins keeps another from its work */
+    atomic_store(&team->spins, me.size <= team->processors ? PAUSES + YIELDS : 0);
+    change(team, &team->job, next_job(team, me.size));
+    body(context, &me);
+    bptt_internal_team_wait(&me);
+}
+
+/* Whether the team is free for a run: it serves one caller at a time. */
+static int claim(struct bptt_team *team) {
+    if (team->process != system_process()) begin_team(team);
+    return !atomic_exchange(&team->busy, 1);
+}
+
+void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body *body, void *context) {
+    size = size < BPTT_INTERNAL_MOST_THREADS ? size : BPTT_INTERNAL_MOST_THREADS;
     if (size <= 1) {
         body(context, &(bptt_internal_member){NULL, 0, 1});
-        return;
+    } else if (team && claim(team)) {
+        run(team, size, body, context);
+        atomic_store(&team->busy, 0);
+    } else {
+        struct bptt_team own;
+        begin_team(&own);
+        run(&own, size, body, context);
+        end_team(&own);
     }
-    bptt_internal_team team = {.lock = SYSTEM_LOCK,
-                               .changed = SYSTEM_CONDITION,
-                               .process = system_process(),
-                               .body = body,
-                               .context = context};
-    system_thread threads[BPTT_INTERNAL_MOST_THREADS];
-    seat seats[BPTT_INTERNAL_MOST_THREADS];
-    int made = 1;
-    for (; made < size && made < BPTT_INTERNAL_MOST_THREADS; made++) {
-        seats[made] = (seat){&team, made};
-        if (!system_start(&threads[made], run_member, &seats[made])) break;
-    }
-    system_acquire(&team.lock);
-    team.size = made;
-    system_wake(&team.changed);
-    system_release(&team.lock);
-    const bptt_internal_member me = {&team, 0, made};
-    body(context, &me);
-    if (bptt_internal_team_lost(&me)) return; /* there is nobody to join, and the lock may be held for ever */
-    for (int i = 1; i < made; i++) system_join(threads[i]);
-    system_end(&team.lock, &team.changed);
 }
 
 int bptt_internal_processors(void) {
     const int n = system_processors();
     return n < 1 ? 1 : n > BPTT_INTERNAL_MOST_THREADS ? BPTT_INTERNAL_MOST_THREADS : n;
+}
+
+/* ---- teams that callers keep --------------------------------------------------------------------------- */
+
+bptt_status bptt_team_make(bptt_team **team) {
+    if (!team) return BPTT_ERROR_NULL;
+    *team = malloc(sizeof **team);
+    if (!*team) return BPTT_ERROR_MEMORY;
+    begin_team(*team);
+    return BPTT_OK;
+}
+
+void bptt_team_free(bptt_team *team) {
+    if (!team) return;
+    end_team(team);
+    free(team);
 }

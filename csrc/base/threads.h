@@ -1,23 +1,23 @@
-/* Threads that live only inside one call: `team_run` makes them, each runs the same body, all are joined. */
+/* A team of threads, each of which runs the same body: the caller's bptt_team, or one that lives only inside a call. */
 #ifndef BPTT_BASE_THREADS_H
 #define BPTT_BASE_THREADS_H
 #include <stdint.h>
 
 #include "base/local.h"
+#include "bptt.h"
 
 enum { BPTT_INTERNAL_MOST_THREADS = 64 };
 
-typedef struct bptt_internal_team bptt_internal_team;
-
 typedef struct {
-    bptt_internal_team *team;
+    struct bptt_team *team;
     int rank, size; /* the calling thread has rank 0 */
 } bptt_internal_member;
 
 typedef void bptt_internal_body(void *context, const bptt_internal_member *me);
 
-/* Runs body on `size` threads, on fewer where the system refuses to make them. */
-void bptt_internal_team_run(int size, bptt_internal_body *body, void *context);
+/* Runs body on `size` threads, on fewer where the system refuses to make them. NULL, or a team that is in the middle of
+ * another run: on threads that are made here and joined. */
+void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body *body, void *context);
 
 /* Whether the team's other threads do not exist: this is the child of a process that forked within the call. */
 int bptt_internal_team_lost(const bptt_internal_member *me);

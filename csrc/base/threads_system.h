@@ -14,10 +14,12 @@
 typedef SRWLOCK system_lock;
 typedef CONDITION_VARIABLE system_condition;
 typedef HANDLE system_thread;
-#define SYSTEM_LOCK SRWLOCK_INIT
-#define SYSTEM_CONDITION CONDITION_VARIABLE_INIT
 #define SYSTEM_THREAD unsigned __stdcall
 
+LOCAL void system_begin(system_lock *lock, system_condition *changed) {
+    InitializeSRWLock(lock);
+    InitializeConditionVariable(changed);
+}
 LOCAL void system_acquire(system_lock *lock) { AcquireSRWLockExclusive(lock); }
 LOCAL void system_release(system_lock *lock) { ReleaseSRWLockExclusive(lock); }
 LOCAL void system_wait(system_condition *changed, system_lock *lock) {
@@ -30,12 +32,13 @@ LOCAL int system_start(system_thread *thread, unsigned(__stdcall *body)(void *),
     *thread = (HANDLE)_beginthreadex(NULL, 0, body, argument, 0, NULL);
     return *thread != NULL;
 }
-LOCAL int64_t system_process(void) { return 0; } /* there is no fork */
-
 LOCAL void system_join(system_thread thread) {
     WaitForSingleObject(thread, INFINITE);
     CloseHandle(thread);
 }
+
+LOCAL void system_yield(void) { SwitchToThread(); }
+LOCAL int64_t system_process(void) { return 0; } /* there is no fork */
 
 /* processors that this process may run on; the masks are 0 where it runs in several groups of 64 */
 LOCAL int system_processors(void) {
@@ -49,15 +52,18 @@ LOCAL int system_processors(void) {
 #else
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <unistd.h>
 
 typedef pthread_mutex_t system_lock;
 typedef pthread_cond_t system_condition;
 typedef pthread_t system_thread;
-#define SYSTEM_LOCK PTHREAD_MUTEX_INITIALIZER
-#define SYSTEM_CONDITION PTHREAD_COND_INITIALIZER
 #define SYSTEM_THREAD void *
 
+LOCAL void system_begin(system_lock *lock, system_condition *changed) {
+    pthread_mutex_init(lock, NULL);
+    pthread_cond_init(changed, NULL);
+}
 LOCAL void system_acquire(system_lock *lock) { pthread_mutex_lock(lock); }
 LOCAL void system_release(system_lock *lock) { pthread_mutex_unlock(lock); }
 LOCAL void system_wait(system_condition *changed, system_lock *lock) { pthread_cond_wait(changed, lock); }
@@ -67,11 +73,18 @@ LOCAL void system_end(system_lock *lock, system_condition *changed) {
     pthread_mutex_destroy(lock);
 }
 
+/* Signals go to the threads of the program: its handlers expect their own. */
 LOCAL int system_start(system_thread *thread, void *(*body)(void *), void *argument) {
-    return pthread_create(thread, NULL, body, argument) == 0;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(thread, NULL, body, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return !failed;
 }
 LOCAL void system_join(system_thread thread) { pthread_join(thread, NULL); }
 
+LOCAL void system_yield(void) { sched_yield(); }
 LOCAL int64_t system_process(void) { return getpid(); }
 
 LOCAL int system_processors(void) {
@@ -82,4 +95,15 @@ LOCAL int system_processors(void) {
     return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 #endif
+
+/* a moment's rest of a thread that spins */
+LOCAL void system_pause(void) {
+#if defined(_MSC_VER)
+    YieldProcessor();
+#elif defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 #endif

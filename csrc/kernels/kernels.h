@@ -48,6 +48,7 @@ typedef struct {
     const uint8_t *skip; /* (k,), nonzero: this row of a and b adds nothing, NaN neither; NULL: none */
     REAL *c;
     int64_t ldc;
+    REAL *scratch; /* (outer_scratch(m),) */
 } outer_product;
 
 /* One step of a gated cell: the arithmetic on gates that follows the products (cells/<cell>_pointwise.h). Matrices have
@@ -89,6 +90,9 @@ typedef struct TYPED(kernels) {
     void (*pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels);
     void (*multiply)(const product *);
     void (*outer)(const outer_product *);
+    /* elements of scratch of an outer product with m rows: proportional to m, so that a thread's share of the rows has
+     * a share of the scratch */
+    int64_t (*outer_scratch)(int64_t m);
     /* dz = f'(h) * dh, n elements, in place allowed */
     void (*activation_grad)(int activation, int64_t n, const REAL *h, const REAL *dh, REAL *dz);
     /* sums[j] += the sum over rows of a[row*lda + j], j < n */

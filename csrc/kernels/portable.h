@@ -106,6 +106,9 @@ LOCAL void outer(const outer_product *p) {
     }
 }
 
+/* none: it packs no rows of a */
+LOCAL int64_t outer_scratch(int64_t m) { return 0 * m; }
+
 /* ---- sums ------------------------------------------------------------------------------------------------- */
 
 LOCAL void add_column_sums(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums) {

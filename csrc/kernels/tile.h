@@ -17,14 +17,22 @@
 #endif
 #endif
 
-/* Typical sizes of caches, and what follows from them. */
+/* Sizes of caches, of the smallest usual ones, and what follows from them. They are constants, and not those of the
+ * machine at hand, because the order of a sum depends on DEPTH: a set gives the same bits everywhere. */
+#ifndef BPTT_L1_KB
+#define BPTT_L1_KB 32
+#endif
+#ifndef BPTT_L2_KB
+#define BPTT_L2_KB 512
+#endif
 enum {
-    L1_BYTES = 1 << 16,           /* data of which most stays in L1 from one product to the next */
-    L2_BYTES = 1 << 19,           /* data that stays in L2 */
-    BEYOND_L2_BYTES = 1 << 21,    /* data of which most comes from beyond L2 */
-    DEPTH = 16384 / VECTOR_BYTES, /* rows of a panel that stay in L1: 32 kB */
-    PREFETCH_STRIDE = 256,        /* bytes from row to row that defeat the hardware prefetcher */
-    PREFETCH_DEPTH = 64           /* terms of a sum: an access to memory takes as long */
+    L1_BYTES = BPTT_L1_KB << 10,
+    L2_BYTES = BPTT_L2_KB << 10,
+    STAYS_BYTES = 2 * L1_BYTES,            /* data of which most stays in L1 from one product to the next */
+    BEYOND_L2_BYTES = 4 * L2_BYTES,        /* data of which most comes from beyond L2 */
+    DEPTH = L1_BYTES / (4 * VECTOR_BYTES), /* rows of a panel that fills half of L1 */
+    PREFETCH_STRIDE = 256,                 /* bytes from row to row that defeat the hardware prefetcher */
+    PREFETCH_DEPTH = 64                    /* terms of a sum: an access to memory takes as long */
 };
 
 /* c = init + sum over r of a[row*a_row_stride + r*a_depth_stride] * panel[r] */
@@ -136,6 +144,9 @@ static tile_function *const tiles_prefetching[] = {EACH_TALL_HEIGHT(PREFETCHING_
 
 /* ---- a column of tiles ---------------------------------------------------------------------------------- */
 
+/* how many tiles m rows take */
+LOCAL int64_t tiles_below(int64_t m) { return (m + TILE_ROWS - 1) / TILE_ROWS; }
+
 /* Prefetches the rows of c when their stride defeats the hardware prefetcher, so that they arrive before the tile is
  * stored. */
 INLINE void prefetch_rows(const tile_task *task, int64_t rows) {
@@ -157,17 +168,18 @@ INLINE const REAL *take_prefetch(span *prefetch, int64_t k) {
 
 /* The m rows of c below task's first tile, in as few tiles as possible of nearly equal height. Tall ones prefetch from
  * the two spans (NULL: nothing) and exist only along k. */
-INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m, int64_t a_row_stride, tile_task task,
-                            span *prefetch) {
+INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m, int64_t a_row_stride,
+                            const int in_tiles, tile_task task, span *prefetch) {
     const int two_vecs = task.cols > LANES;
-    for (int64_t left = (m + TILE_ROWS - 1) / TILE_ROWS; left > 0; left--) {
+    for (int64_t left = tiles_below(m); left > 0; left--) {
         const int64_t rows = (m + left - 1) / left;
         prefetch_rows(&task, rows);
+        if (in_tiles) task.a_depth_stride = rows;
         task.prefetch = prefetch && two_vecs && rows >= TALL ? take_prefetch(prefetch, task.k) : NULL;
         if (task.prefetch) tiles_prefetching[rows - TALL](&task);
         else tiles[rows - 1][two_vecs](&task);
         m -= rows;
-        task.a += rows * a_row_stride;
+        task.a += in_tiles ? rows * task.k : rows * a_row_stride;
         task.init += rows * task.ldinit;
         task.c += rows * task.ldc;
     }
@@ -175,9 +187,12 @@ INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m,
 
 /* m rows of c = init + a b: rows of a are contiguous. */
 INLINE void tiles_of_product(int64_t m, tile_task task, span *prefetch) {
-    column_of_tiles(tiles_along_k, m, task.a_row_stride, task, prefetch);
+    column_of_tiles(tiles_along_k, m, task.a_row_stride, 0, task, prefetch);
 }
 
 /* m rows of c = init + aT b: columns of aT, rows of a, are contiguous. */
-INLINE void tiles_of_outer(int64_t m, tile_task task) { column_of_tiles(tiles_along_rows, m, 1, task, NULL); }
+INLINE void tiles_of_outer(int64_t m, tile_task task) { column_of_tiles(tiles_along_rows, m, 1, 0, task, NULL); }
+
+/* The same where each tile's part of a lies on its own, (k,rows), one after another. */
+INLINE void tiles_of_packed_outer(int64_t m, tile_task task) { column_of_tiles(tiles_along_rows, m, 1, 1, task, NULL); }
 #endif

@@ -80,12 +80,19 @@ INLINE void store(REAL *to, vec v) { *(unaligned_vec *)to = v; }
 
 #if VECTOR_BYTES == 64
 INLINE lane_mask first_lanes(int64_t lanes) { return (lane_mask)(((1u << LANES) - 1) >> (LANES - lanes)); }
+#elif VECTOR_BYTES == 32
+INLINE __m256i first_lanes(int64_t lanes) {
+    static const UINT ones_then_zeros[2 * LANES] = {[0 ... LANES - 1] = (UINT)-1};
+    return _mm256_loadu_si256((const __m256i *)(ones_then_zeros + LANES - lanes));
+}
 #endif
 
 /* The first `lanes` lanes, 0 < lanes <= LANES. Memory of the other lanes is not touched; they are loaded as zeros. */
 INLINE vec load_part(const REAL *from, int64_t lanes) {
 #if VECTOR_BYTES == 64
     return (vec)X86(maskz_loadu)(first_lanes(lanes), from);
+#elif VECTOR_BYTES == 32
+    return (vec)X86(maskload)(from, first_lanes(lanes));
 #else
     vec v = splat(0);
     memcpy(&v, from, (size_t)lanes * sizeof(REAL));
@@ -96,6 +103,8 @@ INLINE vec load_part(const REAL *from, int64_t lanes) {
 INLINE void store_part(REAL *to, vec v, int64_t lanes) {
 #if VECTOR_BYTES == 64
     X86(mask_storeu)(to, first_lanes(lanes), v);
+#elif VECTOR_BYTES == 32
+    X86(maskstore)(to, first_lanes(lanes), v);
 #else
     memcpy(to, &v, (size_t)lanes * sizeof(REAL));
 #endif
@@ -109,6 +118,8 @@ INLINE vec from_bits(vec_bits bits) { return (vec)bits; }
 INLINE vec select_less(vec a, vec b, vec x, vec y) {
 #if VECTOR_BYTES == 64
     return (vec)X86(mask_blend)(X86_LESS_MASK(a, b), y, x);
+#elif VECTOR_BYTES == 32
+    return (vec)X86(blendv)(y, x, (vec)(a < b));
 #else
     const vec_bits less = (vec_bits)(a < b);
     return from_bits((less & to_bits(x)) | (~less & to_bits(y)));

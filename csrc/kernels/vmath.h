@@ -19,7 +19,8 @@
 #define TANH_7 (-0.0507965061f)
 #define EXP_MIN (-104.0f)
 #define EXP_MAX 89.0f
-#define LOGISTIC_ONE 80.0f /* the logistic function has long rounded to 1 here */
+#define LOGISTIC_ONE 18.0f /* the logistic function rounds to 1 from here on */
+#define LOGISTIC_SCALE 64  /* 2^(n + this) is a normal number for all n that the logistic function meets */
 #else
 #define ROUNDER 6755399441055744.0 /* 1.5 * 2^52 */
 #define LN2_HIGH 0.693147180369123816490
@@ -30,7 +31,8 @@
 #define TANH_ONE 19.1
 #define EXP_MIN (-746.0)
 #define EXP_MAX 710.0
-#define LOGISTIC_ONE 700.0
+#define LOGISTIC_ONE 38.0
+#define LOGISTIC_SCALE 512
 #endif
 #define NUMBER(x) ((REAL)(x))
 
@@ -104,11 +106,13 @@ LOCAL vec vec_tanh(vec x) {
 }
 
 /* 1 / (1 + e^-x) = s / (s + e^-r) with s = 2^n, x = n ln2 + r: nothing overflows and small results keep their
- * precision. What the sum s + 1 loses to rounding is added to the small term. */
+ * precision, as the numerator is scaled until the end. What the sum s + 1 loses to rounding is added to the small
+ * term. */
 LOCAL vec vec_logistic(vec x) {
     vec rounded;
     vec r = reduce_by_ln2(at_least(at_most(x, splat(LOGISTIC_ONE)), splat(EXP_MIN)), &rounded);
-    vec s = scale_by_power(splat(1), rounded), sum = s + NUMBER(1);
-    return s / (sum + (expm1_reduced(-r) + (s - (sum - NUMBER(1)))));
+    const vec unscale = power_of_two(to_bits(splat(ROUNDER - LOGISTIC_SCALE)));
+    vec scaled = power_of_two(to_bits(rounded) + LOGISTIC_SCALE), s = scaled * unscale, sum = s + NUMBER(1);
+    return scaled / (sum + (expm1_reduced(-r) + (s - (sum - NUMBER(1))))) * unscale;
 }
 #endif

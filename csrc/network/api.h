@@ -52,6 +52,7 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->panels[BACKWARD] = alloc_panels(call, &from, BACKWARD);
     alloc_forward_scratch(call, &from);
     call->masked_h = arena_alloc(&from, recurrent_dropout ? rows * call->H : 0);
+    call->outer_scratch = arena_alloc(&from, call->kernels->outer_scratch(most_weight_rows(call)));
     call->dh[0] = arena_alloc(&from, dh_size);
     call->dh[1] = call->L > 1 && (call->D == 2 || !gates) ? arena_alloc(&from, dh_size) : call->dh[0];
     call->dz = arena_alloc(&from, gates ? rows * dz_columns(call) : 0);
@@ -107,7 +108,7 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     pack_forward(&call);
     const int64_t groups = max_of(1, B / ROWS_PER_THREAD);
     const int threads = (int)min_of(useful_threads(&call, call.step_flops * (double)T), groups);
-    bptt_internal_team_run(threads, forward_body, &call);
+    bptt_internal_team_run(call.options.team, threads, forward_body, &call);
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 
@@ -134,7 +135,7 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     if (call.checkpoints) pack_forward(&call);
     const int split = B >= 2 * ROWS_PER_THREAD; /* otherwise only the weight gradients are shared out */
     const double flops = call.step_flops * (double)T * (split ? 2 : 1);
-    bptt_internal_team_run(useful_threads(&call, flops), backward_body, &call);
+    bptt_internal_team_run(call.options.team, useful_threads(&call, flops), backward_body, &call);
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 

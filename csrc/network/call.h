@@ -43,6 +43,7 @@ typedef struct {
     REAL *hh_products;        /* where the cell keeps W_hh h separate: that of one step (B,G*H) */
     REAL *mask;               /* recurrent dropout: the factor of each unit of h_{t-1} (B,H) */
     REAL *masked_h;           /* h_{t-1} * mask: of a chunk (chunk,B,H) in backward, of a step (B,H) in forward */
+    REAL *outer_scratch;      /* of the outer products: each thread has the part of its rows of the weight */
     REAL *dh[2];              /* gradient by a layer's outputs (span,B,D*H); span: a chunk, or T with two directions */
     REAL *dz;                 /* cells with gates: gradient by the pre-activations of a chunk (chunk,B,dz blocks*H) */
     REAL *saved_dz_next;      /* dz of the next step, kept from chunk to chunk (L*D,B,dz blocks*H) */
@@ -61,10 +62,10 @@ enum {
     ROWS_PER_THREAD = 4    /* fewer rows are not worth a thread */
 };
 
-/* The number of threads worth their cost for that many multiplications and additions: making and joining a thread takes
- * 20 to 50 microseconds, so each needs at least about 100 microseconds of work. */
+/* The number of threads worth their cost for that many multiplications and additions. Making and joining a thread takes
+ * 20 to 50 microseconds, so each needs at least about 100 microseconds of work; waking one of a team takes a few. */
 LOCAL int useful_threads(const call *call, double flops) {
-    const double flops_per_thread = 3e7;
+    const double flops_per_thread = call->options.team ? 3e6 : 3e7;
     if (flops < 2 * flops_per_thread) return 1;
     const int most = call->options.threads ? call->options.threads : bptt_internal_processors();
     return (int)fmin(flops / flops_per_thread, (double)min_of(most, BPTT_INTERNAL_MOST_THREADS));
@@ -72,6 +73,13 @@ LOCAL int useful_threads(const call *call, double flops) {
 
 /* columns of the inputs of a layer */
 LOCAL int64_t layer_inputs(const call *call, int64_t layer) { return layer ? call->D * call->H : call->I; }
+
+enum { WEIGHT_ROWS = 8 }; /* rows of a weight are shared out to threads in multiples of this */
+
+/* the rows of the largest weight, rounded up */
+LOCAL int64_t most_weight_rows(const call *call) {
+    return (max_of(call->shape->blocks * call->H, call->O) + WEIGHT_ROWS - 1) / WEIGHT_ROWS * WEIGHT_ROWS;
+}
 
 /* columns of dz, H times its blocks; of the gates where there are any */
 LOCAL int64_t dz_columns(const call *call) { return bptt_internal_dz_blocks(call->shape) * call->H; }

@@ -26,11 +26,20 @@ LOCAL void add_bias(const worker *worker, int64_t rows, int64_t columns, const R
     }
 }
 
+/* The member's part of the scratch of outer products: that of its rows of the largest weight. Members do not wait for
+ * one another between two products. */
+LOCAL REAL *outer_scratch_of(const worker *worker) {
+    const call *call = worker->call;
+    int64_t begin, end;
+    bptt_internal_share(worker->member, most_weight_rows(call), WEIGHT_ROWS, &begin, &end);
+    return call->outer_scratch + call->kernels->outer_scratch(begin);
+}
+
 /* weight (m,n) += aT b over rows; rows with skip[row] != 0 add nothing, NaN neither (NULL: none) */
 LOCAL void add_outer(const worker *worker, int64_t rows, const REAL *a, int64_t lda, int64_t m, const REAL *b,
                      int64_t ldb, int64_t n, const uint8_t *skip, REAL *weight) {
     int64_t begin, end;
-    bptt_internal_share(worker->member, m, 8, &begin, &end);
+    bptt_internal_share(worker->member, m, WEIGHT_ROWS, &begin, &end);
     worker->call->kernels->outer(&(outer_product){.m = end - begin,
                                                   .n = n,
                                                   .k = rows,
@@ -40,7 +49,8 @@ LOCAL void add_outer(const worker *worker, int64_t rows, const REAL *a, int64_t 
                                                   .ldb = ldb,
                                                   .skip = skip,
                                                   .c = weight + begin * n,
-                                                  .ldc = n});
+                                                  .ldc = n,
+                                                  .scratch = outer_scratch_of(worker)});
 }
 
 /* ---- a layer_dir --------------------------------------------------------------------------------------- */

@@ -25,6 +25,7 @@ cdef extern from "bptt.h" nogil:
     ctypedef int bptt_status
     bptt_status BPTT_OK
     bptt_status BPTT_ERROR_OVERFLOW
+    bptt_status BPTT_ERROR_MEMORY
     bptt_status BPTT_ERROR_LABEL
     bptt_status BPTT_ERROR_INTERRUPTED
     bptt_status BPTT_ERROR_ISA
@@ -41,6 +42,9 @@ cdef extern from "bptt.h" nogil:
     ctypedef struct bptt_tensor:
         char name[32]
         int64_t offset, rows, cols
+    ctypedef struct bptt_team
+    bptt_status bptt_team_make(bptt_team **)
+    void bptt_team_free(bptt_team *)
     ctypedef struct bptt_options:
         size_t struct_size
         int32_t threads, carry_per_row
@@ -57,6 +61,7 @@ cdef extern from "bptt.h" nogil:
         int32_t training, state_given
         uint64_t dropout_seed
         int64_t first_step
+        bptt_team *team
     ctypedef struct bptt_sizes:
         size_t struct_size
         int64_t params, state, output, tape, forward_work, backward_work, packed, step_work
@@ -157,7 +162,7 @@ cdef int check(bptt_status status) except -1:
             return -1  # the exception of the signal handler is set, KeyboardInterrupt as a rule
         raise RuntimeError("a signal handler forked during this call, and the child does not have its other threads")
     text = bptt_status_string(status).decode()
-    if status == BPTT_ERROR_OVERFLOW:
+    if status == BPTT_ERROR_OVERFLOW or status == BPTT_ERROR_MEMORY:
         raise MemoryError(text)
     if status == BPTT_ERROR_ISA:
         raise RuntimeError(f"{text}; the choices are {bptt_isa_choices().decode()}")

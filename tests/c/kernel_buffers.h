@@ -127,6 +127,13 @@ LOCAL void want(const REAL *data, int64_t i, double value, double magnitude) {
     want_within(data, i, value, 16 * EPSILON * magnitude + 2 * SMALLEST);
 }
 
+/* n numbers that a kernel may overwrite with any others. */
+LOCAL REAL *scratch(int64_t n) {
+    REAL *data = numbers(n, 1);
+    for (int64_t i = 0; i < n; i++) want_within(data, i, 0, INFINITY);
+    return data;
+}
+
 /* whether the number is the expected one, NaN and infinities included */
 LOCAL int is_close(double actual, double expected, double tolerance) {
     if (isnan(expected)) return isnan(actual);

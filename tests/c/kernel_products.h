@@ -288,7 +288,17 @@ LOCAL void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, in
     }
     settle(a);
     settle(b);
-    const outer_product p = {m, n, k, a, lda, b, ldb, skipped ? skip : NULL, c, ldc};
+    const outer_product p = {.m = m,
+                             .n = n,
+                             .k = k,
+                             .a = a,
+                             .lda = lda,
+                             .b = b,
+                             .ldb = ldb,
+                             .skip = skipped ? skip : NULL,
+                             .c = c,
+                             .ldc = ldc,
+                             .scratch = scratch(table->outer_scratch(m))};
     want_outer(&p);
     table->outer(&p);
     for (int64_t i = 0; i < m; i++) { /* row by row, with NaN in a or without: the same bits */
@@ -311,5 +321,7 @@ LOCAL void check_outers(const kernels *table) {
     for (int d = 0; d < 5; d++) check_outer(table, 14, 35, deep[d], 1);
     for (int n = 16; n <= 34; n += 9) check_outer(table, 530, n, 260, 1);
     check_outer(table, 530, 33, 2, 0);
+    for (int i = 0; i < 17; i++) check_outer(table, heights[i], 261, any_of(2) ? 3 : 40, 1); /* wide */
+    check_outer(table, 300, 257, 260, 1);
 }
 #endif

@@ -1,7 +1,8 @@
 /* Threads and the poll: the same bits for any number of threads, with every feature; which thread calls the poll, that
  * its answer stops the call, and that it may fork. */
-#ifndef _WIN32
 #define _POSIX_C_SOURCE 200809L
+#include <pthread.h>
+#ifndef _WIN32
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -25,10 +26,13 @@ static void check_threads_without_tape(const run *r) {
     close_run(&other);
 }
 
+static bptt_team *team; /* of all checks with an even number of threads, so that it grows and shrinks */
+
 static void check_threads_of(const problem *p, int threads, int64_t segment) {
     run one = open_segmented_run(p, 1, segment), many = open_segmented_run(p, threads, segment);
     int64_t steps = 0;
     many.options.forward_steps = &steps;
+    if (threads % 2 == 0) many.options.team = team;
     forward_backward(&one);
     forward_backward(&many);
     check_same(&one, &many);
@@ -67,6 +71,59 @@ static void check_rare_resets(int which, int64_t H, int threads) {
 static void check_few_rows(int64_t B, int threads) {
     problem p = problem_of(spec_of((shape){.I = 90, .H = 151, .O = 70}, LSTM, 2, 1), 60 / B, B, STATE0 | RESET);
     check_threads_of(&p, threads, 0);
+    free_problem(&p);
+}
+
+/* Weights so wide that their gradients pack both operands, by several products of different heights. */
+static void check_wide(int which, int threads) {
+    problem p = problem_of(spec_of((shape){.I = 300, .H = 67, .O = 310}, which, 1, 1), 3, 80, STATE0);
+    check_threads_of(&p, threads, 0);
+    free_problem(&p);
+}
+
+static void check_team_arguments(void) {
+    bptt_team *unused;
+    CHECK_STATUS(bptt_team_make(NULL), BPTT_ERROR_NULL);
+    CHECK_STATUS(bptt_team_make(&unused), BPTT_OK);
+    bptt_team_free(unused);
+    bptt_team_free(NULL);
+}
+
+/* A team serves one call at a time; others make threads of their own. A caller checks nothing: counting is the main
+ * thread's. */
+typedef struct {
+    run r;
+    REAL *work;
+} caller;
+
+static void *call_forward(void *context) {
+    caller *c = context;
+    const problem *p = c->r.p;
+    for (int i = 0; i < 20; i++)
+        TYPED(bptt_forward)(&p->spec, p->T, p->B, c->r.params, c->r.x, c->r.state0, c->r.y, c->r.state1, c->r.tape,
+                            c->work, &c->r.options);
+    return NULL;
+}
+
+static void check_shared_team(void) {
+    enum { CALLERS = 3 };
+    problem p = large_problem(TANH, 1, 1, 0);
+    run one = run_of(&p, 1);
+    caller callers[CALLERS];
+    pthread_t threads[CALLERS];
+    for (int i = 0; i < CALLERS; i++) {
+        callers[i].r = open_run(&p, 2 + i);
+        callers[i].r.options.team = team;
+        callers[i].work = array(callers[i].r.sizes.forward_work);
+    }
+    for (int i = 0; i < CALLERS; i++) CHECK(!pthread_create(&threads[i], NULL, call_forward, &callers[i]));
+    for (int i = 0; i < CALLERS; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < CALLERS; i++) {
+        check_same_forward(&one, &callers[i].r);
+        release(callers[i].work);
+        close_run(&callers[i].r);
+    }
+    close_run(&one);
     free_problem(&p);
 }
 
@@ -180,6 +237,8 @@ static void check_forks(void) {
 
 int main(void) {
     if (!bptt_isa()) return SKIPPED;
+    check_team_arguments();
+    CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
     const unsigned clipped = CLIP_NORM | CLIP_VALUE;
     check_large(TANH, 1, 1, 0, 3, 0);
     check_large(RELU, 1, 1, ALL_FEATURES & ~LENGTHS, 7, 0);
@@ -196,9 +255,12 @@ int main(void) {
     check_rare_resets(LSTM, 131, 3);
     check_few_rows(1, 3);
     check_few_rows(5, 7);
+    for (int threads = 2; threads <= 12; threads++) check_wide(threads % 4 ? GRU : RESET_BEFORE_GRU, threads);
+    check_shared_team();
     if (is_best_set()) check_all_polls();
 #ifndef _WIN32
     check_forks();
 #endif
+    bptt_team_free(team);
     return end_of_checks();
 }

@@ -47,9 +47,11 @@ def members(kind, body):
 
 def declarations(text):
     """What a header declares, in Cython's words: C without semicolons, members indented."""
-    declaration = r"typedef (enum|struct) (\w+) \{(.*?)\} \w+;|BPTT_API (.*?);"
-    for kind, name, body, function in re.findall(declaration, text, re.S):
-        if kind:
+    declaration = r"typedef struct (\w+) \w+;|typedef (enum|struct) (\w+) \{(.*?)\} \w+;|BPTT_API (.*?);"
+    for opaque, kind, name, body, function in re.findall(declaration, text, re.S):
+        if opaque:
+            yield f"ctypedef struct {opaque}"
+        elif kind:
             yield f"ctypedef {kind} {name}:"
             yield from members(kind, body)
         else:

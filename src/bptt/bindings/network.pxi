@@ -17,6 +17,7 @@ cdef class Network:
     cdef object work  # scratch memory of forward and backward
     # memory of tapes and of scratch that nobody uses now, for the next windows or Run: fresh memory costs page faults
     cdef object tape_pool, work_pool
+    cdef bptt_team *team  # threads of forward and backward, kept from call to call
     cdef uint64_t dropout_seed, draws
     cdef int64_t steps_forward
 
@@ -24,6 +25,7 @@ cdef class Network:
         cdef bptt_sizes sizes
         if self.lock is not None:
             raise RuntimeError("__init__ was called before: make a new object")
+        check(bptt_team_make(&self.team))
         self.spec = spec
         self.core_spec = spec.struct() | {"struct_size": sizeof(bptt_spec)}
         self.batch_first, self.threads = spec.batch_first, threads
@@ -35,6 +37,10 @@ cdef class Network:
         self.params_, self.grads_ = param_array(self, "params", sizes.params), param_array(self, "grads", sizes.params)
         self.params_data, self.grads_data = address(self.params_), address(self.grads_)
         self.lock = new_lock(self)
+
+    def __dealloc__(self):
+        with nogil:
+            bptt_team_free(self.team)
 
     cdef int begin_call(self) except -1:
         """Locks the network for one call. Other threads wait; the same thread (in a signal handler, or in the __array__
@@ -140,7 +146,7 @@ cdef class Network:
         memset(options, 0, sizeof(bptt_options))
         options.struct_size = sizeof(bptt_options)
         options.threads = self.threads_
-        options.poll = poll
+        options.poll, options.team = poll, self.team
 
     cdef int64_t segment_for(self, int64_t T, int64_t B, checkpoint, memory_budget) except -1:
         """The steps between two checkpoints, 0 for none; the arguments went through check_checkpoint."""

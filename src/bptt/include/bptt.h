@@ -1,7 +1,7 @@
 /* bptt: recurrent networks trained by backpropagation through time on the CPU.
  *
- * The one public header of the C core. The core is C11, allocates nothing, prints nothing and keeps no
- * state between calls but the table of kernels it chose for this machine.
+ * The one public header of the C core. The core is C11, allocates nothing (but a bptt_team, where
+ * asked to), prints nothing and keeps no state between calls but the table of kernels it chose for this machine.
  *
  * CONVENTIONS
  *   Sizes      T steps, B batch rows, I inputs, H hidden units, O outputs, L layers, D directions (1 or 2),
@@ -17,13 +17,13 @@
  *   Errors     Every function returns bptt_status; anything but BPTT_OK means that no buffer was written
  *              (BPTT_ERROR_INTERRUPTED excepted).
  *   Threads    Every function may be called from any thread; calls on separate buffers run in parallel.
- *              Threads that a call makes are joined before it returns. The results are the same to the bit
- *              for any number of threads. If bptt_options.poll forks, the call that goes on in the child ends with
- *              BPTT_ERROR_INTERRUPTED where it used several threads: the child does not have them.
- *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
- *              knows: those it does not know count as zero, so a program built against an older header still works.
- *              Structs without struct_size, and the arguments of functions, stay as they are.
- *   NaN, Inf   pass through as IEEE 754 says; nothing hides them.
+ *              Threads that a call makes are joined before it returns; those of a bptt_team wait for the next
+ *              call. The results are the same to the bit for any number of threads. If bptt_options.poll forks, the
+ * call that goes on in the child ends with BPTT_ERROR_INTERRUPTED where it used several threads: the child does not
+ * have them. Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields
+ * a caller knows: those it does not know count as zero, so a program built against an older header still works. Structs
+ * without struct_size, and the arguments of functions, stay as they are. NaN, Inf   pass through as IEEE 754 says;
+ * nothing hides them.
  */
 #ifndef BPTT_H
 #define BPTT_H
@@ -64,7 +64,8 @@ typedef enum bptt_status {
                                        array's type */
     BPTT_ERROR_INTERRUPTED = 11,    /* bptt_options.poll asked to stop: outputs and gradients are unfinished */
     BPTT_ERROR_ISA = 12,            /* BPTT_ISA names a kernel set that is unknown or does not run here */
-    BPTT_ERROR_LENGTHS = 13         /* a length is not in 1..T, or above the one before it */
+    BPTT_ERROR_LENGTHS = 13,        /* a length is not in 1..T, or above the one before it */
+    BPTT_ERROR_MEMORY = 14          /* malloc failed */
 } bptt_status;
 
 /* One English sentence without a full stop; never NULL, also for numbers that are no status. */
@@ -133,6 +134,15 @@ typedef struct bptt_tensor {
 BPTT_API bptt_status bptt_tensor_count(const bptt_spec *spec, int64_t *count);
 BPTT_API bptt_status bptt_tensor_at(const bptt_spec *spec, int64_t index, bptt_tensor *tensor);
 
+/* Threads that stay between calls: making one takes longer than a small call. A team has none until a call with
+ * bptt_options.team needs some; they sleep between calls, after some tens of microseconds of waiting awake. It serves
+ * one call at a time (others meanwhile make threads of their own), and in a child of fork() it begins anew.
+ *   bptt_team_make  *team receives a new team; BPTT_ERROR_MEMORY if malloc fails
+ *   bptt_team_free  ends its threads; NULL is allowed, a team in use is not */
+typedef struct bptt_team bptt_team;
+BPTT_API bptt_status bptt_team_make(bptt_team **team);
+BPTT_API void bptt_team_free(bptt_team *team);
+
 /* Options of one call. NULL in place of the struct means all defaults; zero in a field means its default.
  * Set struct_size = sizeof(bptt_options). Pointers marked "typed" are float* in _f32, double* in _f64 calls. */
 typedef struct bptt_options {
@@ -169,6 +179,8 @@ typedef struct bptt_options {
                                the learned state gets no gradient */
     uint64_t dropout_seed;  /* the dropout masks are a function of this number and of layer, step, row and unit */
     int64_t first_step;     /* index of this call's step 0 within the whole sequence; selects the dropout masks */
+    bptt_team *team;        /* threads that stay between calls, so that smaller work is worth sharing out; NULL: the
+                               call makes its threads and joins them */
 } bptt_options;
 
 /* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps and segment matter.

@@ -33,7 +33,8 @@
     F(window_count) F(window_at) F(clip_norm_f32) F(clip_norm_f64) F(clip_value_f32) F(clip_value_f64)                 \
     F(mse_f32) F(mse_f64) F(cross_entropy_f32) F(cross_entropy_f64)                                                    \
     F(binary_cross_entropy_f32) F(binary_cross_entropy_f64) F(sgd_f32) F(sgd_f64)                                      \
-    F(rmsprop_f32) F(rmsprop_f64) F(adagrad_f32) F(adagrad_f64) F(adam_f32) F(adam_f64) F(cell_name)
+    F(rmsprop_f32) F(rmsprop_f64) F(adagrad_f32) F(adagrad_f64) F(adam_f32) F(adam_f64) F(cell_name)   \
+    F(team_make) F(team_free)
 /* clang-format on */
 
 #ifdef __cplusplus
@@ -114,6 +115,8 @@ static inline int bptt_import(void) {
 #define bptt_adam_f32 (*bptt_functions->adam_f32)
 #define bptt_adam_f64 (*bptt_functions->adam_f64)
 #define bptt_cell_name (*bptt_functions->cell_name)
+#define bptt_team_make (*bptt_functions->team_make)
+#define bptt_team_free (*bptt_functions->team_free)
 
 #endif
 #endif
