@@ -383,7 +383,7 @@ class _Reader:
             raise node.error(f"its weight must take {self.width} features, got shape {weight.T.shape}")
         self.state["weight_ho"], self.readout, self.width = weight, node.outputs[0], len(weight)
         axes = [*self.axes.axes[:-1], ("f",)]
-        self.axes = Axes(axes, {part: self.axes.sizes[part] for part in "01"} | {"f": (self.width,) * 2})
+        self.axes = Axes(axes, self.axes.sizes | {"f": (self.width,) * 2})
 
     def take_bias(self, node, index):
         """The bias of the readout: the same for all steps and rows."""

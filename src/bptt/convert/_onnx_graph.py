@@ -11,6 +11,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from onnx import AttributeProto, NodeProto, defs, helper
 from onnx.reference import ReferenceEvaluator
 
@@ -70,6 +72,7 @@ class Graph:
     """
 
     def __init__(self, model, weights, folder):
+        _check_text(model)
         graph, self.folder = model.graph, folder
         self.opset = _opset(model)
         _refuse_overrides(model)
@@ -187,6 +190,17 @@ class Graph:
         if elements > self.budget:
             raise node.error(f"its result would have {elements} elements, more than constants are computed with")
         self.budget -= elements
+
+
+def _check_text(message):
+    """Refuse text that is not UTF-8: protobuf gives it as bytes."""
+    for field, value in message.ListFields():
+        values = [value] if isinstance(value, (str, bytes, Message)) else value
+        if field.type == FieldDescriptor.TYPE_STRING and not all(isinstance(text, str) for text in values):
+            raise ValueError(f"{field.full_name} must be UTF-8")
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for each in values:
+                _check_text(each)
 
 
 def _opset(model):
