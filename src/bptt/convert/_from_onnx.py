@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,7 +17,7 @@ import onnx
 from .._checks import flag, rate
 from .._rnn import RNN
 from .._spec import Spec
-from ._common import build, reorder_gates, suffixes
+from ._common import build, file_name, reorder_gates, suffixes
 from ._onnx_axes import FEATURES, Axes, reshape_target
 from ._onnx_graph import MOVING, PROBES, Graph
 from ._onnx_layout import ACTIVATIONS, FROM_ONNX, METADATA_KEY
@@ -63,16 +64,21 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
     weights = _weights(weights)
     if isinstance(path, onnx.ModelProto):
         return _network("the model", path, weights, None, threads)
-    if not isinstance(path, (str, bytes, os.PathLike)):
-        raise TypeError(f"path must be str, os.PathLike or onnx.ModelProto, got {path!r}")
-    path = os.fsdecode(path)
-    with open(path, "rb") as file:
+    path = file_name(path)
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"path must name a regular file, got {path}")
         data = file.read()
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own
         raise ValueError(f"path must name an ONNX model, got {path}: {error}") from error
     return _network(path, model, weights, os.path.dirname(os.path.abspath(path)), threads)
+
+
+def _open_at_once(path, flags):
+    """A pipe that nobody writes to would hold up a plain open."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _weights(weights):
@@ -113,7 +119,8 @@ def _options(model):
 class _Reader:
     """Follows the sequence through the graph and collects the layers and the readout.
 
-    `current` names the tensor that holds the sequence, `axes` says how it lies there, `width` is its number of features.
+    `current` names the tensor that holds the sequence, `axes` says how it lies there, `width` is its number of
+    features.
     """
 
     def __init__(self, graph):
@@ -348,11 +355,14 @@ class _Reader:
         rows = self.axes.sizes["0" if self.time == "1" else "1"]
         if value.ndim != 3 or value.dtype.name not in REAL_TYPES.values():
             raise node.error(f"{INPUTS[index]} must be float or double with 3 axes, got shape {value.shape}")
-        value = value if layout else value.swapaxes(0, 1)
         open_rows = rows[0] != rows[1] and name not in self.graph.sized  # the graph does not say how many there are
-        if value.shape[1:] != (D, H) or not (len(value) in (1, rows[probe]) or (open_rows and len(value))):
-            expected = f"({rows[probe]}, {D}, {H})" if layout else f"({D}, {rows[probe]}, {H})"
-            raise node.error(f"{INPUTS[index]} must have shape {expected}, got {value.shape}")
+        B = value.shape[1 - layout]
+        expected = (B, D, H) if layout else (D, B, H)
+        if value.shape != expected or not (B in (1, rows[probe]) or (open_rows and B)):
+            letters = f"(B,{D},{H})" if layout else f"({D},B,{H})"
+            known = "" if rows[0] != rows[1] else f" with B = {rows[0]}"
+            raise node.error(f"{INPUTS[index]} must have shape {letters}{known}, got {value.shape}")
+        value = value if layout else value.swapaxes(0, 1)
         if not np.array_equal(value, np.broadcast_to(value[:1], value.shape), equal_nan=True):
             raise node.error(f"{INPUTS[index]} must be the same for all rows or an input of the graph")
         return value[0]
@@ -428,6 +438,4 @@ def _cell(node, attributes, directions):
             return cell
     supported = ", ".join(name for names in activations.values() for name in names)
     extra = f" with alpha {scales[0]} and beta {scales[1]}" if scales != ([], []) else ""
-    raise node.error(
-        f"activations must be {supported} (Affine: alpha 1, beta 0), got {', '.join(given)}{extra}"
-    )
+    raise node.error(f"activations must be {supported} (Affine: alpha 1, beta 0), got {', '.join(given)}{extra}")

@@ -10,8 +10,8 @@ class Axes:
     """The axes of a tensor that holds the sequence.
 
     Each axis is a tuple of parts, several where axes were merged: "0" and "1" are the first two axes of the graph's
-    input, "d" is the directions, "f" the features of a direction or of the readout. `sizes` has for each part its sizes,
-    one for each set of sizes of the graph.
+    input, "d" is the directions, "f" the features of a direction or of the readout. `sizes` has for each part its
+    sizes, one for each set of sizes of the graph.
     """
 
     def __init__(self, axes, sizes):

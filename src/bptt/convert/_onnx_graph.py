@@ -1,8 +1,8 @@
 """The graph of an ONNX model, checked, with the values of all tensors that do not depend on its inputs.
 
 What is proven here, so that readers of the graph need not ask: nodes are operators of ONNX's own domain with the
-attributes, inputs and outputs that the operator has; each name has one producer, which stands before its users, so there
-are no cycles; there are no subgraphs. Constants are read and computed when they are asked for, within a bound.
+attributes, inputs and outputs that the operator has; each name has one producer, which stands before its users, so
+there are no cycles; there are no subgraphs. Constants are read and computed when they are asked for, within a bound.
 """
 
 import itertools
@@ -89,7 +89,7 @@ class Graph:
         self.producer = self._producers()
         self.users = defaultdict(list)  # {name: nodes}, without those that ask for the shape alone
         for node in self.nodes:
-            for name in dict.fromkeys(node.inputs if node.op != "Shape" else ()):
+            for name in dict.fromkeys(filter(None, node.inputs if node.op != "Shape" else ())):
                 self.users[name].append(node)
         self.outputs = [output.name for output in graph.output]
         missing = [name for name in self.outputs if name not in self.producer]
@@ -252,9 +252,9 @@ def _check_ends(node, schema):
     if not schema.min_input <= len(node.inputs) <= schema.max_input or not all(
         name or not need for name, need in zip(node.inputs, needed, strict=False)
     ):
-        raise node.error(f"its inputs must be those of the operator, got {', '.join(map(repr, node.inputs)) or 'none'}")
+        raise node.error(f"its inputs must be those of the operator, got {list(node.inputs)}")
     if not max(schema.min_output, 1) <= len(node.outputs) <= schema.max_output or not any(node.outputs):
-        raise node.error(f"its outputs must be those of the operator, got {', '.join(map(repr, node.outputs)) or 'none'}")
+        raise node.error(f"its outputs must be those of the operator, got {list(node.outputs)}")
 
 
 def _attribute(node, schema, attribute):
