@@ -266,6 +266,13 @@ def test_constant_initial_states_become_learned():
         bptt.convert.from_onnx(model_of([node], constants, arrays={"h0": np.concatenate([row, 2 * row], 1)}))
 
 
+def test_outputs_that_are_left_out_say_nothing_of_inputs_that_are():
+    node, constants = layer("LSTM", outputs=["Y", "", "c"], extra=["", "h0"])
+    rnn = bptt.convert.from_onnx(model_of([node], constants, arrays={"h0": np.ones((1, 1, 3), np.float32)}))
+    np.testing.assert_array_equal(rnn.param_views()["state_h0"], [[1, 1, 1]])
+    np.testing.assert_array_equal(rnn.param_views()["state_c0"], [[0, 0, 0]])
+
+
 def with_attribute(**attributes):
     return lambda: model_of(*layer_list("RNN", **attributes))
 

@@ -102,7 +102,7 @@ class Graph:
 
     def _producers(self):
         """{name: the node that makes it, None for inputs and initializers}."""
-        producer: dict[str, Node | None] = dict.fromkeys((*self.inputs, *self.stored))
+        producer = dict.fromkeys((*self.inputs, *self.stored))
         for node in self.nodes:
             for name in filter(None, node.inputs):
                 if name not in producer:
@@ -116,11 +116,12 @@ class Graph:
     def _mark(self):
         """Find the tensors that depend on the inputs' values, and those that depend on the inputs' sizes alone."""
         for node in self.nodes:
+            outputs = filter(None, node.outputs)
             varying = any(name in self.varying for name in node.inputs)
             if varying and node.op != "Shape":
-                self.varying.update(node.outputs)
+                self.varying.update(outputs)
             elif varying or any(name in self.sized for name in node.inputs):
-                self.sized.update(node.outputs)
+                self.sized.update(outputs)
 
     def derived(self, name):
         """The names of all tensors that depend on the values of this one, itself among them."""
@@ -194,12 +195,18 @@ class Graph:
 
 def _check_text(message):
     """Refuse text that is not UTF-8: protobuf gives it as bytes."""
-    for field, value in message.ListFields():
-        values = [value] if isinstance(value, (str, bytes, Message)) else value
-        if field.type == FieldDescriptor.TYPE_STRING and not all(isinstance(text, str) for text in values):
-            raise ValueError(f"{field.full_name} must be UTF-8")
-        if field.type == FieldDescriptor.TYPE_MESSAGE:
-            for each in values:
+    for field in message.DESCRIPTOR.fields:
+        if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
+            continue  # may be large
+        value = getattr(message, field.name)
+        if isinstance(value, (str, bytes, Message)):
+            values = [value] if message.HasField(field.name) else []
+        else:
+            values = value
+        for each in values:
+            if isinstance(each, bytes):
+                raise ValueError(f"{field.full_name} must be UTF-8")
+            if isinstance(each, Message):
                 _check_text(each)
 
 
@@ -279,7 +286,7 @@ def _attribute(node, schema, attribute):
 
 def _input_shapes(inputs):
     """{name: a shape for each set of sizes} of the inputs whose number of axes is known."""
-    sizes: dict[object, tuple[int, int]] = {}  # of open axes; equal names stand for equal sizes
+    sizes = {}  # of open axes; equal names stand for equal sizes
     shapes = {}
     for name, info in inputs.items():
         tensor = info.type.tensor_type

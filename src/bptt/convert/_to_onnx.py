@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from .._checks import flag
 from .._files import write_whole
 from .._rnn import RNN
-from ._common import file_name, refuse, reorder_gates, suffixes
+from ._common import check_network, file_name, refuse, reorder_gates, suffixes
 from ._onnx_layout import ACTIVATIONS, METADATA_KEY, OPERATORS, TO_ONNX
 
 OPSET, IR_VERSION = 15, 8
@@ -37,12 +37,13 @@ def to_onnx(rnn: RNN, path: str | os.PathLike[str], *, state_inputs: bool = Fals
     Raises
     ------
     TypeError
-        If path or state_inputs is of another type.
+        If an argument is of another type.
     ValueError
         If the parameters do not fit into one file, 2 GiB.
     OSError
         If the file cannot be written.
     """
+    check_network(rnn)
     path, state_inputs = file_name(path), flag(state_inputs, "state_inputs")
     if rnn.params.nbytes >= MOST_BYTES:
         raise ValueError(f"an ONNX file holds less than 2 GiB, the network's parameters are {rnn.params.nbytes} bytes")
