@@ -584,8 +584,8 @@ def _compare_once(model, rnn, sizes):
     y, last = rnn.forward(feeds[x], _received_state(rnn, recurrent, found, rows), lengths=lengths, tape=False)
     y = y.swapaxes(0, 1) if rnn.batch_first else y
     valid = np.ones(y.shape[:2], bool) if lengths is None else np.arange(len(y))[:, None] < lengths
-    candidates = [_time_first(found[output.name], rnn, recurrent[0]) for output in model.graph.output]
-    candidates = [array for array in candidates if array is not None and array.shape == y.shape]
+    candidates = [array for output in model.graph.output for array in _time_first(found[output.name], rnn)]
+    candidates = [array for array in candidates if array.shape == y.shape]
     assert candidates or any(name for node in recurrent for name in node.output[1:]), "no output has the shape of y"
     assert not candidates or any(_close(array[valid], y[valid]) for array in candidates), "the outputs are others"
     for index, part in enumerate(last if isinstance(last, tuple) else (last,)):
@@ -614,14 +614,11 @@ def _states_first(array, node):
     return array.swapaxes(0, 1) if _layout(node) else array
 
 
-def _time_first(array, rnn, node):
-    """An output as (T,B,features); None if it has another number of axes."""
-    if array.ndim == 4:
-        array = np.moveaxis(array, 2 if _layout(node) else 1, 2)
-        array = array.reshape(*array.shape[:2], -1)
-    if array.ndim != 3:
-        return None
-    return array.swapaxes(0, 1) if rnn.batch_first else array
+def _time_first(array, rnn):
+    """An output as (T,B,features); where it has 4 axes, one before the last is that of the directions."""
+    arrays = [np.moveaxis(array, axis, 2) for axis in range(3)] if array.ndim == 4 else [array]
+    arrays = [array.reshape(*array.shape[:2], -1) for array in arrays if array.ndim > 2]
+    return [array.swapaxes(0, 1) if rnn.batch_first else array for array in arrays]
 
 
 def _received_state(rnn, recurrent, found, rows):

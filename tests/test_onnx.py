@@ -329,6 +329,9 @@ ERRORS = {
     "bias without a readout": (after("Add", ["y", "v"], {"v": V[0]}), "only the bias of a readout"),
     "gemm": (after("Gemm", ["y", "V"], {"V": V}, alpha=0.5), "alpha must be 1.0, got 0.5"),
     "axes": (after("Transpose", ["y"], perm=[1, 0, 2]), "time and batch in the order of the input"),
+    "features before": (lambda: model_of(
+        [layer("RNN")[0], helper.make_node("Transpose", ["Y"], ["end"], perm=[0, 2, 3, 1])], layer("RNN")[1],
+        outputs=["end"]), "time and batch in the order of the input, and the features last"),
     "reshape": (after("Reshape", ["y", "s"], {"s": [6, 1]}), r"directions, or steps and rows, got shape \[6, 1\]"),
     "squeeze": (after("Squeeze", ["y", "s"], {"s": [0]}), "only remove the axis of a single direction"),
     "end": (after("Identity", ["y"], outputs=["y"]), "must end in an output of the graph, ends in end"),

@@ -182,9 +182,9 @@ class _Reader:
     def check_end(self):
         if self.current and self.current not in self.graph.outputs:
             raise ValueError(f"the sequence must end in an output of the graph, ends in {self.current}")
-        axes = [axis for axis in self.axes.axes if axis != ("d",)]
-        if self.current and (axes[:2] != [("0",), ("1",)] or axes[2:] not in [[features] for features in FEATURES]):
-            raise ValueError("the output must have time and batch in the order of the input")
+        *rows, features = self.axes.axes
+        if self.current and ([axis for axis in rows if axis != ("d",)] != [("0",), ("1",)] or features not in FEATURES):
+            raise ValueError("the output must have time and batch in the order of the input, and the features last")
         for node in self.graph.nodes:
             moves = node.op in MOVING or not self.graph.varying.intersection(node.outputs)
             if node not in self.seen and not moves:
