@@ -537,6 +537,34 @@ def growing_state(model):
     model.graph.node[-1].input.extend(["", "g40"])
 
 
+def many_axes(op):
+    """A shape of so many sizes that their product alone would take minutes."""
+
+    def change(model):
+        sizes = np.full(10**6, 2**62)
+        model.graph.initializer.append(numpy_helper.from_array(sizes, "sizes"))
+        if op == "Reshape":
+            model.graph.node[0].output[0] = "a"
+            model.graph.node.append(helper.make_node("Reshape", ["a", "sizes"], ["Y"], name="r"))
+        else:
+            model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["sizes"], ["h0"], name="r"))
+            model.graph.node[1].input.extend(["", "h0"])
+
+    return change
+
+
+def state_by(op, *shape, **attributes):
+    """An initial state that such a node makes of zeros."""
+
+    def change(model):
+        model.opset_import[0].version = 18
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), "zeros"))
+        model.graph.node.insert(0, helper.make_node(op, ["zeros"], ["h0"], name="r", **attributes))
+        model.graph.node[1].input.extend(["", "h0"])
+
+    return change
+
+
 def set_tensor(index, **fields):
     def change(model):
         tensor = model.graph.initializer[index]
@@ -602,6 +630,12 @@ INVALID = {
     "ConstantOfShape": (huge_state("ConstantOfShape"), r"node big \(ConstantOfShape\): its result would have \d+ elem"),
     "Expand": (huge_state("Expand"), r"node big \(Expand\): its result would have \d+ elements"),
     "doubling": (growing_state, r"node twice\d+ \(Concat\): its result would have \d+ elements"),
+    "axes of a Reshape": (many_axes("Reshape"), r"node r \(Reshape\): shape must have at most 32 sizes, got 1000000"),
+    "axes of a state": (many_axes(""), r"node r \(ConstantOfShape\): its shape must have at most 32 axes, got 1000000"),
+    "axes of a tensor": (lambda m: m.graph.initializer[0].dims.extend([2**62] * 10**6), "at most 32 axes, got 1000003"),
+    "text of a state": (state_by("Cast", 1, 1, 3, to=8), r"node r \(Cast\): to must be a type of real numbers"),
+    "parts of a state": (state_by("Split", 1, 1, 3, num_outputs=10**8), r"node r \(Split\): num_outputs must be 1"),
+    "no such axis": (state_by("Transpose", 1, 1, 3, perm=[0, 1, 7]), r"node r \(Transpose\): it cannot be computed: "),
     "two producers": (lambda m: m.graph.node.append(m.graph.node[0]), "its output Y has that name already"),
     "shadowing": (lambda m: m.graph.node[0].output.append("W_n"), "its output W_n has that name already"),
     "initializer twice": (lambda m: m.graph.initializer.append(m.graph.initializer[0]), "each initializer once"),

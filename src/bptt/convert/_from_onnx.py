@@ -21,6 +21,7 @@ from ._common import build, file_name, reorder_gates, suffixes
 from ._onnx_axes import FEATURES, Axes, reshape_target
 from ._onnx_graph import MOVING, PROBES, Graph
 from ._onnx_layout import ACTIVATIONS, FROM_ONNX, METADATA_KEY
+from ._onnx_tensor import MOST_AXES
 
 DEFAULT_ACTIVATIONS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
@@ -259,6 +260,8 @@ class _Reader:
     def read_reshape(self, node):
         allowzero = node.attributes.get("allowzero", 0)
         targets = [self.integers(node, 1, "shape", probe) for probe in PROBES]
+        if len(targets[0]) > MOST_AXES:
+            raise node.error(f"shape must have at most {MOST_AXES} sizes, got {len(targets[0])}")
         shapes = [reshape_target(self.axes.shape(probe), targets[probe], allowzero) for probe in PROBES]
         axes = None if None in shapes else self.axes.reshaped(shapes)
         if axes is None:

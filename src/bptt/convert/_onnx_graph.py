@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from onnx import AttributeProto, NodeProto, defs, helper
 from onnx.reference import ReferenceEvaluator
 
-from ._onnx_tensor import tensor_array
+from ._onnx_tensor import MOST_AXES, TYPES, tensor_array
 
 OLDEST_OPSET = 7  # the first with NumPy's broadcasting
 DOMAINS = ("", "ai.onnx")  # two names of ONNX's own
@@ -172,6 +172,7 @@ class Graph:
             self.budget += BUDGET_PER_ELEMENT * results[0].size
         else:
             inputs = [self.values[name, probe] if name else None for name in node.inputs]
+            _check_attributes(node)
             self._spend(node, inputs)
             results = _evaluate(node, inputs, self.opset, self.folder)
         probes = [probe] if self.sized.intersection(node.outputs) else PROBES
@@ -302,10 +303,20 @@ def _input_shapes(inputs):
     return shapes
 
 
+def _check_attributes(node):
+    """Check those attributes that would make a node's results larger than their elements say."""
+    if node.op == "Cast" and node.attributes.get("to") not in TYPES:
+        raise node.error("to must be a type of real numbers")
+    if node.op == "Split" and node.attributes.get("num_outputs", len(node.outputs)) != len(node.outputs):
+        raise node.error(f"num_outputs must be {len(node.outputs)}, got {node.attributes['num_outputs']}")
+
+
 def _elements(node, inputs):
     """How many elements a node's results have at most."""
     shapes = [array.shape for array in inputs if array is not None]
     if node.op in ("ConstantOfShape", "Expand"):
+        if inputs[-1].size > MOST_AXES:
+            raise node.error(f"its shape must have at most {MOST_AXES} axes, got {inputs[-1].size}")
         shapes[-1] = tuple(max(size, 0) for size in inputs[-1].ravel().tolist())
     if node.op in (*BROADCASTING, "ConstantOfShape", "Expand"):
         aligned = itertools.zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1)

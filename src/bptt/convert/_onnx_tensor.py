@@ -11,6 +11,7 @@ TYPES = {
     *(TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64),
     *(TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64),
 }
+MOST_AXES = 32
 DATA_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -39,6 +40,8 @@ def _array(tensor, folder):
     if tensor.data_type not in TYPES:
         raise ValueError(f"its type {_type_name(tensor.data_type)} is not supported")
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    if len(tensor.dims) > MOST_AXES:
+        raise ValueError(f"its shape must have at most {MOST_AXES} axes, got {len(tensor.dims)}")
     shape = tuple(tensor.dims)
     if any(size < 0 for size in shape):
         raise ValueError(f"its shape {shape} has a negative size")
