@@ -617,7 +617,7 @@ def _states_first(array, node):
 def _time_first(array, rnn):
     """An output as (T,B,features); where it has 4 axes, one before the last is that of the directions."""
     arrays = [np.moveaxis(array, axis, 2) for axis in range(3)] if array.ndim == 4 else [array]
-    arrays = [array.reshape(*array.shape[:2], -1) for array in arrays if array.ndim > 2]
+    arrays = [array.reshape(*array.shape[:2], math.prod(array.shape[2:])) for array in arrays if array.ndim > 2]
     return [array.swapaxes(0, 1) if rnn.batch_first else array for array in arrays]
 
 
