@@ -707,7 +707,7 @@ def test_text_that_is_not_utf8(tmp_path):
 def test_metadata_that_are_no_options(text):
     model = simple_model()
     helper.set_model_props(model, {"bptt": text})
-    with pytest.raises(ValueError, match="the model: the model's metadata of bptt must be a JSON object"):
+    with pytest.raises(ValueError, match="the model: metadata of bptt must be a JSON object"):
         bptt.convert.from_onnx(model)
 
 
@@ -779,8 +779,10 @@ def test_paths_that_are_no_paths(tmp_path):
         bptt.convert.from_onnx("a\0b")
     with pytest.raises(IsADirectoryError, match=str(tmp_path)):
         bptt.convert.from_onnx(tmp_path)
-    os.mkfifo(tmp_path / "pipe")  # of which a read would never end
-    for name in (tmp_path / "pipe", "/dev/zero"):
+    if not hasattr(os, "mkfifo"):
+        return
+    os.mkfifo(tmp_path / "pipe")
+    for name in (tmp_path / "pipe", "/dev/zero"):  # a read would never end
         with pytest.raises(ValueError, match=f"path must name a regular file, got {name}"):
             bptt.convert.from_onnx(name)
 

@@ -113,7 +113,7 @@ def _options(model):
         options = json.loads(text)
         return {name: check(options[name], name) for name, check in OPTIONS.items() if name in dict(options)}
     except (TypeError, ValueError, RecursionError) as error:
-        why = f"the model's metadata of bptt must be a JSON object of a network's options, got {text[:200]!r}"
+        why = f"metadata of bptt must be a JSON object of a network's options, got {text[:200]!r}"
         raise ValueError(f"{why}: {error}") from None
 
 
@@ -222,7 +222,7 @@ class _Reader:
         """The one dtype of the weights, "float32" or "float64"."""
         dtypes = sorted({array.dtype.name for array in self.state.values()})
         if dtypes not in (["float32"], ["float64"]):
-            raise ValueError(f"the model's weights must all be float32 or all float64, got {', '.join(dtypes)}")
+            raise ValueError(f"the weights must all be float32 or all float64, got {', '.join(dtypes)}")
         return dtypes[0]
 
     def constant(self, node, index, what):

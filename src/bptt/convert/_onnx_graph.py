@@ -135,11 +135,8 @@ class Graph:
         """The array of that name, with one of the sets of sizes; None if it depends on values of the inputs."""
         if name in self.varying:
             return None
-        if (name, probe) not in self.values:
-            for node in self._missing_nodes(name, probe):
-                self._compute(node, probe)
-            if (name, probe) not in self.values:
-                self._read(name)
+        for node in self._missing_nodes(name, probe):
+            self._compute(node, probe)
         return self.values[name, probe]
 
     def _missing_nodes(self, name, probe):
@@ -175,8 +172,10 @@ class Graph:
             _check_attributes(node)
             self._spend(node, inputs)
             results = _evaluate(node, inputs, self.opset, self.folder)
+        if len(results) != len(node.outputs):
+            raise node.error(f"it must have {len(results)} outputs, got {len(node.outputs)}")
         probes = [probe] if self.sized.intersection(node.outputs) else PROBES
-        for name, result in zip(node.outputs, results, strict=False):
+        for name, result in zip(node.outputs, results, strict=True):
             self.values |= {(name, each): result for each in probes}
 
     def _shape(self, node, probe):
@@ -216,7 +215,7 @@ def _opset(model):
     newest = defs.onnx_opset_version()
     if len(versions) != 1 or not OLDEST_OPSET <= versions[0] <= newest:
         found = ", ".join(map(str, versions)) or "none"
-        raise ValueError(f"the model's opset must be in [{OLDEST_OPSET}, {newest}], got {found}")
+        raise ValueError(f"the opset must be in [{OLDEST_OPSET}, {newest}], got {found}")
     return versions[0]
 
 
