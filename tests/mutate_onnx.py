@@ -557,7 +557,7 @@ def compare(path, rnn) -> str:
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, RuntimeError):
+    except Exception:  # it is no valid model, or its external data are not there
         return ""
     if not np.abs(rnn.params).max() < 1e3:  # where rounding would decide, and onnxruntime lets no NaN through
         return ""
