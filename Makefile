@@ -41,7 +41,7 @@ $(BIN)/python:
 	$(PIP) install -U pip 'setuptools>=77' 'cython>=3.1'
 
 # the package, installed in place; `core` builds what changed since
-$(VENV)/installed: $(BIN)/python pyproject.toml
+$(VENV)/installed: $(BIN)/python pyproject.toml setup.py README.md
 	$(PIP) install --no-build-isolation -e '.[plot]'
 	@touch $@
 

@@ -101,6 +101,14 @@ def write_if_changed(path, text):
         path.write_text(text)
 
 
+def description():
+    """README.md as a package index shows it: without pictures and without links into the repository, which lead nowhere
+    there; its last section has nothing else."""
+    text, _, _ = Path("README.md").read_text("utf-8").partition("\n## More\n")
+    text = re.sub(r"!\[[^]]*\]\([^)]*\)\n\n", "", text)
+    return re.sub(r"\[([^]]+)\]\((?!https?:)[^)]*\)", r"\1", text)
+
+
 class BuildCore(build_ext):
     def build_extension(self, ext):
         if MSVC and not self.compiler.initialized:
@@ -172,6 +180,8 @@ class BuildCore(build_ext):
 
 setup(
     version=VERSION,
+    long_description=description(),
+    long_description_content_type="text/markdown",
     ext_modules=[
         Extension(
             "bptt._core",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import latex2mathml.converter
 from docutils import nodes
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import bptt
@@ -14,6 +15,7 @@ HEADERS = DOCS.parent / "src" / "bptt" / "include"
 sys.path.insert(0, str(DOCS / "_sphinx"))
 
 import header  # noqa: E402
+import pages  # noqa: E402
 
 project = "bptt"
 version = release = bptt.__version__
@@ -22,6 +24,7 @@ html_theme = "furo"
 html_title = f"bptt {release}"
 html_show_sphinx = html_copy_source = False
 html_math_renderer = "mathml"
+html_static_path, html_css_files = ["_static"], ["site.css"]
 exclude_patterns = ["_sphinx"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
@@ -62,6 +65,14 @@ def formula(display):
     return visit, None
 
 
+def check_pages(app, error):
+    """Warns of faults in the built pages; `make docs` takes warnings as errors."""
+    if error is None:
+        for fault in pages.faults(app.outdir):
+            logging.getLogger(__name__).warning(fault)
+
+
 def setup(app):
+    app.connect("build-finished", check_pages)
     app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
     app.add_directive("c-header", Header)

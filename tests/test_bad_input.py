@@ -11,10 +11,16 @@ x = np.ones((T, B, I), F32)
 y = np.ones((T, B, O), F32)
 state = np.ones((1, B, H), F32)
 labels = np.zeros((T, B), int)
+endless = []
+endless.append(endless)
 
 
 def make(**options):
     return bptt.RNN(I, H, O, seed=0, **options)
+
+
+def wide():
+    return bptt.RNN(7, H, seed=0)
 
 
 def read_only(array):
@@ -88,6 +94,7 @@ CASES = {
     # forward
     "x is text": (lambda r: r.forward("abc"), TypeError, ["x", "real numbers", "str"]),
     "x ragged": (lambda r: r.forward([[1.0, 2], [3]]), ValueError, ["x", "array", "list"]),
+    "x a list that holds itself": (lambda r: r.forward(endless), (ValueError, TypeError), ["x", "real numbers", "list"]),
     "x complex": (lambda r: r.forward(x * 1j), TypeError, ["x", "real numbers", "complex"]),
     "x of objects": (lambda r: r.forward(np.full((T, B, I), None)), TypeError, ["x", "real numbers", "object"]),
     "x rank 1": (lambda r: r.forward(np.ones(I)), ValueError, ["x", "(T,B,I)", "(2,)"]),
@@ -117,6 +124,13 @@ CASES = {
     "budget too small": (lambda r: r.forward(x, memory_budget=7), ValueError, ["memory_budget", "at least 288 bytes", "T = 5", "B = 3", "7"]),
     "state a pair without an LSTM": (lambda r: r.forward(x, (state, state)), TypeError, ["state", "an array", "pair (h, c)", "tuple of 2"]),
     "target what forward returns": (lambda r: bptt.mse(r.forward(x), y), ValueError, ["array", "tuple", "forward returns (y, state)"]),
+    "x of classes": (lambda r: wide().forward(np.zeros((T, B), int)), ValueError, ["x", "I = 7", "(5, 3)", "one-hot", "np.eye(7)[x]"]),
+    "x of classes of one row": (lambda r: wide().forward([0, 6, 3]), ValueError, ["x", "I = 7", "(3,)", "np.eye(7)[x]"]),
+    "x of a class in a stream": (lambda r: wide().stream()(np.int64(3)), ValueError, ["x", "(1, 7)", "()", "np.eye(7)[x]"]),
+    "x of classes in a stream": (lambda r: wide().stream(3)([0, 6, 3]), ValueError, ["x", "(3, 7)", "(3,)", "np.eye(7)[x]"]),
+    "x of single numbers": (lambda r: bptt.RNN(1, H).forward(np.ones(T)), ValueError, ["x", "(5,)", "x[..., None]"]),
+    "state of lists of another batch": (lambda r: r.forward(x, state[:, :2].tolist()), ValueError, ["state", "(1, 3, 4)", "(1, 2, 4)"]),
+    "state ragged": (lambda r: r.forward(x, [[[1.0], [2, 3]]]), ValueError, ["state", "real numbers", "list"]),
     # backward
     "dy of one step": (lambda r: (r.forward(x), r.backward(y[-1])), ValueError, ["dy", "3 axes", str(y[-1].shape)]),
     "backward before forward": (lambda r: r.backward(y), RuntimeError, ["backward", "forward"]),
@@ -214,14 +228,29 @@ CASES = {
     "ARTBP seed negative": (lambda r: bptt.ARTBP(16, seed=-1), ValueError, ["seed", "int >= 0", "-1"]),
     "ARTBP seed of text": (lambda r: bptt.ARTBP(16, seed="x"), (TypeError, ValueError), ["seed", "int >= 0", "'x'"]),
     "ARTBP schedule of no steps": (lambda r: bptt.ARTBP(16).schedule(0), ValueError, ["steps", "at least 1", "0"]),
+    "windows target of labels": (lambda r: windows(r, target=labels), ValueError,
+                                 ["target", "(5, 3, 2)", "got (5, 3)", "loss='cross_entropy'"]),
+    "fit target of labels": (lambda r: bptt.fit(r, x, labels.tolist(), progress=False), ValueError,
+                             ["target", "(5, 3, 2)", "got (5, 3)", "loss='cross_entropy'"]),
+    "windows x of classes": (lambda r: windows(wide(), np.zeros((T, B), int)), ValueError, ["x", "I = 7", "(5, 3)", "np.eye(7)[x]"]),
+    "windows chunk of classes": (lambda r: windows(wide(), iter([np.zeros((T, B), int)]), truncation=bptt.TBPTT(2)), ValueError,
+                                 ["chunk 0 of x", "I = 7", "(5, 3)", "np.eye(7)[x]"]),
+    "fit x of class numbers": (lambda r: bptt.fit(wide(), labels, labels, loss="cross_entropy", progress=False), ValueError,
+                               ["x", "I = 7", "(5, 3)", "np.eye(7)[x]"]),
     # losses
+    "loss target of labels": (lambda r: bptt.binary_cross_entropy(y, labels), ValueError,
+                              ["target", "(5, 3, 2)", "got (5, 3)", "cross_entropy"]),
+    "loss target of single numbers": (lambda r: bptt.mse(y[..., :1], y[..., 0]), ValueError, ["target", "(5, 3, 1)", "target[..., None]"]),
+    "labels with an axis of one": (lambda r: bptt.cross_entropy(y, labels[..., None]), ValueError,
+                                   ["labels", "(5, 3)", "(5, 3, 1)", "labels[..., 0]"]),
+    "labels as one-hot floats": (lambda r: bptt.cross_entropy(y, y), TypeError, ["labels", "integers", "labels.argmax(-1)"]),
     "label too large": (lambda r: bptt.cross_entropy(y, labels + 2), ValueError, ["labels", "0..1", "2"]),
     "label negative": (lambda r: bptt.cross_entropy(y, labels - 1), ValueError, ["labels", "0..1", "-1"]),
     "label beyond int64": (lambda r: bptt.cross_entropy(y, labels.astype(np.uint64) + np.uint64(2**64 - 100)), ValueError,
                            ["labels", "int64"]),
     "labels of floats": (lambda r: bptt.cross_entropy(y, y[..., 0]), TypeError, ["labels", "integers", "float32"]),
     "labels of another shape": (lambda r: bptt.cross_entropy(y, labels[:4]), ValueError, ["labels", "(5, 3)", "(4, 3)"]),
-    "labels as one-hot": (lambda r: bptt.cross_entropy(y, y.astype(int)), ValueError, ["labels", "(5, 3)", "(5, 3, 2)"]),
+    "labels as one-hot": (lambda r: bptt.cross_entropy(y, y.astype(int)), ValueError, ["labels", "(5, 3)", "(5, 3, 2)", "labels.argmax(-1)"]),
     "loss target of another shape": (lambda r: bptt.mse(y, y[:, :1]), ValueError, ["target", "(5, 3, 2)", "(5, 1, 2)"]),
     "loss of a vector": (lambda r: bptt.mse(np.ones(3), np.ones(3)), ValueError, ["y", "2 axes", "(3,)"]),
     "loss of nothing": (lambda r: bptt.mse(np.ones((0, 2)), np.ones((0, 2))), ValueError, ["y", "empty", "(0, 2)"]),
@@ -240,7 +269,7 @@ CASES = {
     "betas a number": (lambda r: bptt.Adam(r.params, r.grads, betas=0.9), TypeError, ["betas", "two numbers", "0.9"]),
     "nesterov without momentum": (lambda r: bptt.SGD(r.params, r.grads, nesterov=True), ValueError, ["nesterov", "momentum"]),
     "optimiser state of another size": (
-        lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"square": np.ones(3)}), ValueError,
+        lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"lr": 1, "square": np.ones(3)}), ValueError,
         ["square", "(3,)"]),
     "optimiser state of another kind": (
         lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"mean": 0}), ValueError, ["state", "square", "mean"]),
@@ -293,11 +322,11 @@ CASES = {
     "windows ragged": (lambda r: windows(r, x=[[1.0], [2, 3]]), ValueError, ["x", "real numbers"]),
     "optimiser state half wrong": (
         lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
-            {"mean": np.ones(r.params.size), "square": np.full(r.params.size, "a"), "steps": 3}),
+            {"lr": 1, "mean": np.ones(r.params.size), "square": np.full(r.params.size, "a"), "steps": 3}),
         TypeError, ["square", "real numbers"]),
     "optimiser steps negative": (
         lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
-            {"mean": np.ones(r.params.size), "square": np.ones(r.params.size), "steps": -3}), ValueError, ["steps", "-3"]),
+            {"lr": 1, "mean": np.ones(r.params.size), "square": np.ones(r.params.size), "steps": -3}), ValueError, ["steps", "-3"]),
     "fit validation": (lambda r: bptt.fit(r, x, y, validation=5, progress=False), TypeError, ["validation", "(x, target)"]),
 }  # fmt: skip
 
@@ -389,10 +418,73 @@ def test_a_failed_forward_leaves_the_tape_of_the_last_one():
     np.testing.assert_array_equal(again, dx)
 
 
-def test_masked_arrays_are_refused():
+hidden = np.ma.masked_array(x, x > 0)  # T = 5, B = 3, I = 2, and as many outputs
+mask = np.ma.masked_array(np.ones((T, B), bool), np.eye(T, B, dtype=bool))
+WINDOW = {"truncation": bptt.TBPTT(2)}
+MASKED = {  # what is done to a network, and the argument that the error must name
+    "forward": (lambda r: r.forward(hidden), "x"),
+    "forward of a list": (lambda r: r.forward([x[0], hidden[1]]), "x"),
+    "forward of nested lists": (lambda r: r.forward([[x[0, 0]], [hidden[0, 0]]]), "x"),
+    "state": (lambda r: r.forward(x, np.ma.masked_array(state)), "state"),
+    "lengths": (lambda r: r.forward(x, lengths=np.ma.masked_array([1, 2, 3])), "lengths"),
+    "reset": (lambda r: r.forward(x, reset=mask), "reset"),
+    "dy": (after_forward(lambda r: r.backward(np.ma.masked_array(y))), "dy"),
+    "carry": (after_forward(lambda r: r.backward(y, carry=mask * 1.0)), "carry"),
+    "step_norms": (after_forward(lambda r: r.backward(y, step_norms=np.ma.masked_array(np.zeros(T, F32)))), "step_norms"),
+    "out": (lambda r: r.stream(B)(x[0], out=np.ma.masked_array(y[0])), "out"),
+    "params": (lambda r: setattr(r, "params", np.ma.masked_array(r.params)), "params"),
+    "mse": (lambda r: bptt.mse(hidden, y), "y"),
+    "target of mse": (lambda r: bptt.mse(y, hidden), "target"),
+    "mask of mse": (lambda r: bptt.mse(y, y, mask=mask), "mask"),
+    "labels": (lambda r: bptt.cross_entropy(y, np.ma.masked_array(labels)), "labels"),
+    "clipped by norm": (lambda r: bptt.clip_grad_norm(np.ma.masked_array(np.ones(3)), 1), "array"),
+    "clipped by value": (lambda r: bptt.clip_grad_value(np.ma.masked_array(np.ones(3)), 1), "array"),
+    "windows": (lambda r: windows(r, hidden), "x"),
+    "windows of a list": (lambda r: windows(r, [*hidden]), "x"),
+    "target of windows": (lambda r: windows(r, target=hidden), "target"),
+    "mask of windows": (lambda r: windows(r, mask=mask), "mask"),
+    "reset of windows": (lambda r: windows(r, reset=mask), "reset"),
+    "chunk of windows": (lambda r: windows(r, iter([x[:4], hidden[4:]]), iter([y]), **WINDOW), "chunk 1 of x"),
+    "chunk of target": (lambda r: windows(r, x, iter([hidden]), **WINDOW), "chunk 0 of target"),
+    "gradient of a loss": (lambda r: windows(r, loss=lambda y, t: (0.0, np.ma.masked_array(y))), "the gradient that loss returns"),
+    "fit": (lambda r: bptt.fit(r, hidden, y, progress=False), "x"),
+    "target of fit": (lambda r: bptt.fit(r, x, hidden, progress=False), "target"),
+    "mask of fit": (lambda r: bptt.fit(r, x, y, mask=mask, progress=False), "mask"),
+    "validation of fit": (lambda r: bptt.fit(r, x, y, validation=(x, hidden), progress=False), "validation target"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masked_arrays_are_refused(name):
     """Their mask would be lost without a word."""
-    masked = np.ma.masked_array(np.ones((3, 2)), mask=True)
-    with pytest.raises(TypeError, match="y must be an array without a mask"):
-        bptt.mse(masked, np.zeros((3, 2)))
-    with pytest.raises(TypeError, match="x must be an array without a mask"):
-        bptt.RNN(2, 3).forward(masked)
+    call, argument = MASKED[name]
+    rnn = make()
+    params = rnn.params.copy()
+    with pytest.raises(TypeError, match=f"^{argument} .*must be.*got a masked "):
+        call(rnn)
+    np.testing.assert_array_equal(rnn.params, params)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_other_subclasses_are_arrays():
+    """A matrix or a memmap stands for its numbers."""
+    rnn, one = make(), x[:, 0]
+    expected, _ = rnn.forward(one)
+    np.testing.assert_array_equal(rnn.forward(np.asmatrix(one))[0], expected)
+    losses = [
+        [w.loss for w in rnn.windows(a, y[:, 0], **WINDOW)] for a in (one, np.asmatrix(one), [*one], one.tolist())
+    ]
+    assert losses[1:] == losses[:-1]
+
+
+def test_tensors_that_require_a_gradient(torch):
+    """torch's reason and the argument's name."""
+    tensor = torch.zeros(T, B, I, requires_grad=True)
+    for call in (
+        make().forward,
+        lambda x: windows(make(), x),
+        lambda x: bptt.mse(x, y),
+        lambda x: bptt.fit(make(), x, y, progress=False),
+    ):
+        with pytest.raises(ValueError, match=r"^[xy] must be an array of real numbers, got Tensor: .*detach"):
+            call(tensor)

@@ -57,7 +57,7 @@ except ModuleNotFoundError as error:
     print(error)
 """
     text = " ".join(run(code))
-    assert text == "bptt.convert.to_onnx needs onnx, pip install bptt[onnx] brings it"
+    assert text == "bptt.convert.to_onnx needs onnx, which `pip install onnx` brings"
 
 
 def test_other_names_are_attribute_errors():

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import test_link
 
+import bptt
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = {
@@ -75,6 +77,64 @@ def test_links_lead_somewhere(page):
             assert path.exists(), target
         if anchor and "." not in anchor:  # bptt.RNN and the like are Sphinx's own
             assert anchor in anchors(path.relative_to(ROOT).as_posix()), f"{target}#{anchor}"
+
+
+def test_one_page_speaks_of_what_a_release_will_bring():
+    """All else installs from a clone: a package index has another package of that name."""
+    sources = {str(path): path.read_text("utf-8") for path in Path(bptt.__file__).parent.rglob("*.py")}
+    found = [name for name, text in (PAGES | sources).items() if re.search(r"pip install \W*bptt\b", text)]
+    assert found == ["docs/install.md"]
+
+
+WIDTH = 88  # columns of code that the site shows whole on a laptop
+
+
+def code_lines():
+    """(where, line) of all code: fenced blocks with a language, and examples in docstrings."""
+    for page in PAGES:
+        for block in re.findall(r"^ *```\{?\w+\}?[^\n]*\n(.*?)^ *```$", PAGES[page], re.S | re.M):
+            yield from ((page, line) for line in block.splitlines())
+    for file in Path(bptt.__file__).parent.rglob("*.p[yx]*"):
+        if file.suffix in (".py", ".pyx", ".pxi"):
+            examples = re.findall(r"^ *((?:>>>|\.\.\.) .*)$", file.read_text("utf-8"), re.M)
+            yield from ((file.name, line) for line in examples)
+
+
+def test_code_fits_into_the_width_of_the_site():
+    lines = list(code_lines())
+    assert {"README.md", "docs/index.md", "docs/linking.md", "init.py"} <= {where for where, _ in lines}
+    assert not [(where, line) for where, line in lines if len(line) > WIDTH]
+
+
+sys.path.insert(0, str(DOCS / "_sphinx"))
+import pages  # noqa: E402
+
+WHOLE = """<link rel="stylesheet" href="_static/a.css"><a href="https://example.org">far</a> <pre>$\\frac{1}{2}$</pre>
+<script src="_static/a.js"></script> <math xmlns="http://www.w3.org/1998/Math/MathML"><mi>x</mi></math>
+costs $2 or $3"""
+
+
+@pytest.mark.parametrize("html, fault", [
+    ('<script src="https://host/a.js"></script>', "fetches https://host/a.js"),
+    ('<img alt="" src="//host/a.png">', "fetches //host/a.png"),
+    ('<link rel="preconnect" href="https://host">', "fetches https://host"),
+    ('<p style="background: url(https://host/a.png)">', "fetches url(https://host/a.png"),
+    ("<style>@import 'http://host/a.css';</style>", "fetches @import 'http://host/a.css"),
+    ("<math><mi>x</math>", "mismatched tag"),
+    ("<math><mi>x</mi>", "without an end"),
+    ("<math><mi>\\Vert</mi></math>", "not converted"),
+    ("<math><mi></mi></math>", "not converted"),
+    ("so $\\sqrt T$ steps", "stayed text"),
+])  # fmt: skip
+def test_a_page_of_the_site_that_asks_a_host_or_breaks_a_formula_is_found(tmp_path, html, fault):
+    folder = tmp_path / "traps"
+    folder.mkdir()
+    (tmp_path / "index.html").write_text(WHOLE)
+    assert pages.faults(tmp_path) == []
+    (folder / "page.html").write_text(WHOLE + html)
+    (found,) = pages.faults(tmp_path)
+    assert found.startswith("traps/page.html: ")
+    assert fault in found
 
 
 def programs(page):

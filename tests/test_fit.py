@@ -1,6 +1,8 @@
 """bptt.fit, and Ctrl-C."""
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -154,12 +156,166 @@ def test_callback_ends_the_training(rng):
     assert len(history.loss) == 3
 
 
+@pytest.mark.parametrize("value", [True, np.True_, 1, 2.5, "enough", np.array([1])], ids=repr)
+def test_callback_ends_the_training_by_any_true_value(rng, value):
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=9, callback=lambda *_: value, progress=False)
+    assert len(history.loss) == 1
+
+
+@pytest.mark.parametrize("value", [None, False, np.False_, 0, "", np.array([0])], ids=repr)
+def test_callback_goes_on_by_any_false_value(rng, value):
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=3, callback=lambda *_: value, progress=False)
+    assert len(history.loss) == 3
+
+
+def test_a_callback_that_cannot_be_called_is_an_error_before_the_training(rng):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    kept = rnn.params.copy()
+    with pytest.raises(TypeError, match=r"callback must be a function \(epoch, history\), got \[\]"):
+        bptt.fit(rnn, x, target, callback=[], progress=False)
+    np.testing.assert_array_equal(rnn.params, kept)
+
+
+def test_an_error_of_the_callback_leaves_whole_weights(rng):
+    x, target = delayed_sum(rng, N=4)
+    one, two = (bptt.RNN(1, 4, 1, seed=0) for _ in range(2))
+
+    def callback(epoch, history):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        bptt.fit(one, x, target, epochs=9, callback=callback, progress=False)
+    bptt.fit(two, x, target, epochs=1, progress=False)
+    np.testing.assert_array_equal(one.params, two.params)
+
+
+class Foreign:
+    """Another library's optimiser: step() and, where it has one, lr."""
+
+    def __init__(self, rnn, **attributes):
+        self.rnn = rnn
+        vars(self).update(attributes)
+
+    def step(self):
+        self.rnn.params -= 0.01 * self.rnn.grads
+
+
+def shown(text):
+    """[{name: value}] of the numbers behind the bar, each time that it was drawn."""
+    found = [dict(re.findall(r"[, ](loss|val|norm|lr) ([^, ]+)", line)) for line in re.split("[\r\n]", text)]
+    return [numbers for numbers in found if numbers]
+
+
 def test_progress_bar(rng, capsys):
     x, target = delayed_sum(rng, N=4)
-    bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=3)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, epochs=3, lr=0.002, validation=(x, target))
     text = capsys.readouterr().err
     assert "epoch 3/3" in text
-    assert "loss=" in text
+    assert shown(text)[-1] == {"loss": f"{history.loss[-1]:.3g}", "val": f"{history.val_loss[-1]:.3g}",
+                               "norm": f"{history.grad_norm[-1]:.3g}", "lr": "0.002"}  # fmt: skip
+
+
+@pytest.mark.parametrize("attributes, lr", [({"lr": 0.25}, "0.25"), ({"lr": np.float32(3e-5)}, "3e-05"), ({}, None),
+                                            ({"lr": lambda: 0.1}, None), ({"lr": [0.1]}, None)])  # fmt: skip
+def test_progress_bar_of_a_foreign_optimizer(rng, capsys, attributes, lr):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1)
+    bptt.fit(rnn, x, target, optimizer=Foreign(rnn, **attributes), epochs=1)
+    assert shown(capsys.readouterr().err)[-1].get("lr") == lr
+
+
+def test_progress_bar_of_random_windows(rng, capsys):
+    """Their number is not known before."""
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, truncation=bptt.ARTBP(10, seed=0), epochs=2)
+    text = capsys.readouterr().err
+    assert f"epoch 2/2, {len(history.update_loss)} windows, loss " in text
+    assert shown(text)[-1]["lr"] == "0.001"
+
+
+def test_the_bar_is_whole_in_80_columns(rng, monkeypatch):
+    x, target = delayed_sum(rng, N=4)
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    bptt.fit(bptt.RNN(1, 4, 1), x, target, lr=1.25e-5, epochs=12, batch_size=1, validation=(x, target))
+    last = re.split("[\r\n]", stream.getvalue().strip())[-1]
+    assert last.startswith("epoch 12/12 |##########| ")  # in a terminal one # may be left of the bar
+    assert last.endswith(", lr 1.25e-05")
+    assert len(last) - 9 <= 80
+
+
+def test_the_bar_follows_a_schedule(rng, capsys):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1)
+    optimizer = bptt.Adam(rnn.params, rnn.grads, lr=0.5)
+
+    def halve(epoch, history):
+        optimizer.lr /= 2
+
+    bptt.fit(rnn, x, target, optimizer=optimizer, epochs=3, callback=halve)
+    assert shown(capsys.readouterr().err)[-1]["lr"] == "0.125"
+
+
+def test_lr_goes_with_a_name(rng):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    kept = rnn.params.copy()
+    for optimizer, kind in ((bptt.SGD(rnn.params, rnn.grads, lr=0.1), "SGD"), (Foreign(rnn), "Foreign")):
+        with pytest.raises(ValueError, match=f"lr goes with .* got lr=0.001 and a {kind}"):
+            bptt.fit(rnn, x, target, optimizer=optimizer, lr=1e-3, progress=False)
+    np.testing.assert_array_equal(rnn.params, kept)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "adagrad", "sgd"])
+def test_lr_of_a_name_is_a_thousandth(rng, name):
+    x, target = delayed_sum(rng, N=4)
+    one, two = (bptt.RNN(1, 4, 1, seed=0) for _ in range(2))
+    bptt.fit(one, x, target, optimizer=name, progress=False)
+    bptt.fit(two, x, target, optimizer=name, lr=1e-3, progress=False)
+    np.testing.assert_array_equal(one.params, two.params)
+
+
+def test_names_are_taken_in_any_case(rng):
+    x, target = delayed_sum(rng, N=4)
+    one = bptt.RNN(1, 4, 1, cell="LSTM", init="Orthogonal", seed=0)
+    two = bptt.RNN(1, 4, 1, cell="lstm", init="orthogonal", seed=0)
+    assert one.cell == "lstm"
+    assert one.spec == two.spec
+    bptt.fit(one, x, target, loss="MSE", optimizer="RMSprop", progress=False)
+    bptt.fit(two, x, target, loss="mse", optimizer="rmsprop", progress=False)
+    np.testing.assert_array_equal(one.params, two.params)
+    weights = [np.ones((1, 16)), np.ones((4, 16)), np.zeros(16)]
+    assert bptt.convert.from_keras_weights(weights, "LSTM").cell == "lstm"
+    assert next(iter(one.windows(x, target, "Mse"))).loss == next(iter(two.windows(x, target))).loss
+
+
+@pytest.mark.parametrize("given, recorded", [(0.5, 0.5), (None, None), (np.inf, None)])
+def test_history_holds_the_threshold(rng, given, recorded):
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, clip_norm=given, epochs=1, progress=False)
+    assert history.clip_norm == recorded
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: bptt.RNN(1, 4, num_layer=2), r"RNN\(\) got .* 'num_layer'. Did you mean 'num_layers'\?$"),
+    (lambda: bptt.RNN(1, 4, innit="uniform"), r"Did you mean 'init'\?$"),
+    (lambda: bptt.RNN(1, 4).windows(0, 0, truncate=2), r"windows\(\) got .* 'truncate'. Did you mean 'truncation'\?$"),
+    (lambda: bptt.RNN(1, 4, wavelength=1), r"got an unexpected keyword argument 'wavelength'$"),
+])  # fmt: skip
+def test_a_keyword_that_is_no_argument(call, words):
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+def test_an_iterable_of_chunks_goes_to_windows(rng):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1)
+    for name, arguments in {"x": (iter([x]), target), "target": (x, (part for part in [target]))}.items():
+        with pytest.raises(TypeError, match=f"{name} must be an array .* an iterable of chunks goes to rnn.windows"):
+            bptt.fit(rnn, *arguments, progress=False)
 
 
 def test_own_optimizer_and_loss(rng):
@@ -288,11 +444,62 @@ def test_bad_validation(rng):
         ((x,), TypeError, "got a tuple of 1"),
         ((x, target, None, [31] * 6), ValueError, "validation lengths must be in 1..30, got 31..31"),
         ((x, target, None, [3]), ValueError, "validation lengths must have shape .B,. = .6,."),
+        ((x, target[..., 0]), ValueError, r"validation target must have the last axes \(1,\) of target, got \(\)"),
     ):
+        kept = rnn.params.copy()
         with pytest.raises(error, match=words):
             bptt.fit(rnn, x, target, validation=wrong, progress=False)
+        np.testing.assert_array_equal(rnn.params, kept)
     with pytest.raises(ValueError, match="lengths goes with burn_in=0"):
         bptt.fit(rnn, x, target, validation=(x, target, None, [3] * 6), burn_in=2, progress=False)
+
+
+def test_an_error_of_the_validation_says_so(rng):
+    x, labels = rng.normal(size=(12, 4, 2)), rng.integers(0, 3, (12, 4))
+    with pytest.raises(TypeError, match="labels") as caught:
+        bptt.fit(bptt.RNN(2, 4, 3), x, labels, loss="cross_entropy", validation=(x, labels + 0.5), progress=False)
+    assert caught.value.__notes__ == ["This came up in the validation."]
+
+
+@pytest.mark.parametrize("given, got", [(None, "NoneType"), (bptt.RNN, "type"), (np.ones((3, 1, 1)), "ndarray")])
+def test_what_is_no_network(given, got):
+    with pytest.raises(TypeError, match=f"rnn must be a bptt.RNN, got {got}"):
+        bptt.fit(given, np.ones((3, 1, 1)), np.ones((3, 1, 1)), progress=False)
+
+
+@pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.array(0.5)], ids=repr)
+def test_own_loss_returns_any_number(rng, value):
+    x, target = delayed_sum(rng, N=4)
+    history = bptt.fit(bptt.RNN(1, 4, 1), x, target, loss=lambda y, t: (value, y - t), epochs=1, progress=False)
+    assert history.update_loss == [0.5]
+    assert type(history.update_loss[0]) is float
+
+
+@pytest.mark.parametrize("value", [None, np.ones(3), "0.5", 1j], ids=repr)
+def test_own_loss_returns_no_number(rng, value):
+    x, target = delayed_sum(rng, N=4)
+    rnn = bptt.RNN(1, 4, 1, seed=0)
+    kept = rnn.params.copy()
+    with pytest.raises(TypeError, match=f"one number as the loss, got {re.escape(repr(value))}"):
+        bptt.fit(rnn, x, target, loss=lambda y, t: (value, y - t), progress=False)
+    np.testing.assert_array_equal(rnn.params, kept)
+
+
+def test_errors_show_the_beginning_of_a_long_value(rng):
+    x, target = delayed_sum(rng, N=4)
+    for options in ({"loss": bptt.mse(x, target)}, {"epochs": x}, {"clip_norm": x}, {"shuffle": x}):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            bptt.fit(bptt.RNN(1, 4, 1), x, target, progress=False, **options)
+        text = str(caught.value)
+        assert text.startswith(next(iter(options)))
+        assert "array([[[" in text
+        assert len(text) < 250
+        assert "\n" not in text
+
+
+def test_torch_s_names_of_networks_are_pointed_out():
+    with pytest.raises(AttributeError, match=r"no attribute 'LSTM', use bptt.RNN\(..., cell='lstm'\)$"):
+        bptt.LSTM  # noqa: B018
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -329,7 +536,7 @@ def test_a_gradient_that_is_not_finite_ends_the_training(rng):
     target[7, 2] = np.nan
     rnn = bptt.RNN(1, 4, 1, seed=0)
     kept = rnn.params.copy()
-    with pytest.raises(FloatingPointError, match="update 1 is nan"):
+    with pytest.raises(FloatingPointError, match="update 1 is nan: x or target holds NaN"):
         bptt.fit(rnn, x, target, progress=False)
     np.testing.assert_array_equal(rnn.params, kept)
 

@@ -123,3 +123,14 @@ def test_learned_states_begin_as_zeros():
         assert v["weight_hh_l1"].all()
     ones = bptt.RNN(3, 5, learn_state=True, init=lambda name, shape, rng: np.ones(shape)).param_views()
     assert ones["state_h0"].all()
+
+
+def test_values_that_are_infinite_in_float32():
+    for error in ("raise", "ignore"):
+        with np.errstate(over=error):
+            with pytest.raises(ValueError, match=r"init returns for weight_ih_l0 .* range of float32"):
+                bptt.RNN(2, 3, init=lambda name, shape, rng: np.full(shape, 1e39))
+            with pytest.raises(ValueError, match="forget_bias"):
+                bptt.RNN(2, 3, cell="lstm", forget_bias=-1e39)
+    rnn = bptt.RNN(2, 3, init=lambda name, shape, rng: np.full(shape, -1e39), dtype="float64")
+    assert (rnn.params == -1e39).all()

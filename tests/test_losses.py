@@ -110,3 +110,39 @@ def test_other_dtypes_are_taken_as_float64():
     assert value == 5 / 4
     assert dy.dtype == np.float64
     assert dy.tolist() == [[0.5, 0], [0, 1]]
+
+
+INFINITE = {  # (loss, logits, target, value, gradient)
+    "certain and right": ("binary_cross_entropy", [np.inf, -np.inf], [1.0, 0], 0, [0, 0]),
+    "certain and wrong": ("binary_cross_entropy", [np.inf, -np.inf], [0.0, 1], np.inf, [1, -1]),
+    "certain of a half": ("binary_cross_entropy", [np.inf, -np.inf], [0.5, 0.5], np.inf, [0.5, -0.5]),
+    "certain beside others": ("binary_cross_entropy", [np.inf, 0.0], [1.0, 0.5], np.log(2), [0, 0]),
+    "certain class": ("cross_entropy", [0.0, np.inf, 5], 1, 0, [0, 0, 0]),
+    "certain of another class": ("cross_entropy", [0.0, np.inf, -np.inf], 0, np.inf, [-1, 1, 0]),
+    "two certain classes": ("cross_entropy", [0.0, np.inf, np.inf], 1, np.nan, [np.nan] * 3),
+    "only class": ("cross_entropy", [-np.inf, 3.0, -np.inf], 1, 0, [0, 0, 0]),
+    "excluded class": ("cross_entropy", [0.0, 0, -np.inf], 2, np.inf, [0.5, 0.5, -1]),
+    "no class": ("cross_entropy", [-np.inf] * 3, 1, np.nan, [np.nan] * 3),
+    "NaN beside a certain class": ("cross_entropy", [np.nan, np.inf, 0], 1, np.nan, [np.nan] * 3),
+    "infinite output": ("mse", [np.inf, 1.0], [0.0, 1], np.inf, [np.inf, 0]),
+    "infinite output and target": ("mse", [np.inf, 1.0], [np.inf, 1], np.nan, [np.nan, 0]),
+}
+# where torch gives NaN, as it computes 0 * inf or inf - inf, and the limit is a number
+LIMITS = {"certain and right", "certain and wrong", "certain of a half", "certain beside others", "certain class",
+          "certain of another class"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INFINITE)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_infinities_give_the_limit(torch, name, dtype):
+    loss, y, target, value, gradient = INFINITE[name]
+    y = np.array([y], dtype)
+    labels = loss == "cross_entropy"
+    target = np.array([target], int if labels else dtype)
+    ours, dy = getattr(bptt, loss)(y, target, reduction="sum")
+    np.testing.assert_allclose(ours, value, rtol=1e-7)
+    np.testing.assert_array_equal(dy, [gradient])
+    functions = {"mse": "mse_loss", "binary_cross_entropy": "binary_cross_entropy_with_logits"}
+    function = getattr(torch.nn.functional, functions.get(loss, loss))
+    theirs = function(torch.tensor(y), torch.tensor(target), reduction="sum").item()
+    assert np.isnan(theirs) if name in LIMITS else theirs == pytest.approx(value, nan_ok=True)

@@ -4,6 +4,7 @@ import signal
 
 import numpy as np
 import pytest
+from cases import CELLS, assert_same
 
 import bptt
 
@@ -110,3 +111,113 @@ def test_out_may_be_the_input():
         expected = b(value.copy())
         a(value, out=value)
         np.testing.assert_array_equal(value, expected)
+
+
+# ---- arrays that share memory ------------------------------------------------------------------------------------
+
+
+def within(memory, array, start=0):
+    """A view of a flat array, from there on, that holds a copy of another array."""
+    view = memory[start : start + array.size].reshape(array.shape)
+    view[...] = array
+    return view
+
+
+ALIASES = {  # the argument that is a view of rnn.grads, and where it begins there
+    "dy": lambda p, view: setattr(p, "dy", view(p.dy)),
+    "dy from the middle": lambda p, view: setattr(p, "dy", view(p.dy, 37)),
+    "dstate": lambda p, view: setattr(p, "dstate", view(p.dstates)[0]),
+    "carry": lambda p, view: setattr(p, "carry", view(p.carry)),
+    "x": lambda p, view: setattr(p, "x", view(p.x)),
+    "dy and x": lambda p, view: (setattr(p, "dy", view(p.dy)), setattr(p, "x", view(p.x, p.dy.size))),
+}
+
+
+@pytest.mark.parametrize("memory", ["grads", "step_norms"])
+@pytest.mark.parametrize("name", ALIASES)
+@pytest.mark.parametrize("options", [{}, {"lengths": True}, {"batch_first": True}, {"threads": 3}], ids=str)
+def test_inputs_of_backward_may_share_memory_with_what_it_writes(problem, memory, name, options):
+    def gradients(aliased):
+        p = problem(8, 5, 4, 16, 3, cell="gru", num_layers=2, carry=2, **{"batch_first": False, **options})
+        if p.rnn.batch_first:
+            p.x, p.dy, p.carry = (np.ascontiguousarray(a.swapaxes(0, 1)) for a in (p.x, p.dy, p.carry))
+        room = p.rnn.grads if memory == "grads" else np.zeros(1000)
+        if aliased:
+            ALIASES[name](p, lambda array, start=0: within(room, array, start))
+        before = p.rnn.grads.copy()
+        p.forward()
+        norms = room[40:56].reshape(2, 8) if memory == "step_norms" else np.empty((2, 8))
+        dx, dstate = p.rnn.backward(p.dy, p.dstate, carry=p.carry, step_norms=norms)
+        return p.rnn.grads - before, dx, dstate, norms
+
+    for ours, expected in zip(gradients(True), gradients(False), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("memory", ["params", "grads"])
+@pytest.mark.parametrize("start", [0, 5])
+def test_step_norms_have_memory_of_their_own(memory, start):
+    rnn = small()
+    rnn.forward(np.ones((6, 1, 3)))
+    before = rnn.params.copy(), rnn.grads.copy()
+    with pytest.raises(
+        ValueError, match=f"step_norms must have memory of its own, got memory of the network's {memory}"
+    ):
+        rnn.backward(np.ones((6, 1, 2)), step_norms=getattr(rnn, memory)[start : start + 6])
+    assert_same([rnn.params, rnn.grads], before)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"truncation": bptt.TBPTT(3, 5)}, {"truncation": bptt.TBPTT(3), "checkpoint": 2}], ids=str
+)
+@pytest.mark.parametrize("aliased", ["dy", "x", "chunks of x", "dy is y"])
+def test_windows_whose_arrays_lie_in_the_gradients(options, aliased):
+    """A loss may compute dy in rnn.grads or in y itself; x may be there for one window."""
+    T = 3 if "x" in aliased else 8  # the gradients of a window are the end of such an x
+    x, target = np.random.default_rng(0).normal(size=(2, T, 4, 3))
+
+    def gradients(aliased):
+        rnn = bptt.RNN(3, 16, cell="gru", seed=0, dtype="float64", output_size=3)
+
+        def loss(y, target):
+            value, dy = bptt.mse(y, target)
+            if aliased == "dy":
+                dy = within(rnn.grads, dy, 11)
+            if aliased == "dy is y":
+                y[...] = dy
+                dy = y
+            return value, dy
+
+        own = within(rnn.grads, x) if aliased in ("x", "chunks of x") else x
+        if aliased == "chunks of x" and options:
+            own = iter([own])
+        return [(w.loss, rnn.grads.copy()) for w in rnn.windows(own, target, loss, **options)]
+
+    for (ours, grads), (expected, expected_grads) in zip(gradients(aliased), gradients(None), strict=True):
+        assert ours == expected
+        np.testing.assert_array_equal(grads, expected_grads)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_output_of_a_step_may_overlap_its_input(problem, cell, layers):
+    p = problem(4, 3, 5, 16, 5, cell=cell, num_layers=layers)
+    for shift in (-4, 0, 7):
+        memory = np.zeros(40)
+        x, out = memory[10:25].reshape(3, 5), memory[10 + shift : 25 + shift].reshape(3, 5)
+        stream, apart = p.rnn.stream(3), p.rnn.stream(3)
+        for step in p.x:
+            x[...] = step
+            np.testing.assert_array_equal(stream(x, out=out), apart(step))
+
+
+def test_outputs_are_the_caller_s(problem):
+    """What forward and backward returned may be changed, and may be their next inputs."""
+    p = problem(6, 3, 5, 5, num_layers=2)
+    y, state = p.rnn.forward(p.x, p.state)
+    expected_dx, expected_dstate = (a.copy() for a in p.rnn.backward(p.dy, p.dstate))
+    y[...], state[...] = p.dy, p.dstate
+    dx, dstate = p.rnn.backward(y, state)
+    assert_same([dx, dstate], [expected_dx, expected_dstate])
+    expected, _ = p.rnn.forward(dx.copy(), dstate.copy())
+    np.testing.assert_array_equal(p.rnn.forward(dx, dstate)[0], expected)

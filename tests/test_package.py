@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,18 @@ def test_structs_of_the_bindings_are_those_of_the_header():
 def members(declarations):
     """The names that a struct's lines declare, in their order."""
     return re.findall(r"(\w+)(?:\[\d+\])?(?:\)\(.*?\).*)?(?=[,;\n])", declarations)
+
+
+def test_the_description_has_no_link_that_leads_nowhere():
+    """Its place is a package index: pictures and paths of the repository are not there."""
+    about = metadata("bptt")
+    assert about["Description-Content-Type"] == "text/markdown"
+    text = about.get_payload()
+    assert text.startswith("# bptt\n")
+    assert "```python\nimport numpy as np\nimport bptt\n" in text
+    assert "int main(void)" in text
+    assert not re.findall(r"\]\((?!https?://)[^)]*\)|!\[|<img", text)
+    assert all(", https://" in url for url in about.get_all("Project-URL", []))
 
 
 def test_stubs_and_types_are_shipped():

@@ -69,21 +69,26 @@ def test_zero_and_inf_leave_gaps(tmp_path):
 @pytest.mark.parametrize("layout", [None, "tight", "constrained"])
 def test_history(layout, tmp_path):
     rng = np.random.default_rng(0)
-    past = bptt.History([1.0, 0.1], [1.1, 0.2], [1, 1], list(rng.uniform(0.1, 1, 8)), list(rng.uniform(0.1, 1, 8)))
+    past = bptt.History([1.0, 0.1], [1.1, 0.2], [1, 1], *rng.uniform(0.1, 1, (2, 8)).tolist(), clip_norm=0.7)
     _, (left, right) = pyplot.subplots(1, 2, layout=layout)
     ax = bptt.plot.history(past, ax=left)
     assert ax is left
     below = ax.figure.axes[-1]
-    updates, epochs, validation = ax.get_lines()
+    updates, epochs, validation, best = ax.get_lines()
     np.testing.assert_allclose(updates.get_xdata(), np.arange(1, 9) / 4)
     np.testing.assert_array_equal(updates.get_ydata(), past.update_loss)
     np.testing.assert_array_equal(epochs.get_xydata(), [[1, 1], [2, 0.1]])
     np.testing.assert_array_equal(validation.get_ydata(), [1.1, 0.2])
-    np.testing.assert_array_equal(below.get_lines()[0].get_ydata(), past.grad_norm)
+    np.testing.assert_array_equal(best.get_xydata(), [[2, 0.2]])
+    norms, threshold = below.get_lines()
+    np.testing.assert_array_equal(norms.get_ydata(), past.grad_norm)
+    np.testing.assert_array_equal(threshold.get_ydata(), [0.7, 0.7])
+    assert [text.get_text() for text in below.get_legend().get_texts()] == ["clip_norm = 0.7"]
     assert ax.get_yscale() == below.get_yscale() == "log"
     assert (ax.get_ylabel(), below.get_xlabel()) == ("loss", "epoch")
     assert "clipping" in below.get_ylabel()
-    assert [text.get_text() for text in ax.get_legend().get_texts()][2] == "validation"
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts[2:] == ["validation", "best validation: 0.2, epoch 2"]
     ax.figure.canvas.draw()
     boxes = [axes.get_tightbbox() for axes in (ax, below)]
     assert boxes[0].y0 > boxes[1].y0
@@ -98,8 +103,68 @@ def test_history_of_fit():
     past = bptt.fit(rnn, x, x, epochs=3, batch_size=2, progress=False)
     ax = bptt.plot.history(past)
     assert len(ax.get_lines()) == 2  # without validation
-    assert ax.get_xlim() == (0, 3)
+    assert ax.get_xlim() == (0, pytest.approx(3, rel=0.03))
+    assert ax.figure.axes[-1].get_lines()[1].get_ydata()[0] == 1  # clip_norm of fit
     assert bptt.plot.history(bptt.History([2.0, 1.9], [], [1, 1], [2.0, 1.9], [1, 0])).get_yscale() == "linear"
+
+
+def past_of(epochs, updates, clip_norm=None):
+    """A History of so many epochs and so many updates in each."""
+    values = np.random.default_rng(0).uniform(0.1, 1, epochs * updates).tolist()
+    loss = np.mean(np.reshape(values, (epochs, updates)), axis=1).tolist()
+    return bptt.History(loss, loss, [1.0] * epochs, values, values, clip_norm)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 20, 500])
+def test_epochs_are_integers_on_the_axis(epochs, tmp_path):
+    ax = bptt.plot.history(past_of(epochs, 2))
+    assert written(ax, tmp_path / "history.png") > 10_000
+    for axes in ax.figure.axes:
+        ticks = axes.get_xticks()
+        assert len(ticks) > 1
+        np.testing.assert_array_equal(ticks, np.round(ticks))
+
+
+@pytest.mark.parametrize("epochs, updates, each_update", [(1, 1, True), (1, 20, True), (20, 3, True), (20, 12, False)])
+def test_few_points_are_marked(epochs, updates, each_update):
+    """A line of one point without a marker would be nothing."""
+    ax = bptt.plot.history(past_of(epochs, updates))
+    norms = ax.figure.axes[-1].get_lines()[0]
+    assert (norms.get_marker() == "o") == each_update
+    means = next(line for line in ax.get_lines() if "mean" in line.get_label())
+    assert means.get_marker() == "o"
+    assert bptt.plot.history(past_of(500, 1)).get_lines()[0].get_marker() == "None"
+
+
+def test_one_update_per_epoch_is_drawn_once():
+    labels = [line.get_label() for line in bptt.plot.history(past_of(5, 1)).get_lines()]
+    assert labels[:2] == ["training, mean of the epoch", "validation"]
+
+
+def test_noise_of_many_updates_is_a_band():
+    """The band holds four fifths of them, the line is their median; a single jump does not hide the others."""
+    past = past_of(4, 1250)
+    past.update_loss[777] = 1e6
+    ax = bptt.plot.history(past)
+    for axes in (ax, ax.figure.axes[-1]):
+        (band,) = axes.collections
+        line = axes.get_lines()[0]
+        assert len(line.get_xdata()) == 200
+        np.testing.assert_allclose(line.get_ydata(), 0.55, atol=0.35)
+        x, y = band.get_paths()[0].vertices.T
+        assert 0 <= x.min() < x.max() <= 4
+        assert 0.1 <= y.min() < 0.25
+        assert 0.85 < y.max() <= 1
+    assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == [
+        "training, 80 % of the updates", "training, median of the updates"]  # fmt: skip
+
+
+def test_best_validation_is_a_number(tmp_path):
+    ax = bptt.plot.history(bptt.History([3.0] * 3, [np.nan, 2.0, np.inf], [1] * 3, [3.0] * 3, [1.0] * 3))
+    np.testing.assert_array_equal(ax.get_lines()[-1].get_xydata(), [[2, 2]])
+    ax = bptt.plot.history(bptt.History([3.0], [np.nan], [1], [3.0], [0.0]))
+    assert not [line for line in ax.get_lines() if line.get_marker() == "*"]
+    assert written(ax, tmp_path / "nothing.png") > 5_000
 
 
 BAD = {
@@ -150,4 +215,4 @@ def test_without_matplotlib():
         except ImportError as error:
             print(error)
     """
-    assert "pip install bptt[plot]" in python(code)
+    assert python(code).startswith("bptt.plot needs matplotlib, which `pip install matplotlib` brings: ")

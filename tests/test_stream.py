@@ -118,16 +118,74 @@ def test_a_stream_outlives_its_network():
     assert stream(np.ones(2)).shape == (3,)
 
 
+NO_ROWS = np.array([], int)
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
-def test_any_index_of_the_batch_axis_resets_rows(problem, cell, layers):
+def test_a_mask_or_row_numbers_reset_rows(problem, cell, layers):
     p = problem(5, 3, 2, 4, num_layers=layers, start="learned", cell=cell)
-    for rows in (1, -1, np.int64(2), [1], [0, 2], [], slice(1, 3), np.array([True, False, True]), None):
+    masks = np.array([True, False, True]), [False, True, False], np.zeros(3, bool), np.ones(6, bool)[::2]
+    for rows in (None, *masks, [1], [2, 0], [], NO_ROWS, (0, 2), np.array([0, 1]), np.uint8([2])):
         stream = p.rnn.stream(batch=3)
         first = np.array(stream.state)
         stream(p.x[0])
         expected = np.array(stream.state)
-        index = slice(None) if rows is None else rows
+        index = slice(None) if rows is None else np.array(rows) if len(rows) else NO_ROWS
         expected[..., index, :] = first[..., index, :]
         stream.reset(rows=rows)
         np.testing.assert_array_equal(stream.state, expected)
+
+
+ROWS = {  # (rows, exception, words of the message)
+    "mask of integers": (np.array([0, 1, 0]), ValueError, ["distinct", "[0, 1, 0]", "dtype bool", "rows.astype(bool)"]),
+    "mask in a list": ([1, 1, 1], ValueError, ["distinct", "dtype bool"]),
+    "mask of floats": (np.array([0.0, 1, 0]), TypeError, ["mask of booleans (B,)", "row numbers", "float64", "(3,)"]),
+    "twice": ([0, 2, 0], ValueError, ["distinct", "[0, 2, 0]"]),
+    "negative": ([-1], ValueError, ["0..2", "-1..-1"]),
+    "beyond": (np.array([0, 3]), ValueError, ["0..2", "0..3"]),
+    "far beyond": (np.array([2**64 - 1], np.uint64), ValueError, ["0..2", str(2**64 - 1)]),
+    "mask too short": ([True, False], ValueError, ["(B,) = (3,)", "(2,)"]),
+    "mask too long": (np.ones(4, bool), ValueError, ["(B,) = (3,)", "(4,)"]),
+    "mask of two axes": (np.ones((3, 1), bool), ValueError, ["(B,) = (3,)", "(3, 1)"]),
+    "numbers of two axes": ([[0], [1]], TypeError, ["row numbers", "(2, 1)"]),
+    "an integer": (1, TypeError, ["row numbers", "()"]),
+    "True": (True, ValueError, ["(B,) = (3,)", "()"]),
+    "a slice": (slice(1, 3), TypeError, ["rows", "slice"]),
+    "text": ("all", TypeError, ["rows", "str"]),
+    "masked": (np.ma.masked_array([True, True, True], [0, 1, 0]), TypeError, ["rows", "mask of its own"]),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_other_rows_reset_nothing(problem, name):
+    rows, exception, words = ROWS[name]
+    p = problem(5, 3, 2, 4)
+    stream = p.rnn.stream(batch=3, state=p.state)
+    with pytest.raises(exception, match=r"^rows") as caught:
+        stream.reset(rows=rows)
+    for word in words:
+        assert word in str(caught.value)
+    np.testing.assert_array_equal(stream.state, p.state)
+
+
+def test_zero_and_one_number_the_rows_of_a_batch_of_two(problem):
+    """The only integers that could be a mask or row numbers: they are row numbers, as all integers are."""
+    p = problem(5, 2, 2, 4)
+    stream = p.rnn.stream(state=p.state)
+    stream.reset(rows=np.array([0, 1]))
+    assert not stream.state.any()
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_state_in_nested_lists(problem, cell, layers):
+    p = problem(5, 3, 2, 4, num_layers=layers, cell=cell)
+    expected, _ = p.rnn.forward(p.x, p.state)
+    for state in (p.states.tolist()[0] if cell == "gru" else p.states.tolist(), p.as_given(p.states[:, :])):
+        stream = p.rnn.stream(state=state)
+        assert stream.batch == 3
+        np.testing.assert_array_equal(stream(p.x[0]), expected[0])
+    if cell == "lstm":
+        for state in (p.states, iter(p.states), [*p.states], {"h": p.states[0], "c": p.states[1]}.values()):
+            assert p.rnn.stream(state=state).batch == 3

@@ -1,10 +1,12 @@
 """Threads: the same bits for any number, and objects used from several Python threads."""
 
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -187,3 +189,172 @@ def test_fork_after_threads(threads):
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert_same(pool.apply(results, sizes), before)
     assert_same(results(*sizes), before)
+
+
+# ---- fork while calls run ----------------------------------------------------------------------------------------
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+
+
+def fork():
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of forks beside other threads
+        return os.fork()
+
+
+def end_after_20_seconds():
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(20)
+
+
+def end_child(check):
+    """Ends this child: the parent's join() sees whether check() raised or took long."""
+    end_after_20_seconds()
+    code = 1
+    try:
+        check()
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def join(pid):
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def child(check):
+    """check() in a child that is forked here."""
+    pid = fork()
+    if pid == 0:
+        end_child(check)
+    join(pid)
+
+
+class Beside:
+    """A thread that runs `work` again and again until the block ends."""
+
+    def __init__(self, work):
+        self.work, self.over, self.begun = work, threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.over.is_set():
+            self.begun.set()
+            self.work()
+
+    def __enter__(self):
+        self.thread.start()
+        self.begun.wait()
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def is_held(lock):
+    """Whether another thread holds a lock."""
+    return not (lock.acquire(False) and [lock.release()])
+
+
+@forks
+def test_fork_while_another_thread_is_in_a_call(problem):
+    """The child has only the thread that forked: the other one's call is over there, and the network is free."""
+    p = problem(5, 3, 4, 16, 2)
+    stream, expected = p.rnn.stream(3), p.gradients()["y"]
+    x = np.zeros((100_000, 3, 4))
+
+    def check():
+        np.testing.assert_array_equal(p.gradients()["y"], expected)
+        np.testing.assert_array_equal([stream(x) for x in p.x[:1]], p.rnn.forward(p.x[:1], tape=False)[0])
+        for _ in p.rnn.windows(p.x, p.dy):
+            p.rnn.clip_grad_norm(1.0)
+        stream.refresh()
+        at_once([lambda: p.rnn.forward(p.x)] * 2)
+
+    with Beside(lambda: p.rnn.forward(x, tape=False)):
+        for _ in range(5):
+            while not is_held(p.rnn.lock):
+                pass
+            child(check)
+    check()
+
+
+@forks
+def test_fork_while_another_thread_is_in_a_step():
+    """Its state is whole or half of the step's; after reset() or an assignment the child's stream is sound."""
+    rnn = bptt.RNN(4, 1500, seed=0)
+    stream, x = rnn.stream(), np.ones(4)
+    expected = stream(x)
+
+    def check():
+        stream.reset()
+        np.testing.assert_array_equal(stream(x), expected)
+
+    with Beside(lambda: stream(x)):
+        for _ in range(5):
+            child(check)
+
+
+@forks
+def test_fork_while_this_thread_has_the_lock(problem):
+    """The child's thread has it too, and releases it."""
+    p = problem(5, 3, 4, 16, 2)
+    with p.rnn.lock:
+        pid = fork()
+        p.rnn.forward(p.x)
+        if pid:
+            join(pid)
+    if pid == 0:
+        end_child(lambda: at_once([lambda: p.rnn.forward(p.x)] * 2))
+    assert not is_held(p.rnn.lock)
+
+
+@forks
+@pytest.mark.parametrize("direction, threads", [("forward", 1), ("forward", 2), ("backward", 2)])
+def test_fork_within_a_call(direction, threads):
+    """By a signal handler. In the child this thread is in the call still; the other threads of the call are not there,
+    so that it can only be given up."""
+    rnn = bptt.RNN(16, 192, 1, seed=0, threads=threads)
+    steps = 8000 if direction == "forward" else 3000
+    x = np.random.default_rng(0).normal(size=(steps, 16, 16)).astype(np.float32)
+    pids, error = [], None
+
+    def work():
+        if direction == "forward":
+            return rnn.forward(x, tape=False)[0]
+        return rnn.backward(x[:, :, :1], state_grad=False)[0]
+
+    def handler(*_):
+        try:
+            rnn.zero_grad()
+        except RuntimeError:  # it is in the call
+            pids.append(fork())
+            if pids[0] == 0:
+                end_after_20_seconds()
+            with pytest.raises(RuntimeError, match="in the middle of a call"):
+                rnn.forward(x[:2])
+
+    old = signal.signal(signal.SIGALRM, handler)
+    while not pids:  # until the call is long enough for a handler, which runs ten times a second
+        x = np.concatenate([x, x])
+        rnn.forward(x, tape=direction == "backward")
+        expected = work()
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        try:
+            result = work()
+        except RuntimeError as raised:
+            error = raised
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, old)
+    if pids[0] == 0:
+
+        def check():
+            assert (error is None) == (threads == 1)
+            assert error is not None or np.array_equal(result, expected)
+            assert error is None or "forked" in str(error)
+            rnn.forward(x[:2])
+
+        end_child(check)
+    np.testing.assert_array_equal(result, expected)
+    join(pids[0])

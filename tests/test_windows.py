@@ -330,3 +330,46 @@ def test_long_sequences_from_a_memmap_in_constant_memory(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(script), path]
     growth = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert growth <= 1024
+
+
+@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}, {"bidirectional": True}], ids=str)
+def test_states_may_be_nested_lists(problem, cell, options):
+    """In forward, backward and windows; of two layers or directions too, where a list of two might seem a pair."""
+    p = problem(6, 3, 2, 4, 2, cell=cell, **options)
+    lists = p.states.tolist() if cell == "lstm" else p.states[0].tolist()
+    dlists = [*p.dstates] if cell == "lstm" else [*p.dstates[0]]
+    expected = p.copied_gradients()
+    p.rnn.zero_grad()
+    y, _ = p.rnn.forward(p.x, lists)
+    dx, _ = p.rnn.backward(p.dy, dlists)
+    np.testing.assert_array_equal(y, expected["y"])
+    np.testing.assert_array_equal(dx, expected["x"])
+    np.testing.assert_array_equal(p.rnn.grad_views()["weight_hh_l0"], expected["weight_hh_l0"])
+    losses = [[w.loss for w in p.rnn.windows(p.x, p.dy, state=state)] for state in (p.state, lists)]
+    assert losses[0] == losses[1]
+    if cell == "lstm":
+        np.testing.assert_array_equal(p.rnn.forward(p.x, p.states)[0], y)  # (2,L*D,B,H)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("checkpoint", [2, 3, 5])
+def test_nan_before_a_reset_stays_out_of_an_overlap_with_checkpoints(problem, cell, checkpoint):
+    """The last window goes back over the end of the one before, whose other steps have no part in it. In row 0 the
+    reset lies before the overlap, in row 2 at its first step."""
+    p = problem(8, 4, 2, 5, 2, cell=cell, num_layers=2)
+    resets = {0: 2, 2: 3}
+    reset = np.zeros((8, 4), bool)
+    for row, t in resets.items():
+        reset[t, row] = True
+
+    def gradient(**options):
+        *_, w = p.rnn.windows(p.x, p.dy, truncation=bptt.TBPTT(5), reset=reset, state=p.state, **options)
+        assert (w.start, w.stop, len(np.atleast_2d(w.grad_norms)[0])) == (5, 8, 5)
+        return p.rnn.grads.copy()
+
+    plain, clean = gradient(), gradient(checkpoint=checkpoint)
+    assert_close(clean, plain, 1e-12)
+    for row, t in resets.items():
+        p.x[:t, row] = p.states[:, :, row] = np.nan
+    np.testing.assert_array_equal(gradient(checkpoint=checkpoint), clean)

@@ -7,6 +7,7 @@ struct bptt_internal_team {
     int size;        /* 0 until all threads are made */
     int waiting;     /* members at the barrier */
     unsigned rounds; /* barriers passed */
+    int64_t process; /* that made the threads */
     bptt_internal_body *body;
     void *context;
 };
@@ -27,9 +28,13 @@ static SYSTEM_THREAD run_member(void *argument) {
     return 0;
 }
 
+int bptt_internal_team_lost(const bptt_internal_member *me) {
+    return me->size > 1 && me->team->process != system_process();
+}
+
 void bptt_internal_team_wait(const bptt_internal_member *me) {
     bptt_internal_team *team = me->team;
-    if (me->size == 1) return;
+    if (me->size == 1 || bptt_internal_team_lost(me)) return;
     system_acquire(&team->lock);
     const unsigned round = team->rounds;
     if (++team->waiting == team->size) {
@@ -47,7 +52,11 @@ void bptt_internal_team_run(int size, bptt_internal_body *body, void *context) {
         body(context, &(bptt_internal_member){NULL, 0, 1});
         return;
     }
-    bptt_internal_team team = {.lock = SYSTEM_LOCK, .changed = SYSTEM_CONDITION, .body = body, .context = context};
+    bptt_internal_team team = {.lock = SYSTEM_LOCK,
+                               .changed = SYSTEM_CONDITION,
+                               .process = system_process(),
+                               .body = body,
+                               .context = context};
     system_thread threads[BPTT_INTERNAL_MOST_THREADS];
     seat seats[BPTT_INTERNAL_MOST_THREADS];
     int made = 1;
@@ -59,7 +68,9 @@ void bptt_internal_team_run(int size, bptt_internal_body *body, void *context) {
     team.size = made;
     system_wake(&team.changed);
     system_release(&team.lock);
-    body(context, &(bptt_internal_member){&team, 0, made});
+    const bptt_internal_member me = {&team, 0, made};
+    body(context, &me);
+    if (bptt_internal_team_lost(&me)) return; /* there is nobody to join, and the lock may be held for ever */
     for (int i = 1; i < made; i++) system_join(threads[i]);
     system_end(&team.lock, &team.changed);
 }

@@ -19,7 +19,10 @@ typedef void bptt_internal_body(void *context, const bptt_internal_member *me);
 /* Runs body on `size` threads, on fewer where the system refuses to make them. */
 void bptt_internal_team_run(int size, bptt_internal_body *body, void *context);
 
-/* A barrier: returns when every member has reached it. */
+/* Whether the team's other threads do not exist: this is the child of a process that forked within the call. */
+int bptt_internal_team_lost(const bptt_internal_member *me);
+
+/* A barrier: returns when every member has reached it, or at once where the team is lost. */
 void bptt_internal_team_wait(const bptt_internal_member *me);
 
 /* How many processors the system offers, at least 1. */

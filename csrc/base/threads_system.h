@@ -30,6 +30,8 @@ LOCAL int system_start(system_thread *thread, unsigned(__stdcall *body)(void *),
     *thread = (HANDLE)_beginthreadex(NULL, 0, body, argument, 0, NULL);
     return *thread != NULL;
 }
+LOCAL int64_t system_process(void) { return 0; } /* there is no fork */
+
 LOCAL void system_join(system_thread thread) {
     WaitForSingleObject(thread, INFINITE);
     CloseHandle(thread);
@@ -69,6 +71,8 @@ LOCAL int system_start(system_thread *thread, void *(*body)(void *), void *argum
     return pthread_create(thread, NULL, body, argument) == 0;
 }
 LOCAL void system_join(system_thread thread) { pthread_join(thread, NULL); }
+
+LOCAL int64_t system_process(void) { return getpid(); }
 
 LOCAL int system_processors(void) {
 #ifdef __linux__

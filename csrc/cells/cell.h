@@ -30,7 +30,7 @@ typedef struct {
     const REAL *dz; /* (rows, gate columns) */
     const REAL *c_prev, *c;
     int64_t ld;
-    const uint8_t *skip; /* (rows,), nonzero: c_prev counts as zeros; NULL: none */
+    const uint8_t *skip; /* (rows,), nonzero: c_prev counts as zeros and adds nothing, NaN neither; NULL: none */
     int64_t unit_begin, unit_end;
 } peephole_rows;
 

@@ -45,7 +45,7 @@ typedef struct {
     int64_t lda;
     const REAL *b;
     int64_t ldb;
-    const uint8_t *skip; /* (k,), nonzero: this row of b counts as zeros; NULL: none */
+    const uint8_t *skip; /* (k,), nonzero: this row of a and b adds nothing, NaN neither; NULL: none */
     REAL *c;
     int64_t ldc;
 } outer_product;

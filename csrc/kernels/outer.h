@@ -17,8 +17,9 @@ static void pack_rows(const outer_product *p, int64_t r_begin, int64_t depth, in
     }
 }
 
-/* Tail column j by `depth` rows from r_begin on: a few vectors of rows of c at a time, each element a sum over r. */
-static void outer_tail_column(const outer_product *p, int64_t r_begin, int64_t depth, int64_t j) {
+/* Column j by `depth` rows from r_begin on: a few vectors of rows of c at a time, each element a sum over r, the same
+ * to the bit as in a tile. Skipped rows are not read. */
+static void outer_column(const outer_product *p, int64_t r_begin, int64_t depth, int64_t j) {
     enum { AT_ONCE = 4 };
     for (int64_t i = 0; i < p->m; i += AT_ONCE * LANES) {
         const int64_t rows = p->m - i < AT_ONCE * LANES ? p->m - i : AT_ONCE * LANES;
@@ -40,10 +41,9 @@ static void outer_tail_column(const outer_product *p, int64_t r_begin, int64_t d
     }
 }
 
-/* Rows [i, i + m) of c by `depth` rows of a and b from r on. */
-static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth) {
+/* Rows [i, i + m) and the first n columns of c by `depth` rows of a and b from r on. */
+static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t n, int64_t r, int64_t depth) {
     REAL panel[DEPTH * PANEL_WIDTH] __attribute__((aligned(64)));
-    const int64_t n = panel_columns(p->n);
     for (int64_t j = 0; j < n; j += PANEL_WIDTH) {
         const int width = panel_width(j, n);
         pack_rows(p, r, depth, j, n - j < width ? n - j : width, width, panel);
@@ -62,14 +62,23 @@ static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r,
     }
 }
 
+/* Whether a skipped row of a holds NaN or Inf: times the zeros that a panel has in place of b it would be NaN. */
+static int skips_nonfinite(const outer_product *p, int64_t r_begin, int64_t depth) {
+    for (int64_t r = r_begin; p->skip && r < r_begin + depth; r++)
+        for (int64_t i = 0; p->skip[r] && i < p->m; i++)
+            if (!isfinite(p->a[r * p->lda + i])) return 1;
+    return 0;
+}
+
 /* As many rows of c at a time as let the block of a, (DEPTH,rows), stay in L2. */
 LOCAL void outer(const outer_product *p) {
     const int64_t rows_at_once = L2_BYTES / (int64_t)sizeof(REAL) / DEPTH;
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;
-        for (int64_t i = 0; i < p->m; i += rows_at_once)
-            outer_block(p, i, p->m - i < rows_at_once ? p->m - i : rows_at_once, r, depth);
-        for (int64_t j = panel_columns(p->n); j < p->n; j++) outer_tail_column(p, r, depth, j);
+        const int64_t in_panels = skips_nonfinite(p, r, depth) ? 0 : panel_columns(p->n);
+        for (int64_t i = 0; i < p->m && in_panels; i += rows_at_once)
+            outer_block(p, i, p->m - i < rows_at_once ? p->m - i : rows_at_once, in_panels, r, depth);
+        for (int64_t j = in_panels; j < p->n; j++) outer_column(p, r, depth, j);
     }
 }
 #endif

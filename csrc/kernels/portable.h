@@ -68,6 +68,16 @@ LOCAL void multiply(const product *p) {
     apply_epilogue(p);
 }
 
+/* tile += aT b for `rows` rows of c from i on and `depth` rows of b from r_begin on, packed in panel; skipped rows are
+ * not read, as NaN in a times the zeros in place of b would be NaN */
+LOCAL void add_kept_rows(const outer_product *p, int64_t i, int64_t rows, int64_t r_begin, int64_t depth,
+                         const REAL *panel, REAL tile[TILE_ROWS][PANEL_WIDTH]) {
+    for (int64_t r = 0, end; r < depth; r = end + 1) {
+        for (end = r; end < depth && !(p->skip && p->skip[r_begin + end]);) end++;
+        add_to_tile(rows, end - r, p->a + (r_begin + r) * p->lda + i, 1, p->lda, panel + r * PANEL_WIDTH, tile);
+    }
+}
+
 /* c += aT b for PANEL_WIDTH columns from j on and `depth` rows of b from r on, packed in panel */
 LOCAL void outer_panel(const outer_product *p, int64_t r, int64_t depth, int64_t j, const REAL *panel) {
     REAL tile[TILE_ROWS][PANEL_WIDTH];
@@ -75,7 +85,7 @@ LOCAL void outer_panel(const outer_product *p, int64_t r, int64_t depth, int64_t
     for (int64_t i = 0; i < p->m; i += TILE_ROWS) {
         const int64_t rows = p->m - i < TILE_ROWS ? p->m - i : TILE_ROWS;
         memset(tile, 0, sizeof tile);
-        add_to_tile(rows, depth, p->a + r * p->lda + i, 1, p->lda, panel, tile);
+        add_kept_rows(p, i, rows, r, depth, panel, tile);
         for (int64_t row = 0; row < rows; row++)
             for (int64_t col = 0; col < cols; col++) p->c[(i + row) * p->ldc + j + col] += tile[row][col];
     }

@@ -26,7 +26,7 @@ LOCAL void add_bias(const worker *worker, int64_t rows, int64_t columns, const R
     }
 }
 
-/* weight (m,n) += aT b over rows; rows with skip[row] != 0 count as zero rows of b (NULL: none) */
+/* weight (m,n) += aT b over rows; rows with skip[row] != 0 add nothing, NaN neither (NULL: none) */
 LOCAL void add_outer(const worker *worker, int64_t rows, const REAL *a, int64_t lda, int64_t m, const REAL *b,
                      int64_t ldb, int64_t n, const uint8_t *skip, REAL *weight) {
     int64_t begin, end;
@@ -53,7 +53,7 @@ LOCAL const uint8_t *skip_of(const worker *worker, const block *block) {
     return call->skip + (block->t - worker->t0) * call->B;
 }
 
-/* W_ih and W_hh from a block: x as the product took it, and h_prev, the operand of W_hh */
+/* W_ih and W_hh from a block: x as the product took it, and h_prev, the operand of W_hh, or gates made of it */
 LOCAL void add_weight_grads(const worker *worker, const block *block, const REAL *x, const REAL *h_prev,
                             int64_t ld_prev) {
     const call *call = worker->call;
@@ -66,7 +66,7 @@ LOCAL void add_weight_grads(const worker *worker, const block *block, const REAL
         const int64_t ld_operand = input ? columns : gate ? gate_columns(call) : ld_prev;
         REAL *grad = layer_dir_grad(call, worker->layer_dir, cell_product->matrix) + cell_product->row * H * columns;
         add_outer(worker, block->rows, dz, ld, rows, operand, ld_operand, columns,
-                  input || gate ? NULL : skip_of(worker, block), grad);
+                  input ? NULL : skip_of(worker, block), grad);
     }
 }
 

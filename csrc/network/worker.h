@@ -15,11 +15,13 @@ typedef struct {
     weights weights;
 } worker;
 
-/* Whether to stop; the calling thread asks the caller's poll. Members may learn of it at different times. */
+/* Whether to stop; the calling thread asks the caller's poll, which may have forked. Members may learn of it at
+ * different times. */
 LOCAL int stopped(const worker *worker) {
     call *call = worker->call;
     const int asks = worker->member->rank == 0 && call->options.poll && !atomic_load(&call->stop);
-    if (asks && call->options.poll(call->options.poll_context)) atomic_store(&call->stop, 1);
+    if (asks && (call->options.poll(call->options.poll_context) || bptt_internal_team_lost(worker->member)))
+        atomic_store(&call->stop, 1);
     return atomic_load(&call->stop);
 }
 

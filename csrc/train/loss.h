@@ -69,12 +69,32 @@ bptt_status TYPED(bptt_mse)(int64_t N, int64_t C, const REAL *y, const REAL *tar
     return BPTT_OK;
 }
 
+/* The class of the only logit of +Inf; -1 where there is none, another one, or NaN. */
+LOCAL int64_t certain_class(int64_t C, const REAL *logits) {
+    int64_t certain = -1;
+    for (int64_t j = 0; j < C; j++) {
+        if (isnan(logits[j]) || (certain >= 0 && logits[j] == logits[certain])) return -1;
+        if (isinf(logits[j]) && logits[j] > 0) certain = j;
+    }
+    return certain;
+}
+
+/* The limit where one logit grows beyond all others: the softmax is 1 at this class and 0 elsewhere. */
+LOCAL double certain_row(int64_t C, int64_t label, int64_t certain, REAL weight, REAL *dy) {
+    clear_row(C, dy);
+    if (dy) dy[certain] += weight;
+    if (dy) dy[label] -= weight;
+    return label == certain ? 0 : (double)INFINITY;
+}
+
 /* log sum exp(z) - z[label], gradient weight (softmax(z) - onehot(label)); the largest logit is taken out first */
 LOCAL double cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, int64_t label, REAL weight,
                                REAL *dy) {
     REAL piece[PIECE], largest = logits[0], sum = 0;
     for (int64_t j = 1; j < C; j++)
         if (!(logits[j] <= largest)) largest = logits[j];
+    const int64_t certain = isinf(largest) ? certain_class(C, logits) : -1;
+    if (certain >= 0) return certain_row(C, label, certain, weight, dy);
     if (dy) sum = kernels->exp_shifted(C, logits, largest, dy);
     for (int64_t j = 0; !dy && j < C; j += PIECE)
         sum += kernels->exp_shifted(C - j < PIECE ? C - j : PIECE, logits + j, largest, piece);
@@ -109,14 +129,19 @@ bptt_status TYPED(bptt_cross_entropy)(int64_t N, int64_t C, const REAL *logits, 
     return BPTT_OK;
 }
 
-/* max(z,0) - z t + log(1 + e^-|z|), gradient weight (s(z) - t) */
+/* max(z,0) - z t + log(1 + e^-|z|). At an infinite logit its limit: 0 where the target is the class that the logit is
+ * certain of, otherwise infinite. */
+LOCAL double binary_cross_entropy_of(double z, double target) {
+    if (!isinf(z)) return (z < 0 ? 0 : z) - z * target + log1p(exp(-fabs(z)));
+    const double wrong = z < 0 ? target : 1 - target;
+    return wrong == 0 ? 0 : wrong * fabs(z);
+}
+
+/* the sum of these, gradient weight (s(z) - t) */
 LOCAL double binary_cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, const REAL *target,
                                       REAL weight, REAL *dy) {
     double sum = 0;
-    for (int64_t j = 0; j < C; j++) {
-        const double z = (double)logits[j];
-        sum += (z < 0 ? 0 : z) - z * (double)target[j] + log1p(exp(-fabs(z)));
-    }
+    for (int64_t j = 0; j < C; j++) sum += binary_cross_entropy_of((double)logits[j], (double)target[j]);
     if (!dy) return sum;
     kernels->logistic(C, logits, dy);
     kernels->difference(C, weight, dy, target, dy);

@@ -5,7 +5,11 @@
 #include "bptt.h"
 #include "kernels/kernels.h"
 
-LOCAL int at_least_zero(double x) { return x >= 0 && x <= DBL_MAX; }
+#define REAL_LARGEST (REAL_BITS == 32 ? (double)FLT_MAX : DBL_MAX)
+#define REAL_SMALLEST (REAL_BITS == 32 ? 0x1p-149 : 0x1p-1074)
+
+/* whether x is at least 0 and, as a REAL, neither Inf nor a 0 that it was not */
+LOCAL int at_least_zero(double x) { return x == 0 || (x >= REAL_SMALLEST && x <= REAL_LARGEST); }
 LOCAL int below_one(double x) { return x >= 0 && x < 1; }
 
 LOCAL bptt_status check_step(int64_t n, const void *params, const void *grads, double lr, double weight_decay) {
@@ -74,9 +78,11 @@ bptt_status TYPED(bptt_adam)(int64_t n, REAL *params, const REAL *grads, REAL *m
     if (status) return status;
     if (!mean || !square) return BPTT_ERROR_NULL;
     if (step < 1 || !below_one(beta1) || !below_one(beta2) || !at_least_zero(eps)) return BPTT_ERROR_HYPERPARAMETER;
+    const double correction1 = 1 - pow(beta1, (double)step), correction2 = 1 - pow(beta2, (double)step);
+    if (lr / correction1 > REAL_LARGEST) return BPTT_ERROR_HYPERPARAMETER;
+    if (decoupled && lr * weight_decay > REAL_LARGEST) return BPTT_ERROR_HYPERPARAMETER;
     const kernels *kernels = kernel_table();
     if (!kernels) return BPTT_ERROR_ISA;
-    const double correction1 = 1 - pow(beta1, (double)step), correction2 = 1 - pow(beta2, (double)step);
     kernels->adam(&(update){.n = n,
                             .params = params,
                             .grads = grads,

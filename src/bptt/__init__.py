@@ -8,6 +8,8 @@ Shapes are written with T steps, B batch rows, I inputs, H hidden units, O outpu
 An argument that does not fit is a ValueError or, where its type does not, a TypeError; both name the argument, what was
 expected and what came. Sizes beyond what memory can address are a MemoryError. The import is a RuntimeError where the
 environment variable BPTT_ISA names a kernel set that does not run here.
+
+Names of cells, initialisations, losses and optimisers are taken in any case: "LSTM" is "lstm".
 """
 
 from importlib import import_module
@@ -71,7 +73,8 @@ __all__ = [
 
 def __getattr__(name):
     if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        hint = f", use bptt.RNN(..., cell={name.lower()!r})" if name in ("LSTM", "GRU") else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     module = import_module(_LATER[name], __name__)
     return module if name in ("convert", "plot") else getattr(module, name)
 

@@ -5,6 +5,8 @@ from operator import index as as_integer
 
 import numpy as np
 
+LONGEST = 80  # characters of a value in an error
+
 
 def index(value, name, least=1) -> int:
     """An int of at least `least` that fits into an int64."""
@@ -27,7 +29,7 @@ def uint64(value, name) -> int:
 def flag(value, name) -> bool:
     """True or False, of Python or of NumPy."""
     if value is not True and value is not False and not isinstance(value, np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {brief(value)}")
     return bool(value)
 
 
@@ -56,11 +58,43 @@ def rate(value, name) -> float:
     return x
 
 
-def choice(value, name, choices) -> str:
-    """One of several words."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    return value
+def choice(value, name, choices, other=None) -> str:
+    """One of several names, written in any case; `other` says what else the argument may be."""
+    word = value.lower() if isinstance(value, str) else ""
+    if word not in choices:
+        also = f" or {other}" if other else ""
+        raise ValueError(f"{name} must be one of {', '.join(choices)}{also}, got {brief(value)}")
+    return word
+
+
+def input_hint(x, width) -> str:
+    """What to do with an input that lacks its last axis, of `width` numbers, behind an error; empty if it may not."""
+    x = np.asarray(x)
+    if x.ndim > 2 or x.size == 0 or x.dtype.kind not in "fiub":
+        return ""
+    if width == 1:
+        return "; a single number per step goes in as x[..., None]"
+    if x.dtype.kind in "iu" and x.min() >= 0 and x.max() < width:
+        return f"; integers that stand for classes go in as one-hot rows, np.eye({width})[x]"
+    return ""
+
+
+def target_hint(target, shape) -> str:
+    """The same for a target of a loss by elements, whose outputs have that shape."""
+    target = np.asarray(target)
+    if target.shape != shape[:-1]:
+        return ""
+    if shape[-1] == 1:
+        return "; a single number per step is target[..., None]"
+    return "; integer labels go with cross_entropy (loss='cross_entropy')" if target.dtype.kind in "iu" else ""
+
+
+def labels_hint(labels, shape) -> str:
+    """The same for labels, whose logits have that shape."""
+    came = getattr(labels, "shape", None)
+    if came == (*shape[:-1], 1):
+        return "; without an axis of one label they are labels[..., 0]"
+    return "; the labels of one-hot rows are labels.argmax(-1)" if came == shape else ""
 
 
 def optional(check, value, name):
@@ -68,11 +102,17 @@ def optional(check, value, name):
     return None if value is None else check(value, name)
 
 
+def brief(value) -> str:
+    """The value as an error shows it: on one line, the beginning of what is long, such as an array."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... of type {type(value).__name__}"
+
+
 def _integer(value, name):
     try:
         return as_integer(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+        raise TypeError(f"{name} must be an integer, got {brief(value)}") from None
 
 
 def _real(value, name):
@@ -81,6 +121,6 @@ def _real(value, name):
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+        raise TypeError(f"{name} must be a number, got {brief(value)}") from None
     except OverflowError:
         raise ValueError(f"{name} is beyond the range of a float") from None

@@ -4,12 +4,14 @@
 
 All algorithms are in csrc/; this module turns Python arguments into pointers and status codes into exceptions.
 """
+import os
 import threading
+import weakref
 
 import numpy as np
 
 from ._checkpoint import check_checkpoint, segment_length
-from ._checks import flag, index, threshold, uint64
+from ._checks import flag, index, input_hint, labels_hint, target_hint, threshold, uint64
 
 cimport cython
 from cpython.buffer cimport (
@@ -124,6 +126,7 @@ cdef extern from "Python.h":
     int signal_arrived "PyErr_CheckSignals"()
 
 cdef object ndarray = np.ndarray
+cdef object MaskedArray = np.ma.MaskedArray
 cdef object empty = np.empty
 cdef object float32 = np.dtype(np.float32)
 cdef object float64 = np.dtype(np.float64)
@@ -149,8 +152,10 @@ cdef int check(bptt_status status) except -1:
     """The one place that turns a status of the core into an exception."""
     if status == BPTT_OK:
         return 0
-    if status == BPTT_ERROR_INTERRUPTED and PyErr_Occurred() != NULL:
-        return -1  # the exception of the signal handler is set, KeyboardInterrupt as a rule
+    if status == BPTT_ERROR_INTERRUPTED:
+        if PyErr_Occurred() != NULL:
+            return -1  # the exception of the signal handler is set, KeyboardInterrupt as a rule
+        raise RuntimeError("a signal handler forked during this call, and the child does not have its other threads")
     text = bptt_status_string(status).decode()
     if status == BPTT_ERROR_OVERFLOW:
         raise MemoryError(text)
@@ -170,15 +175,18 @@ cdef int poll(void *context) noexcept nogil:
         return signal_arrived()
 
 
+cdef class Network
 cdef class Run
 
 include "bindings/arrays.pxi"
+include "bindings/params.pxi"
 include "bindings/network.pxi"
 include "bindings/sequences.pxi"
 include "bindings/states.pxi"
 include "bindings/run.pxi"
 include "bindings/windows.pxi"
 include "bindings/stream.pxi"
+include "bindings/fork.pxi"
 include "bindings/clip.pxi"
 include "bindings/losses.pxi"
 include "bindings/optimizers.pxi"

@@ -1,70 +1,226 @@
 """Model files: safetensors with the network's description as JSON in the metadata."""
 
+import errno
+import hashlib
 import json
+import math
 import os
+import reprlib
 import secrets
-from contextlib import suppress
+import stat
+import sys
+from contextlib import contextmanager, suppress
 
-import numpy as np
 import safetensors
 import safetensors.numpy
 
+from . import _core
+from ._description import object_from_json, spec_of
 from ._init import zeros
 
+if sys.platform != "win32":
+    import fcntl
+
 FORMAT = 1
+DTYPE_CODES = {"float32": "F32", "float64": "F64"}  # of safetensors
+MOST_HEADER = 1 << 25  # bytes: above twice the header of the network with most layers
+
+
+def file_name(path) -> str:
+    """The path as text."""
+    try:
+        name = os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"path must be a str or path-like, got {path!r}") from None
+    if "\0" in name:
+        raise ValueError(f"path must be without null characters, got {name!r}")
+    return name
+
+
+# ---- writing ---------------------------------------------------------------------------------------------
 
 
 def save(rnn, path) -> None:
+    path = file_name(path)
     description = rnn.description() | {"format": FORMAT}
-    data = safetensors.numpy.save(rnn.state_dict(), {"bptt": json.dumps(description)})
-    write_whole(os.fsdecode(path), data)
+    write_whole(path, safetensors.numpy.save(rnn.state_dict(), {"bptt": json.dumps(description)}))
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Write a file beside `path` and rename it: at any moment `path` holds all old bytes or all new ones."""
-    path = os.path.realpath(path)  # a link keeps pointing where it did
-    beside = f"{path}.{secrets.token_hex(6)}.tmp"
+    """Write a file. At any moment `path` holds all old bytes or all new ones: they go into a temporary file in the same
+    folder, which then takes the name.
+
+    A device, a pipe or an open file that has no name (/dev/stdout) cannot be replaced: it is written to.
+    """
+    with _naming(path):
+        target = os.path.realpath(path)  # a link keeps pointing where it did
+        old = _status(path)
+        if os.path.basename(path) in ("", ".", "..") or (old and stat.S_ISDIR(old.st_mode)):
+            code = errno.EISDIR if path else errno.ENOENT
+            raise OSError(code, os.strerror(code))
+        named = _status(target)
+        if old and not (stat.S_ISREG(old.st_mode) and named and os.path.samestat(old, named)):
+            with open(path, "wb") as file:
+                file.write(data)
+        else:
+            _replace(target, data, None if old is None else stat.S_IMODE(old.st_mode) & 0o777)
+
+
+def _status(path):
     try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _naming(path):
+    """The OSErrors of the system name this path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _replace(path, data, mode):
+    folder, prefix = os.path.dirname(path), _temporary_prefix(path)
+    _remove_stale(folder, prefix)
+    file = _temporary_file(folder, prefix)
+    try:
+        with file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            os.chmod(beside, os.stat(path).st_mode & 0o777)  # those of the file that is replaced
-        os.replace(beside, path)
+            if mode is not None:
+                os.chmod(file.name, mode)  # that of the file that is replaced
+            if sys.platform != "win32":
+                os.replace(file.name, path)  # while the lock is held
+        if sys.platform == "win32":
+            os.replace(file.name, path)  # which there cannot be open
     except BaseException:
         with suppress(FileNotFoundError):
-            os.unlink(beside)
+            os.unlink(file.name)
         raise
+    _sync_folder(folder)
+
+
+def _temporary_prefix(path) -> str:
+    """Begins the names of the temporary files of one target. It is short: the target's own name may be as long as the
+    system allows."""
+    return f".bptt-{hashlib.sha256(os.fsencode(os.path.basename(path))).hexdigest()[:12]}-"
+
+
+def _temporary_file(folder, prefix):
+    """A new file, locked as long as it is open.
+
+    The lock tells a save that runs, in any process, from one that was killed: the system frees it.
+    """
+    while True:
+        file = open(os.path.join(folder, f"{prefix}{secrets.token_hex(6)}.tmp"), "xb")  # noqa: SIM115
+        if _lock(file) is not False and os.path.exists(file.name):
+            return file
+        file.close()  # another save took it for stale, before the lock
+
+
+def _lock(file):
+    """Whether the file is locked now: False if another save has it locked, None where there are no locks."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
+def _remove_stale(folder, prefix):
+    """Remove what killed saves of the same file left."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(prefix):
+                with suppress(OSError), open(os.path.join(folder, name), "r+b") as file:
+                    if _lock(file):
+                        os.unlink(file.name)
+
+
+def _sync_folder(folder):
+    """Have the new name survive a power cut."""
+    with suppress(OSError):  # Windows opens no folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------
 
 
 def load(cls, path, threads):
-    path = os.fsdecode(path)
-    with open(path, "rb"):  # a missing or unreadable file is the system's own error
-        pass
+    path = file_name(path)
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise ValueError(f"path must name a model file, got {path}: not a whole safetensors file: {error}") from error
-    return _build(cls, path, metadata, tensors, threads)
-
-
-def _build(cls, path, metadata, tensors, threads):
-    if "bptt" not in metadata:
-        raise ValueError(f"path must name a model file, got {path}: a safetensors file that bptt did not write")
-    try:
-        description = json.loads(metadata["bptt"])
-        found = description.pop("format")
-        if found != FORMAT:
-            raise ValueError(f"format {found!r}, this version reads {FORMAT}")
-        dtype = np.dtype(description["dtype"])
-        rnn = cls(**description, init=zeros, threads=threads)
-        for name, tensor in tensors.items():
-            if tensor.dtype != dtype:
-                raise ValueError(f"tensor {name} is {tensor.dtype}, the description says {dtype}")
+        with _naming(path), open(path, "rb", opener=open_at_once) as file:
+            spec, tensors = _read(file)
+        rnn = cls(**spec.description(), init=zeros, threads=threads)
         rnn.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, MemoryError) as error:
-        raise ValueError(f"path must name a model file, got {path}: its description does not fit: {error}") from error
+    except (ValueError, safetensors.SafetensorError) as error:
+        raise ValueError(f"path must name a model file, got {path}: {error}") from error
     return rnn
+
+
+def open_at_once(path, flags):
+    """A pipe that nobody writes to would hold up a plain open."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read(file):
+    """(the Spec, {name: array}) of a model file, the data read only when the header fits it.
+
+    The file is read, not mapped: a mapped file that another program cuts short kills the process.
+    """
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it must be a regular file")
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > min(status.st_size - 8, MOST_HEADER):
+        raise ValueError(f"not a whole safetensors file: a header of {length} in {status.st_size} bytes")
+    header = file.read(length)
+    spec, size = _declared(header.decode())
+    if status.st_size != 8 + length + size:
+        found = status.st_size - 8 - length
+        raise ValueError(f"not a whole safetensors file: {found} bytes of data, its tensors have {size}")
+    return spec, safetensors.numpy.load(start + header + file.read(size))
+
+
+def _declared(header):
+    """(the Spec, the bytes of all tensors) that a header declares, where its tensors are those of the Spec."""
+    tensors = object_from_json(header)
+    metadata = tensors.pop("__metadata__", None)
+    text = metadata.get("bptt") if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise ValueError("a safetensors file that bptt did not write")
+    fields = object_from_json(text)
+    found = fields.pop("format", None)
+    if type(found) is not int or found != FORMAT:
+        raise ValueError(f"its format is {reprlib.repr(found)}, this version reads {FORMAT}")
+    spec = spec_of(fields)
+    code, elements = DTYPE_CODES[spec.dtype], 0
+    for name, _, shape in _core.tensors_of(spec):  # stops at the first that is not there: a spec may declare thousands
+        if name not in tensors:
+            raise ValueError(f"the tensor {name} of its description is missing")
+        tensor = tensors.pop(name)
+        found = (tensor.get("dtype"), tensor.get("shape")) if isinstance(tensor, dict) else (None, None)
+        if found != (code, list(shape)):
+            raise ValueError(
+                f"the tensor {name} is {reprlib.repr(found[0])} {reprlib.repr(found[1])}, "
+                f"the description says {code} {list(shape)}"
+            )
+        elements += math.prod(shape)
+    if tensors:
+        raise ValueError(f"its description has no tensors {reprlib.repr(sorted(tensors))}")
+    return spec, elements * (4 if spec.dtype == "float32" else 8)

@@ -6,17 +6,22 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from numbers import Real
 
 import numpy as np
 
 from . import _core, _optim
-from ._checks import flag, index, threshold
+from ._checks import choice, flag, index, threshold
 from ._init import generator
-from ._sequences import layout_of, real_array
+from ._rnn import RNN
+from ._sequences import is_stream, layout_of, real_array
 from ._truncation import ARTBP, Truncation
-from ._windows import Loss, WindowOptions, Windows, check_burn_in
+from ._windows import Loss, WindowOptions, Windows, check_burn_in, measured
 
 IGNORED = -100  # the label that cross_entropy leaves out
+LR = 1e-3  # of an optimiser that a name makes
+BAR = "{desc} |{bar}| {elapsed}<{remaining}{postfix}"  # whole in 80 columns, unlike tqdm's own
+WITHOUT_TOTAL = "{desc}, {n_fmt} windows{postfix}"
 OPTIMIZERS = {"sgd": _optim.SGD, "rmsprop": _optim.RMSprop, "adagrad": _optim.Adagrad, "adam": _optim.Adam}
 
 
@@ -34,6 +39,8 @@ class History:
     """loss of each window"""
     grad_norm: list[float] = field(default_factory=list)
     """gradient norm of each window before clipping"""
+    clip_norm: float | None = None
+    """norm to which fit clipped the gradient; None: it did not"""
 
 
 def fit(
@@ -43,7 +50,7 @@ def fit(
     *,
     loss: str | Loss = "mse",
     optimizer="adam",
-    lr: float = 1e-3,
+    lr: float | None = None,
     epochs: int = 10,
     batch_size: int | None = None,
     truncation: Truncation | None = None,
@@ -72,8 +79,8 @@ def fit(
         See RNN.windows.
     optimizer : {"adam", "rmsprop", "adagrad", "sgd"} or object with step()
         A name makes one with `lr`.
-    lr : float
-        The learning rate of an optimiser that a name makes.
+    lr : float, optional
+        The learning rate of an optimiser that a name makes, 1e-3 by default. An object has its own: both are an error.
     epochs : int
         How often all sequences are gone over.
     batch_size : int, optional
@@ -97,9 +104,11 @@ def fit(
     seed : int or numpy.random.Generator, optional
         For the shuffling.
     progress : bool
-        Show a progress bar.
+        Show a progress bar: the mean loss of the epoch so far, the validation loss of the epoch before, the norm of the
+        last gradient before clipping, and the learning rate if the optimiser has a number `lr`.
     callback : function (epoch, history), optional
-        Called after each epoch; True ends the training.
+        Called after each epoch, numbered from 0. The training ends if it returns something true: True, NumPy's True, 1,
+        a text. None and False let it go on.
 
     Returns
     -------
@@ -114,34 +123,38 @@ def fit(
     -----
     After Ctrl-C (KeyboardInterrupt) and FloatingPointError rnn.params are as the last whole update made them.
     """
+    if not isinstance(rnn, RNN):
+        raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
     epochs = index(epochs, "epochs")
     options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths)
     clip = Clip(clip_norm, clip_value)
-    step = make_optimizer(rnn, optimizer, lr).step
+    optimizer = make_optimizer(rnn, optimizer, lr)
     data = Data(rnn, x, target, mask, reset, batch_size)
     check_burn_in(options.burn_in, data.steps)
     if lengths is not None:
         data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
-    held_out = None if validation is None else HeldOut(rnn, validation, options.burn_in)
+    held_out = None if validation is None else HeldOut(rnn, validation, options.burn_in, data)
     rng = generator(seed) if flag(shuffle, "shuffle") else None
-    history = History()
-    bar = Bar(epochs, data.windows_per_epoch(truncation, options.burn_in), progress)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function (epoch, history), got {callback!r}")
+    history = History(clip_norm=None if clip.norm == math.inf else clip.norm)
+    bar = Bar(epochs, data.windows_per_epoch(truncation, options.burn_in), optimizer, progress)
     try:
         for epoch in range(epochs):
             began = time.perf_counter()
-            history.loss.append(train_epoch(rnn, data, options, clip, step, rng, history, bar))
+            history.loss.append(train_epoch(rnn, data, options, clip, optimizer, rng, history, bar))
             history.seconds.append(time.perf_counter() - began)
             if held_out is not None:
                 history.val_loss.append(held_out.loss(rnn, options.loss))
             bar.end_of_epoch(epoch, history)
-            if callback is not None and callback(epoch, history) is True:
+            if callback is not None and callback(epoch, history):
                 break
     finally:
         bar.close()
     return history
 
 
-def train_epoch(rnn, data, options, clip, step, rng, history, bar) -> float:
+def train_epoch(rnn, data, options, clip, optimizer, rng, history, bar) -> float:
     """One pass over all minibatches, an update after each window; returns the mean loss over steps and rows."""
     truncation = options.truncation
     total = weight = 0.0
@@ -154,13 +167,16 @@ def train_epoch(rnn, data, options, clip, step, rng, history, bar) -> float:
                 rnn.grads *= counted / (truncation.mean_length * data.rows_of(part))
             norm = clip(rnn)
             if not math.isfinite(norm):
-                raise FloatingPointError(f"the gradient norm of update {len(history.grad_norm) + 1} is {norm}")
-            step()
+                raise FloatingPointError(
+                    f"the gradient norm of update {len(history.grad_norm) + 1} is {norm}: x or target holds NaN or "
+                    "Inf, or the gradient explodes (lower lr or clip_norm); the parameters are those before this update"
+                )
+            optimizer.step()
             history.grad_norm.append(norm)
             history.update_loss.append(w.loss)
             total += w.loss * counted
             weight += counted
-            bar.advance(total / max(weight, 1))
+            bar.advance(total / max(weight, 1), norm)
     return total / max(weight, 1)
 
 
@@ -179,13 +195,16 @@ class Clip:
 
 
 def make_optimizer(rnn, optimizer, lr):
+    """The optimiser of a name, or the object that was given, which must be for this network."""
+    if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
+        name = choice(optimizer, "optimizer", OPTIMIZERS, "an object with step()")
+        return OPTIMIZERS[name](rnn.params, rnn.grads, LR if lr is None else lr)
     if isinstance(optimizer, _optim._Optimizer) and not optimizer.works_on(rnn.params, rnn.grads):
         raise ValueError("optimizer must be made with this network's params and grads")
-    if hasattr(optimizer, "step") and not isinstance(optimizer, type):
-        return optimizer
-    if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or have step(), got {optimizer!r}")
-    return OPTIMIZERS[optimizer](rnn.params, rnn.grads, lr)
+    if lr is not None:
+        kind = type(optimizer).__name__
+        raise ValueError(f"lr goes with the name of an optimizer, got lr={lr!r} and a {kind} object, which has its own")
+    return optimizer
 
 
 class Data:
@@ -193,13 +212,19 @@ class Data:
 
     def __init__(self, rnn, x, target, mask, reset, batch_size, prefix=""):
         given = {"x": x, "target": target, "mask": mask, "reset": reset}
+        for name, array in given.items():
+            if is_stream(array):
+                kind = type(array).__name__
+                hint = "an iterable of chunks goes to rnn.windows"
+                raise TypeError(f"{prefix}{name} must be an array of real numbers, got {kind}: {hint}")
         self.arrays = {n: real_array(array, prefix + n) for n, array in given.items() if array is not None}
         x = self.arrays["x"]
         self.layout = layout_of(rnn, x, prefix + "x", least_steps=1)
         self.rows, self.steps = self.layout.batch, x.shape[self.layout.time_axis]
         for name, array in self.arrays.items():
             self.layout.check(array, prefix + name, self.steps)
-        self.labels = self.arrays["target"].ndim == x.ndim - 1  # class labels, as cross-entropy takes them
+        self.target_axes = self.arrays["target"].shape[x.ndim - 1 :]  # those beyond the axes of steps and rows
+        self.labels = not self.target_axes  # class labels, as cross-entropy takes them
         self.lengths = None
         self.batch_size = self.rows if batch_size is None else min(index(batch_size, "batch_size"), self.rows)
 
@@ -251,7 +276,7 @@ class Data:
 class HeldOut:
     """The validation sequences. Their loss is that of the steps after the burn-in, from a forward without a tape."""
 
-    def __init__(self, rnn, validation, burn_in):
+    def __init__(self, rnn, validation, burn_in, training):
         names = "(x, target), (x, target, mask) or (x, target, mask, lengths)"
         if not isinstance(validation, (tuple, list)) or not 2 <= len(validation) <= 4:
             count = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
@@ -259,6 +284,9 @@ class HeldOut:
         x, target, mask, lengths = [*validation, None, None][:4]
         data = Data(rnn, x, target, mask, None, None, "validation ")
         check_burn_in(burn_in, data.steps, "validation x")
+        if data.target_axes != training.target_axes:
+            expected, got = training.target_axes, data.target_axes
+            raise ValueError(f"validation target must have the last axes {expected} of target, got {got}")
         self.first = burn_in
         self.layout = data.layout
         self.x = data.arrays["x"]
@@ -271,8 +299,12 @@ class HeldOut:
             self.mask = {"mask": inside & (self.mask.get("mask", True) != 0)}
 
     def loss(self, rnn, loss):
-        y, _ = rnn.forward(self.x, lengths=self.lengths, tape=False)
-        return loss(self._counting(y), self.target, **self.mask)[0]
+        try:
+            y, _ = rnn.forward(self.x, lengths=self.lengths, tape=False)
+            return measured(loss, self._counting(y), self.target, **self.mask)[0]
+        except Exception as error:
+            error.add_note("This came up in the validation.")
+            raise
 
     def _counting(self, array):
         return self.layout.steps_of(array, self.first, None)
@@ -281,23 +313,36 @@ class HeldOut:
 class Bar:
     """The progress bar, or nothing."""
 
-    def __init__(self, epochs, windows, shown):
+    def __init__(self, epochs, windows, optimizer, shown):
         self.bar = None
         self.epochs = epochs
+        self.optimizer = optimizer
+        self.loss = self.norm = math.nan
+        self.val_loss = ""
         if shown:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=None if windows is None else epochs * windows, unit="window")
-            self.bar.set_description(f"epoch 1/{epochs}")
+            total = None if windows is None else epochs * windows
+            self.bar = tqdm(desc=f"epoch 1/{epochs}", total=total, bar_format=BAR if total else WITHOUT_TOTAL)
 
-    def advance(self, loss):
+    def advance(self, loss, norm):
         if self.bar is not None:
-            self.bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+            self.loss, self.norm = loss, norm
+            self._tell()
             self.bar.update()
 
     def end_of_epoch(self, epoch, history):
         if self.bar is not None:
-            self.bar.set_description(f"epoch {min(epoch + 2, self.epochs)}/{self.epochs}")
+            if history.val_loss:
+                self.val_loss = f", val {history.val_loss[-1]:.3g}"
+            self._tell()
+            self.bar.set_description_str(f"epoch {min(epoch + 2, self.epochs)}/{self.epochs}")
+
+    def _tell(self):
+        """Sets the numbers behind the bar, which tqdm shows when it next draws."""
+        lr = getattr(self.optimizer, "lr", None)
+        rate = f", lr {lr:.3g}" if isinstance(lr, Real) else ""
+        self.bar.set_postfix_str(f"loss {self.loss:.3g}{self.val_loss}, norm {self.norm:.3g}{rate}", refresh=False)
 
     def close(self):
         if self.bar is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ._checks import choice
 from .init import identity
 
 Initializer = Callable[[str, tuple[int, ...], "np.random.Generator"], np.ndarray]
@@ -87,7 +88,5 @@ def initializer(init: str | Initializer, hidden_size: int) -> Initializer:
     """The initialiser of that name, for learned states zero, or `init` itself if it is a function."""
     if callable(init):
         return init
-    if not isinstance(init, str) or init not in _MAKERS:
-        raise ValueError(f"init must be one of {', '.join(_MAKERS)} or a function, got {init!r}")
-    draw = _MAKERS[init](hidden_size)
+    draw = _MAKERS[choice(init, "init", _MAKERS, "a function")](hidden_size)
     return lambda name, shape, rng: (zeros if name.startswith("state") else draw)(name, shape, rng)

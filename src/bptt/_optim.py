@@ -1,9 +1,16 @@
 """Optimisers over flat arrays, in place: `opt = bptt.Adam(rnn.params, rnn.grads, lr=1e-3)`, then `opt.step()`."""
 
+import weakref
+from collections.abc import Mapping
+
 import numpy as np
 
 from . import _core
 from ._checks import flag, index, number
+
+RANGES = {4: (2.0**-149, float(np.finfo(np.float32).max)), 8: (2.0**-1074, float(np.finfo(np.float64).max))}
+"""The least number above 0 and the largest, by the bytes of the type."""
+MOST_STEPS = 2**53  # up to here float64, with which the core corrects Adam's means, has every integer
 
 
 class _Optimizer:
@@ -12,7 +19,8 @@ class _Optimizer:
     lr may be set between steps; the other hyperparameters are checked once, when the optimiser is made, and stay.
     """
 
-    _state: tuple[str, ...] = ()  # names of the attributes that step() changes
+    _state: tuple[str, ...] = ()  # names of the arrays that step() changes
+    _networks: tuple[weakref.ref, ...] = ()  # of a copy: those that were copied with it, and whose arrays it has
 
     @property
     def weight_decay(self) -> float:
@@ -21,8 +29,8 @@ class _Optimizer:
 
     def __init__(self, params, grads, lr, weight_decay):
         self._params, self._grads = _core.optimizer_arrays(params, grads)
+        self._weight_decay = self._checked(weight_decay, "weight_decay")
         self.lr = lr
-        self._weight_decay = number(weight_decay, "weight_decay", 0)
 
     @property
     def lr(self) -> float:
@@ -31,7 +39,19 @@ class _Optimizer:
 
     @lr.setter
     def lr(self, value):
-        self._lr = number(value, "lr", 0)
+        self._lr = self._checked_lr(value, "lr")
+
+    def _checked(self, value, name) -> float:
+        """A finite float of at least 0 that is no other in the type of params: neither Inf nor a 0 that it was not."""
+        x = number(value, name, 0)
+        least, most = RANGES[self._params.itemsize]
+        if x and not least <= x <= most:
+            dtype = self._params.dtype
+            raise ValueError(f"{name} must be 0 or in [{least:.2g}, {most:.2g}], the range of {dtype}, got {value!r}")
+        return x
+
+    def _checked_lr(self, value, name) -> float:
+        return self._checked(value, name)
 
     def works_on(self, params, grads) -> bool:
         """Whether the optimiser was made for these arrays.
@@ -56,42 +76,77 @@ class _Optimizer:
         Returns
         -------
         dict of str to numpy.ndarray
-            The accumulators, for Adam also the step count.
+            lr, the accumulators, for Adam also the step count.
         """
-        return {name: np.copy(getattr(self, "_" + name)) for name in self._state}
+        return {"lr": np.array(self._lr)} | {name: np.copy(getattr(self, "_" + name)) for name in self._state}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Take the state of another optimiser of the same kind and size.
+    def load_state_dict(self, state: Mapping) -> None:
+        """Take the learning rate and the accumulators of another optimiser of the same kind and size.
 
         Parameters
         ----------
-        state : dict
+        state : mapping
             What state_dict returned.
 
         Raises
         ------
         ValueError, TypeError
-            Unless every name, shape and dtype fits; nothing is changed then.
+            Unless every name, shape and dtype fits, every finite value is finite in the dtype of params, no square is
+            negative and the step count is below 2**53; nothing is changed then. NaN and Inf, which a diverged training
+            leaves, are taken as they are.
         """
-        if set(state) != set(self._state):
-            raise ValueError(f"state must have exactly the names {list(self._state)}, got {list(state)}")
-        new = {name: self._like_mine(name, state[name]) for name in self._state}
-        for name, value in new.items():
-            if isinstance(value, np.ndarray):
-                getattr(self, "_" + name)[...] = value
-            else:
-                setattr(self, "_" + name, value)
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a mapping of names to arrays, got {type(state).__name__}")
+        if set(state) != {"lr", *self._state}:
+            raise ValueError(f"state must have exactly the names {['lr', *self._state]}, got {list(state)}")
+        new = {"_lr": self._checked_lr(_core.real_copy(state["lr"], "state['lr']", np.float64, ()), "state['lr']")}
+        new |= {"_" + name: self._like_mine(name, state[name]) for name in self._state}
+        vars(self).update(new)  # at once: Ctrl-C comes before or after
 
     def _like_mine(self, name, value):
-        mine = getattr(self, "_" + name)
-        if not isinstance(mine, np.ndarray):
-            return index(np.asarray(value)[()], f"state[{name!r}]", 0)
-        value = np.asarray(value)
-        if value.dtype.kind not in "fiu":
-            raise TypeError(f"state[{name!r}] must be an array of real numbers, got {value.dtype}")
-        if value.shape != mine.shape:
-            raise ValueError(f"state[{name!r}] must have shape {mine.shape}, got {value.shape}")
-        return value.astype(mine.dtype)
+        mine, label = getattr(self, "_" + name), f"state[{name!r}]"
+        if name == "steps":
+            count = index(np.asarray(value)[()], label, 0)
+            if count >= MOST_STEPS:
+                raise ValueError(f"{label} must be below 2**53, got {count}")
+            return np.array(count, np.int64)
+        value = _core.real_copy(value, label, mine.dtype, mine.shape)
+        if name == "square" and (value < 0).any():
+            raise ValueError(f"{label} must be at least 0, got {value.min()}")
+        return value
+
+    def step(self) -> None:
+        """One update of params by grads.
+
+        Raises
+        ------
+        RuntimeError
+            If this is a copy and the network that was copied with it is gone: nobody could read what it updates.
+        """
+        for network in self._networks:
+            if network() is None:
+                raise RuntimeError(
+                    "this optimiser is a copy, and the network copied with it is gone: copy both in one object, or use "
+                    "state_dict() and load_state_dict()"
+                )
+        self._update()
+
+    def _update(self) -> None:
+        raise NotImplementedError
+
+    def __getstate__(self):
+        """Pickle and copy take the network of the arrays along and, in the copy, work on the copied network."""
+        places = {name: _core.place_of(getattr(self, name), name[1:]) for name in ("_params", "_grads")}
+        with places["_params"][0].lock:
+            own = {"_" + name: np.copy(getattr(self, "_" + name)) for name in self._state}
+        return vars(self) | own | places | {"_networks": ()}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        for name in ("_params", "_grads"):
+            network, array, start, stop = state[name]
+            setattr(self, name, getattr(network, array)[start:stop])
+            self._networks += (weakref.ref(network),)
 
 
 class SGD(_Optimizer):
@@ -102,9 +157,10 @@ class SGD(_Optimizer):
     Parameters
     ----------
     params, grads : numpy.ndarray
-        C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place.
+        C-contiguous arrays of one shape and dtype (float32 or float64) that do not overlap; step() changes params in
+        place.
     lr, momentum, weight_decay : float
-        At least 0.
+        At least 0; above 0 also in the dtype of params, where they are.
     nesterov : bool
         Needs a momentum above 0.
     """
@@ -121,15 +177,14 @@ class SGD(_Optimizer):
 
     def __init__(self, params, grads, lr=1e-2, *, momentum=0.0, nesterov=False, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
-        self._momentum = number(momentum, "momentum", 0)
+        self._momentum = self._checked(momentum, "momentum")
         self._nesterov = flag(nesterov, "nesterov")
         if self._nesterov and not self._momentum:
             raise ValueError("nesterov needs a momentum above 0")
         self._velocity = self._zeros() if self._momentum else None
         self._state = ("velocity",) if self._momentum else ()
 
-    def step(self) -> None:
-        """One update of params by grads."""
+    def _update(self):
         _core.sgd_step(
             self._params, self._grads, self._velocity, self._lr, self._momentum, self._nesterov, self._weight_decay
         )
@@ -143,9 +198,10 @@ class RMSprop(_Optimizer):
     Parameters
     ----------
     params, grads : numpy.ndarray
-        C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place.
+        C-contiguous arrays of one shape and dtype (float32 or float64) that do not overlap; step() changes params in
+        place.
     lr, eps, weight_decay : float
-        At least 0.
+        At least 0; above 0 also in the dtype of params, where they are.
     alpha : float
         In [0, 1].
     """
@@ -165,11 +221,10 @@ class RMSprop(_Optimizer):
     def __init__(self, params, grads, lr=1e-2, *, alpha=0.99, eps=1e-8, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
         self._alpha = number(alpha, "alpha", 0, 1)
-        self._eps = number(eps, "eps", 0)
+        self._eps = self._checked(eps, "eps")
         self._square = self._zeros()
 
-    def step(self) -> None:
-        """One update of params by grads."""
+    def _update(self):
         _core.rmsprop_step(
             self._params, self._grads, self._square, self._lr, self._alpha, self._eps, self._weight_decay
         )
@@ -183,9 +238,10 @@ class Adagrad(_Optimizer):
     Parameters
     ----------
     params, grads : numpy.ndarray
-        C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place.
+        C-contiguous arrays of one shape and dtype (float32 or float64) that do not overlap; step() changes params in
+        place.
     lr, eps, weight_decay : float
-        At least 0.
+        At least 0; above 0 also in the dtype of params, where they are.
     initial_accumulator_value : float
         s before the first step, at least 0.
     """
@@ -199,11 +255,10 @@ class Adagrad(_Optimizer):
 
     def __init__(self, params, grads, lr=1e-2, *, eps=1e-10, initial_accumulator_value=0.0, weight_decay=0.0):
         super().__init__(params, grads, lr, weight_decay)
-        self._eps = number(eps, "eps", 0)
-        self._square = self._zeros(number(initial_accumulator_value, "initial_accumulator_value", 0))
+        self._eps = self._checked(eps, "eps")
+        self._square = self._zeros(self._checked(initial_accumulator_value, "initial_accumulator_value"))
 
-    def step(self) -> None:
-        """One update of params by grads."""
+    def _update(self):
         _core.adagrad_step(self._params, self._grads, self._square, self._lr, self._eps, self._weight_decay)
 
 
@@ -217,9 +272,10 @@ class Adam(_Optimizer):
     Parameters
     ----------
     params, grads : numpy.ndarray
-        C-contiguous arrays of one shape and dtype (float32 or float64); step() changes params in place.
+        C-contiguous arrays of one shape and dtype (float32 or float64) that do not overlap; step() changes params in
+        place.
     lr, eps, weight_decay : float
-        At least 0.
+        At least 0; above 0 also in the dtype of params, where they are.
     betas : pair of float
         (b1, b2), each in [0, 1).
     decoupled : bool
@@ -244,25 +300,34 @@ class Adam(_Optimizer):
         return self._decoupled
 
     def __init__(self, params, grads, lr=1e-3, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
-        super().__init__(params, grads, lr, weight_decay)
-        below_one = float(np.nextafter(1.0, 0.0))
         try:
             beta1, beta2 = betas
         except (TypeError, ValueError):
             raise TypeError(f"betas must be two numbers, got {betas!r}") from None
+        below_one = float(np.nextafter(1.0, 0.0))
         self._betas = (number(beta1, "betas[0]", 0, below_one), number(beta2, "betas[1]", 0, below_one))
-        self._eps = number(eps, "eps", 0)
         self._decoupled = flag(decoupled, "decoupled")
-        self._mean, self._square, self._steps = self._zeros(), self._zeros(), 0
+        super().__init__(params, grads, lr, weight_decay)
+        self._eps = self._checked(eps, "eps")
+        self._mean, self._square, self._steps = self._zeros(), self._zeros(), np.array(0, np.int64)
 
-    def step(self) -> None:
-        """One update of params by grads."""
+    def _checked_lr(self, value, name):
+        """The core divides lr by 1 - b1^k, and with decoupled takes lr*weight_decay: these must not be Inf either."""
+        lr, most = super()._checked_lr(value, name), RANGES[self._params.itemsize][1]
+        if lr / (1 - self._betas[0]) > most or (self._decoupled and lr * self._weight_decay > most):
+            raise ValueError(
+                f"{name}/(1-betas[0]) and, with decoupled, {name}*weight_decay must be within the range of "
+                f"{self._params.dtype}, got {value!r}"
+            )
+        return lr
+
+    def _update(self):
         _core.adam_step(
             self._params,
             self._grads,
             self._mean,
             self._square,
-            self._steps + 1,
+            self._steps,
             self._lr,
             self._betas[0],
             self._betas[1],
@@ -270,4 +335,3 @@ class Adam(_Optimizer):
             self._weight_decay,
             self._decoupled,
         )
-        self._steps += 1

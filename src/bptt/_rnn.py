@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -58,7 +60,8 @@ class RNN(_Network):
 
     Notes
     -----
-    One object serialises its own calls; separate objects run in parallel.
+    One object serialises its own calls; separate objects run in parallel. In the child of a fork the calls of other
+    threads are over, unfinished: grads, and the states of streams, are as far as they had come.
     """
 
     @takes_fields(Spec)
@@ -74,7 +77,7 @@ class RNN(_Network):
         threads: int | None = None,
         **spec: Any,
     ) -> None:
-        check_keywords(spec, Spec, "RNN")
+        check_keywords(spec, Spec, RNN)
         rng = generator(seed)
         super().__init__(Spec(input_size, hidden_size, output_size, **spec), threads)
         draw, forget_bias = initializer(init, self.hidden_size), _forget_bias(forget_bias, self)
@@ -82,7 +85,8 @@ class RNN(_Network):
             text = f"dropout={self.dropout} drops inputs of the layers above the first: num_layers=1 has none"
             warnings.warn(text, stacklevel=2)
         for name, view in self.param_views().items() if draw is not zeros else ():
-            view[...] = _drawn(draw, name, view.shape, rng)
+            values = draw(name, view.shape, rng)
+            view[...] = _core.real_copy(values, f"what init returns for {name}", self.dtype, view.shape)
             if forget_bias and name.startswith("bias_ih"):  # of the two biases one, so that their sum has it once
                 view[self.hidden_size : 2 * self.hidden_size] += forget_bias
         if self.dropout or self.recurrent_dropout:
@@ -97,10 +101,14 @@ class RNN(_Network):
 
     def __reduce__(self):
         """Pickle and copy take the network, its parameters and what dropout drops next; gradients and the tape stay
-        behind."""
+        behind. An optimiser of bptt that is copied along works on the copy."""
         with self.lock:
             params, drawn = self.params.copy(), self.dropout_state
         return _rebuild, (type(self), self.description(), self.threads, params, drawn), self.__dict__ or None
+
+    def __copy__(self):
+        """As deepcopy: an optimiser among the attributes of a subclass must not go on with the original."""
+        return copy.deepcopy(self)
 
     def description(self) -> dict[str, object]:
         """Describe the network by the arguments that make one of its kind.
@@ -231,7 +239,7 @@ class RNN(_Network):
         are used as they are, not computed again. Memory is that of 2*k2 steps (with ARTBP of the longest window) and
         of one chunk, whatever T is.
         """
-        check_keywords(options, WindowOptions, "windows")
+        check_keywords(options, WindowOptions, RNN.windows)
         return Windows(self, x, target, WindowOptions(loss, **options)).run()
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -251,12 +259,13 @@ class RNN(_Network):
         Parameters
         ----------
         state : mapping of str to array_like
-            Real numbers, of any dtype, for exactly the names of param_views.
+            Real numbers, of any dtype, for exactly the names of param_views. They may be views of params.
 
         Raises
         ------
         ValueError, TypeError
-            Unless every name, shape and dtype fits; nothing is changed then.
+            Unless every name, shape and dtype fits, and every finite value is finite in the network's dtype; nothing is
+            changed then. NaN and Inf are taken as they are.
         """
         views = self.param_views()
         if not isinstance(state, Mapping):
@@ -264,16 +273,10 @@ class RNN(_Network):
         missing, foreign = [n for n in views if n not in state], [n for n in state if n not in views]
         if missing or foreign:
             raise ValueError(f"state must have exactly the names {list(views)}: missing {missing}, unknown {foreign}")
-        arrays = {}
-        for name, view in views.items():
-            arrays[name] = np.asarray(state[name])
-            if arrays[name].dtype.kind not in "fiu":
-                raise TypeError(f"state[{name!r}] must be an array of real numbers, got {arrays[name].dtype}")
-            if arrays[name].shape != view.shape:
-                raise ValueError(f"state[{name!r}] must have shape {view.shape}, got {arrays[name].shape}")
-        with self.lock:
-            for name, view in views.items():
-                view[...] = arrays[name]
+        params = np.empty_like(self.params)  # written at once when all arrays are read: some may be views of the old
+        for name, view in _views(params, self.tensors()).items():
+            view[...] = _core.real_copy(state[name], f"state[{name!r}]", self.dtype, view.shape)
+        self.params = params
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file that RNN.load reads. An interrupted save leaves an existing file whole.
@@ -281,12 +284,17 @@ class RNN(_Network):
         Parameters
         ----------
         path : str or path-like
-            The file, replaced if it exists.
+            The file, replaced if it exists. A device or a pipe is written to.
 
         Raises
         ------
         OSError
             If the file cannot be written.
+
+        Notes
+        -----
+        The bytes go into a temporary file in the same folder, which then takes the name. What a killed save left there
+        is removed by the next save of the same file (not on Windows).
         """
         from ._files import save
 
@@ -312,7 +320,7 @@ class RNN(_Network):
         OSError
             If the file cannot be read.
         ValueError
-            If it is not a whole model file.
+            If it is not a whole model file whose tensors are those of its description. Nothing is allocated then.
         """
         from ._files import load
 
@@ -325,17 +333,9 @@ for _name in field_names(Spec) - {"dtype"}:  # which is NumPy's, of _core.Networ
     setattr(RNN, _name, property(attrgetter(f"spec.{_name}"), doc=_docs.get(_name)))
 
 
-def _drawn(draw, name, shape, rng):
-    values = np.asarray(draw(name, shape, rng))
-    if values.dtype.kind not in "fiu":
-        raise TypeError(f"init must return real numbers for {name}, got {values.dtype}")
-    if values.shape != shape:
-        raise ValueError(f"init must return shape {shape} for {name}, got {values.shape}")
-    return values
-
-
 def _forget_bias(value, rnn):
-    value = number(value, "forget_bias")
+    most = float(np.finfo(rnn.dtype).max)
+    value = number(value, "forget_bias", -most, most)
     if value and (rnn.cell != "lstm" or not rnn.bias):
         raise ValueError(
             f"forget_bias goes with cell='lstm' and bias=True, got {value!r} with cell={rnn.cell!r} and bias={rnn.bias}"
@@ -350,4 +350,4 @@ def _rebuild(cls, description, threads, params, dropout_state):
 
 
 def _views(flat, tensors):
-    return {name: flat[offset : offset + int(np.prod(shape))].reshape(shape) for name, offset, shape in tensors}
+    return {name: flat[offset : offset + math.prod(shape)].reshape(shape) for name, offset, shape in tensors}

@@ -9,29 +9,21 @@ from typing import Protocol
 
 import numpy as np
 
+from . import _core
+from ._checks import input_hint
+
 AsArray = Callable[[object, str], np.ndarray]
 """(what the user gave, its name) -> an ndarray, or an error"""
 
 
 def real_array(array, name) -> np.ndarray:
-    """array as an ndarray of real numbers, a memmap as it is."""
-    return _array(array, name, "fiub", "real numbers")
+    """array as an ndarray of real numbers; a memmap is not read."""
+    return _core.checked_array(array, name, "fiub", "real numbers")
 
 
 def flag_array(array, name) -> np.ndarray:
     """array as an ndarray of booleans or integers."""
-    return _array(array, name, "biu", "booleans")
-
-
-def _array(value, name, kinds, what):
-    try:
-        array = value if isinstance(value, np.ndarray) else np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} must be an array of {what}: {error}") from None
-    if array.dtype.kind not in kinds:
-        got = array.dtype if array is value else f"{type(value).__name__} ({array.dtype})"
-        raise TypeError(f"{name} must be an array of {what}, got {got}")
-    return array
+    return _core.checked_array(array, name, "biu", "booleans")
 
 
 def is_stream(value) -> bool:
@@ -102,6 +94,7 @@ def layout_of(rnn, x, name, least_steps) -> Layout:
         order = "B,T" if rnn.batch_first else "T,B"
         raise ValueError(
             f"{name} must have shape ({order},I) or (T,I) with I = {rnn.input_size} and no empty axis, got {x.shape}"
+            f"{input_hint(x, rnn.input_size)}"
         )
     batch = 1 if x.ndim == 2 else x.shape[1 - time_axis]
     return Layout(batch, bool(time_axis), x.ndim == 2)

@@ -26,10 +26,14 @@ def field_docs(record) -> dict[str, str]:
 
 
 def check_keywords(keywords, record, function) -> None:
-    """The TypeError that Python raises for a keyword that is no argument."""
+    """The TypeError that Python raises for a keyword that is no argument of the function, which takes_fields made."""
     for name in keywords:
         if name not in field_names(record):
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+            import difflib  # an error may take its time, `import bptt` not
+
+            near = difflib.get_close_matches(name, inspect.signature(function).parameters, 1)
+            hint = f". Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{hint}")
 
 
 def takes_fields(record: type) -> Callable[[Function], Function]:

@@ -57,7 +57,7 @@ class Spec:
         O, the columns of a linear readout. Without it the outputs are the hidden states.
     cell : {"tanh", "relu", "sigmoid", "identity", "lstm", "gru"}
         f of a vanilla cell, or a gated cell: LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000), GRU
-        (Cho et al. 2014).
+        (Cho et al. 2014). "LSTM" is "lstm": names are taken in any case.
     num_layers : int
         L, the layers. The inputs of each are the outputs of the one below.
     bidirectional : bool

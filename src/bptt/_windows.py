@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _core
-from ._checks import index, threshold
+from ._checks import brief, choice, index, threshold
 from ._sequences import flag_array, input_sequence, is_stream, real_array, sequence_along
 from ._truncation import ARTBP, TBPTT, Truncation, truncation_or_none
 
@@ -120,11 +120,7 @@ class WindowOptions:
 def named_loss(loss: str | Loss) -> Loss:
     if callable(loss):
         return loss
-    if not isinstance(loss, str) or loss not in LOSSES:
-        raise ValueError(
-            f"loss must be one of {', '.join(LOSSES)} or a function (y, target) -> (loss, dy), got {loss!r}"
-        )
-    return LOSSES[loss]
+    return LOSSES[choice(loss, "loss", LOSSES, "a function (y, target) -> (loss, dy)")]
 
 
 def check_burn_in(burn_in, steps, name="x") -> None:
@@ -139,11 +135,21 @@ def measured(loss: Loss, y, target, **options):
     try:
         value, dy = result
     except (TypeError, ValueError):
-        raise TypeError(f"loss must return (loss, dy), got {result!r}") from None
+        raise TypeError(f"loss must return (loss, dy), got {brief(result)}") from None
+    if not isinstance(value, float):
+        value = loss_value(value)
     dy = real_array(dy, "the gradient that loss returns")
     if dy.shape != y.shape:
         raise ValueError(f"loss must return a gradient of y's shape {y.shape}, got {dy.shape}")
     return value, dy
+
+
+def loss_value(value) -> float:
+    """What a loss function returned as the loss, a number of any type, as a float."""
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "fiub":
+        raise TypeError(f"loss must return (loss, dy) with one number as the loss, got {brief(value)}")
+    return float(array)
 
 
 class Windows:
@@ -237,7 +243,6 @@ class Windows:
         y, state = self.tape.forward(self._inputs(first, stop), self._resets(first, stop), start - first, overlap)
         y = self.x.layout.from_core(y)
         loss, dy = self._measure(y, start, stop)
-        self.rnn.zero_grad()
         clip = options.step_clip_norm or 0, options.step_clip_value or 0
         norms = self.tape.backward(self.x.layout.to_core(dy, self.rnn.dtype), carry, *clip)
         return Window(start, stop, loss, y, state, norms)

@@ -1,4 +1,4 @@
-"""Figures of what the library measures. They need matplotlib: pip install bptt[plot].
+"""Figures of what the library measures. They need matplotlib.
 
 Every function draws into `ax`, or a new figure of pyplot, and returns the Axes; save by ax.figure.savefig(path).
 Without matplotlib it raises ImportError.
@@ -16,6 +16,9 @@ from ._fit import History
 __all__ = ["gradient_flow", "history"]
 
 DARK, LIGHT, WARM = "#1f4e79", "#a9bdd2", "#d95f02"
+MARKED = 60  # most points of a line that each get a marker
+SINGLE = 1000  # most updates that are drawn one by one, beyond that by quantiles of stretches
+STRETCHES, SHORTEST = 200, 10  # most stretches, fewest updates in one
 
 
 def gradient_flow(flow: GradientFlow | Mapping[str, GradientFlow], ax=None):
@@ -87,36 +90,70 @@ def history(history: History, ax=None):
 
     Notes
     -----
-    The gradient norm is that before clipping. The updates of an epoch are drawn evenly spread over it. The loss has a
-    log scale where it is positive and changes by a factor of 10 or more.
+    The gradient norm is that before clipping; the broken line is clip_norm. The updates are drawn evenly spread over
+    the epochs; where there are more than 1000, a line shows the median of each stretch of updates and a band reaches
+    from their 10th to their 90th percentile. A star marks the best validation loss. The loss has a log scale where it
+    is positive and changes by a factor of 10 or more.
     """
     if not isinstance(history, History):
         raise TypeError(f"history must be a bptt.History, got {type(history).__name__}")
     if not history.loss:
         raise ValueError("history must hold at least one epoch, got none")
     ax, below = _split(_axes(ax))
-    epochs = np.arange(1, len(history.loss) + 1)
-    updates = np.arange(1, len(history.update_loss) + 1) * len(epochs) / max(1, len(history.update_loss))
-    marker = "o" if len(epochs) <= 30 else None
-    ax.plot(updates, history.update_loss, color=LIGHT, linewidth=0.6, label="training, each update")
-    ax.plot(epochs, history.loss, marker=marker, color=DARK, markersize=4, label="training, mean of the epoch")
-    if history.val_loss:
-        ax.plot(
-            epochs[: len(history.val_loss)],
-            history.val_loss,
-            marker=marker,
-            color=WARM,
-            markersize=4,
-            label="validation",
-        )
-    below.plot(updates, history.grad_norm, color=DARK, linewidth=0.6)
+    epochs = len(history.loss)
+    if len(history.update_loss) > epochs:  # otherwise the means are the updates
+        _plot_updates(ax, epochs, history.update_loss, LIGHT, "training")
+    _plot_epochs(ax, history.loss, DARK, "training, mean of the epoch")
+    _plot_epochs(ax, history.val_loss, WARM, "validation")
+    _mark_best(ax, history.val_loss)
+    _plot_updates(below, epochs, history.grad_norm, DARK)
+    if history.clip_norm is not None:
+        label = f"clip_norm = {history.clip_norm:g}"
+        below.axhline(history.clip_norm, color=WARM, linestyle="--", linewidth=1, label=label)
     ax.set(ylabel="loss", yscale=_scale([*history.update_loss, *history.loss, *history.val_loss]))
-    ax.set_xlim(0, len(epochs))
+    ax.set_xlim(0, 1.02 * epochs)  # the last marker is whole
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.tick_params(labelbottom=False)
-    below.set(xlabel="epoch", ylabel="gradient norm\nbefore clipping", yscale="log")
+    below.set(xlabel="epoch", ylabel="gradient norm\nbefore clipping")
+    below.set_yscale("log" if max(history.grad_norm, default=0) > 0 else "linear")
     _finish(ax)
     _finish(below)
     return ax
+
+
+def _plot_epochs(ax, values, color, label):
+    """A line with a point at the end of each epoch; nothing without values."""
+    if values:
+        marker = "o" if len(values) <= MARKED else None
+        ax.plot(np.arange(1, len(values) + 1), values, marker=marker, color=color, markersize=4, label=label)
+
+
+def _mark_best(ax, val_loss):
+    """A star at the least validation loss that is a number."""
+    finite = np.isfinite(val_loss)
+    if finite.any():
+        best = int(np.argmin(np.where(finite, val_loss, np.inf)))
+        label = f"best validation: {val_loss[best]:.4g}, epoch {best + 1}"
+        star = {"color": WARM, "markersize": 13, "markeredgecolor": "white"}
+        ax.plot(best + 1, val_loss[best], "*", **star, zorder=3, label=label)
+
+
+def _plot_updates(ax, epochs, values, color, name=""):
+    """Values of each update, spread over the epochs: points, a line, or the median and a band where they are many.
+    The legend has them if they have a name."""
+    count = len(values)
+    x = np.arange(1, count + 1) * epochs / max(1, count)
+    whats = "each update", "80 % of the updates", "median of the updates"
+    each, most, middle = (name and f"{name}, {what}" for what in whats)
+    if count <= SINGLE:
+        marker = "o" if count <= MARKED else None
+        ax.plot(x, values, color=color, marker=marker, markersize=2.5, linewidth=0.6, label=each)
+        return
+    stretches = np.array_split(np.array(values), min(STRETCHES, count // SHORTEST))
+    low, median, high = np.transpose([np.quantile(s, [0.1, 0.5, 0.9], method="nearest") for s in stretches])
+    centres = [s.mean() for s in np.array_split(x, len(stretches))]
+    ax.fill_between(centres, low, high, color=color, alpha=0.4, linewidth=0, label=most)
+    ax.plot(centres, median, color=color, linewidth=1, label=middle)
 
 
 def _axes(ax):
@@ -125,7 +162,7 @@ def _axes(ax):
         from matplotlib import pyplot
         from matplotlib.axes import Axes
     except ImportError as error:
-        raise ImportError(f"bptt.plot needs matplotlib, pip install bptt[plot] brings it: {error}") from error
+        raise ImportError(f"bptt.plot needs matplotlib, which `pip install matplotlib` brings: {error}") from error
     if ax is None:
         return pyplot.subplots(figsize=(7, 4.5), layout="constrained")[1]
     if not isinstance(ax, Axes):
@@ -148,7 +185,7 @@ def _finish(ax):
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize="small")
+        ax.legend(fontsize="small", framealpha=0.8, edgecolor="none")
 
 
 def _drawable(values):

@@ -275,21 +275,23 @@ LOCAL void want_outer(const outer_product *p) {
         }
 }
 
-/* skipped: 0 none, 1 some, 2 all rows; what is skipped is NaN in b */
+/* skipped: 0 none, 1 some, 2 all rows; what is skipped is NaN in b, and in one element of a */
 LOCAL void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, int skipped) {
     kernel_case("outer m=%d n=%d k=%d skipped %d", (int)m, (int)n, (int)k, skipped);
     const int64_t lda = m + any_of(3), ldb = n + any_of(3), ldc = n + any_of(3);
-    REAL *c = matrix(m, n, ldc, 1), *rows = twin(c), *b = matrix(k, n, ldb, 1);
+    REAL *c = matrix(m, n, ldc, 1), *rows = twin(c), *a = matrix(k, m, lda, 1), *b = matrix(k, n, ldb, 1);
     uint8_t *skip = checked_malloc(k);
     for (int64_t r = 0; r < k; r++) {
         skip[r] = skipped == 2 ? 255 : skipped ? (uint8_t)any_of(3) : 0;
         for (int64_t j = 0; j < n && skip[r]; j++) b[r * ldb + j] = (REAL)NAN;
+        if (skip[r]) a[r * lda + any_of(m)] = (REAL)(r % 2 ? NAN : INFINITY);
     }
+    settle(a);
     settle(b);
-    const outer_product p = {m, n, k, matrix(k, m, lda, 1), lda, b, ldb, skipped ? skip : NULL, c, ldc};
+    const outer_product p = {m, n, k, a, lda, b, ldb, skipped ? skip : NULL, c, ldc};
     want_outer(&p);
     table->outer(&p);
-    for (int64_t i = 0; i < m; i++) { /* row by row: the same bits */
+    for (int64_t i = 0; i < m; i++) { /* row by row, with NaN in a or without: the same bits */
         outer_product row = p;
         row.m = 1;
         row.a += i;

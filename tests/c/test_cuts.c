@@ -31,6 +31,31 @@ static void check_reset_stops_nan(int which) {
     free_problem(&p);
 }
 
+static int finite_between(const REAL *values, int64_t begin, int64_t end) {
+    return all_finite(end - begin, values + begin);
+}
+
+/* A step of one row between two resets has NaN in x and dy: nothing of it reaches the gradients of W_hh and of the
+ * peepholes of i and f, whatever the width and the number of rows. */
+static void check_reset_stops_nan_in_gradients(int which, int64_t H, int64_t B, int32_t directions) {
+    problem p = problem_of(spec_of((shape){.I = 2, .H = H, .O = 2}, which, 1, directions), 4, B, 0);
+    const int64_t cut = 2 * B + B / 2; /* step 2 of a row */
+    p.reset = memset(buffer_of(4 * B), 0, (size_t)(4 * B));
+    p.reset[cut] = p.reset[cut + B] = 1;
+    for (int64_t i = 0; i < 2; i++) p.x[2 * cut + i] = p.dy[2 * cut + i] = NAN;
+    run r = run_of(&p, 1);
+    for (int64_t i = 0; i < directions; i++) {
+        const layer_dir_tensors w = layer_dir_tensors_of(&p.spec, i);
+        CHECK(isnan(r.grads[w.ih]));
+        CHECK(finite_between(r.grads, w.hh, w.b_ih));
+        CHECK(finite_between(r.grads, w.peephole, w.end == w.peephole ? w.end : w.end - H));
+    }
+    for (int64_t i = 0; i < 8 * B; i++)
+        if (i / 2 != cut) CHECK(isfinite(r.y[i]) && isfinite(r.dx[i]));
+    close_run(&r);
+    free_problem(&p);
+}
+
 /* In the reverse direction a reset keeps a NaN of the next sequence out of the last step of this one. */
 static void check_reset_stops_nan_reverse(int which) {
     bptt_spec spec = cut_spec(which);
@@ -121,6 +146,8 @@ int main(void) {
         check_carry_stops_nan(which);
         check_late_dy(which);
         for (int32_t directions = 1; directions < 3; directions++) {
+            for (int64_t H = 1; H <= 20; H++)
+                check_reset_stops_nan_in_gradients(which, H, H % 5 ? H % 7 + 1 : H, directions);
             check_nothing_beyond_lengths(which, directions);
             check_no_dy(which, directions);
         }

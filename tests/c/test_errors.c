@@ -1,4 +1,5 @@
 /* Every error that a call on data can return, and that the call then wrote nothing; and structs of other sizes. */
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -381,11 +382,30 @@ static void check_hyperparameters(REAL *p, const REAL *g, REAL *s, double bad) {
     CHECK_STATUS(TYPED(bptt_adam)(3, p, g, s, s + 64, 1, 0.1, 0.5, 0.5, bad, 0, 0), expected);
 }
 
+/* Numbers that are 0 or Inf as a REAL, alone or with another. */
+static void check_beyond_type(REAL *p, const REAL *g, REAL *s) {
+    const bptt_status expected = BPTT_ERROR_HYPERPARAMETER;
+    const double beyond[] = {1e-46, 1e-300, 1e39, 1e308}, most = REAL_BITS == 32 ? FLT_MAX : DBL_MAX;
+    for (size_t i = 0; REAL_BITS == 32 && i < sizeof beyond / sizeof beyond[0]; i++) {
+        name_case("hyperparameter %g as float", beyond[i]);
+        expect_optimisers(3, p, g, s, beyond[i], 0, expected);
+        expect_optimisers(3, p, g, s, 0.1, beyond[i], expected);
+        CHECK_STATUS(TYPED(bptt_sgd)(3, p, g, s, 0.1, beyond[i], 0, 0), expected);
+        CHECK_STATUS(TYPED(bptt_rmsprop)(3, p, g, s, 0.1, 0.5, beyond[i], 0), expected);
+        CHECK_STATUS(TYPED(bptt_adagrad)(3, p, g, s, 0.1, beyond[i], 0), expected);
+        CHECK_STATUS(TYPED(bptt_adam)(3, p, g, s, s + 64, 1, 0.1, 0.5, 0.5, beyond[i], 0, 0), expected);
+    }
+    name_case("hyperparameters with each other");
+    CHECK_STATUS(TYPED(bptt_adam)(3, p, g, s, s + 64, 1, most, 0.5, 0.5, 0.1, 0, 0), expected);
+    CHECK_STATUS(TYPED(bptt_adam)(3, p, g, s, s + 64, 1, 2, 0, 0.5, 0.1, most, 1), expected);
+}
+
 static void check_bad_optimisers(arguments *a) {
     REAL *p = a->out, *g = a->in, *s = a->state;
     const bptt_status hyper = BPTT_ERROR_HYPERPARAMETER;
     const double bad[] = {-0.1, NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) check_hyperparameters(p, g, s, bad[i]);
+    check_beyond_type(p, g, s);
     name_case("bad optimisers");
     expect_optimisers(3, NULL, g, s, 0.1, 0, BPTT_ERROR_NULL);
     expect_optimisers(3, p, NULL, s, 0.1, 0, BPTT_ERROR_NULL);

@@ -128,6 +128,8 @@ static void check_loss_shape(int kind, int64_t N, int64_t C, bptt_reduction redu
     }
 }
 
+static int same_or_nan(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
+
 /* Logits for which a naive formula overflows: the loss is their distance, the gradient 1 or 0. */
 static void check_extreme_logits(void) {
     const REAL z[] = {1000, -1000}, target[] = {0, 0};
@@ -141,6 +143,48 @@ static void check_extreme_logits(void) {
     CHECK(loss == 0 && dy[0] == 0 && dy[1] == 0);
     CHECK_STATUS(TYPED(bptt_binary_cross_entropy)(1, 2, z, target, NULL, BPTT_REDUCTION_SUM, dy, &loss), BPTT_OK);
     CHECK(loss == 1000 && dy[0] == 1 && dy[1] == 0);
+    release(dy);
+}
+
+/* Infinite logits: the limits of the formulas, and NaN where there is none. */
+static void check_infinite_logits(void) {
+    static const struct {
+        double z, target, loss, dy;
+    } binary[] = {{INFINITY, 1, 0, 0},          {-INFINITY, 0, 0, 0},
+                  {INFINITY, 0, INFINITY, 1},   {-INFINITY, 1, INFINITY, -1},
+                  {INFINITY, .5, INFINITY, .5}, {-INFINITY, .5, INFINITY, -.5},
+                  {INFINITY, NAN, NAN, NAN},    {NAN, 1, NAN, NAN}};
+    static const struct {
+        double z[3];
+        int64_t label;
+        double loss, dy[3];
+    } classes[] = {{{0, -INFINITY, -INFINITY}, 0, 0, {0, 0, 0}},
+                   {{0, -INFINITY, 0}, 1, INFINITY, {.5, -1, .5}},
+                   {{INFINITY, 3, -INFINITY}, 0, 0, {0, 0, 0}},
+                   {{INFINITY, 3, -INFINITY}, 1, INFINITY, {1, -1, 0}},
+                   {{INFINITY, 3, -INFINITY}, 2, INFINITY, {1, 0, -1}},
+                   {{INFINITY, INFINITY, 0}, 0, NAN, {NAN, NAN, NAN}},
+                   {{INFINITY, NAN, 0}, 0, NAN, {NAN, NAN, NAN}},
+                   {{NAN, INFINITY, 0}, 1, NAN, {NAN, NAN, NAN}},
+                   {{-INFINITY, -INFINITY, -INFINITY}, 0, NAN, {NAN, NAN, NAN}}};
+    double loss;
+    REAL *dy = array(3);
+    for (size_t i = 0; i < sizeof binary / sizeof *binary; i++) {
+        const REAL z = (REAL)binary[i].z, target = (REAL)binary[i].target;
+        name_case("infinite logits, binary %d", (int)i);
+        CHECK_STATUS(TYPED(bptt_binary_cross_entropy)(1, 1, &z, &target, NULL, 0, dy, &loss), BPTT_OK);
+        CHECK(same_or_nan(loss, binary[i].loss));
+        CHECK(same_or_nan((double)dy[0], binary[i].dy));
+    }
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        const REAL z[] = {(REAL)classes[i].z[0], (REAL)classes[i].z[1], (REAL)classes[i].z[2]};
+        name_case("infinite logits, classes %d", (int)i);
+        CHECK_STATUS(TYPED(bptt_cross_entropy)(1, 3, z, &classes[i].label, -1, NULL, 0, dy, &loss), BPTT_OK);
+        CHECK(same_or_nan(loss, classes[i].loss));
+        for (int j = 0; j < 3; j++) CHECK(same_or_nan((double)dy[j], classes[i].dy[j]));
+        CHECK_STATUS(TYPED(bptt_cross_entropy)(1, 3, z, &classes[i].label, -1, NULL, 0, NULL, &loss), BPTT_OK);
+        CHECK(same_or_nan(loss, classes[i].loss));
+    }
     release(dy);
 }
 
@@ -180,6 +224,7 @@ int main(void) {
             check_loss_shape(kind, sizes[i][0], sizes[i][1], BPTT_REDUCTION_SUM);
         }
     check_extreme_logits();
+    check_infinite_logits();
     check_bad_label(-1, BPTT_ERROR_LABEL);
     check_bad_label(3, BPTT_ERROR_LABEL);
     check_bad_label(INT64_MIN, BPTT_ERROR_LABEL);

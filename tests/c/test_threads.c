@@ -1,5 +1,12 @@
-/* Threads and the poll: the same bits for any number of threads, with every feature; which thread calls the poll, and
- * that its answer stops the call. */
+/* Threads and the poll: the same bits for any number of threads, with every feature; which thread calls the poll, that
+ * its answer stops the call, and that it may fork. */
+#ifndef _WIN32
+#define _POSIX_C_SOURCE 200809L
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 #include <stdint.h>
 
 #include "bptt.h"
@@ -129,6 +136,48 @@ static void check_all_polls(void) {
     check_polls(GRU, 2, 1, 3, 20);
 }
 
+#ifndef _WIN32
+/* Forks at its second call; the child ends if it waits too long. */
+static int fork_poll(void *context) {
+    int *state = context; /* calls; in the child -1 */
+    if (*state < 0 || ++*state != 2) return 0;
+    if (fork()) return 0;
+    alarm(20);
+    *state = -1;
+    return 0;
+}
+
+/* A child that a poll forked ends the call as interrupted if it used threads, which the child lacks; with one thread it
+ * goes on. The parent does not notice. */
+static void check_fork(int threads, int backward, int64_t segment) {
+    problem p = large_problem(GRU, 2, 1, 0);
+    run plain = open_segmented_run(&p, threads, segment), forked = open_segmented_run(&p, threads, segment);
+    int state = 0, result = -1;
+    name_case("fork, %d threads, backward %d, segment %d", threads, backward, (int)segment);
+    forward_backward(&plain);
+    if (backward) CHECK_STATUS(forward_run(&forked), BPTT_OK);
+    forked.options.poll = fork_poll;
+    forked.options.poll_context = &state;
+    const bptt_status status = backward ? backward_run(&forked) : forward_run(&forked);
+    if (state < 0) _Exit(status == (threads > 1 ? BPTT_ERROR_INTERRUPTED : BPTT_OK) ? 0 : 1);
+    CHECK_STATUS(status, BPTT_OK);
+    CHECK(wait(&result) > 0 && result == 0);
+    if (!backward) CHECK_STATUS(backward_run(&forked), BPTT_OK);
+    check_same(&plain, &forked);
+    close_run(&plain);
+    close_run(&forked);
+    free_problem(&p);
+}
+
+static void check_forks(void) {
+    for (int backward = 0; backward < 2; backward++) {
+        check_fork(1, backward, 0);
+        check_fork(3, backward, 0);
+        check_fork(3, backward, 20);
+    }
+}
+#endif
+
 int main(void) {
     if (!bptt_isa()) return SKIPPED;
     const unsigned clipped = CLIP_NORM | CLIP_VALUE;
@@ -148,5 +197,8 @@ int main(void) {
     check_few_rows(1, 3);
     check_few_rows(5, 7);
     if (is_best_set()) check_all_polls();
+#ifndef _WIN32
+    check_forks();
+#endif
     return end_of_checks();
 }

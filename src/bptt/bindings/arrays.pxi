@@ -69,18 +69,35 @@ cdef str described(object obj):
     layout = "" if obj.flags.c_contiguous else "non-contiguous "
     frozen = "" if obj.flags.writeable else "read-only "
     aligned = "" if obj.flags.aligned else "unaligned "
-    return f"a {frozen}{layout}{aligned}{obj.dtype} array of shape {obj.shape}"
+    masked = "masked " if isinstance(obj, MaskedArray) else ""
+    return f"a {frozen}{layout}{aligned}{masked}{obj.dtype} array of shape {obj.shape}"
+
+
+cdef bint has_mask(object obj, int axes=64) except -1:
+    """Whether obj is a masked array, or lists with one in them: NumPy would take what the mask hides. Lists may hold
+    themselves; those of more axes than NumPy's most are not looked into, as NumPy refuses them."""
+    if isinstance(obj, (list, tuple)):
+        for item in obj if axes else ():
+            if has_mask(item, axes - 1):
+                return True
+        return False
+    return isinstance(obj, MaskedArray)
+
+
+def checked_array(obj, name, kinds, what):
+    """obj as an ndarray without a copy where that is possible, a memmap too; its kind must be one of `kinds`."""
+    return as_ndarray(obj, name, kinds, what)
 
 
 cdef object as_ndarray(object obj, str name, str kinds, str what):
     """obj as an ndarray without a copy where it is one or offers a buffer; its kind must be one of `kinds`."""
     array = obj
-    if isinstance(obj, np.ma.MaskedArray):
+    if has_mask(obj):
         raise TypeError(f"{name} must be an array without a mask of its own (losses take mask=), got a masked array")
     if type(obj) is not ndarray:
         try:
             array = np.asarray(obj)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             if isinstance(obj, tuple):
                 error = "forward returns (y, state), a loss (value, dy)"
             raise ValueError(f"{name} must be an array of {what}, got {described(obj)}: {error}") from None
@@ -123,7 +140,7 @@ cdef object as_output(object obj, str name, object dtype, Array *array):
     """obj, which the core writes in place: never converted."""
     if view_as(obj, dtype, True, array):
         return obj
-    if type(obj) is not ndarray and PyObject_CheckBuffer(obj):
+    if type(obj) is not ndarray and PyObject_CheckBuffer(obj) and not has_mask(obj):
         view = np.asarray(memoryview(obj))
         if view_as(view, dtype, True, array):
             return view
@@ -170,12 +187,25 @@ cdef void *address(object array) except? NULL:
     return view.buf
 
 
+cdef bint overlap(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes) noexcept:
+    """Whether two pieces of memory have bytes in common; NULL has none."""
+    return (a != NULL and b != NULL and <uintptr_t>a < <uintptr_t>b + <uintptr_t>b_bytes
+            and <uintptr_t>b < <uintptr_t>a + <uintptr_t>a_bytes)
+
+
+cdef object apart_from(object written, object array):
+    """An input that was checked before, or None; a copy if the array that the call writes (None: none) shares its
+    memory."""
+    if written is None or array is None:
+        return array
+    if overlap(address(array), array.nbytes, address(written), written.nbytes):
+        return array.copy()
+    return array
+
+
 cdef int write_into(object flat, object value, str name) except -1:
     """flat[...] = value, for one of the two flat arrays."""
     if value is flat:
         return 0  # the second half of an in-place operator
-    value = as_ndarray(value, name, "fiu", "real numbers")
-    if value.shape != flat.shape:
-        raise ValueError(f"{name} must have shape {flat.shape}, got {value.shape}")
-    flat[...] = value
+    flat[...] = real_copy(value, name, flat.dtype, flat.shape)
     return 0

@@ -25,6 +25,24 @@ cdef object same_shape(object obj, object shape, str name, str like):
     return obj
 
 
+cdef object target_array(object given, object y, str like, Array *array):
+    """The target of a loss by elements, in the type and the shape of y."""
+    target = as_input(given, "target", dtype_of(bits_of(y.dtype)), array)
+    try:
+        return same_shape(target, y.shape, "target", like)
+    except ValueError as error:
+        raise ValueError(f"{error}{target_hint(given, y.shape)}") from None
+
+
+cdef object label_array(object given, object logits, Array *array):
+    """Labels of the rows of logits."""
+    try:
+        labels = as_labels(given, "labels", array)
+        return same_shape(labels, logits.shape[:logits.ndim - 1], "labels", "logits.shape[:-1]")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}{labels_hint(given, logits.shape)}") from None
+
+
 cdef object loss_mask(object mask, object y, str name, Array *array):
     array.data = NULL
     if mask is None:
@@ -33,7 +51,7 @@ cdef object loss_mask(object mask, object y, str name, Array *array):
 
 
 def mse(y, target, *, mask=None, reduction="mean"):
-    """Mean (or sum) of squared errors, and its gradient by y.
+    """Mean (or sum) of squared errors, and its gradient with respect to y.
 
     Parameters
     ----------
@@ -56,7 +74,7 @@ def mse(y, target, *, mask=None, reduction="mean"):
     cdef bptt_reduction how = reduction_of(reduction)
     y = loss_array(y, "y", &a, &rows, &cols)
     cdef int bits = bits_of(y.dtype)
-    target = same_shape(as_input(target, "target", dtype_of(bits), &t), y.shape, "target", "y.shape")
+    target = target_array(target, y, "y.shape", &t)
     mask = loss_mask(mask, y, "y", &m)
     dy = empty(y.shape, dtype_of(bits))
     cdef void *out = address(dy)
@@ -67,7 +85,7 @@ def mse(y, target, *, mask=None, reduction="mean"):
 
 
 def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-100):
-    """Softmax cross-entropy on integer labels, and its gradient by the logits.
+    """Softmax cross-entropy on integer labels, and its gradient with respect to the logits.
 
     Parameters
     ----------
@@ -95,7 +113,7 @@ def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-
     cdef bptt_reduction how = reduction_of(reduction)
     logits = loss_array(logits, "logits", &a, &rows, &cols)
     cdef int bits = bits_of(logits.dtype)
-    labels = same_shape(as_labels(labels, "labels", &t), logits.shape[:logits.ndim - 1], "labels", "logits.shape[:-1]")
+    labels = label_array(labels, logits, &t)
     mask = loss_mask(mask, logits, "logits", &m)
     dy = empty(logits.shape, dtype_of(bits))
     cdef void *out = address(dy)
@@ -111,7 +129,7 @@ def cross_entropy(logits, labels, *, mask=None, reduction="mean", ignore_index=-
 
 
 def binary_cross_entropy(logits, target, *, mask=None, reduction="mean"):
-    """Binary cross-entropy on logits, and its gradient by them.
+    """Binary cross-entropy on logits, and its gradient with respect to them.
 
     Parameters
     ----------
@@ -135,7 +153,7 @@ def binary_cross_entropy(logits, target, *, mask=None, reduction="mean"):
     cdef bptt_reduction how = reduction_of(reduction)
     logits = loss_array(logits, "logits", &a, &rows, &cols)
     cdef int bits = bits_of(logits.dtype)
-    target = same_shape(as_input(target, "target", dtype_of(bits), &t), logits.shape, "target", "logits.shape")
+    target = target_array(target, logits, "logits.shape", &t)
     mask = loss_mask(mask, logits, "logits", &m)
     dy = empty(logits.shape, dtype_of(bits))
     cdef void *out = address(dy)

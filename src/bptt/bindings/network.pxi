@@ -3,6 +3,7 @@
 cdef class Network:
     """Parameters, gradients and the calls on them. bptt.RNN is the class to use: it adds what is not hot."""
 
+    cdef object __weakref__
     cdef readonly object spec  # bptt._spec.Spec
     cdef readonly object dtype, lock
     cdef readonly int states, units  # arrays of a state: 2 for an LSTM, else 1; layers times directions
@@ -31,12 +32,9 @@ cdef class Network:
         self.sizes(1, 1, 0, 0, &sizes)
         self.units = self.core_spec.num_layers * (2 if self.core_spec.bidirectional else 1)
         self.states = sizes.state // (self.units * self.core_spec.hidden_size)
-        # views: an array that owns its memory could be resized, and the addresses kept here would be stale
-        self.params_, self.grads_ = aligned(sizes.params, self.dtype), aligned(sizes.params, self.dtype)
-        self.params_.fill(0)
-        self.grads_.fill(0)
+        self.params_, self.grads_ = param_array(self, "params", sizes.params), param_array(self, "grads", sizes.params)
         self.params_data, self.grads_data = address(self.params_), address(self.grads_)
-        self.lock = threading.RLock()
+        self.lock = new_lock(self)
 
     cdef int begin_call(self) except -1:
         """Locks the network for one call. Other threads wait; the same thread (in a signal handler, or in the __array__
@@ -126,15 +124,8 @@ cdef class Network:
         list of (name, offset, shape)
             In memory order.
         """
-        cdef int64_t count, i
-        cdef bptt_tensor tensor
-        check(bptt_tensor_count(&self.core_spec, &count))
-        found = []
-        for i in range(count):
-            check(bptt_tensor_at(&self.core_spec, i, &tensor))
-            shape = [tensor.rows, tensor.cols] if tensor.cols else [tensor.rows]
-            found.append((tensor.name.decode(), tensor.offset, tuple(shape)))
-        return found
+        cdef int64_t index
+        return [tensor_at(&self.core_spec, index) for index in range(tensor_count(&self.core_spec))]
 
     # ---- sizes and memory --------------------------------------------------------------------------------
 
@@ -189,7 +180,7 @@ cdef class Network:
         ----------
         x : array_like, (T,B,I), with batch_first (B,T,I), or (T,I) for a batch of one
             The inputs. They are not copied where they have the network's dtype: do not change them before backward.
-        state : array_like, (L*D,B,H), for an LSTM the pair (h, c) of these, optional
+        state : array_like, (L*D,B,H), for an LSTM the pair (h, c) of these or (2,L*D,B,H), optional
             The initial state; zeros, or the learned state, by default.
         lengths : array_like of int, (B,), optional
             Row b has steps 0..lengths[b]-1: outputs beyond are zero, the final state is that of its last step, the
@@ -233,7 +224,7 @@ cdef class Network:
             state = state_to_core(self, state, "state", run.B)
             run.state_given = state is not None
             reset = reset_to_core(self, reset, run.T, run.B, run.unbatched)
-            run.set_sequence(x, reset, lengths_to_core(lengths, run.T, run.B))
+            run.set_sequence(self, x, reset, lengths_to_core(lengths, run.T, run.B))
             if checkpoint is not None or memory_budget is not None:
                 check_checkpoint(checkpoint, memory_budget, bool(self.core_spec.bidirectional))
                 if keep:
@@ -263,7 +254,7 @@ cdef class Network:
         dy : array_like of y's shape, or None
             Gradient of the loss by y; None for zeros. What lies beyond a row's length counts nothing.
         dstate : array_like, laid out as the state that forward returned, optional
-            Gradient by that state; zeros by default.
+            Gradient with respect to that state; zeros by default.
         carry : array_like, (T,) or (T,B), optional
             Scales the gradient that flows from step t+1 back into step t: 0 cuts it. carry[T-1] scales nothing.
         step_clip_norm, step_clip_value : float, optional
@@ -276,9 +267,9 @@ cdef class Network:
         Returns
         -------
         dx : numpy.ndarray of x's shape, or None without input_grad
-            Gradient by x.
+            Gradient with respect to x.
         dstate0 : numpy.ndarray or pair of them, laid out as states are, or None without state_grad
-            Gradient by the initial state.
+            Gradient with respect to the initial state.
 
         Raises
         ------
@@ -309,11 +300,14 @@ cdef class Network:
             dstate = state_to_core(self, dstate, "dstate", run.B)
             carry = carry_to_core(carry, run.T, run.B, self.batch_first and not run.unbatched, self.dtype)
             if step_norms is not None:
-                as_output(step_norms, "step_norms", self.dtype, &n)
+                step_norms = as_output(step_norms, "step_norms", self.dtype, &n)
                 if self.units == 1 and n.ndim == 1:
                     expect(&n, "step_norms", "(T,)", 1, run.T)
                 else:
                     expect(&n, "step_norms", "(T,)" if self.units == 1 else "(L*D,T)", 2, self.units, run.T)
+                for flat, of in ((self.params_, "params"), (self.grads_, "grads")):
+                    if apart_from(flat, step_norms) is not step_norms:
+                        raise ValueError(f"step_norms must have memory of its own, got memory of the network's {of}")
             clip_norm = 0 if step_clip_norm is None else threshold(step_clip_norm, "step_clip_norm")
             clip_value = 0 if step_clip_value is None else threshold(step_clip_value, "step_clip_value")
             dx = empty((run.T, run.B, self.core_spec.input_size), self.dtype) if of_input else None
@@ -328,5 +322,9 @@ cdef class Network:
     def zero_grad(self):
         """Set all gradients to zero."""
         self.begin_call()
-        memset(self.grads_data, 0, <size_t>self.grads_.nbytes)
+        self.clear_grads()
         self.end_call()
+
+    cdef int clear_grads(self) except -1:
+        memset(self.grads_data, 0, <size_t>self.grads_.nbytes)
+        return 0

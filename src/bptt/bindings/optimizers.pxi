@@ -13,6 +13,8 @@ def optimizer_arrays(params, grads):
         raise ValueError(f"grads must have the shape of params = {params.shape}, got {grads.shape}")
     if params.size == 0:
         raise ValueError("params must not be empty")
+    if np.may_share_memory(params, grads):  # exact for arrays without gaps
+        raise ValueError("grads must have memory of its own, got one that overlaps with params")
     return params.reshape(-1), grads.reshape(-1)
 
 
@@ -52,15 +54,19 @@ def adagrad_step(params, grads, square, double lr, double eps, double weight_dec
     check(status)
 
 
-def adam_step(params, grads, mean, square, int64_t step, double lr, double beta1, double beta2, double eps,
+def adam_step(params, grads, mean, square, steps, double lr, double beta1, double beta2, double eps,
               double weight_decay, bint decoupled):
+    # steps: an array () of int64, counted here, where no signal handler comes between
     cdef int bits = bits_of(params.dtype)
     cdef int64_t n = params.size
     cdef void *p = address(params)
     cdef void *g = address(grads)
     cdef void *m = address(mean)
     cdef void *s = address(square)
+    cdef int64_t *count = <int64_t *>address(steps)
     cdef bptt_status status
     with nogil:
-        status = any_adam(bits, n, p, g, m, s, step, lr, beta1, beta2, eps, weight_decay, decoupled)
+        status = any_adam(bits, n, p, g, m, s, count[0] + 1, lr, beta1, beta2, eps, weight_decay, decoupled)
+        if status == BPTT_OK:
+            count[0] += 1
     check(status)

@@ -25,9 +25,11 @@ cdef class Run:
     cdef uint64_t seed  # of the dropout masks
     cdef bint training, state_given, unbatched
 
-    cdef int set_sequence(self, x, reset, lengths) except -1:
-        """Takes arrays in the core's layout but the user's order of rows."""
+    cdef int set_sequence(self, Network network, x, reset, lengths) except -1:
+        """Takes arrays in the core's layout but the user's order of rows. x is read again by backward, which writes
+        the gradients, and before which they are set to zero."""
         self.order = falling_order(lengths)
+        x = apart_from(network.grads_, x)
         self.x, self.reset = reordered(x, self.order, 1), reordered(reset, self.order, 1)
         self.lengths = reordered(lengths, self.order, 0)
         return 0
@@ -78,7 +80,10 @@ cdef class Run:
         dy, dstate = reordered(dy, self.order, 1), reordered(dstate, self.order, 2)
         if carry is not None and carry.ndim == 2:
             carry = reordered(carry, self.order, 1)
-        cdef void *xp = address(self.x)
+        dy, dstate, carry = apart_from(grads, dy), apart_from(grads, dstate), apart_from(grads, carry)
+        x, dy, dstate, carry = (apart_from(norms, self.x), apart_from(norms, dy), apart_from(norms, dstate),
+                                apart_from(norms, carry))
+        cdef void *xp = address(x)
         cdef void *tp = address(self.tape)
         cdef void *dyp = address(dy)
         cdef void *sp = address(dstate)

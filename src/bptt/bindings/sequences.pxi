@@ -4,7 +4,7 @@
 cdef object sequence_to_core(Network network, object obj, str name, int64_t width, str letters, Array *array,
                              bint *unbatched):
     """A (T,B,width) sequence from what the user's layout is."""
-    obj = as_input(obj, name, network.dtype, array)
+    given, obj = obj, as_input(obj, name, network.dtype, array)
     unbatched[0] = array.ndim == 2
     if unbatched[0]:
         obj = obj[:, None]
@@ -12,8 +12,9 @@ cdef object sequence_to_core(Network network, object obj, str name, int64_t widt
         obj = np.ascontiguousarray(obj.swapaxes(0, 1))
     if array.ndim not in (2, 3) or array.shape[array.ndim - 1] != width or obj.size == 0:
         order = "B,T" if network.batch_first else "T,B"
+        hint = input_hint(given, width) if letters == "I" else ""
         raise ValueError(f"{name} must have shape ({order},{letters}) or (T,{letters}) with "
-                         f"{letters} = {width} and no empty axis, got {shape_of(array)}")
+                         f"{letters} = {width} and no empty axis, got {shape_of(array)}{hint}")
     view_as(obj, network.dtype, False, array)
     return obj
 

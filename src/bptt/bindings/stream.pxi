@@ -1,11 +1,31 @@
 # A network one step at a time.
 
-cdef int64_t rows_of(Network network, object state) except -1:
-    """B of a state as users give it; 1 of what is none: what is wrong with it is said where it is set."""
-    if network.states == 2:
-        state = state[0] if isinstance(state, (tuple, list)) and state else None
-    shape = state.shape if isinstance(state, np.ndarray) else ()
+cdef int64_t rows_of(tuple parts) except -1:
+    """B of a state; 1 of one that has another shape: what is wrong with it is said where it is set."""
+    shape = as_ndarray(parts[0], "state" if len(parts) == 1 else "state[0]", "fiub", "real numbers").shape
     return shape[1] if len(shape) == 3 and shape[1] else 1
+
+
+cdef object rows_to_core(object rows, int64_t batch):
+    """Rows of a batch as an index of its axis: all for None, a mask, or the numbers of some."""
+    if rows is None:
+        return slice(None)
+    rows = as_ndarray(rows, "rows", "biuf", "booleans or integers")
+    if rows.dtype == bool_:
+        if rows.shape != (batch,):
+            raise ValueError(f"rows must be a mask of shape (B,) = ({batch},), or row numbers, got {described(rows)}")
+        return rows
+    if rows.ndim != 1 or (rows.dtype.kind == "f" and rows.size):  # an empty list has the dtype float64
+        raise TypeError(f"rows must be None, a mask of booleans (B,) or an array of row numbers, got {described(rows)}")
+    numbers = rows.tolist()
+    if numbers and not (0 <= min(numbers) and max(numbers) < batch):
+        raise ValueError(f"rows must be in 0..{batch - 1}, got {min(numbers)}..{max(numbers)}")
+    if len(set(numbers)) < len(numbers):
+        meant = ""
+        if len(numbers) == batch and set(numbers) <= {0, 1}:
+            meant = "; a mask must have the dtype bool, as rows.astype(bool) has"
+        raise ValueError(f"rows must be numbers of distinct rows, got {numbers}{meant}")
+    return rows.astype(np.intp)
 
 
 cdef object first_state(Network network):
@@ -37,6 +57,7 @@ cdef class Stream:
         out.
     """
 
+    cdef object __weakref__
     cdef Network network
     cdef object packed, work, current, first, lock  # current: the state, (states,L*D,B,H)
     cdef void *packed_data
@@ -51,17 +72,20 @@ cdef class Stream:
         if network.core_spec.bidirectional:
             raise ValueError("stream goes with bidirectional=False, got bidirectional=True: the reverse direction "
                              "begins at the last step")
-        self.network, self.batch = network, rows_of(network, state) if batch is None else index(batch, "batch")
+        parts = None if state is None else parts_of(network, state, "state")  # once: it may be an iterator
+        if batch is None:
+            batch = 1 if parts is None else rows_of(parts)
+        self.network, self.batch = network, index(batch, "batch")
         network.sizes(1, self.batch, 0, 0, &sizes)
-        self.lock = threading.RLock()
+        self.lock = new_lock(self)
         self.packed, self.work = empty(sizes.packed, network.dtype), empty(sizes.step_work, network.dtype)
         self.current = new_state(network, self.batch)
         self.packed_data, self.work_data = address(self.packed), address(self.work)
         self.state_data = address(self.current)
         self.refresh()
         self.reset()
-        if state is not None:
-            self.state = state
+        if parts is not None:
+            self.state = parts if network.states == 2 else parts[0]
 
     def refresh(self):
         """Take the network's parameters as they are now."""
@@ -92,24 +116,32 @@ cdef class Stream:
 
         Parameters
         ----------
-        rows : any index of the batch axis, optional
-            The rows that begin anew; all by default.
+        rows : array_like of bool, (B,), or of int, optional
+            The rows that begin anew: a mask, or the numbers of distinct rows in 0..B-1; all by default. Integers are
+            always row numbers: make a mask of 0 and 1 one of bool, ``rows.astype(bool)``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If rows are neither; the state is not changed then.
         """
-        rows = slice(None) if rows is None else rows
+        rows = rows_to_core(rows, self.batch)
         with self.lock:
-            # indexed as the state is: the number of a row takes the batch axis away
-            self.current[:, :, rows] = np.broadcast_to(self.first, self.current.shape)[:, :, rows]
+            self.current[:, :, rows] = self.first
 
     def __call__(self, x, *, out=None):
         cdef Array a, o
         cdef Network network = self.network
         cdef int64_t width = network.width()
         cdef bptt_status status
-        x = as_input(x, "x", network.dtype, &a)
-        if a.ndim == 1 and self.batch == 1:
-            expect(&a, "x", "(I,)", 1, network.core_spec.input_size)
-        else:
-            expect(&a, "x", "(B,I)", 2, self.batch, network.core_spec.input_size)
+        given, x = x, as_input(x, "x", network.dtype, &a)
+        try:
+            if a.ndim == 1 and self.batch == 1:
+                expect(&a, "x", "(I,)", 1, network.core_spec.input_size)
+            else:
+                expect(&a, "x", "(B,I)", 2, self.batch, network.core_spec.input_size)
+        except ValueError as error:
+            raise ValueError(f"{error}{input_hint(given, network.core_spec.input_size)}") from None
         if out is None:
             out = empty(width, network.dtype) if a.ndim == 1 else empty((self.batch, width), network.dtype)
         as_output(out, "out", network.dtype, &o)

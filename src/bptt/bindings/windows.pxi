@@ -14,6 +14,22 @@ def window_count(T, k1, k2):
     return count
 
 
+cdef tuple silenced(object x, object reset, int64_t outside):
+    """(x, reset) in which steps below `outside` that a later reset, up to that step, cuts off their row are zeros from
+    a state of zeros.
+
+    Nothing of them reaches the steps from `outside` on. Backward goes over them with a gradient of zero, which times
+    their NaN would be NaN.
+    """
+    if reset is None:
+        return x, reset
+    cut = np.logical_or.accumulate(reset[outside:0:-1])[::-1]
+    if cut.any():
+        x, reset = x.copy(), reset.copy()
+        x[:outside][cut], reset[:outside][cut] = 0, True
+    return x, reset
+
+
 @cython.final
 cdef class RollingTape:
     """The last steps of a network that moves on window by window: a tape of bounded length, with a Run for each window.
@@ -103,7 +119,7 @@ cdef class RollingTape:
         network.begin_call()
         try:
             run.T, run.B = x.shape[0], self.B
-            run.set_sequence(x, reset, None)
+            run.set_sequence(network, x, reset, None)
             network.sizes(run.T, self.B, 0, 0, &sizes)
             last = new_state(network, self.B)
             run.forward_core(network, self.state, None, last, network.scratch(self.work, sizes.forward_work))
@@ -127,10 +143,11 @@ cdef class RollingTape:
             self.make_space(own, keep)
             self.overlap = keep
             if self.run_before is not None:
-                self.run_before.set_sequence(x[:before], None if reset is None else reset[:before], None)
+                x_before, reset_before = silenced(x[:before], None if reset is None else reset[:before], before - keep)
+                self.run_before.set_sequence(network, x_before, reset_before, None)
                 x, reset = x[before:], None if reset is None else reset[before:]
             run.T, run.B, run.start = x.shape[0], self.B, x.shape[0] - own
-            run.set_sequence(x, reset, self.lengths)
+            run.set_sequence(network, x, reset, self.lengths)
             run.tape, run.segment = self.tape, self.segment
             run.tape_steps, run.tape_first = 0 if self.segment else self.capacity, self.used - run.start
             run.first_step = self.done - run.start
@@ -146,7 +163,8 @@ cdef class RollingTape:
             network.end_call()
 
     def backward(self, dy, carry, clip_norm, clip_value):
-        """Adds the gradients of the last window, by dy (core layout) of its own steps; returns the norms of dL/dh_t.
+        """Sets the gradients to those of the last window, by dy (core layout) of its own steps; returns the norms of
+        dL/dh_t.
 
         carry is (T,) or (T,B) over the steps that backward goes over, or None; a threshold of 0 clips nothing.
         """
@@ -156,6 +174,8 @@ cdef class RollingTape:
         try:
             if self.closed:
                 raise RuntimeError("these windows are closed")
+            dy = apart_from(network.grads_, dy)  # a loss may give what it computed there
+            network.clear_grads()
             if self.run_before is not None:
                 norms = self.backward_over_both(dy, clip_norm, clip_value)
             else:

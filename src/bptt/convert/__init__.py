@@ -35,7 +35,7 @@ def __getattr__(name):
     except ModuleNotFoundError as error:
         if error.name not in _LIBRARIES:
             raise
-        text = f"{__name__}.{name} needs {error.name}, pip install bptt[{error.name}] brings it"
+        text = f"{__name__}.{name} needs {error.name}, which `pip install {error.name}` brings"
         raise ModuleNotFoundError(text, name=error.name) from error
     return getattr(module, name)
 

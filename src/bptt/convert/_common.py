@@ -1,7 +1,5 @@
 """What the conversions from and to other libraries share."""
 
-import os
-
 import numpy as np
 
 from .._init import zeros
@@ -14,17 +12,6 @@ def build(description, state, threads):
     views = rnn.param_views()
     rnn.load_state_dict({name: np.zeros(view.shape) for name, view in views.items() if "bias" in name} | state)
     return rnn
-
-
-def file_name(path) -> str:
-    """The path as text."""
-    try:
-        name = os.fsdecode(path)
-    except TypeError:
-        raise TypeError(f"path must be a str or path-like, got {path!r}") from None
-    if "\0" in name:
-        raise ValueError(f"path must be without null characters, got {name!r}")
-    return name
 
 
 def suffixes(num_layers, bidirectional):

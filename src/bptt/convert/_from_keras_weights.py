@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._checks import flag, optional
+from .._checks import choice, flag, optional
 from .._core import CELLS
 from .._rnn import RNN
 from ._common import build, float_dtype, reorder_gates, suffixes
@@ -55,8 +55,7 @@ def from_keras_weights(
     Keras has one bias where bptt has b_ih and b_hh: it becomes b_ih, and b_hh is zero. The activations of the gates
     must be Keras' defaults.
     """
-    if cell not in CELLS:
-        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+    cell = choice(cell, "cell", CELLS)
     reset_after = optional(flag, reset_after, "reset_after")
     layers = _layers(weights)
     D = 2 if len(layers[0]) > 3 else 1

@@ -15,9 +15,10 @@ import numpy as np
 import onnx
 
 from .._checks import flag, rate
+from .._files import file_name, open_at_once
 from .._rnn import RNN
 from .._spec import Spec
-from ._common import build, file_name, reorder_gates, suffixes
+from ._common import build, reorder_gates, suffixes
 from ._onnx_axes import FEATURES, Axes, reshape_target
 from ._onnx_graph import MOVING, PROBES, Graph
 from ._onnx_layout import ACTIVATIONS, FROM_ONNX, METADATA_KEY
@@ -66,7 +67,7 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
     if isinstance(path, onnx.ModelProto):
         return _network("the model", path, weights, None, threads)
     path = file_name(path)
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=open_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError(f"path must name a regular file, got {path}")
         data = file.read()
@@ -75,11 +76,6 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
     except Exception as error:  # protobuf's own
         raise ValueError(f"path must name an ONNX model, got {path}: {error}") from error
     return _network(path, model, weights, os.path.dirname(os.path.abspath(path)), threads)
-
-
-def _open_at_once(path, flags):
-    """A pipe that nobody writes to would hold up a plain open."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _weights(weights):

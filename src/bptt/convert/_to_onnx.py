@@ -9,9 +9,9 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 from .._checks import flag
-from .._files import write_whole
+from .._files import file_name, write_whole
 from .._rnn import RNN
-from ._common import check_network, file_name, refuse, reorder_gates, suffixes
+from ._common import check_network, refuse, reorder_gates, suffixes
 from ._onnx_layout import ACTIVATIONS, METADATA_KEY, OPERATORS, TO_ONNX
 
 OPSET, IR_VERSION = 15, 8

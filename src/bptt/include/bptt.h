@@ -18,7 +18,8 @@
  *              (BPTT_ERROR_INTERRUPTED excepted).
  *   Threads    Every function may be called from any thread; calls on separate buffers run in parallel.
  *              Threads that a call makes are joined before it returns. The results are the same to the bit
- *              for any number of threads.
+ *              for any number of threads. If bptt_options.poll forks, the call that goes on in the child ends with
+ *              BPTT_ERROR_INTERRUPTED where it used several threads: the child does not have them.
  *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
  *              knows: those it does not know count as zero, so a program built against an older header still works.
  *              Structs without struct_size, and the arguments of functions, stay as they are.
@@ -59,7 +60,8 @@ typedef enum bptt_status {
     BPTT_ERROR_THRESHOLD = 7, /* a clipping threshold is NaN or, in the array's type, not above zero */
     BPTT_ERROR_LABEL = 8,     /* a label is neither a class nor the ignored one */
     BPTT_ERROR_WINDOW = 9,    /* k1 < 1, or k2 < k1, or a window beyond the last */
-    BPTT_ERROR_HYPERPARAMETER = 10, /* an optimiser's number is NaN or out of its range */
+    BPTT_ERROR_HYPERPARAMETER = 10, /* an optimiser's number is NaN or out of its range, or becomes Inf or 0 in the
+                                       array's type */
     BPTT_ERROR_INTERRUPTED = 11,    /* bptt_options.poll asked to stop: outputs and gradients are unfinished */
     BPTT_ERROR_ISA = 12,            /* BPTT_ISA names a kernel set that is unknown or does not run here */
     BPTT_ERROR_LENGTHS = 13         /* a length is not in 1..T, or above the one before it */
@@ -138,8 +140,8 @@ typedef struct bptt_options {
     int32_t threads;        /* most threads to use; 0: one per processor. Small work uses fewer. */
     int32_t carry_per_row;  /* carry is (T,B) instead of (T,) */
     const uint8_t *reset;   /* (T,B), nonzero: a sequence begins at this step of this row. Its entering state is zero,
-                               and no gradient crosses there, in either direction. Backward needs the same array as
-                               forward. NULL: never. */
+                               and no gradient crosses there, in either direction, NaN and Inf neither. Backward
+                               needs the same array as forward. NULL: never. */
     const void *carry;      /* typed (T,) or (T,B), backward only: scales the gradient that flows between step
                                t+1 and step t; exactly 0 cuts it, NaN and Inf included. carry[T-1]
                                scales nothing. NULL: 1 (Tallec & Ollivier 2017 give 1/(1-c)). */
@@ -208,11 +210,11 @@ BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t 
 
 /* Backward over the T steps of the tape (Rumelhart, Hinton, Williams 1986; Werbos 1990).
  *   params, x, tape     those of the forward call (parameters changed since then are used as they are)
- *   dy       (T-dy_start,B,Y)  gradient of the loss by the outputs; NULL: zeros
- *   dstate1  (state)    gradient by the state after the last step; NULL: zeros
- *   dx       (T,B,I)    receives the gradient by x; NULL: not wanted
- *   dstate0  (state)    receives the gradient by the initial state; NULL: not wanted; may be dstate1
- *   grads    (params)   the gradients by the parameters are ADDED here; NULL: not wanted
+ *   dy       (T-dy_start,B,Y)  gradient of the loss with respect to the outputs; NULL: zeros
+ *   dstate1  (state)    gradient with respect to the state after the last step; NULL: zeros
+ *   dx       (T,B,I)    receives the gradient with respect to x; NULL: not wanted
+ *   dstate0  (state)    receives the gradient with respect to the initial state; NULL: not wanted; may be dstate1
+ *   grads    (params)   the gradients with respect to the parameters are ADDED here; NULL: not wanted
  *   work     (backward_work) */
 BPTT_API bptt_status bptt_backward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
                                        const float *tape, const float *dy, const float *dstate1, float *dx,
@@ -234,7 +236,7 @@ BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64
  *   packed  (packed)     written by bptt_pack; valid at this address until the parameters change
  *   x       (B,I)        the input of this step
  *   state   (state)      read and overwritten
- *   y       (B,Y)        receives the output; NULL: not wanted
+ *   y       (B,Y)        receives the output; NULL: not wanted; may overlap x
  *   work    (step_work)  */
 BPTT_API bptt_status bptt_pack_f32(const bptt_spec *spec, const float *params, float *packed);
 BPTT_API bptt_status bptt_pack_f64(const bptt_spec *spec, const double *params, double *packed);
@@ -273,12 +275,14 @@ BPTT_API bptt_status bptt_clip_value_f64(int64_t n, double *grads, double limit,
 typedef enum bptt_reduction { BPTT_REDUCTION_MEAN = 0, BPTT_REDUCTION_SUM = 1 } bptt_reduction;
 
 /* All take N rows (steps times batch rows) of C columns, an optional mask (N,) whose zeros leave a row out,
- * and write the gradient by their first array to dy (N,C) (NULL: not wanted; rows left out get 0).
+ * and write the gradient with respect to their first array to dy (N,C) (NULL: not wanted; rows left out get 0).
  * MEAN divides by the elements that count: rows * C, for cross-entropy the rows; if none counts, loss and
  * gradient are 0. *loss is double in both types.
  *   mse                   sum (y - target)^2
  *   cross_entropy         sum_rows -log softmax(logits)[label]; labels (N,) in 0..C-1, `ignore` leaves a row out
- *   binary_cross_entropy  sum -target*log s(z) - (1-target)*log(1-s(z)), z the logits, s the logistic function */
+ *   binary_cross_entropy  sum -target*log s(z) - (1-target)*log(1-s(z)), z the logits, s the logistic function
+ * Infinite logits give the limit: 0 where the logit is certain of the target, Inf where it rules the target out, NaN
+ * where there is no limit (two logits of +Inf, or all of -Inf, in a row of cross_entropy). */
 BPTT_API bptt_status bptt_mse_f32(int64_t N, int64_t C, const float *y, const float *target, const uint8_t *mask,
                                   bptt_reduction reduction, float *dy, double *loss);
 BPTT_API bptt_status bptt_mse_f64(int64_t N, int64_t C, const double *y, const double *target, const uint8_t *mask,
@@ -303,7 +307,9 @@ BPTT_API bptt_status bptt_binary_cross_entropy_f64(int64_t N, int64_t C, const d
  *            velocity may be NULL if momentum is 0
  *   rmsprop  square = alpha*square + (1-alpha)*g^2; params -= lr * g / (sqrt(square) + eps) (Hinton 2012)
  *   adagrad  square += g^2; params -= lr * g / (sqrt(square) + eps) (Duchi, Hazan, Singer 2011)
- *   adam     Kingma & Ba 2015, `step` counts from 1; decoupled: weight decay as in AdamW (Loshchilov 2019) */
+ *   adam     Kingma & Ba 2015, `step` counts from 1; decoupled: weight decay as in AdamW (Loshchilov 2019)
+ * lr, momentum, eps and weight_decay are 0, or in the type of the array above 0 and finite; so are lr/(1-beta1^step)
+ * and, with decoupled, lr*weight_decay below Inf. */
 BPTT_API bptt_status bptt_sgd_f32(int64_t n, float *params, const float *grads, float *velocity, double lr,
                                   double momentum, int nesterov, double weight_decay);
 BPTT_API bptt_status bptt_sgd_f64(int64_t n, double *params, const double *grads, double *velocity, double lr,
