@@ -63,3 +63,66 @@ except ModuleNotFoundError as error:
 def test_other_names_are_attribute_errors():
     with pytest.raises(AttributeError, match=r"module 'bptt.convert' has no attribute 'from_numpy'"):
         bptt.convert.from_numpy  # noqa: B018
+
+
+# ---- arguments that do not fit
+
+
+@pytest.mark.parametrize("name", ["to_torch", "to_keras_weights", "to_onnx"])
+def test_only_networks_are_converted(tmp_path, name):
+    pytest.importorskip(name.split("_")[1] if name != "to_keras_weights" else "bptt")
+    path = [tmp_path / "model.onnx"] if name == "to_onnx" else []
+    with pytest.raises(TypeError, match=r"rnn must be a bptt.RNN, got dict"):
+        getattr(bptt.convert, name)({}, *path)
+
+
+def changed_module(change, kind="GRU"):
+    torch = pytest.importorskip("torch")
+    module = getattr(torch.nn, kind)(3, 4)
+    change(torch, module)
+    return module
+
+
+def parameter(name, *shape):
+    def change(torch, module):
+        setattr(module, name, torch.nn.Parameter(torch.zeros(shape)))
+
+    return change
+
+
+def sparse(torch, module):
+    module.weight_ih_l0 = torch.nn.Parameter(torch.zeros(12, 3).to_sparse())
+
+
+@pytest.mark.parametrize("change, text", [
+    (parameter("weight_ih_l0", 1, 3), r"module.weight_ih_l0 must be a tensor of shape \(12, 3\), got \(1, 3\)"),
+    (parameter("bias_hh_l0", 1), r"module.bias_hh_l0 must be a tensor of shape \(12,\), got \(1,\)"),
+    (lambda torch, module: setattr(module, "hidden_size", 10**6), r"weight_ih_l0 must be .* \(3000000, 3\), got"),
+    (lambda torch, module: setattr(module, "num_layers", 2), "module.weight_ih_l1 must be .*, got NoneType"),
+    (lambda torch, module: setattr(module, "num_layers", 10**9), "num_layers must be at most"),
+    (lambda torch, module: setattr(module, "mode", "LSTM"), r"weight_ih_l0 must be a tensor of shape \(16, 3\)"),
+    (lambda torch, module: delattr(module, "weight_hh_l0"), "module.weight_hh_l0 must be a tensor"),
+    (lambda torch, module: module.to("meta"), "module.weight_ih_l0 must have dense values, got meta"),
+    (sparse, "module.weight_ih_l0 must have dense values, got cpu and torch.sparse_coo"),
+])  # fmt: skip
+def test_torch_modules_whose_parameters_do_not_fit(change, text):
+    with pytest.raises(ValueError, match=text):
+        bptt.convert.from_torch(changed_module(change))
+
+
+def test_torch_readouts_whose_parameters_do_not_fit():
+    torch = pytest.importorskip("torch")
+    for name, shape in (("weight", (1, 4)), ("bias", (1,))):
+        readout = torch.nn.Linear(4, 2)
+        parameter(name, *shape)(torch, readout)
+        with pytest.raises(ValueError, match=f"readout.{name} must be a tensor of shape"):
+            bptt.convert.from_torch(torch.nn.GRU(3, 4), readout)
+
+
+def test_a_subclass_of_a_torch_cell():
+    torch = pytest.importorskip("torch")
+
+    class Memory(torch.nn.LSTMCell):
+        pass
+
+    assert bptt.convert.from_torch(Memory(3, 4)).cell == "lstm"

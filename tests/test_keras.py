@@ -126,6 +126,12 @@ def test_a_single_layer_as_get_weights_gives_it():
     ([np.ones((3, 5)), np.ones((5, 5))], {"readout": [np.ones((4, 2))]}, ValueError, r"shape \(5, O\), got \(4, 2\)"),
     ([np.ones((3, 5)), np.ones((5, 5))], {"readout": [np.ones((5, 2)), np.ones(3)]}, ValueError, r"got \(3,\)"),
     ([np.ones((3, 5)), np.ones((5, 5))], {"batch_first": 1}, TypeError, "batch_first must be True or False"),
+    ([np.ones((3, 15)), np.ones((5, 15)), np.ones((2, 15))], {"cell": "gru", "reset_after": 1}, TypeError,
+     "reset_after must be True or False, got 1"),
+    ([np.ma.masked_array(np.ones((3, 5))), np.ones((5, 5))], {}, TypeError, "weights must be arrays without a mask"),
+    ([np.ones((3, 5)), np.ones((5, 5))], {"readout": [np.ma.masked_array(np.ones((5, 2)))]}, TypeError,
+     "readout must be arrays without a mask"),
+    ([np.ones((3, 5)), [[1.0], [1.0, 2.0]]], {}, ValueError, "weights must be arrays, got list: "),
 ])  # fmt: skip
 def test_errors(weights, options, error, text):
     with pytest.raises(error, match=text):

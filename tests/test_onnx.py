@@ -3,7 +3,10 @@
 import copy
 import io
 import json
+import os
+import random
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 import bptt
 
 onnx = pytest.importorskip("onnx")
+import mutate_onnx  # noqa: E402
 from onnx import helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
@@ -239,8 +243,12 @@ def test_layers_may_share_a_gemm_readout_by_reshaping():
         helper.make_node("Reshape", ["out", "back"], ["end"]),
     ]
     V = np.arange(6, dtype=np.float32).reshape(2, 3)
-    arrays = {"three": [0, 0, 3], "flat": [-1, 3], "back": [4, -1, 2], "V": V, "v": V[:, 0]}
-    rnn = bptt.convert.from_onnx(model_of(nodes, constants, outputs=["end"], arrays=arrays))
+    arrays = {"three": [0, -1, 3], "flat": [-1, 3], "back": [4, -1, 2], "V": V, "v": V[:, 0]}
+    model = model_of(nodes, constants, outputs=["end"], arrays=arrays)
+    with pytest.raises(ValueError, match=r"node end \(Reshape\): it may only merge directions, or steps and rows"):
+        bptt.convert.from_onnx(model)  # other numbers of steps than 4 would be mixed with rows
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    rnn = bptt.convert.from_onnx(model)
     assert (rnn.cell, rnn.reset_after, rnn.output_size, rnn.bias) == ("gru", False, 2, True)
     np.testing.assert_array_equal(rnn.param_views()["weight_ho"], V)
     np.testing.assert_array_equal(rnn.param_views()["bias_o"], V[:, 0])
@@ -256,6 +264,13 @@ def test_constant_initial_states_become_learned():
     assert not bptt.convert.from_onnx(model_of([node], constants, arrays={"h0": row * 0})).learn_state
     with pytest.raises(ValueError, match=r"node n \(RNN\): initial_h must be the same for all rows"):
         bptt.convert.from_onnx(model_of([node], constants, arrays={"h0": np.concatenate([row, 2 * row], 1)}))
+
+
+def test_outputs_that_are_left_out_say_nothing_of_inputs_that_are():
+    node, constants = layer("LSTM", outputs=["Y", "", "c"], extra=["", "h0"])
+    rnn = bptt.convert.from_onnx(model_of([node], constants, arrays={"h0": np.ones((1, 1, 3), np.float32)}))
+    np.testing.assert_array_equal(rnn.param_views()["state_h0"], [[1, 1, 1]])
+    np.testing.assert_array_equal(rnn.param_views()["state_c0"], [[0, 0, 0]])
 
 
 def with_attribute(**attributes):
@@ -275,6 +290,18 @@ def after(op, inputs, arrays=(), outputs=("end",), **attributes):
         squeeze = helper.make_node("Squeeze", ["Y", "axes"], ["y"])
         behind = helper.make_node(op, inputs, ["end"], name="behind", **attributes)
         return model_of([node, squeeze, behind], constants, outputs=outputs, arrays={"axes": [1], **dict(arrays)})
+
+    return make
+
+
+def after_readout(op, inputs, arrays=()):
+    """A node behind a readout."""
+
+    def make():
+        model = after("MatMul", ["y", "V"], {"V": V, **dict(arrays)})()
+        model.graph.node[-1].output[0] = "z"
+        model.graph.node.append(helper.make_node(op, inputs, ["end"], name="behind"))
+        return model
 
     return make
 
@@ -302,9 +329,29 @@ ERRORS = {
     "bias without a readout": (after("Add", ["y", "v"], {"v": V[0]}), "only the bias of a readout"),
     "gemm": (after("Gemm", ["y", "V"], {"V": V}, alpha=0.5), "alpha must be 1.0, got 0.5"),
     "axes": (after("Transpose", ["y"], perm=[1, 0, 2]), "time and batch in the order of the input"),
+    "features before": (lambda: model_of(
+        [layer("RNN")[0], helper.make_node("Transpose", ["Y"], ["end"], perm=[0, 2, 3, 1])], layer("RNN")[1],
+        outputs=["end"]), "time and batch in the order of the input, and the features last"),
     "reshape": (after("Reshape", ["y", "s"], {"s": [6, 1]}), r"directions, or steps and rows, got shape \[6, 1\]"),
     "squeeze": (after("Squeeze", ["y", "s"], {"s": [0]}), "only remove the axis of a single direction"),
     "end": (after("Identity", ["y"], outputs=["y"]), "must end in an output of the graph, ends in end"),
+    "bias along rows": (after_readout("Add", ["z", "b"], {"b": V[:2, :1]}), r"along its last axis, got shape \(2, 1\)"),
+    "bias per step": (after_readout("Add", ["z", "b"], {"b": np.ones((4, 1, 2), "f4")}), r"got shape \(4, 1, 2\)"),
+    "bias with more axes": (after_readout("Add", ["b", "z"], {"b": np.ones((1, 1, 1, 2), "f4")}), r"1, 1, 1, 2\)"),
+    "two biases": (after_readout("Add", ["z", "z"]), "the bias must be constant"),
+    "two readouts": (after_readout("MatMul", ["z", "b"], {"b": V[:2]}), "only a readout of the last layer's outputs"),
+    "weight on the left": (after("MatMul", ["V", "y"], {"V": V.T}), "not supported on the path"),
+    "gemm of 3 axes": (after("Gemm", ["y", "V"], {"V": V}), "its input must have 2 axes"),
+    "rows for steps": (after("Reshape", ["y", "s"], {"s": [0, 4, -1]}), r"steps and rows, got shape \[0, 4, -1\]"),
+    "steps as rows": (after("Reshape", ["y", "s"], {"s": [4, -1, 3]}), r"steps and rows, got shape \[4, -1, 3\]"),
+    "a third 0": (after("Reshape", ["y", "s"], {"s": [0, 0, 0, 0]}), "steps and rows"),
+    "zeros that count": (after("Reshape", ["y", "s"], {"s": [0, -1, 3]}, allowzero=1), "steps and rows"),
+    "shape of floats": (after("Reshape", ["y", "s"], {"s": [0.0, 0.0, 3.0]}), "must be a list of integers"),
+    "negative perm": (after("Transpose", ["y"], perm=[-3, 1, 2]), "perm must be an order of 3 axes"),
+    "twice the axis": (after("Transpose", ["y"], perm=[0, 0, 2]), "perm must be an order of 3 axes"),
+    "far axis": (after("Squeeze", ["y", "s"], {"s": [9]}), "only remove the axis of a single direction"),
+    "training": (after("Dropout", ["y", "r", "t"], {"r": np.array(0.5, "f4"), "t": np.array(True)}),
+                 r"node behind \(Dropout\): training_mode must be false"),
     "beside": (lambda: model_of(
         [layer("RNN", outputs=["Y", "Y_h"])[0], helper.make_node("Relu", ["Y_h"], ["r"], name="beside")],
         layer("RNN")[1]), r"node beside \(Relu\): this operator is not supported off the path"),
@@ -353,5 +400,425 @@ def test_metadata_that_was_changed(tmp_path):
     helper.set_model_props(model, {"bptt": json.dumps({"dropout": 0.25, "hidden_size": 7})})
     assert bptt.convert.from_onnx(model).dropout == 0.25
     helper.set_model_props(model, {"bptt": "{"})
-    with pytest.raises(ValueError, match=r"metadata of bptt must be a JSON object, got '\{'"):
+    with pytest.raises(ValueError, match=r"metadata of bptt must be a JSON object .*, got '\{'"):
         bptt.convert.from_onnx(model)
+
+
+def test_a_bias_of_one_element_is_that_of_all_outputs():
+    for bias in (np.array([2.0], np.float32), np.array(2.0, np.float32), np.full((1, 1, 2), 2.0, np.float32)):
+        rnn = bptt.convert.from_onnx(after_readout("Add", ["b", "z"], {"b": bias})())
+        np.testing.assert_array_equal(rnn.param_views()["bias_o"], [2, 2])
+
+
+# ---- what would be read as another network
+
+
+def test_the_first_node_must_read_an_input(tmp_path):
+    node, constants = layer("RNN", inputs=["constant"])
+    model = model_of([node], constants, arrays={"constant": np.ones((4, 2, 2), np.float32)})
+    with pytest.raises(ValueError, match=r"the model: node n \(RNN\): its X must come from an input of the graph"):
+        bptt.convert.from_onnx(model)
+    model.graph.input.append(helper.make_tensor_value_info("constant", 1, [4, 2, 2]))  # now a default of that input
+    with pytest.raises(ValueError, match="its X must come from an input of the graph"):
+        bptt.convert.from_onnx(model)
+
+
+def encoder_and_decoder():
+    """Two layers, where the second one's initial state is the first one's last."""
+    model = stack()
+    model.graph.node[0].output.append("last")
+    model.graph.node[2].input.extend(["", "", "last"])
+    return model
+
+
+def state_of(make):
+    """A model whose initial state is what `make(graph)` adds as "h0"."""
+    node, constants = layer("RNN", extra=["", "h0"])
+    model = model_of([node], constants)
+    make(model.graph)
+    return model
+
+
+def state_from_x(graph):
+    graph.node[0].input[5] = "x"
+
+
+def state_from_sizes(graph):
+    graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 3]), "shape"))
+    nodes = [
+        helper.make_node("Shape", ["x"], ["steps"], start=0, end=1),
+        helper.make_node("Cast", ["steps"], ["real"], to=1),
+        helper.make_node("Expand", ["real", "shape"], ["h0"]),
+    ]
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
+
+
+def state_of_other_rows(graph):
+    graph.input[0].type.tensor_type.shape.dim[1].dim_value = 2
+    graph.initializer.append(numpy_helper.from_array(np.ones((1, 3, 3), np.float32), "h0"))
+
+
+def one_constant_state():
+    """Two layers: the first one's initial state is an input of the graph, the second one's a constant."""
+    model = stack()
+    model.graph.input.append(helper.make_tensor_value_info("h0", 1, [1, "b", 3]))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((1, 1, 3), np.float32), "ones"))
+    for node, name in ((model.graph.node[0], "h0"), (model.graph.node[2], "ones")):
+        node.input.extend(["", "", name])
+    return model
+
+
+def lengths_of_one_layer():
+    model = stack()
+    model.graph.input.append(helper.make_tensor_value_info("s", 6, ["b"]))
+    model.graph.node[0].input.extend(["", "s"])
+    return model
+
+
+@pytest.mark.parametrize("make, text", [
+    (encoder_and_decoder, r"node b \(RNN\): initial_h must not depend on the sequence"),
+    (lambda: state_of(state_from_x), r"node n \(RNN\): initial_h must not depend on the sequence"),
+    (lambda: state_of(state_from_sizes), r"node n \(RNN\): initial_h must not depend on sizes"),
+    (lambda: state_of(state_of_other_rows), r"initial_h must have shape \(1,B,3\) with B = 2, got \(1, 3, 3\)"),
+    (one_constant_state, "initial states must all be inputs of the graph, or all be constant"),
+    (lengths_of_one_layer, r"node b \(RNN\): sequence_lens must be the same for all layers"),
+], ids=str)  # fmt: skip
+def test_states_and_lengths_that_the_network_could_not_have(make, text):
+    with pytest.raises(ValueError, match=text):
+        bptt.convert.from_onnx(make())
+
+
+# ---- models that are not valid, or too large
+
+
+def simple_model():
+    node, constants = layer("RNN", bias=True)
+    return model_of([node], constants)
+
+
+def changed(change):
+    def make():
+        model = simple_model()
+        change(model)
+        return model
+
+    return make
+
+
+def cycle(model):
+    squeeze = helper.make_node("Squeeze", ["Y"], ["a"], name="s")
+    model.graph.node[0].input[0] = "a"
+    model.graph.node.append(squeeze)
+
+
+def own_cycle(model):
+    model.graph.node[0].input[0] = "Y"
+
+
+def huge_state(op):
+    def change(model):
+        inputs = ["huge"] if op == "ConstantOfShape" else ["one", "huge"]
+        arrays = {"huge": np.array([2**31, 2**20, 9]), "one": np.ones((1, 1, 1), np.float32)}
+        model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+        model.graph.node.insert(0, helper.make_node(op, inputs, ["h0"], name="big"))
+        model.graph.node[1].input.extend(["", "h0"])
+
+    return change
+
+
+def growing_state(model):
+    """Each node doubles the tensor."""
+    arrays = {"g0": np.ones((1, 1, 3), np.float32)}
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    nodes = [helper.make_node("Concat", [f"g{i}"] * 2, [f"g{i + 1}"], axis=1, name=f"twice{i}") for i in range(40)]
+    for node in reversed(nodes):
+        model.graph.node.insert(0, node)
+    model.graph.node[-1].input.extend(["", "g40"])
+
+
+def many_axes(op):
+    """A shape of so many sizes that their product alone would take minutes."""
+
+    def change(model):
+        sizes = np.full(10**6, 2**62)
+        model.graph.initializer.append(numpy_helper.from_array(sizes, "sizes"))
+        if op == "Reshape":
+            model.graph.node[0].output[0] = "a"
+            model.graph.node.append(helper.make_node("Reshape", ["a", "sizes"], ["Y"], name="r"))
+        else:
+            model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["sizes"], ["h0"], name="r"))
+            model.graph.node[1].input.extend(["", "h0"])
+
+    return change
+
+
+def state_by(op, *shape, **attributes):
+    """An initial state that such a node makes of zeros."""
+
+    def change(model):
+        model.opset_import[0].version = 18
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), "zeros"))
+        model.graph.node.insert(0, helper.make_node(op, ["zeros"], ["h0"], name="r", **attributes))
+        model.graph.node[1].input.extend(["", "h0"])
+
+    return change
+
+
+def set_tensor(index, **fields):
+    def change(model):
+        tensor = model.graph.initializer[index]
+        for name, value in fields.items():
+            if isinstance(value, list):
+                getattr(tensor, name)[:] = value
+            else:
+                setattr(tensor, name, value)
+
+    return change
+
+
+def set_node(**fields):
+    def change(model):
+        for name, value in fields.items():
+            setattr(model.graph.node[0], name, value)
+
+    return change
+
+
+def attribute(**attributes):
+    return lambda model: model.graph.node[0].attribute.extend(
+        helper.make_attribute(name, value) for name, value in attributes.items()
+    )
+
+
+def subgraph(model):
+    body = helper.make_graph([helper.make_node("Identity", ["x"], ["b"])], "g", [],
+                             [helper.make_tensor_value_info("b", 1, None)])  # fmt: skip
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.insert(0, helper.make_node("If", ["yes"], ["c"], name="if", then_branch=body, else_branch=body))
+    model.graph.node[1].input[0] = "c"
+
+
+def own_function(model):
+    opset = [helper.make_opsetid("", 17)]
+    body = [helper.make_node("Identity", ["a"], ["b"])]
+    model.functions.append(helper.make_function("", "RNN", ["a"], ["b"], body, opset))
+
+
+def sparse(model):
+    model.graph.sparse_initializer.append(onnx.SparseTensorProto(dims=[4]))
+
+
+def external(model):
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="W.bin")
+
+
+def opset(*versions):
+    def change(model):
+        del model.opset_import[:]
+        model.opset_import.extend(helper.make_opsetid("", version) for version in versions)
+
+    return change
+
+
+INVALID = {
+    "cycle": (cycle, r"node n \(RNN\): its input a is no input of the graph and no output of an earlier node"),
+    "own cycle": (own_cycle, r"node n \(RNN\): its input Y is no input"),
+    "ConstantOfShape": (huge_state("ConstantOfShape"), r"node big \(ConstantOfShape\): its result would have \d+ elem"),
+    "Expand": (huge_state("Expand"), r"node big \(Expand\): its result would have \d+ elements"),
+    "doubling": (growing_state, r"node twice\d+ \(Concat\): its result would have \d+ elements"),
+    "axes of a Reshape": (many_axes("Reshape"), r"node r \(Reshape\): shape must have at most 32 sizes, got 1000000"),
+    "axes of a state": (many_axes(""), r"node r \(ConstantOfShape\): its shape must have at most 32 axes, got 1000000"),
+    "axes of a tensor": (lambda m: m.graph.initializer[0].dims.extend([2**62] * 10**6), "at most 32 axes, got 1000003"),
+    "text of a state": (state_by("Cast", 1, 1, 3, to=8), r"node r \(Cast\): to must be a type of real numbers"),
+    "parts of a state": (state_by("Split", 1, 1, 3, num_outputs=10**8), r"node r \(Split\): num_outputs must be 1"),
+    "no such axis": (state_by("Transpose", 1, 1, 3, perm=[0, 1, 7]), r"node r \(Transpose\): it cannot be computed: "),
+    "two producers": (lambda m: m.graph.node.append(m.graph.node[0]), "its output Y has that name already"),
+    "shadowing": (lambda m: m.graph.node[0].output.append("W_n"), "its output W_n has that name already"),
+    "initializer twice": (lambda m: m.graph.initializer.append(m.graph.initializer[0]), "each initializer once"),
+    "input twice": (lambda m: m.graph.input.append(m.graph.input[0]), "must have each input once"),
+    "no such output": (lambda m: setattr(m.graph.output[0], "name", "q"), "output 'q' is no output of a node"),
+    "few inputs": (lambda m: m.graph.node[0].ClearField("input"), r"inputs must be those of the operator, got \[\]"),
+    "many inputs": (lambda m: m.graph.node[0].input.extend("x" * 9), "its inputs must be those of the operator"),
+    "no X": (lambda m: m.graph.node[0].input.__setitem__(0, ""), "inputs must be those of the operator, got .'', "),
+    "no outputs": (lambda m: m.graph.node[0].ClearField("output"), r"node n \(RNN\): its outputs must be those"),
+    "two axes": (lambda m: m.graph.input[0].type.tensor_type.shape.dim.pop(), "x must be a tensor .* with 3 axes"),
+    "negative size": (lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", -3),
+                      "input x must have positive sizes, got -3"),
+    "integers": (lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 7), "x must be a tensor of float"),
+    "other features": (lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[2], "dim_value", 5),
+                       r"node n \(RNN\): W must take the 5 features of the input, got shape \(1, 3, 2\)"),
+    "few bytes": (set_tensor(0, raw_data=b"abc"), r"tensor W_n: shape \(1, 3, 2\) needs 24 bytes, it has 3"),
+    "huge tensor": (set_tensor(0, dims=[2**40, 3, 2]), r"tensor W_n: shape \(1099511627776, 3, 2\) needs"),
+    "negative dims": (set_tensor(0, dims=[-1, 3, -2]), r"tensor W_n: its shape \(-1, 3, -2\) has a negative size"),
+    "empty": (set_tensor(0, dims=[0, 2**40, 2**40], raw_data=b""), "tensor W_n: array is too big|W must have shape"),
+    "W of one axis": (set_tensor(0, dims=[6]), r"W must have shape \(1, 3, 6\), got \(6,\)|must take the 2 features"),
+    "two places": (set_tensor(0, float_data=[1.0] * 6), "tensor W_n: its values must lie in one place"),
+    "text": (set_tensor(0, data_type=8), "tensor W_n: its type STRING is not supported"),
+    "bfloat16": (set_tensor(0, data_type=16), "tensor W_n: its type BFLOAT16 is not supported"),
+    "no type": (set_tensor(0, data_type=99), "tensor W_n: its type 99 is not supported"),
+    "half": (set_tensor(0, data_type=10, raw_data=b"\0" * 12), "all be float32 or all float64, got float16, float32"),
+    "external": (external, "tensor W_n: its values lie in the file 'W.bin': give the path of the model"),
+    "sparse": (sparse, "sparse initializers are not supported"),
+    "subgraph": (subgraph, r"node if \(If\): subgraphs are not supported"),
+    "function": (own_function, "functions of the model must have a domain of their own, RNN has none"),
+    "domain": (set_node(domain="com.microsoft"), r"\(RNN\): operators of domain com.microsoft are not supported"),
+    "operator": (set_node(op_type="Nonsense"), r"node n \(Nonsense\): opset 17 has no such operator"),
+    "no opset": (opset(), r"opset must be in \[7, \d+\], got none"),
+    "opset 6": (opset(6), r"opset must be in \[7, \d+\], got 6"),
+    "later opset": (opset(999), "got 999"),
+    "two opsets": (opset(13, 17), "got 13, 17"),
+    "attribute twice": (attribute(hidden_size=3), r"node n \(RNN\): it has attribute hidden_size twice"),
+    "attribute of another type": (attribute(direction=3), "attribute direction must be STRING, got INT"),
+    "unknown attribute": (attribute(wings=2), "the operator has no attribute 'wings'"),
+    "layout": (attribute(layout=2), "layout must be 0 or 1, got 2"),
+    "reference": (lambda m: setattr(m.graph.node[0].attribute[0], "ref_attr_name", "a"), "_size must have a value"),
+    "hidden_size": (lambda m: setattr(m.graph.node[0].attribute[0], "i", 0), "_size must be given and positive"),
+    "huge hidden_size": (lambda m: setattr(m.graph.node[0].attribute[0], "i", 2**62), "W must have shape"),
+    "empty graph": (lambda m: m.ClearField("graph"), "the graph must have a node RNN, GRU or LSTM, got none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", INVALID)
+def test_models_that_are_not_valid(tmp_path, what):
+    change, text = INVALID[what]
+    model = changed(change)()
+    with pytest.raises(ValueError, match=f"^the model: .*({text})"):
+        bptt.convert.from_onnx(model)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=str(path)):
+        bptt.convert.from_onnx(path)
+
+
+def test_text_that_is_not_utf8(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(simple_model().SerializeToString().replace(b"RNN", b"R\xffN"))
+    with pytest.raises(ValueError, match=r"model.onnx: onnx.NodeProto.op_type must be UTF-8"):
+        bptt.convert.from_onnx(path)
+
+
+@pytest.mark.parametrize("text", [
+    "[]x", "[" * 100_000, "1", '{"dropout": "a"}', '{"dropout": 2}', '{"learn_state": 1}',
+])  # fmt: skip
+def test_metadata_that_are_no_options(text):
+    model = simple_model()
+    helper.set_model_props(model, {"bptt": text})
+    with pytest.raises(ValueError, match="the model: metadata of bptt must be a JSON object"):
+        bptt.convert.from_onnx(model)
+
+
+def test_a_long_chain_of_nodes():
+    node, constants = layer("RNN")
+    node.input[1] = "c3000"
+    chain = [helper.make_node("Identity", [f"c{i}"], [f"c{i + 1}"]) for i in range(3000)]
+    constants[0].name = "c0"
+    rnn = bptt.convert.from_onnx(model_of([*chain, node], constants))
+    np.testing.assert_array_equal(rnn.param_views()["weight_ih_l0"], numpy_helper.to_array(constants[0])[0])
+
+
+# ---- files
+
+
+def external_model(folder, **entries):
+    """A file whose W lies in W.bin, 8 bytes into it."""
+    model = simple_model()
+    data = model.graph.initializer[0].raw_data
+    external(model)
+    for key, value in {"offset": "8", "length": "24", **entries}.items():
+        kept = [entry for entry in model.graph.initializer[0].external_data if entry.key != key]
+        del model.graph.initializer[0].external_data[:]
+        model.graph.initializer[0].external_data.extend(kept)
+        model.graph.initializer[0].external_data.add(key=key, value=value)
+    (folder / "W.bin").write_bytes(b"12345678" + data)
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_weights_in_another_file(tmp_path, monkeypatch):
+    path = external_model(tmp_path)
+    same(bptt.convert.from_onnx(path), bptt.convert.from_onnx(simple_model()))
+    monkeypatch.chdir(tmp_path)
+    same(bptt.convert.from_onnx("model.onnx"), bptt.convert.from_onnx(simple_model()))
+
+
+@pytest.mark.parametrize("entries, text", [
+    ({"length": "20"}, r"shape \(1, 3, 2\) needs 24 bytes, its length in 'W.bin' is 20"),
+    ({"offset": "9"}, "'W.bin' must have 24 bytes from offset 9 on, has 23"),
+    ({"offset": "-8"}, "its offset must be a number of bytes, got '-8'"),
+    ({"offset": "9" * 5000}, "its offset must be a number of bytes, got '999"),
+    ({"location": "missing"}, "its location must be a file in the folder of the model, got 'missing'"),
+    ({"location": ""}, "its location must be a file in the folder"),
+    ({"location": "../W.bin"}, "its location must be a file in the folder"),
+    ({"location": "/dev/zero"}, "its location must be a file in the folder"),
+    ({"location": "link"}, "its location must be a file in the folder"),
+], ids=str)  # fmt: skip
+def test_weights_in_another_file_that_does_not_fit(tmp_path, entries, text):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "W.bin").write_bytes(b"x" * 100)
+    (folder / "link").symlink_to(tmp_path / "W.bin")
+    path = external_model(folder, **entries)
+    with pytest.raises(ValueError, match=f"{path}: tensor W_n: .*{text}"):
+        bptt.convert.from_onnx(path)
+
+
+def test_paths_that_are_no_paths(tmp_path):
+    path = tmp_path / "model.onnx"
+    bptt.convert.to_onnx(bptt.RNN(2, 3), path)
+    with path.open("rb") as file:
+        for call in (bptt.convert.from_onnx, lambda number: bptt.convert.to_onnx(bptt.RNN(2, 3), number)):
+            with pytest.raises(TypeError, match=f"path must be a str or path-like, got {file.fileno()}"):
+                call(file.fileno())
+        os.fstat(file.fileno())  # it is open still
+    with pytest.raises(ValueError, match="path must be without null characters"):
+        bptt.convert.from_onnx("a\0b")
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+        bptt.convert.from_onnx(tmp_path)
+    if not hasattr(os, "mkfifo"):
+        return
+    os.mkfifo(tmp_path / "pipe")
+    for name in (tmp_path / "pipe", "/dev/zero"):  # a read would never end
+        with pytest.raises(ValueError, match=f"path must name a regular file, got {name}"):
+            bptt.convert.from_onnx(name)
+
+
+def test_networks_that_one_file_cannot_hold(tmp_path, monkeypatch):
+    from bptt.convert import _to_onnx
+
+    monkeypatch.setattr(_to_onnx, "MOST_BYTES", 100)
+    with pytest.raises(ValueError, match="an ONNX file holds less than 2 GiB, the network's parameters are 116 bytes"):
+        bptt.convert.to_onnx(bptt.RNN(2, 3, 2), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_mutated_models(tmp_path):
+    """Each ends in the right network, or in an error that names the file. More of them: python tests/mutate.py onnx."""
+    seeds, ended = mutate_onnx.seeds(), Counter()
+    for number in range(400):
+        path = tmp_path / f"{number}.onnx"
+        rng = random.Random(number)
+        path.write_bytes(mutate_onnx.mutate(rng.choice(seeds), rng))
+        try:
+            mutate_onnx.read(path)
+            ended["network"] += 1
+        except (ValueError, OSError) as error:
+            assert str(path) in str(error)  # noqa: PT017
+            ended["error"] += 1
+    assert min(ended["network"], ended["error"]) > 20
+
+
+def test_the_comparison_finds_other_numbers(tmp_path):
+    """A model whose weights are changed after it was read, for each way of running it."""
+    for seed, runner in ((0, "onnxruntime"), (-8, "onnxruntime"), (-10, "reference")):
+        path = tmp_path / "model.onnx"
+        path.write_bytes(mutate_onnx.seeds()[seed])
+        rnn = bptt.convert.from_onnx(path)
+        assert mutate_onnx.compare(path, rnn) == runner
+        rnn.params = rnn.params * 1.1
+        with pytest.raises(AssertionError, match="the outputs are others"):
+            mutate_onnx.compare(path, rnn)

@@ -613,6 +613,7 @@ def test_batched_gradients(kind):
         both(kind, call)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own use of it
 @pytest.mark.parametrize("kind", KINDS)
 def test_forward_mode_and_transforms(kind):
     x, tangent = torch.randn(2, 4, 2, 3, dtype=torch.float64)

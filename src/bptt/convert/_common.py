@@ -24,6 +24,11 @@ def reorder_gates(array, order):
     return np.concatenate([np.split(array, len(order))[block] for block in order])
 
 
+def check_network(rnn):
+    if not isinstance(rnn, RNN):
+        raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
+
+
 def refuse(target, features):
     """Raise a ValueError if the network has features that the target lacks, from pairs (feature, has it)."""
     found = [feature for feature, present in features if present]

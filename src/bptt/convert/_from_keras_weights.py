@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._checks import choice
+from .._checks import choice, flag, optional
 from .._core import CELLS
 from .._rnn import RNN
 from ._common import build, float_dtype, reorder_gates, suffixes
@@ -56,6 +56,7 @@ def from_keras_weights(
     must be Keras' defaults.
     """
     cell = choice(cell, "cell", CELLS)
+    reset_after = optional(flag, reset_after, "reset_after")
     layers = _layers(weights)
     D = 2 if len(layers[0]) > 3 else 1
     size = len(layers[0]) // D  # arrays of one direction
@@ -88,7 +89,7 @@ def _layers(weights):
     if not isinstance(weights, (list, tuple)) or not weights:
         raise TypeError(f"weights must be a list of arrays, or of one such list for each layer, got {weights!r}")
     nested = isinstance(weights[0], (list, tuple))
-    layers = [[np.asarray(array) for array in layer] for layer in (weights if nested else [weights])]
+    layers = [[_array("weights", array) for array in layer] for layer in (weights if nested else [weights])]
     counts = {len(layer) for layer in layers}
     if counts not in ({2}, {3}, {4}, {6}):
         raise ValueError(
@@ -96,6 +97,16 @@ def _layers(weights):
             + ", ".join(str(len(layer)) for layer in layers)
         )
     return layers
+
+
+def _array(argument, array):
+    """An array_like as an array."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{argument} must be arrays without a mask, got a masked array")
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{argument} must be arrays, got {type(array).__name__}: {error}") from None
 
 
 def _first_axis(name, array):
@@ -135,7 +146,7 @@ def _layer_direction(arrays, suffix, cell, I, H, reset_after):
 def _readout(readout, width):
     if not isinstance(readout, (list, tuple)) or len(readout) not in (1, 2):
         raise TypeError(f"readout must be the weights of a Dense layer, [kernel] or [kernel, bias], got {readout!r}")
-    kernel, *bias = map(np.asarray, readout)
+    kernel, *bias = (_array("readout", array) for array in readout)
     if kernel.ndim != 2 or kernel.shape[0] != width:
         raise ValueError(f"readout's kernel must have shape ({width}, O), got {kernel.shape}")
     if bias and bias[0].shape != kernel.shape[1:]:

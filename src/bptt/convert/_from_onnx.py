@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
-from dataclasses import fields
 
 import numpy as np
 import onnx
-from onnx import helper
 
+from .._checks import flag, rate
+from .._files import file_name, open_at_once
 from .._rnn import RNN
 from .._spec import Spec
-from ._common import build, float_dtype, reorder_gates, suffixes
-from ._onnx_graph import Graph
+from ._common import build, reorder_gates, suffixes
+from ._onnx_axes import FEATURES, Axes, reshape_target
+from ._onnx_graph import MOVING, PROBES, Graph
 from ._onnx_layout import ACTIVATIONS, FROM_ONNX, METADATA_KEY
+from ._onnx_tensor import MOST_AXES
 
 DEFAULT_ACTIVATIONS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
-# Operators allowed off the path of the sequence: they prepare initial states or pass on final states.
-STATE_OPERATORS = {
-    *("Cast", "Concat", "Constant", "ConstantOfShape", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape"),
-    *("Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
-}
+OPTIONS = {"dropout": rate, "recurrent_dropout": rate, "learn_state": flag}  # what only the metadata tell
+REAL_TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.DOUBLE: "float64"}
 
 
 def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads: int | None = None) -> RNN:
@@ -36,7 +36,7 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
     Parameters
     ----------
     path : str, os.PathLike or onnx.ModelProto
-        The file, or the model itself.
+        The file, or the model itself. External data are read from files in the model's folder.
     weights : mapping of names to arrays, optional
         Parameters that are inputs of the graph instead of constants in the model.
     threads : int, optional
@@ -50,9 +50,9 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
     Raises
     ------
     ValueError
-        If the model has something else; the message names the node.
+        If the file is no ONNX model, or if the model has something else; the message names the file and the node.
     TypeError
-        If weights is not a mapping, or if not all weights are float32 or all float64.
+        If path is none of these types, or if weights is not a mapping to arrays of float32 or float64.
     OSError
         If the file cannot be read.
 
@@ -60,99 +60,145 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
     -----
     A readout is MatMul and Add, or Gemm. The activations of the gates must be ONNX's defaults. Initial states that are
     constant and not zero become a learned state. Initial states that are inputs of the graph become the `state` of
-    `bptt.RNN.forward`, and sequence_lens becomes its `lengths`.
+    `bptt.RNN.forward`, of each layer what its node receives, and sequence_lens becomes its `lengths`. The model's opset
+    must be 7 or later.
     """
-    model = path if isinstance(path, onnx.ModelProto) else _load(path)
+    weights = _weights(weights)
+    if isinstance(path, onnx.ModelProto):
+        return _network("the model", path, weights, None, threads)
+    path = file_name(path)
+    with open(path, "rb", opener=open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"path must name a regular file, got {path}")
+        data = file.read()
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's own
+        raise ValueError(f"path must name an ONNX model, got {path}: {error}") from error
+    return _network(path, model, weights, os.path.dirname(os.path.abspath(path)), threads)
+
+
+def _weights(weights):
+    """{name: array}, checked."""
     if not isinstance(weights, Mapping | None):
         raise TypeError(f"weights must be a mapping of names to arrays, got {type(weights).__name__}")
-    reader = _Reader(Graph(model, weights or {}))
-    reader.follow()
-    description, state = reader.network(_options(model))
+    for name, array in (weights or {}).items():
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"weights[{name!r}] must be an array, got {type(array).__name__}")
+        if array.dtype.name not in REAL_TYPES.values():
+            raise TypeError(f"weights must all be float32 or all float64, got {array.dtype.name} of {name!r}")
+    return dict(weights or {})
+
+
+def _network(source, model, weights, folder, threads):
+    """The network of a model. Errors name its source: the file, or "the model"."""
+    try:
+        reader = _Reader(Graph(model, weights, folder))
+        reader.follow()
+        description, state = reader.network(_options(model))
+        Spec(**description)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     return build(description, state, threads)
 
 
-def _load(path):
-    with open(path, "rb"):  # a missing or unreadable file is the system's own error
-        pass
-    try:
-        return onnx.load(os.fsdecode(path))
-    except Exception as error:
-        raise ValueError(f"path must name an ONNX model, got {os.fsdecode(path)}: {error}") from error
-
-
 def _options(model):
-    """The description that to_onnx wrote into the metadata; what the graph says goes before it."""
+    """The options that to_onnx wrote into the metadata and that the graph does not tell."""
     text = next((prop.value for prop in model.metadata_props if prop.key == METADATA_KEY), "{}")
     try:
         options = json.loads(text)
-        return {field.name: options[field.name] for field in fields(Spec) if field.name in options}
-    except (TypeError, ValueError):
-        raise ValueError(f"the model's metadata of bptt must be a JSON object, got {text!r}") from None
+        return {name: check(options[name], name) for name, check in OPTIONS.items() if name in dict(options)}
+    except (TypeError, ValueError, RecursionError) as error:
+        why = f"metadata of bptt must be a JSON object of a network's options, got {text[:200]!r}"
+        raise ValueError(f"{why}: {error}") from None
 
 
 class _Reader:
     """Follows the sequence through the graph and collects the layers and the readout.
 
-    `current` names the tensor that holds the sequence, `width` is its number of features, `axes` are its axes: "0" and
-    "1" are the first two of the graph's input, "d" is the directions, "f" the features. A pair stands for two axes that
-    were reshaped into one.
+    `current` names the tensor that holds the sequence, `axes` says how it lies there, `width` is its number of
+    features.
     """
 
     def __init__(self, graph):
         self.graph = graph
         self.kind = None  # the options that all layers share
         self.state, self.initial = {}, []
+        self.given = False  # whether initial states are inputs of the graph
+        self.lengths = None  # the name of the layers' sequence_lens, "" for none
         self.num_layers, self.input_size, self.width = 0, None, None
         self.readout = None  # the name of the readout's output
-        self.axes = ["0", "1", "f"]
-        self.time = None  # which of "0" and "1" is time
-        self.seen = set()  # ids of the nodes on the path of the sequence
+        self.time = None  # which of the parts "0" and "1" of the axes is time
+        self.seen = set()  # the nodes on the path of the sequence
 
     def follow(self):
+        graph = self.graph
         self.current = self.start()
-        while self.current:
-            users = [node for node in self.graph.nodes if self.current in node.input and node.op_type != "Shape"]
-            if not users:
-                break
+        self.axes = Axes([("0",), ("1",), ("f",)], self.input_sizes())
+        self.derived = graph.derived(self.current)
+        while users := graph.users.get(self.current):
             if len(users) > 1:
-                raise ValueError(f"{self.current} must go to one node, goes to {', '.join(map(_label, users))}")
+                labels = ", ".join(node.label for node in users)
+                raise ValueError(f"{self.current} must go to one node, goes to {labels}")
             (node,) = users
-            read = getattr(self, f"read_{node.op_type.lower()}", None)
-            if read is None or (self.current != node.input[0] and node.op_type != "Add"):
-                raise _unsupported(node, "this operator is not supported on the path of the sequence")
-            self.seen.add(id(node))
+            read = getattr(self, f"read_{node.op.lower()}", None)
+            if read is None or (self.current != node.inputs[0] and node.op != "Add"):
+                raise node.error("this operator is not supported on the path of the sequence")
+            self.seen.add(node)
             read(node)
-            self.current = node.output[0]
+            self.current = node.outputs[0]
+            if self.current:
+                graph.shapes[self.current] = self.axes.shapes()
         self.check_end()
 
     def start(self):
         """The input that the first recurrent node reads."""
-        recurrent = [node for node in self.graph.nodes if node.op_type in DEFAULT_ACTIVATIONS]
+        recurrent = [node for node in self.graph.nodes if node.op in DEFAULT_ACTIVATIONS]
         if not recurrent:
             raise ValueError("the graph must have a node RNN, GRU or LSTM, got none")
-        name = recurrent[0].input[0]
-        while name in self.graph.producer:
-            name = self.graph.producer[name].input[0]
+        name = recurrent[0].inputs[0]
+        while self.graph.producer[name] is not None:
+            inputs = self.graph.producer[name].inputs
+            if not inputs:
+                break
+            name = inputs[0]
+        if name not in self.graph.varying or name not in self.graph.inputs:
+            raise recurrent[0].error(f"its X must come from an input of the graph, it comes from the constant {name}")
         return name
+
+    def input_sizes(self):
+        """The sizes of the axes of the graph's input."""
+        kind = self.graph.inputs[self.current].type
+        real = kind.tensor_type.elem_type in (*REAL_TYPES, onnx.TensorProto.UNDEFINED)
+        shapes = self.graph.shapes.get(self.current, [(3, 4, 5), (7, 8, 9)])
+        if not real or not kind.HasField("tensor_type") or len(shapes[0]) != 3:
+            raise ValueError(f"the graph's input {self.current} must be a tensor of float or double with 3 axes")
+        self.graph.shapes[self.current] = shapes
+        return dict(zip("01f", zip(*shapes, strict=True), strict=True))
 
     def check_end(self):
         if self.current and self.current not in self.graph.outputs:
             raise ValueError(f"the sequence must end in an output of the graph, ends in {self.current}")
-        if self.current and [axis for axis in self.axes if axis != "d"] != ["0", "1", "f"]:
-            raise ValueError("the output must have time and batch in the order of the input")
+        *rows, features = self.axes.axes
+        if self.current and ([axis for axis in rows if axis != ("d",)] != [("0",), ("1",)] or features not in FEATURES):
+            raise ValueError("the output must have time and batch in the order of the input, and the features last")
         for node in self.graph.nodes:
-            if id(node) not in self.seen | self.graph.used and node.op_type not in STATE_OPERATORS:
-                raise _unsupported(node, "this operator is not supported off the path of the sequence")
+            moves = node.op in MOVING or not self.graph.varying.intersection(node.outputs)
+            if node not in self.seen and not moves:
+                raise node.error("this operator is not supported off the path of the sequence")
 
     def network(self, options):
         """The description and the parameters of the network that was read."""
         kind, state = dict(self.kind), self.state
-        H, D = kind["hidden_size"], 1 + kind["bidirectional"]
-        learned = options.get("learn_state") or any(part is not None and part.any() for part in self.initial)
+        H, D, states = kind["hidden_size"], 1 + kind["bidirectional"], 1 + (kind["cell"] == "lstm")
+        constant = any(part is not None and part.any() for part in self.initial)
+        if constant and self.given:
+            raise ValueError("initial states must all be inputs of the graph, or all be constant")
+        learned = constant or options.get("learn_state", False)
         if learned:
             parts = [np.zeros((D, H), self.dtype()) if part is None else part for part in self.initial]
-            for i, name in enumerate(["state_h0", "state_c0"][: 1 + (kind["cell"] == "lstm")]):
-                state[name] = np.concatenate(parts[i :: 1 + (kind["cell"] == "lstm")])
+            for i, name in enumerate(["state_h0", "state_c0"][:states]):
+                state[name] = np.concatenate(parts[i::states])
         peepholes = any("peephole" in name for name in state)
         for suffix in suffixes(self.num_layers, kind["bidirectional"]) if peepholes else ():
             state.setdefault(f"weight_peephole_{suffix}", np.zeros((3, H), self.dtype()))
@@ -162,86 +208,120 @@ class _Reader:
             "num_layers": self.num_layers,
             "bias": any("bias" in name for name in state),
             "peepholes": peepholes,
-            "learn_state": bool(learned),
+            "learn_state": learned,
             "batch_first": self.time == "1",
             "dtype": self.dtype(),
         }  # fmt: skip
         return description, state
 
     def dtype(self):
-        return float_dtype(self.state.values(), "the model's weights")
+        """The one dtype of the weights, "float32" or "float64"."""
+        dtypes = sorted({array.dtype.name for array in self.state.values()})
+        if dtypes not in (["float32"], ["float64"]):
+            raise ValueError(f"the weights must all be float32 or all float64, got {', '.join(dtypes)}")
+        return dtypes[0]
 
     def constant(self, node, index, what):
-        value = self.graph.value(node.input[index])
-        if value is None:
-            raise _unsupported(node, f"{what} must be constant: for inputs of the graph give weights={{name: array}}")
-        return value
+        """The value of a node's input, which depends neither on values nor on sizes of the graph's inputs."""
+        name = node.inputs[index]
+        if name in self.graph.varying or name in self.graph.sized:
+            raise node.error(f"{what} must be constant: for inputs of the graph give weights={{name: array}}")
+        return self.graph.value(name)
 
     # ---- one method for each operator on the path of the sequence
 
     def read_identity(self, node):
         pass
 
-    read_dropout = read_identity  # inference drops nothing
+    def read_dropout(self, node):
+        """Inference drops nothing."""
+        if node.input(2) and self.constant(node, 2, "training_mode").any():
+            raise node.error("training_mode must be false")
 
     def read_transpose(self, node):
-        perm = _attributes(node).get("perm", range(len(self.axes))[::-1])
-        self.axes = [self.axes[axis] for axis in perm]
-
-    def read_squeeze(self, node):
-        axes = self.constant(node, 1, "axes") if len(node.input) > 1 else _attributes(node).get("axes", ())
-        if [self.axes[axis] for axis in axes] != ["d"] or self.kind["bidirectional"]:
-            raise _unsupported(node, "it may only remove the axis of a single direction")
-        self.axes = [axis for axis in self.axes if axis != "d"]
-
-    def read_reshape(self, node):
-        shape = self.constant(node, 1, "shape").tolist()
-        if "d" in self.axes and (self.axes[2:] == ["d", "f"] or not self.kind["bidirectional"]):
-            axes = [axis for axis in self.axes if axis != "d"]
-        elif len(self.axes) == 3 and len(shape) == 2:
-            axes = [(self.axes[0], self.axes[1]), "f"]
-        elif len(self.axes) == 2 and len(shape) == 3:
-            axes = [*self.axes[0], "f"]
-        else:
-            axes = self.axes
-        if self.width is None or "d" in axes or len(axes) != len(shape) or shape[-1] not in (-1, self.width):
-            raise _unsupported(node, f"it may only merge directions, or steps and rows, got shape {shape}")
+        axes = self.axes.transposed(node.attributes.get("perm", range(len(self.axes.axes))[::-1]))
+        if axes is None:
+            raise node.error(f"perm must be an order of {len(self.axes.axes)} axes, got {node.attributes['perm']}")
         self.axes = axes
 
+    def read_squeeze(self, node):
+        axes = node.attributes.get("axes", [])
+        if node.input(1):
+            axes = self.integers(node, 1, "axes")
+        squeezed = self.axes.squeezed(axes[0]) if len(axes) == 1 else None
+        if squeezed is None:
+            raise node.error("it may only remove the axis of a single direction")
+        self.axes = squeezed
+
+    def read_reshape(self, node):
+        allowzero = node.attributes.get("allowzero", 0)
+        targets = [self.integers(node, 1, "shape", probe) for probe in PROBES]
+        if len(targets[0]) > MOST_AXES:
+            raise node.error(f"shape must have at most {MOST_AXES} sizes, got {len(targets[0])}")
+        shapes = [reshape_target(self.axes.shape(probe), targets[probe], allowzero) for probe in PROBES]
+        axes = None if None in shapes else self.axes.reshaped(shapes)
+        if axes is None:
+            raise node.error(f"it may only merge directions, or steps and rows, got shape {targets[0]}")
+        self.axes = axes
+
+    def integers(self, node, index, what, probe=0):
+        """The value of an input that is a list of integers; it may depend on sizes."""
+        value = self.graph.value(node.inputs[index], probe)
+        if value is None or value.ndim != 1 or value.dtype != np.int64:
+            raise node.error(f"{what} must be a list of integers that does not depend on values of the graph's inputs")
+        return value.tolist()
+
     def read_rnn(self, node):
-        attributes, layer = _attributes(node), self.num_layers
+        attributes, layer = dict(node.attributes), self.num_layers
         kind, layout = _kind(node, attributes)
         if self.kind not in (None, kind):
-            raise _unsupported(node, f"layers must be alike: {self.kind} and {kind}")
-        time = self.time or self.axes[layout]
-        if self.readout or len(self.axes) != 3 or self.axes[2] != "f" or self.axes[layout] != time:
-            raise _unsupported(node, "its input must be (time, batch, features) of the input or of the layer below")
-        self.kind, self.time, self.num_layers = kind, time, layer + 1
+            raise node.error(f"layers must be alike: {self.kind} and {kind}")
+        time = self.axes.axes[layout][0]
+        if self.readout or not self.axes.is_sequence() or self.time not in (None, time):
+            raise node.error("its input must be (time, batch, features) of the input or of the layer below")
+        if self.lengths not in (None, node.input(4)):
+            raise node.error("sequence_lens must be the same for all layers")
+        self.check_lengths(node)
+        self.kind, self.time, self.num_layers, self.lengths = kind, time, layer + 1, node.input(4)
         self.take_parameters(node, layer)
-        self.initial += [self.initial_state(node, index, layout) for index in (5, 6)[: 1 + (node.op_type == "LSTM")]]
-        if _input(node, 4) and self.graph.value(node.input[4]) is not None:
-            raise _unsupported(node, "sequence_lens must be an input of the graph: forward takes lengths")
-        self.axes.insert(1 if layout == 0 else 2, "d")
+        self.initial += [self.initial_state(node, index, layout) for index in (5, 6)[: 1 + (node.op == "LSTM")]]
+        axes = [*self.axes.axes[:2], ("f",)]
+        axes.insert(1 + layout, ("d",))
+        directions = 1 + kind["bidirectional"]
+        sizes = self.axes.sizes | {"d": (directions,) * 2, "f": (kind["hidden_size"],) * 2}
+        self.axes = Axes(axes, sizes)
 
     read_gru = read_lstm = read_rnn
 
+    def check_lengths(self, node):
+        name = node.input(4)
+        if name and (name not in self.graph.varying or name in self.derived):
+            raise node.error("sequence_lens must be an input of the graph: forward takes lengths")
+
     def take_parameters(self, node, layer):
-        H, D, G = self.kind["hidden_size"], 1 + self.kind["bidirectional"], len(FROM_ONNX[node.op_type])
+        H, D, G = self.kind["hidden_size"], 1 + self.kind["bidirectional"], len(FROM_ONNX[node.op])
         W = self.constant(node, 1, "W")
         if self.width is None:
-            self.input_size = self.width = W.shape[-1]
+            self.input_size = self.width = self.features(node, W)
         tensors = {"W": W, "R": self.constant(node, 2, "R")}
         shapes = {"W": (D, G * H, self.width), "R": (D, G * H, H), "B": (D, 2 * G * H), "P": (D, 3 * H)}
         for index, name in ((3, "B"), (7, "P")):
-            if _input(node, index):
+            if node.input(index):
                 tensors[name] = self.constant(node, index, name)
         for name, tensor in tensors.items():
             if tensor.shape != shapes[name]:
-                raise _unsupported(node, f"{name} must have shape {shapes[name]}, got {tensor.shape}")
+                raise node.error(f"{name} must have shape {shapes[name]}, got {tensor.shape}")
         for direction, suffix in enumerate(suffixes(layer + 1, D == 2)[-D:]):
             for name, tensor in tensors.items():
-                self.take_tensor(node.op_type, name, tensor[direction], suffix)
+                self.take_tensor(node.op, name, tensor[direction], suffix)
         self.width = D * H
+
+    def features(self, node, W):
+        """The features of the graph's input: as W takes them, and as the graph says, if it does."""
+        found, declared = W.shape[-1] if W.ndim else 0, self.axes.sizes["f"]
+        if declared[0] == declared[1] != found:
+            raise node.error(f"W must take the {declared[0]} features of the input, got shape {W.shape}")
+        return found
 
     def take_tensor(self, op, name, tensor, suffix):
         if name == "B":
@@ -254,12 +334,36 @@ class _Reader:
 
     def initial_state(self, node, index, layout):
         """The initial state (D,H) if it is a constant; None if it is an input of the graph or left out."""
-        value = self.graph.value(_input(node, index)) if _input(node, index) else None
-        if value is None:
+        name = node.input(index)
+        if name in self.derived:
+            raise node.error(f"{INPUTS[index]} must not depend on the sequence")
+        if name in self.graph.varying:
+            self.given = True
+        if not name or name in self.graph.varying:
             return None
+        found = [self.state_row(node, index, layout, probe) for probe in PROBES]
+        if not np.array_equal(*found, equal_nan=True):
+            raise node.error(f"{INPUTS[index]} must not depend on sizes of the graph's inputs")
+        return found[0]
+
+    def state_row(self, node, index, layout, probe):
+        """A constant initial state (D,H), with one of the sets of sizes."""
+        name = node.inputs[index]
+        value = self.graph.value(name, probe)
+        H, D = self.kind["hidden_size"], 1 + self.kind["bidirectional"]
+        rows = self.axes.sizes["0" if self.time == "1" else "1"]
+        if value.ndim != 3 or value.dtype.name not in REAL_TYPES.values():
+            raise node.error(f"{INPUTS[index]} must be float or double with 3 axes, got shape {value.shape}")
+        open_rows = rows[0] != rows[1] and name not in self.graph.sized  # the graph does not say how many there are
+        B = value.shape[1 - layout]
+        expected = (B, D, H) if layout else (D, B, H)
+        if value.shape != expected or not (B in (1, rows[probe]) or (open_rows and B)):
+            letters = f"(B,{D},{H})" if layout else f"({D},B,{H})"
+            known = "" if rows[0] != rows[1] else f" with B = {rows[0]}"
+            raise node.error(f"{INPUTS[index]} must have shape {letters}{known}, got {value.shape}")
         value = value if layout else value.swapaxes(0, 1)
-        if (value != value[0]).any():
-            raise _unsupported(node, f"{INPUTS[index]} must be the same for all rows or an input of the graph")
+        if not np.array_equal(value, np.broadcast_to(value[:1], value.shape), equal_nan=True):
+            raise node.error(f"{INPUTS[index]} must be the same for all rows or an input of the graph")
         return value[0]
 
     def read_matmul(self, node):
@@ -267,59 +371,65 @@ class _Reader:
 
     def read_add(self, node):
         if self.current != self.readout or "bias_o" in self.state:
-            raise _unsupported(node, "only the bias of a readout may be added")
-        self.take_bias(node, 1 - list(node.input).index(self.current))
+            raise node.error("only the bias of a readout may be added")
+        self.take_bias(node, 1 - node.inputs.index(self.current))
 
     def read_gemm(self, node):
-        attributes = _attributes(node)
         for name, expected in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):
-            if attributes.get(name, expected) != expected:
-                raise _unsupported(node, f"{name} must be {expected}, got {attributes[name]}")
+            if node.attributes.get(name, expected) != expected:
+                raise node.error(f"{name} must be {expected}, got {node.attributes[name]}")
+        if len(self.axes.axes) != 2:
+            raise node.error("its input must have 2 axes")
         weight = self.constant(node, 1, "the weight")
-        self.take_readout(node, weight if attributes.get("transB") else weight.T)
-        if _input(node, 2):
+        self.take_readout(node, weight if node.attributes.get("transB") else weight.T)
+        if node.input(2):
             self.take_bias(node, 2)
 
     def take_readout(self, node, weight):
-        if self.width is None or self.readout or "d" in self.axes or self.axes[-1] != "f":
-            raise _unsupported(node, "only a readout of the last layer's outputs may multiply")
+        if self.kind is None or self.readout or not self.axes.is_rows():
+            raise node.error("only a readout of the last layer's outputs may multiply")
         if weight.ndim != 2 or weight.shape[1] != self.width:
-            raise _unsupported(node, f"its weight must take {self.width} features, got shape {weight.T.shape}")
-        self.state["weight_ho"], self.readout, self.width = weight, node.output[0], len(weight)
+            raise node.error(f"its weight must take {self.width} features, got shape {weight.T.shape}")
+        self.state["weight_ho"], self.readout, self.width = weight, node.outputs[0], len(weight)
+        axes = [*self.axes.axes[:-1], ("f",)]
+        self.axes = Axes(axes, self.axes.sizes | {"f": (self.width,) * 2})
 
     def take_bias(self, node, index):
+        """The bias of the readout: the same for all steps and rows."""
         bias = self.constant(node, index, "the bias")
-        if bias.size != self.width:
-            raise _unsupported(node, f"the bias must have {self.width} elements, got shape {bias.shape}")
-        self.state["bias_o"] = bias.reshape(-1)
+        features = bias.shape[-1:] or (1,)
+        if bias.size != features[0] or features[0] not in (1, self.width) or bias.ndim > len(self.axes.axes):
+            raise node.error(f"the bias must have {self.width} elements along its last axis, got shape {bias.shape}")
+        self.state["bias_o"] = np.broadcast_to(bias.reshape(-1), self.width)
 
 
 def _kind(node, attributes):
     """The options of bptt.RNN that a recurrent node stands for, and its layout (1: batch first)."""
     layout = attributes.pop("layout", 0)
     direction = attributes.pop("direction", "forward")
+    if layout not in (0, 1):
+        raise node.error(f"layout must be 0 or 1, got {layout}")
     if direction not in ("forward", "bidirectional"):
-        raise _unsupported(node, f"direction must be forward or bidirectional, got {direction}")
+        raise node.error(f"direction must be forward or bidirectional, got {direction}")
     if attributes.pop("input_forget", 0):
-        raise _unsupported(node, "input_forget must be 0, bptt does not couple the gates")
-    if "hidden_size" not in attributes:
-        raise _unsupported(node, "hidden_size must be given")
+        raise node.error("input_forget must be 0, bptt does not couple the gates")
+    if attributes.get("hidden_size", 0) < 1:
+        raise node.error("hidden_size must be given and positive")
     kind = {"cell": _cell(node, attributes, 1 + (direction == "bidirectional"))}
     kind["hidden_size"] = attributes.pop("hidden_size")
     kind["bidirectional"] = direction == "bidirectional"
-    kind["reset_after"] = bool(attributes.pop("linear_before_reset", 0)) or node.op_type != "GRU"
-    attributes.pop("output_sequence", None)  # of the operators' first versions, without effect
+    kind["reset_after"] = bool(attributes.pop("linear_before_reset", 0)) or node.op != "GRU"
     if attributes:
-        raise _unsupported(node, f"bptt has no {', '.join(attributes)}")
+        raise node.error(f"bptt has no {', '.join(attributes)}")
     return kind, layout
 
 
 def _cell(node, attributes, directions):
     """The cell whose activations a recurrent node has."""
-    activations = {node.op_type.lower(): DEFAULT_ACTIVATIONS[node.op_type]}
-    if node.op_type == "RNN":
+    activations = {node.op.lower(): DEFAULT_ACTIVATIONS[node.op]}
+    if node.op == "RNN":
         activations = {cell: [name] for cell, name in ACTIVATIONS.items()}
-    given = attributes.pop("activations", DEFAULT_ACTIVATIONS[node.op_type] * directions)
+    given = attributes.pop("activations", DEFAULT_ACTIVATIONS[node.op] * directions)
     scales = attributes.pop("activation_alpha", []), attributes.pop("activation_beta", [])
     for cell, names in activations.items():
         needed = ([1.0] * directions, [0.0] * directions) if cell == "identity" else ([], [])
@@ -327,25 +437,4 @@ def _cell(node, attributes, directions):
             return cell
     supported = ", ".join(name for names in activations.values() for name in names)
     extra = f" with alpha {scales[0]} and beta {scales[1]}" if scales != ([], []) else ""
-    raise _unsupported(
-        node, f"activations must be {supported} (Affine: alpha 1, beta 0), got {', '.join(given)}{extra}"
-    )
-
-
-def _attributes(node):
-    values = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    decode = {bytes: bytes.decode, list: lambda many: [m.decode() if isinstance(m, bytes) else m for m in many]}
-    return {name: decode.get(type(value), lambda v: v)(value) for name, value in values.items()}
-
-
-def _input(node, index):
-    """The name of an input, "" if it is left out."""
-    return node.input[index] if index < len(node.input) else ""
-
-
-def _label(node):
-    return f"node {node.name or node.output[0]} ({node.op_type})"
-
-
-def _unsupported(node, why):
-    return ValueError(f"{_label(node)}: {why}")
+    raise node.error(f"activations must be {supported} (Affine: alpha 1, beta 0), got {', '.join(given)}{extra}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 from .._rnn import RNN
+from .._spec import Spec
 from ._common import build, suffixes
 
 CELL_MODULES = (torch.nn.RNNCell, torch.nn.LSTMCell, torch.nn.GRUCell)
+GATES = {"lstm": 4, "gru": 3}  # of the other cells 1
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -36,16 +38,18 @@ def from_torch(module, readout=None, *, threads: int | None = None) -> RNN:
     TypeError
         For other modules, and for parameters that are not all float32 or all float64.
     ValueError
-        For a module with proj_size, and for a readout whose in_features is not the width of the module's outputs.
+        For a module with proj_size, for a readout whose in_features is not the width of the module's outputs, and for
+        parameters that are missing, without values, or not of the shape that the module's attributes say.
     """
     if isinstance(module, torch.nn.RNNBase):
-        description, state = _from_module(module)
+        description = _of_module(module)
     elif isinstance(module, CELL_MODULES):
-        description, state = _from_cell(module)
+        description = _of_cell(module)
     else:
         raise TypeError(
             f"module must be a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell, got {_type_name(module)}"
         )
+    state = _tensors(module, Spec(**description), "" if isinstance(module, torch.nn.RNNBase) else "_l0")
     if readout is not None:
         _add_readout(description, state, readout)
     dtypes = {tensor.dtype for tensor in state.values()}
@@ -57,27 +61,43 @@ def from_torch(module, readout=None, *, threads: int | None = None) -> RNN:
     return build(description, {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}, threads)
 
 
-def _from_module(module):
-    """The description and the tensors of a torch.nn.RNN, LSTM or GRU."""
+def _of_module(module):
+    """The description of a torch.nn.RNN, LSTM or GRU."""
     if module.proj_size:
         raise ValueError(f"module must have proj_size 0, bptt has no projections, got {module.proj_size}")
     same = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias", "dropout", "batch_first")
-    description = {name: getattr(module, name) for name in same} | {"cell": module.mode.removeprefix("RNN_").lower()}
-    names = [
-        f"{parameter}_{suffix}"
-        for suffix in suffixes(module.num_layers, module.bidirectional)
-        for parameter in PARAMETERS[: 4 if module.bias else 2]
-    ]
-    return description, {name: getattr(module, name) for name in names}
+    return {name: getattr(module, name) for name in same} | {"cell": module.mode.removeprefix("RNN_").lower()}
 
 
-def _from_cell(module):
-    """The description and the tensors of a torch.nn.RNNCell, LSTMCell or GRUCell."""
-    is_rnn = isinstance(module, torch.nn.RNNCell)
-    cell = module.nonlinearity if is_rnn else _type_name(module).removesuffix("Cell").lower()
-    same = ("input_size", "hidden_size", "bias")
-    description = {name: getattr(module, name) for name in same} | {"cell": cell}
-    return description, {f"{name}_l0": getattr(module, name) for name in PARAMETERS[: 4 if module.bias else 2]}
+def _of_cell(module):
+    """The description of a torch.nn.RNNCell, LSTMCell or GRUCell."""
+    kind = next(kind for kind in CELL_MODULES if isinstance(module, kind))
+    cell = module.nonlinearity if kind is torch.nn.RNNCell else kind.__name__.removesuffix("Cell").lower()
+    return {name: getattr(module, name) for name in ("input_size", "hidden_size", "bias")} | {"cell": cell}
+
+
+def _tensors(module, spec, extra):
+    """{name: tensor} of a module's parameters, whose names in the module end without `extra`."""
+    H, D, G = spec.hidden_size, 1 + spec.bidirectional, GATES.get(spec.cell, 1)
+    state = {}
+    for index, suffix in enumerate(suffixes(spec.num_layers, spec.bidirectional)):
+        columns = {"weight_ih": (spec.input_size if index < D else D * H,), "weight_hh": (H,)}
+        for parameter in PARAMETERS[: 4 if spec.bias else 2]:
+            name = f"{parameter}_{suffix}"
+            shape = (G * H, *columns.get(parameter, ()))
+            state[name] = _tensor(module, name.removesuffix(extra), "module", shape)
+    return state
+
+
+def _tensor(module, name, argument, shape):
+    """A parameter, which has values and this shape."""
+    tensor = getattr(module, name, None)
+    if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != shape:
+        found = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else _type_name(tensor)
+        raise ValueError(f"{argument}.{name} must be a tensor of shape {shape}, got {found}")
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise ValueError(f"{argument}.{name} must have dense values, got {tensor.device} and {tensor.layout}")
+    return tensor
 
 
 def _add_readout(description, state, readout):
@@ -87,10 +107,10 @@ def _add_readout(description, state, readout):
     if readout.in_features != width:
         raise ValueError(f"readout must have in_features = {width}, as many as the outputs, got {readout.in_features}")
     description["output_size"] = readout.out_features
-    state["weight_ho"] = readout.weight
+    state["weight_ho"] = _tensor(readout, "weight", "readout", (readout.out_features, width))
     if readout.bias is not None:
         description["bias"] = True
-        state["bias_o"] = readout.bias
+        state["bias_o"] = _tensor(readout, "bias", "readout", (readout.out_features,))
 
 
 def _type_name(value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._rnn import RNN
-from ._common import refuse, reorder_gates, suffixes
+from ._common import check_network, refuse, reorder_gates, suffixes
 from ._keras_layout import gate_order
 
 
@@ -26,6 +26,8 @@ def to_keras_weights(rnn: RNN) -> tuple[list[list[np.ndarray]], list[np.ndarray]
 
     Raises
     ------
+    TypeError
+        If rnn is no bptt.RNN.
     ValueError
         For peepholes and learned states, which Keras does not have.
 
@@ -33,6 +35,7 @@ def to_keras_weights(rnn: RNN) -> tuple[list[list[np.ndarray]], list[np.ndarray]
     -----
     b_ih and b_hh become one bias, their sum, except in a GRU with reset_after, where Keras has both.
     """
+    check_network(rnn)
     refuse("Keras", [("peepholes=True", rnn.peepholes), ("learn_state=True", rnn.learn_state)])
     state, order = rnn.state_dict(), gate_order(rnn.cell)
     layers: list[list[np.ndarray]] = []

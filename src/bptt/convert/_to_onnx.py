@@ -9,12 +9,13 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 from .._checks import flag
-from .._files import write_whole
+from .._files import file_name, write_whole
 from .._rnn import RNN
-from ._common import refuse, reorder_gates, suffixes
+from ._common import check_network, refuse, reorder_gates, suffixes
 from ._onnx_layout import ACTIVATIONS, METADATA_KEY, OPERATORS, TO_ONNX
 
 OPSET, IR_VERSION = 15, 8
+MOST_BYTES = 2**31 - 2**24  # of protobuf, and room for the graph
 
 
 def to_onnx(rnn: RNN, path: str | os.PathLike[str], *, state_inputs: bool = False) -> None:
@@ -35,17 +36,24 @@ def to_onnx(rnn: RNN, path: str | os.PathLike[str], *, state_inputs: bool = Fals
 
     Raises
     ------
+    TypeError
+        If an argument is of another type.
+    ValueError
+        If the parameters do not fit into one file, 2 GiB.
     OSError
         If the file cannot be written.
     """
-    state_inputs = flag(state_inputs, "state_inputs")
+    check_network(rnn)
+    path, state_inputs = file_name(path), flag(state_inputs, "state_inputs")
+    if rnn.params.nbytes >= MOST_BYTES:
+        raise ValueError(f"an ONNX file holds less than 2 GiB, the network's parameters are {rnn.params.nbytes} bytes")
     model = helper.make_model(
         _Writer(rnn, state_inputs).graph(), opset_imports=[helper.make_opsetid("", OPSET)], producer_name="bptt"
     )
     model.ir_version = IR_VERSION
     description = rnn.description() | {"learn_state": rnn.learn_state and not state_inputs}
     helper.set_model_props(model, {METADATA_KEY: json.dumps(description)})
-    write_whole(os.fsdecode(path), model.SerializeToString())
+    write_whole(path, model.SerializeToString())
 
 
 class _Writer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .._rnn import RNN
-from ._common import refuse
+from ._common import check_network, refuse
 
 MODULES = {"tanh": torch.nn.RNN, "relu": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 READOUT_NAMES = {"weight_ho": "weight", "bias_o": "bias"}
@@ -28,9 +28,12 @@ def to_torch(rnn: RNN):
 
     Raises
     ------
+    TypeError
+        If rnn is no bptt.RNN.
     ValueError
         If torch.nn lacks a feature of the network.
     """
+    check_network(rnn)
     refuse(
         "torch.nn",
         [
