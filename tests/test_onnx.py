@@ -483,7 +483,7 @@ def lengths_of_one_layer():
     (lambda: state_of(state_of_other_rows), r"initial_h must have shape \(1,B,3\) with B = 2, got \(1, 3, 3\)"),
     (one_constant_state, "initial states must all be inputs of the graph, or all be constant"),
     (lengths_of_one_layer, r"node b \(RNN\): sequence_lens must be the same for all layers"),
-], ids=str)  # fmt: skip
+], ids=["other layer's", "from x", "from sizes", "other rows", "one constant", "one layer's lengths"])  # fmt: skip
 def test_states_and_lengths_that_the_network_could_not_have(make, text):
     with pytest.raises(ValueError, match=text):
         bptt.convert.from_onnx(make())
