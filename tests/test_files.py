@@ -291,6 +291,17 @@ def test_an_interrupted_save_leaves_the_old_file_whole(tmp_path, rnn, monkeypatc
     np.testing.assert_array_equal(bptt.RNN.load(path).params, params)
 
 
+def test_ctrl_c_while_the_temporary_file_is_made(tmp_path, rnn, monkeypatch):
+    def interrupted(*args):
+        open(*args).close()  # the system has made the file
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_files, "open", interrupted, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        rnn.save(tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_permissions(tmp_path, rnn):
     path = tmp_path / "model.safetensors"

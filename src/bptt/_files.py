@@ -87,41 +87,43 @@ def _naming(path):
 def _replace(path, data, mode):
     folder, prefix = os.path.dirname(path), _temporary_prefix(path)
     _remove_stale(folder, prefix)
-    file = _temporary_file(folder, prefix)
-    try:
-        with file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            if mode is not None:
-                os.chmod(file.name, mode)  # that of the file that is replaced
-            if sys.platform != "win32":
-                os.replace(file.name, path)  # while the lock is held
-        if sys.platform == "win32":
-            os.replace(file.name, path)  # which there cannot be open
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(file.name)
-        raise
+    replaced = False
+    while not replaced:
+        name = os.path.join(folder, f"{prefix}{secrets.token_hex(6)}.tmp")
+        try:
+            replaced = _write_and_rename(name, path, data, mode)
+        except BaseException:  # Ctrl-C may come when open has made the file, but before it has returned
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
     _sync_folder(folder)
+
+
+def _write_and_rename(name, path, data, mode) -> bool:
+    """Write a new file `name`, then rename it to `path`. False: another save took it for stale.
+
+    It is locked as long as it is open. The lock tells a save that runs, in any process, from one that was killed: the
+    system frees it.
+    """
+    with open(name, "xb") as file:
+        if _lock(file) is False or not os.path.exists(name):  # the other save came before the lock
+            return False
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        if mode is not None:
+            os.chmod(name, mode)  # that of the file that is replaced
+        if sys.platform != "win32":
+            os.replace(name, path)  # while the lock is held
+    if sys.platform == "win32":
+        os.replace(name, path)  # which there cannot be open
+    return True
 
 
 def _temporary_prefix(path) -> str:
     """Begins the names of the temporary files of one target. It is short: the target's own name may be as long as the
     system allows."""
     return f".bptt-{hashlib.sha256(os.fsencode(os.path.basename(path))).hexdigest()[:12]}-"
-
-
-def _temporary_file(folder, prefix):
-    """A new file, locked as long as it is open.
-
-    The lock tells a save that runs, in any process, from one that was killed: the system frees it.
-    """
-    while True:
-        file = open(os.path.join(folder, f"{prefix}{secrets.token_hex(6)}.tmp"), "xb")  # noqa: SIM115
-        if _lock(file) is not False and os.path.exists(file.name):
-            return file
-        file.close()  # another save took it for stale, before the lock
 
 
 def _lock(file):
