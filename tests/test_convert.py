@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import bptt
@@ -117,6 +118,27 @@ def test_torch_readouts_whose_parameters_do_not_fit():
         parameter(name, *shape)(torch, readout)
         with pytest.raises(ValueError, match=f"readout.{name} must be a tensor of shape"):
             bptt.convert.from_torch(torch.nn.GRU(3, 4), readout)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize("method", ["weight_norm", "spectral_norm", "pruning"])
+def test_weights_that_torch_computes_in_each_forward(method):
+    """After an optimiser's step they are older than what they are computed from."""
+    torch = pytest.importorskip("torch")
+    pruning = pytest.importorskip("torch.nn.utils.prune")
+    change = {
+        "weight_norm": torch.nn.utils.weight_norm,
+        "spectral_norm": torch.nn.utils.spectral_norm,
+        "pruning": lambda module, name: pruning.l1_unstructured(module, name, 0.5),
+    }[method]
+    torch.manual_seed(0)
+    module, readout = change(torch.nn.GRU(3, 4), "weight_hh_l0"), change(torch.nn.Linear(4, 2), "weight")
+    with torch.no_grad():
+        for param in (*module.parameters(), *readout.parameters()):
+            param += 0.5
+        rnn = bptt.convert.from_torch(module.eval(), readout.eval())
+        x = torch.ones(5, 2, 3)
+        np.testing.assert_allclose(rnn.forward(x)[0], readout(module(x)[0]), atol=1e-5)
 
 
 def test_a_subclass_of_a_torch_cell():

@@ -249,6 +249,9 @@ def _checked_input(name, tensor, dtype, dims):
     """A tensor of the parameters' dtype."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        kind = "nested" if tensor.is_nested else f"{tensor.layout}"
+        raise TypeError(f"{name} must be a dense tensor, got a {kind} one")
     if tensor.dim() not in dims:
         raise ValueError(f"{name} must have {' or '.join(map(str, dims))} axes, got shape {tuple(tensor.shape)}")
     if tensor.dtype is dtype and tensor.is_cpu:

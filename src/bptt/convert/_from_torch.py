@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from .._rnn import RNN
 from .._spec import Spec
@@ -78,6 +81,7 @@ def _of_cell(module):
 
 def _tensors(module, spec, extra):
     """{name: tensor} of a module's parameters, whose names in the module end without `extra`."""
+    _refresh(module)
     H, D, G = spec.hidden_size, 1 + spec.bidirectional, GATES.get(spec.cell, 1)
     state = {}
     for index, suffix in enumerate(suffixes(spec.num_layers, spec.bidirectional)):
@@ -87,6 +91,15 @@ def _tensors(module, spec, extra):
             shape = (G * H, *columns.get(parameter, ()))
             state[name] = _tensor(module, name.removesuffix(extra), "module", shape)
     return state
+
+
+def _refresh(module):
+    """Compute the parameters that torch makes of others at the begin of each forward: they may be older than those."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, (BasePruningMethod, WeightNorm)):
+            hook(module, ())
+        elif isinstance(hook, SpectralNorm):
+            setattr(module, hook.name, hook.compute_weight(module, do_power_iteration=False))
 
 
 def _tensor(module, name, argument, shape):
@@ -103,6 +116,7 @@ def _tensor(module, name, argument, shape):
 def _add_readout(description, state, readout):
     if not isinstance(readout, torch.nn.Linear):
         raise TypeError(f"readout must be a torch.nn.Linear, got {_type_name(readout)}")
+    _refresh(readout)
     width = description["hidden_size"] * (1 + description.get("bidirectional", False))
     if readout.in_features != width:
         raise ValueError(f"readout must have in_features = {width}, as many as the outputs, got {readout.in_features}")
