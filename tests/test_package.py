@@ -55,6 +55,12 @@ def test_stubs_and_types_are_shipped():
     assert (HERE / "_core.pyi").exists()
 
 
+def test_entries_of_the_headers_begin_their_lines():
+    """clang-format joins lines of a comment around one that is too long."""
+    for path in Path(bptt.get_include()).glob("*.h"):
+        assert re.findall(r"\. (\w[\w, ]*?) {3,}\w", path.read_text()) == []
+
+
 @pytest.mark.skipif(not shutil.which("nm"), reason="no nm")
 def test_the_archive_defines_bptt_symbols_only_and_all_of_the_header():
     lines = subprocess.run(["nm", "-g", "--defined-only", HERE / "lib" / "libbptt.a"], check=True, capture_output=True,

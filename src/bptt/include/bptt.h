@@ -1,7 +1,7 @@
 /* bptt: recurrent networks trained by backpropagation through time on the CPU.
  *
- * The one public header of the C core. The core is C11, allocates nothing (but a bptt_team, where
- * asked to), prints nothing and keeps no state between calls but the table of kernels it chose for this machine.
+ * The one public header of the C core. The core is C11, allocates nothing but a bptt_team where asked to,
+ * prints nothing and keeps no state between calls but the table of kernels it chose for this machine.
  *
  * CONVENTIONS
  *   Sizes      T steps, B batch rows, I inputs, H hidden units, O outputs, L layers, D directions (1 or 2),
@@ -18,12 +18,13 @@
  *              (BPTT_ERROR_INTERRUPTED excepted).
  *   Threads    Every function may be called from any thread; calls on separate buffers run in parallel.
  *              Threads that a call makes are joined before it returns; those of a bptt_team wait for the next
- *              call. The results are the same to the bit for any number of threads. If bptt_options.poll forks, the
- * call that goes on in the child ends with BPTT_ERROR_INTERRUPTED where it used several threads: the child does not
- * have them. Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields
- * a caller knows: those it does not know count as zero, so a program built against an older header still works. Structs
- * without struct_size, and the arguments of functions, stay as they are. NaN, Inf   pass through as IEEE 754 says;
- * nothing hides them.
+ *              call. The results are the same to the bit for any number of threads. If bptt_options.poll forks,
+ *              the call that goes on in the child ends with BPTT_ERROR_INTERRUPTED where it used several
+ *              threads: the child does not have them.
+ *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
+ *              knows: those it does not know count as zero, so a program built against an older header still works.
+ *              Structs without struct_size, and the arguments of functions, stay as they are.
+ *   NaN, Inf   pass through as IEEE 754 says; nothing hides them. What a reset or a carry of 0 cuts off stops there.
  */
 #ifndef BPTT_H
 #define BPTT_H
@@ -320,8 +321,8 @@ BPTT_API bptt_status bptt_binary_cross_entropy_f64(int64_t N, int64_t C, const d
  *   rmsprop  square = alpha*square + (1-alpha)*g^2; params -= lr * g / (sqrt(square) + eps) (Hinton 2012)
  *   adagrad  square += g^2; params -= lr * g / (sqrt(square) + eps) (Duchi, Hazan, Singer 2011)
  *   adam     Kingma & Ba 2015, `step` counts from 1; decoupled: weight decay as in AdamW (Loshchilov 2019)
- * lr, momentum, eps and weight_decay are 0, or in the type of the array above 0 and finite; so are lr/(1-beta1^step)
- * and, with decoupled, lr*weight_decay below Inf. */
+ * lr, momentum, eps and weight_decay are 0, or above 0 and finite in the type of the arrays. Of adam lr/(1-beta1^step),
+ * and with decoupled lr*weight_decay, must be finite in it too. */
 BPTT_API bptt_status bptt_sgd_f32(int64_t n, float *params, const float *grads, float *velocity, double lr,
                                   double momentum, int nesterov, double weight_decay);
 BPTT_API bptt_status bptt_sgd_f64(int64_t n, double *params, const double *grads, double *velocity, double lr,
