@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import sys
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -785,6 +786,17 @@ def test_paths_that_are_no_paths(tmp_path):
     for name in (tmp_path / "pipe", "/dev/zero"):  # a read would never end
         with pytest.raises(ValueError, match=f"path must name a regular file, got {name}"):
             bptt.convert.from_onnx(name)
+
+
+def test_files_that_cannot_be_read_whole(tmp_path):
+    large = tmp_path / "large"
+    with open(large, "wb") as file:
+        file.truncate(2**31)  # without a byte on disk, where the system has sparse files
+    with pytest.raises(ValueError, match=f"less than 2 GiB, {large} has 2147483648 bytes"):
+        bptt.convert.from_onnx(large)
+    if sys.platform == "linux":
+        with pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"):
+            bptt.convert.from_onnx("/proc/self/mem")
 
 
 def test_networks_that_one_file_cannot_hold(tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def write_whole(path: str, data: bytes) -> None:
 
     A device, a pipe or an open file that has no name (/dev/stdout) cannot be replaced: it is written to.
     """
-    with _naming(path):
+    with naming(path):
         target = os.path.realpath(path)  # a link keeps pointing where it did
         old = _status(path)
         if os.path.basename(path) in ("", ".", "..") or (old and stat.S_ISDIR(old.st_mode)):
@@ -74,7 +74,7 @@ def _status(path):
 
 
 @contextmanager
-def _naming(path):
+def naming(path):
     """The OSErrors of the system name this path."""
     try:
         yield
@@ -165,7 +165,7 @@ def _sync_folder(folder):
 def load(cls, path, threads):
     path = file_name(path)
     try:
-        with _naming(path), open(path, "rb", opener=open_at_once) as file:
+        with naming(path), open(path, "rb", opener=open_at_once) as file:
             spec, tensors = _read(file)
         rnn = cls(**spec.description(), init=zeros, threads=threads)
         rnn.load_state_dict(tensors)

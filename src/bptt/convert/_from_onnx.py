@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from .._checks import flag, rate
-from .._files import file_name, open_at_once
+from .._files import file_name, naming, open_at_once
 from .._rnn import RNN
 from .._spec import Spec
 from ._common import build, reorder_gates, suffixes
@@ -67,9 +67,12 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
     if isinstance(path, onnx.ModelProto):
         return _network("the model", path, weights, None, threads)
     path = file_name(path)
-    with open(path, "rb", opener=open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    with naming(path), open(path, "rb", opener=open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"path must name a regular file, got {path}")
+        if status.st_size >= 2**31:  # protobuf's bound
+            raise ValueError(f"an ONNX file holds less than 2 GiB, {path} has {status.st_size} bytes")
         data = file.read()
     try:
         model = onnx.load_model_from_string(data)
