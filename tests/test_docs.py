@@ -107,7 +107,15 @@ def test_code_fits_into_the_width_of_the_site():
 
 
 sys.path.insert(0, str(DOCS / "_sphinx"))
+import header  # noqa: E402
 import pages  # noqa: E402
+
+
+def test_types_of_the_headers_have_entries():
+    texts = [path.read_text() for path in Path(bptt.get_include()).glob("*.h")]
+    types = {name for text in texts for name in re.findall(r"^(?:\}|typedef struct \w+) (\w+);", text, re.M)}
+    assert {"bptt_spec", "bptt_team", "bptt_status"} <= types <= header.links(*texts).keys()
+
 
 WHOLE = """<link rel="stylesheet" href="_static/a.css"><a href="https://example.org">far</a> <pre>$\\frac{1}{2}$</pre>
 <script src="_static/a.js"></script> <math xmlns="http://www.w3.org/1998/Math/MathML"><mi>x</mi></math>

@@ -15,7 +15,7 @@ import textwrap
 BLOCK = re.compile(r"^(/\*.*?\*/)\n((?:[^\n]+\n)*)", re.M | re.S)
 BANNER = re.compile(r"/\* -+ (.*?) -+ \*/")
 DECLARATION = re.compile(
-    r"typedef (?P<kind>enum|struct) (?P<name>\w+) \{(?P<body>.*?)\} \w+;"
+    r"typedef (?P<kind>enum|struct) (?P<name>\w+)(?: \{(?P<body>.*?)\})? \w+;"
     r"|(?:BPTT_API|static inline) (?P<function>[^;{]*\w\([^;{]*\))"
     r"|#define (?P<macro>\w+(?:\([^)]*\))?)",
     re.S,
