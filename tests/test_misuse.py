@@ -172,7 +172,7 @@ def test_step_norms_have_memory_of_their_own(memory, start):
 )
 @pytest.mark.parametrize("aliased", ["dy", "x", "chunks of x", "dy is y"])
 def test_windows_whose_arrays_lie_in_the_gradients(options, aliased):
-    """A loss may compute dy in rnn.grads or in y itself; x may be there for one window."""
+    """A loss may compute dy in rnn.grads or in y itself; a chunk of x may be there for one window."""
     T = 3 if "x" in aliased else 8  # the gradients of a window are the end of such an x
     x, target = np.random.default_rng(0).normal(size=(2, T, 4, 3))
 
@@ -196,6 +196,19 @@ def test_windows_whose_arrays_lie_in_the_gradients(options, aliased):
     for (ours, grads), (expected, expected_grads) in zip(gradients(aliased), gradients(None), strict=True):
         assert ours == expected
         np.testing.assert_array_equal(grads, expected_grads)
+
+
+@pytest.mark.parametrize("train", [
+    lambda rnn, *data: [rnn.grads.copy() for _ in rnn.windows(*data, truncation=bptt.TBPTT(2, 3))],
+    lambda rnn, *data: bptt.fit(rnn, *data, epochs=3, shuffle=False, progress=False).update_loss,
+], ids=["windows", "fit"])  # fmt: skip
+def test_sequences_that_lie_in_the_gradients_are_read_before_these_are_written(train):
+    data = np.random.default_rng(0).normal(size=(2, 6, 2, 2))
+    found = []
+    for aliased in (False, True):
+        rnn = bptt.RNN(2, 8, seed=0, dtype="float64", output_size=2)
+        found.append(train(rnn, *(within(rnn.grads, data, 5) if aliased else data)))
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -14,7 +14,7 @@ from . import _core, _optim
 from ._checks import choice, flag, index, threshold
 from ._init import generator
 from ._rnn import RNN
-from ._sequences import is_stream, layout_of, real_array
+from ._sequences import is_stream, layout_of, outside_grads, real_array
 from ._truncation import ARTBP, Truncation
 from ._windows import Loss, WindowOptions, Windows, check_burn_in, measured
 
@@ -217,7 +217,8 @@ class Data:
                 kind = type(array).__name__
                 hint = "an iterable of chunks goes to rnn.windows"
                 raise TypeError(f"{prefix}{name} must be an array of real numbers, got {kind}: {hint}")
-        self.arrays = {n: real_array(array, prefix + n) for n, array in given.items() if array is not None}
+        arrays = {name: real_array(array, prefix + name) for name, array in given.items() if array is not None}
+        self.arrays = {name: outside_grads(rnn, array) for name, array in arrays.items()}
         x = self.arrays["x"]
         self.layout = layout_of(rnn, x, prefix + "x", least_steps=1)
         self.rows, self.steps = self.layout.batch, x.shape[self.layout.time_axis]

@@ -26,6 +26,12 @@ def flag_array(array, name) -> np.ndarray:
     return _core.checked_array(array, name, "biu", "booleans")
 
 
+def outside_grads(rnn, value):
+    """The value; a copy if it is an array in the memory of the gradients, which each window overwrites."""
+    inside = isinstance(value, np.ndarray) and np.may_share_memory(value, rnn.grads)
+    return value.copy() if inside else value
+
+
 def is_stream(value) -> bool:
     """Whether it is an iterable of chunks: what can be indexed is an array, or a nested list that stands for one."""
     return isinstance(value, Iterable) and not hasattr(value, "__getitem__")

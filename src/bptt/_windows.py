@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _core
 from ._checks import brief, choice, index, threshold
-from ._sequences import flag_array, input_sequence, is_stream, real_array, sequence_along
+from ._sequences import flag_array, input_sequence, is_stream, outside_grads, real_array, sequence_along
 from ._truncation import ARTBP, TBPTT, Truncation, truncation_or_none
 
 if TYPE_CHECKING:
@@ -164,9 +164,9 @@ class Windows:
                 "truncation must be a bptt.TBPTT or a bptt.ARTBP where x is an iterable of chunks, got None"
             )
         self.rnn, self.options = rnn, options
-        self.x = input_sequence(rnn, x)
+        self.x = input_sequence(rnn, outside_grads(rnn, x))
         check_burn_in(options.burn_in, self.x.steps)
-        self.target = sequence_along(self.x, target, "target", real_array)
+        self.target = sequence_along(self.x, outside_grads(rnn, target), "target", real_array)
         self.reset = sequence_along(self.x, options.reset, "reset", flag_array)
         self.mask = sequence_along(self.x, options.mask, "mask", flag_array)
         self.along_x = [other for other in (self.target, self.reset, self.mask) if other is not None]
