@@ -8,7 +8,7 @@
 enum {
     WIDE = 8 * PANEL_WIDTH, /* columns of c from which on packing a pays */
     TILE_VECTORS = (TILE_ROWS + LANES - 1) / LANES,
-    AHEAD = 16,             /* rows from that which is packed to that which is prefetched */
+    AHEAD = 16, /* rows from that which is packed to that which is prefetched */
     ROWS_AT_ONCE = L2_BYTES / 4 / (int)sizeof(REAL) / DEPTH
 };
 
