@@ -581,6 +581,9 @@ def _compare_once(model, rnn, sizes):
         return ""  # the reference implementation takes more axes than the operator has
     lengths = found.get(recurrent[0].input[4]) if len(recurrent[0].input) > 4 else None
     rows = feeds[x].shape[0 if rnn.batch_first else 1]
+    states = [_states_first(found[name], node) for node in recurrent for name in node.input[5:7] if name]
+    if any(state.shape[1] not in (1, rows) for state in states):
+        return ""  # a state for another number of rows, which the reference implementation takes
     y, last = rnn.forward(feeds[x], _received_state(rnn, recurrent, found, rows), lengths=lengths, tape=False)
     y = y.swapaxes(0, 1) if rnn.batch_first else y
     valid = np.ones(y.shape[:2], bool) if lengths is None else np.arange(len(y))[:, None] < lengths

@@ -107,8 +107,9 @@ def sparse(torch, module):
     (sparse, "module.weight_ih_l0 must have dense values, got cpu and torch.sparse_coo"),
 ])  # fmt: skip
 def test_torch_modules_whose_parameters_do_not_fit(change, text):
+    module = changed_module(change)
     with pytest.raises(ValueError, match=text):
-        bptt.convert.from_torch(changed_module(change))
+        bptt.convert.from_torch(module)
 
 
 def test_torch_readouts_whose_parameters_do_not_fit():

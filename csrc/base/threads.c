@@ -6,9 +6,9 @@
 #include <string.h>
 
 enum {
-    PAUSES = 300, /* looks at a word that is about to change: some microseconds */
-    YIELDS = 100, /* further looks, each after an offer of the processor to others: some tens of microseconds */
-    SIZE_BITS = 8 /* of a job's word: the members of the run */
+    AWAKE = 100000, /* nanoseconds that a thread waits awake: waking one that sleeps can take as long */
+    LOOKS = 32,     /* at the word between two looks at the clock */
+    SIZE_BITS = 8   /* of a job's word: the members of the run */
 };
 
 typedef struct {
@@ -24,7 +24,7 @@ struct bptt_team {
     atomic_uint rounds;  /* barriers passed */
     atomic_int waiting;  /* members at the barrier */
     atomic_int sleeping; /* threads that wait for `changed` */
-    atomic_int spins;    /* looks at a word before a thread sleeps */
+    atomic_int spins;    /* threads wait awake before they sleep */
     atomic_int busy;     /* a run is on */
     int64_t process;     /* that made the threads */
     int processors;
@@ -45,13 +45,19 @@ static void begin_team(struct bptt_team *team) {
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */
 
+/* Waits awake for a while; returns whether the word changed. */
+static int changes_soon(atomic_uint *word, unsigned old) {
+    const double end = system_nanoseconds() + AWAKE;
+    for (int i = 0; atomic_load(word) == old; i++) {
+        if (i % LOOKS == LOOKS - 1 && system_nanoseconds() > end) return 0;
+        system_pause();
+    }
+    return 1;
+}
+
 /* Returns when the word is no longer `old`. */
 static void wait_for_change(struct bptt_team *team, atomic_uint *word, unsigned old) {
-    for (int i = 0; i < atomic_load(&team->spins); i++) {
-        if (atomic_load(word) != old) return;
-        if (i < PAUSES) system_pause();
-        else system_yield();
-    }
+    if (atomic_load(&team->spins) && changes_soon(word, old)) return;
     atomic_fetch_add(&team->sleeping, 1);
     system_acquire(&team->lock);
     while (atomic_load(word) == old) system_wait(&team->changed, &team->lock);
@@ -128,7 +134,7 @@ static void run(struct bptt_team *team, int size, bptt_internal_body *body, void
     team->body = body;
     team->context = context;
     /* where there are more members than processors a thread that spins keeps another from its work */
-    atomic_store(&team->spins, me.size <= team->processors ? PAUSES + YIELDS : 0);
+    atomic_store(&team->spins, me.size <= team->processors);
     change(team, &team->job, next_job(team, me.size));
     body(context, &me);
     bptt_internal_team_wait(&me);

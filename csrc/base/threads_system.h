@@ -4,6 +4,8 @@
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* sched_getaffinity */
 #endif
+#include <time.h>
+
 #include "base/threads.h"
 
 #ifdef _WIN32
@@ -37,7 +39,6 @@ LOCAL void system_join(system_thread thread) {
     CloseHandle(thread);
 }
 
-LOCAL void system_yield(void) { SwitchToThread(); }
 LOCAL int64_t system_process(void) { return 0; } /* there is no fork */
 
 /* processors that this process may run on; the masks are 0 where it runs in several groups of 64 */
@@ -84,7 +85,6 @@ LOCAL int system_start(system_thread *thread, void *(*body)(void *), void *argum
 }
 LOCAL void system_join(system_thread thread) { pthread_join(thread, NULL); }
 
-LOCAL void system_yield(void) { sched_yield(); }
 LOCAL int64_t system_process(void) { return getpid(); }
 
 LOCAL int system_processors(void) {
@@ -95,6 +95,13 @@ LOCAL int system_processors(void) {
     return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 #endif
+
+/* since some moment */
+LOCAL double system_nanoseconds(void) {
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return 1e9 * (double)now.tv_sec + (double)now.tv_nsec;
+}
 
 /* a moment's rest of a thread that spins */
 LOCAL void system_pause(void) {

@@ -8,6 +8,7 @@
 enum {
     WIDE = 8 * PANEL_WIDTH, /* columns of c from which on packing a pays */
     TILE_VECTORS = (TILE_ROWS + LANES - 1) / LANES,
+    AHEAD = 16, /* rows from that which is packed to that which is prefetched */
     ROWS_AT_ONCE = L2_BYTES / 4 / (int)sizeof(REAL) / DEPTH
 };
 
@@ -18,6 +19,7 @@ static void pack_rows(const outer_product *p, int64_t r_begin, int64_t depth, in
     for (int64_t r = r_begin; r < r_begin + depth; r++, panel += width) {
         const REAL *b = p->b + r * p->ldb + j;
         const int skipped = p->skip && p->skip[r];
+        __builtin_prefetch(b + AHEAD * p->ldb);
         for (int v = 0; v < width; v += LANES) {
             if (skipped || cols <= v) store(panel + v, splat(0));
             else store(panel + v, cols - v >= LANES ? load(b + v) : load_part(b + v, cols - v));
@@ -58,6 +60,7 @@ static void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_t r, 
         const int64_t by_vectors = room < TILE_VECTORS * LANES ? 0 : depth - TILE_VECTORS * LANES / rows;
         const REAL *from = a;
         for (int64_t row = 0; row < depth; row++, from += p->lda, tiles += rows) {
+            __builtin_prefetch(from + AHEAD * p->lda);
             if (row < by_vectors)
                 for (int v = 0; v < TILE_VECTORS; v++) store(tiles + v * LANES, load(from + v * LANES));
             else

@@ -82,8 +82,8 @@ INLINE void store(REAL *to, vec v) { *(unaligned_vec *)to = v; }
 INLINE lane_mask first_lanes(int64_t lanes) { return (lane_mask)(((1u << LANES) - 1) >> (LANES - lanes)); }
 #elif VECTOR_BYTES == 32
 INLINE __m256i first_lanes(int64_t lanes) {
-    static const UINT ones_then_zeros[2 * LANES] = {[0 ... LANES - 1] = (UINT)-1};
-    return _mm256_loadu_si256((const __m256i *)(ones_then_zeros + LANES - lanes));
+    static const int64_t ones_then_zeros[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
+    return _mm256_loadu_si256((const __m256i *)((const char *)(ones_then_zeros + 4) - lanes * (int64_t)sizeof(REAL)));
 }
 #endif
 

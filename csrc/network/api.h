@@ -107,7 +107,7 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     if (tape) use_tape(&call, tape);
     pack_forward(&call);
     const int64_t groups = max_of(1, B / ROWS_PER_THREAD);
-    const int threads = (int)min_of(useful_threads(&call, call.step_flops * (double)T), groups);
+    const int threads = (int)min_of(useful_threads(&call, call.step_flops * (double)T, 0), groups);
     bptt_internal_team_run(call.options.team, threads, forward_body, &call);
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
@@ -133,9 +133,9 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     call.dstate0 = dstate0 ? dstate0 : call.spec.learn_state ? call.learned_state_grad : NULL;
     pack_backward(&call);
     if (call.checkpoints) pack_forward(&call);
-    const int split = B >= 2 * ROWS_PER_THREAD; /* otherwise only the weight gradients are shared out */
-    const double flops = call.step_flops * (double)T * (split ? 2 : 1);
-    bptt_internal_team_run(call.options.team, useful_threads(&call, flops), backward_body, &call);
+    const int only_weights = B < 2 * ROWS_PER_THREAD;
+    const double flops = call.step_flops * (double)T * (only_weights ? 1 : 2);
+    bptt_internal_team_run(call.options.team, useful_threads(&call, flops, only_weights), backward_body, &call);
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 

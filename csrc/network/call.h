@@ -62,10 +62,11 @@ enum {
     ROWS_PER_THREAD = 4    /* fewer rows are not worth a thread */
 };
 
-/* The number of threads worth their cost for that many multiplications and additions. Making and joining a thread takes
- * 20 to 50 microseconds, so each needs at least about 100 microseconds of work; waking one of a team takes a few. */
-LOCAL int useful_threads(const call *call, double flops) {
-    const double flops_per_thread = call->options.team ? 3e6 : 3e7;
+/* The number of threads worth their cost for that many multiplications and additions, of which each thread must get
+ * enough: making and joining one takes 20 to 50 microseconds, calling one of a team a few. Where only the weight
+ * gradients are shared out, threads wait long for one another. */
+LOCAL int useful_threads(const call *call, double flops, int only_weights) {
+    const double flops_per_thread = only_weights ? 1e8 : call->options.team ? 3e6 : 3e7;
     if (flops < 2 * flops_per_thread) return 1;
     const int most = call->options.threads ? call->options.threads : bptt_internal_processors();
     return (int)fmin(flops / flops_per_thread, (double)min_of(most, BPTT_INTERNAL_MOST_THREADS));

@@ -15,7 +15,8 @@ import textwrap
 BLOCK = re.compile(r"^(/\*.*?\*/)\n((?:[^\n]+\n)*)", re.M | re.S)
 BANNER = re.compile(r"/\* -+ (.*?) -+ \*/")
 DECLARATION = re.compile(
-    r"typedef (?P<kind>enum|struct) (?P<name>\w+)(?: \{(?P<body>.*?)\})? \w+;"
+    r"typedef (?P<kind>enum|struct) (?P<name>\w+) \{(?P<body>.*?)\} \w+;"
+    r"|typedef struct (?P<opaque>\w+) \w+;"
     r"|(?:BPTT_API|static inline) (?P<function>[^;{]*\w\([^;{]*\))"
     r"|#define (?P<macro>\w+(?:\([^)]*\))?)",
     re.S,
@@ -38,8 +39,10 @@ def blocks(text):
 def declarations(code):
     """(kind, signatures, [kind, signatures and comment of each member]); functions and macros of a block are one."""
     together = {"function": [], "macro": []}
-    for kind, name, body, function, macro in DECLARATION.findall(code):
-        if kind:
+    for kind, name, body, opaque, function, macro in DECLARATION.findall(code):
+        if opaque:
+            yield "struct", [opaque], []
+        elif kind:
             of, pattern = MEMBERS[kind]
             members = [(of, [type + n for n in names.split(", ")], said) for type, names, said in pattern.findall(body)]
             yield kind, [name], members
