@@ -3,7 +3,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     AWAKE = 100000, /* nanoseconds that a thread waits awake: waking one that sleeps can take as long */
@@ -25,7 +24,7 @@ struct bptt_team {
     atomic_int waiting;  /* members at the barrier */
     atomic_int sleeping; /* threads that wait for `changed` */
     atomic_int spins;    /* threads wait awake before they sleep */
-    atomic_int busy;     /* a run is on */
+    atomic_llong holder; /* the process whose run is on; 0: none */
     int64_t process;     /* that made the threads */
     int processors;
     int made; /* threads, the calling one included */
@@ -35,8 +34,12 @@ struct bptt_team {
     seat seats[BPTT_INTERNAL_MOST_THREADS];
 };
 
+/* A team without threads. Who holds it stays: others may be looking at that. */
 static void begin_team(struct bptt_team *team) {
-    memset(team, 0, sizeof *team);
+    atomic_uint *const words[] = {&team->job, &team->rounds};
+    atomic_int *const counts[] = {&team->waiting, &team->sleeping, &team->spins};
+    for (int i = 0; i < 2; i++) atomic_store(words[i], 0);
+    for (int i = 0; i < 3; i++) atomic_store(counts[i], 0);
     system_begin(&team->lock, &team->changed);
     team->processors = bptt_internal_processors();
     team->process = system_process();
@@ -140,10 +143,14 @@ static void run(struct bptt_team *team, int size, bptt_internal_body *body, void
     bptt_internal_team_wait(&me);
 }
 
-/* Whether the team is free for a run: it serves one caller at a time. */
+/* Whether the team is free for a run: it serves one caller at a time. A run that was on in the parent when this process
+ * was forked is over here, and so are the threads. */
 static int claim(struct bptt_team *team) {
-    if (team->process != system_process()) begin_team(team);
-    return !atomic_exchange(&team->busy, 1);
+    const int64_t mine = system_process();
+    long long holder = atomic_load(&team->holder);
+    if (holder == mine || !atomic_compare_exchange_strong(&team->holder, &holder, mine)) return 0;
+    if (team->process != mine) begin_team(team);
+    return 1;
 }
 
 void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body *body, void *context) {
@@ -152,7 +159,7 @@ void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body
         body(context, &(bptt_internal_member){NULL, 0, 1});
     } else if (team && claim(team)) {
         run(team, size, body, context);
-        atomic_store(&team->busy, 0);
+        atomic_store(&team->holder, 0);
     } else {
         struct bptt_team own;
         begin_team(&own);
@@ -172,6 +179,7 @@ bptt_status bptt_team_make(bptt_team **team) {
     if (!team) return BPTT_ERROR_NULL;
     *team = malloc(sizeof **team);
     if (!*team) return BPTT_ERROR_MEMORY;
+    atomic_init(&(*team)->holder, 0);
     begin_team(*team);
     return BPTT_OK;
 }

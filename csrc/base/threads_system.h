@@ -39,7 +39,7 @@ LOCAL void system_join(system_thread thread) {
     CloseHandle(thread);
 }
 
-LOCAL int64_t system_process(void) { return 0; } /* there is no fork */
+LOCAL int64_t system_process(void) { return 1; } /* there is no fork */
 
 /* processors that this process may run on; the masks are 0 where it runs in several groups of 64 */
 LOCAL int system_processors(void) {

@@ -36,7 +36,7 @@ INLINE void gemv_panels(const int panels, const int vecs, const int chains, cons
 /* All panels: two at a time where they stay in L1; one at a time where they come from beyond it, as one stream. */
 LOCAL void gemv(const product *p) {
     const int64_t n = panel_columns(p->n);
-    const int at_once = p->k * n <= STAYS_BYTES / (int)sizeof(REAL) ? 2 : 1;
+    const int at_once = p->k * n <= NEAR_L1_BYTES / (int)sizeof(REAL) ? 2 : 1;
     const int64_t groups = (n + at_once * PANEL_WIDTH - 1) / (at_once * PANEL_WIDTH);
     for (int64_t i = 0; i < groups; i++) {
         const int64_t begin = (p->reverse_panels ? groups - 1 - i : i) * at_once * PANEL_WIDTH;
