@@ -6,7 +6,6 @@ initial states or pass on final states.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import numpy as np
 import onnx
 
 from .._checks import flag, rate
+from .._description import object_from_json
 from .._files import file_name, naming, open_at_once
 from .._rnn import RNN
 from .._spec import Spec
@@ -109,9 +109,9 @@ def _options(model):
     """The options that to_onnx wrote into the metadata and that the graph does not tell."""
     text = next((prop.value for prop in model.metadata_props if prop.key == METADATA_KEY), "{}")
     try:
-        options = json.loads(text)
-        return {name: check(options[name], name) for name, check in OPTIONS.items() if name in dict(options)}
-    except (TypeError, ValueError, RecursionError) as error:
+        options = object_from_json(text)
+        return {name: check(options[name], name) for name, check in OPTIONS.items() if name in options}
+    except (TypeError, ValueError) as error:
         why = f"metadata of bptt must be a JSON object of a network's options, got {text[:200]!r}"
         raise ValueError(f"{why}: {error}") from None
 
