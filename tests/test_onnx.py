@@ -702,7 +702,7 @@ def test_text_that_is_not_utf8(tmp_path):
         bptt.convert.from_onnx(path)
 
 
-@pytest.mark.parametrize("text", ["[]",
+@pytest.mark.parametrize("text", [
     "[]", "[]x", "[" * 100_000, "1", '{"dropout": "a"}', '{"dropout": 2}', '{"learn_state": 1}',
 ])  # fmt: skip
 def test_metadata_that_are_no_options(text):
