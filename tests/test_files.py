@@ -462,7 +462,7 @@ def test_many_saves_of_the_same_file_at_once(tmp_path):
 
     def save(rnn):
         try:
-            for _ in range(25):
+            for _ in range(80):
                 save_as(rnn, tmp_path / "model")
         except Exception as error:
             errors.append(error)

@@ -54,12 +54,11 @@ def write_whole(path: str, data: bytes) -> None:
     """
     with naming(path):
         target = os.path.realpath(path)  # a link keeps pointing where it did
-        old = _status(path)
+        old, named = _status_of_both(path, target)
         if os.path.basename(path) in ("", ".", "..") or (old and stat.S_ISDIR(old.st_mode)):
             code = errno.EISDIR if path else errno.ENOENT
             raise OSError(code, os.strerror(code))
-        named = _status(target)
-        if old and not (stat.S_ISREG(old.st_mode) and named and os.path.samestat(old, named)):
+        if old and not (stat.S_ISREG(old.st_mode) and _same(old, named)):
             with open(path, "wb") as file:
                 file.write(data)
         else:
@@ -71,6 +70,18 @@ def _status(path):
         return os.stat(path)
     except FileNotFoundError:
         return None
+
+
+def _same(one, other):
+    return one is not None and other is not None and os.path.samestat(one, other)
+
+
+def _status_of_both(path, target):
+    """That of the path and that of the name it stands for, of one moment: another save may replace the file between."""
+    while True:
+        one, other = _status(path), _status(target)
+        if one is None or _same(one, other) or _same(one, _status(path)):
+            return one, other
 
 
 @contextmanager
