@@ -82,6 +82,12 @@ def test_shapes_other_than_flat():
     assert (params == -1).all()
 
 
+def test_gradients_without_a_mask_of_their_own():
+    grads = np.ma.masked_array(np.ones(3), [0, 1, 0])
+    with pytest.raises(TypeError, match="grads must be .* got a masked float64 array"):
+        bptt.SGD(np.zeros(3), grads)
+
+
 def test_overlapping_arrays():
     params = np.ones(9)
     for grads in (params, params[::1], params.reshape(3, 3).reshape(-1)):

@@ -5,7 +5,7 @@ def optimizer_arrays(params, grads):
     cdef Array p, g
     dtype = float_dtype(params, "params")
     params = as_output(params, "params", dtype, &p)
-    if isinstance(grads, ndarray):
+    if isinstance(grads, ndarray) and not has_mask(grads):
         grads = np.asarray(grads)  # of a subclass such as memmap, the array itself
     if not view_as(grads, dtype, False, &g):
         raise TypeError(f"grads must be a C-contiguous {dtype} array as params is, got {described(grads)}")
