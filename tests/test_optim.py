@@ -84,7 +84,7 @@ def test_shapes_other_than_flat():
 
 def test_gradients_without_a_mask_of_their_own():
     grads = np.ma.masked_array(np.ones(3), [0, 1, 0])
-    with pytest.raises(TypeError, match="grads must be .* got a masked float64 array"):
+    with pytest.raises(TypeError, match=r"grads must be .* got a masked float64 array"):
         bptt.SGD(np.zeros(3), grads)
 
 
