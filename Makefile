@@ -124,7 +124,7 @@ $(VENV)/benched: $(VENV)/tested
 bench: $(VENV)/benched core
 	set -e; for isa in $(ISAS); do \
 	    $(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --isa $$isa --json docs/bench-$$isa.json; done
-	$(BIN)/python benchmarks/table.py $(ISAS:%=docs/bench-%.json) >docs/bench.md
+	$(BIN)/python benchmarks/table.py $(ISAS:%=docs/bench-%.json) >build/bench.md
 	$(BIN)/python benchmarks/chart.py docs/bench-$(firstword $(ISAS)).json docs/speed.png
 	$(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --threads 2
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large

@@ -264,33 +264,27 @@ def _names(model):
 
 
 def _inputs(model, rng):
-    inputs, names = rng.choice(model.graph.node).input, _names(model)
-    at, other = rng.randrange(len(inputs)), rng.randrange(len(inputs))
-    how = rng.randrange(6)
-    if how == 0:
-        inputs[at], inputs[other] = inputs[other], inputs[at]
-    elif how == 1:
-        del inputs[at]
-    elif how == 2:
-        inputs[at] = ""
-    elif how == 3:
-        inputs.append(rng.choice(names))
-    else:
-        inputs[at] = rng.choice(names)  # makes cycles too
+    _change_names(rng.choice(model.graph.node).input, _names(model), rng)  # makes cycles too
 
 
 def _outputs(model, rng):
-    outputs, names = rng.choice(model.graph.node).output, _names(model)
-    at, other = rng.randrange(len(outputs)), rng.randrange(len(outputs))
-    how = rng.randrange(4)
+    _change_names(rng.choice(model.graph.node).output, _names(model), rng)
+
+
+def _change_names(found, names, rng):
+    """Swap, delete, leave out, add or replace one."""
+    at, other = rng.randrange(len(found)), rng.randrange(len(found))
+    how = rng.randrange(6)
     if how == 0:
-        outputs[at], outputs[other] = outputs[other], outputs[at]
+        found[at], found[other] = found[other], found[at]
     elif how == 1:
-        del outputs[at]
+        del found[at]
     elif how == 2:
-        outputs.append(rng.choice(names))
+        found[at] = ""
+    elif how == 3:
+        found.append(rng.choice(names))
     else:
-        outputs[at] = rng.choice(names)
+        found[at] = rng.choice(names)
 
 
 def _ends(model, rng):

@@ -1,4 +1,4 @@
-/* A team: threads that wait between runs, spinning for a moment before they sleep. */
+/* A team: threads that wait between runs, awake for a moment before they sleep. */
 #include "base/threads_system.h"
 
 #include <stdatomic.h>
@@ -23,7 +23,7 @@ struct bptt_team {
     atomic_uint rounds;  /* barriers passed */
     atomic_int waiting;  /* members at the barrier */
     atomic_int sleeping; /* threads that wait for `changed` */
-    atomic_int spins;    /* threads wait awake before they sleep */
+    atomic_int awake;    /* whether threads wait awake before they sleep */
     atomic_llong holder; /* the process whose run is on; 0: none */
     int64_t process;     /* that made the threads */
     int processors;
@@ -36,10 +36,11 @@ struct bptt_team {
 
 /* A team without threads. Who holds it stays: others may be looking at that. */
 static void begin_team(struct bptt_team *team) {
-    atomic_uint *const words[] = {&team->job, &team->rounds};
-    atomic_int *const counts[] = {&team->waiting, &team->sleeping, &team->spins};
-    for (int i = 0; i < 2; i++) atomic_store(words[i], 0);
-    for (int i = 0; i < 3; i++) atomic_store(counts[i], 0);
+    atomic_store(&team->job, 0);
+    atomic_store(&team->rounds, 0);
+    atomic_store(&team->waiting, 0);
+    atomic_store(&team->sleeping, 0);
+    atomic_store(&team->awake, 0);
     system_begin(&team->lock, &team->changed);
     team->processors = bptt_internal_processors();
     team->process = system_process();
@@ -50,9 +51,10 @@ static void begin_team(struct bptt_team *team) {
 
 /* Waits awake for a while; returns whether the word changed. */
 static int changes_soon(atomic_uint *word, unsigned old) {
-    const double end = system_nanoseconds() + AWAKE;
-    for (int i = 0; atomic_load(word) == old; i++) {
-        if (i % LOOKS == LOOKS - 1 && system_nanoseconds() > end) return 0;
+    const double begin = system_nanoseconds();
+    for (int i = 1; atomic_load(word) == old; i++) {
+        const double waited = i % LOOKS ? 0 : system_nanoseconds() - begin;
+        if (waited < 0 || waited > AWAKE) return 0; /* below 0: somebody set the clock back */
         system_pause();
     }
     return 1;
@@ -60,7 +62,7 @@ static int changes_soon(atomic_uint *word, unsigned old) {
 
 /* Returns when the word is no longer `old`. */
 static void wait_for_change(struct bptt_team *team, atomic_uint *word, unsigned old) {
-    if (atomic_load(&team->spins) && changes_soon(word, old)) return;
+    if (atomic_load(&team->awake) && changes_soon(word, old)) return;
     atomic_fetch_add(&team->sleeping, 1);
     system_acquire(&team->lock);
     while (atomic_load(word) == old) system_wait(&team->changed, &team->lock);
@@ -136,8 +138,8 @@ static void run(struct bptt_team *team, int size, bptt_internal_body *body, void
     const bptt_internal_member me = {team, 0, size < team->made ? size : team->made};
     team->body = body;
     team->context = context;
-    /* where there are more members than processors a thread that spins keeps another from its work */
-    atomic_store(&team->spins, me.size <= team->processors);
+    /* where there are more members than processors, a thread that waits awake keeps another from its work */
+    atomic_store(&team->awake, me.size <= team->processors);
     change(team, &team->job, next_job(team, me.size));
     body(context, &me);
     bptt_internal_team_wait(&me);

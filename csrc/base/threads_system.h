@@ -96,14 +96,14 @@ LOCAL int system_processors(void) {
 }
 #endif
 
-/* since some moment */
+/* the time of day, which may be set back */
 LOCAL double system_nanoseconds(void) {
     struct timespec now;
     timespec_get(&now, TIME_UTC);
     return 1e9 * (double)now.tv_sec + (double)now.tv_nsec;
 }
 
-/* a moment's rest of a thread that spins */
+/* a moment's rest of a thread that waits awake */
 LOCAL void system_pause(void) {
 #if defined(_MSC_VER)
     YieldProcessor();
