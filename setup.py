@@ -80,6 +80,8 @@ def unit_flags(source):
         flags = [*flags, "-Os"]  # for other compilers and as the oracle: Clang would make it three times as large
     elif OPTIMISED and (not kernels or name == "dispatch"):
         flags = [*flags, "-O2"]  # only vector kernels gain by more
+    elif OPTIMISED:
+        flags = [*flags, "-falign-loops=64"]  # a tile whose loop crosses a cache line of code can be 8 % slower
     return flags
 
 

@@ -6,7 +6,10 @@
 #include "base/local.h"
 #include "bptt.h"
 
-enum { BPTT_INTERNAL_MOST_THREADS = 64 };
+enum {
+    BPTT_INTERNAL_MOST_THREADS = 64,
+    BPTT_INTERNAL_MOST_TASKS = 24 /* of a run */
+};
 
 typedef struct {
     struct bptt_team *team;
@@ -14,10 +17,15 @@ typedef struct {
 } bptt_internal_member;
 
 typedef void bptt_internal_body(void *context, const bptt_internal_member *me);
+typedef void bptt_internal_task(void *context, const bptt_internal_member *me, int task);
 
 /* Runs body on `size` threads, on fewer where the system refuses to make them. NULL, or a team that is in the middle of
  * another run: on threads that are made here and joined. */
 void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body *body, void *context);
+
+/* Runs the tasks 0..tasks-1, which do not wait for one another, on at most `size` threads. Each takes its own share of
+ * them first, then what others left: a thread that comes late, as others use its processor, delays nobody. */
+void bptt_internal_team_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *body, void *context);
 
 /* Whether the team's other threads do not exist: this is the child of a process that forked within the call. */
 int bptt_internal_team_lost(const bptt_internal_member *me);

@@ -33,26 +33,24 @@ INLINE void gemv_panels(const int panels, const int vecs, const int chains, cons
         }
 }
 
-/* All panels: two at a time where they stay in L1; one at a time where they come from beyond it, as one stream. */
+/* All panels, two at a time: for each element of a there are as many loads of b as one core's caches can serve. */
 LOCAL void gemv(const product *p) {
-    const int64_t n = panel_columns(p->n);
-    const int at_once = p->k * n <= NEAR_L1_BYTES / (int)sizeof(REAL) ? 2 : 1;
-    const int64_t groups = (n + at_once * PANEL_WIDTH - 1) / (at_once * PANEL_WIDTH);
+    enum { AT_ONCE = 2 * PANEL_WIDTH };
+    const int64_t n = panel_columns(p->n), groups = (n + AT_ONCE - 1) / AT_ONCE;
     for (int64_t i = 0; i < groups; i++) {
-        const int64_t begin = (p->reverse_panels ? groups - 1 - i : i) * at_once * PANEL_WIDTH;
-        const int64_t end = begin + at_once * PANEL_WIDTH;
-        for (int64_t j = begin; j < end && j < n;) {
+        const int64_t begin = (p->reverse_panels ? groups - 1 - i : i) * AT_ONCE;
+        for (int64_t j = begin; j < begin + AT_ONCE && j < n;) {
             const tile_task task = {.k = p->k,
                                     .a = p->a,
                                     .panel = p->panels + j * p->k,
                                     .init = p->init ? p->init + j : no_init,
                                     .c = p->c + j,
                                     .cols = n - j};
-            const int pair = at_once == 2 && task.cols >= 2 * PANEL_WIDTH;
+            const int pair = task.cols >= AT_ONCE;
             if (pair) gemv_panels(2, 2, 2, &task, p->k * PANEL_WIDTH);
             else if (task.cols > LANES) gemv_panels(1, 2, 4, &task, 0);
             else gemv_panels(1, 1, 4, &task, 0);
-            j += pair ? 2 * PANEL_WIDTH : panel_width(j, n);
+            j += pair ? AT_ONCE : panel_width(j, n);
         }
     }
 }

@@ -38,18 +38,29 @@ typedef struct {
     span prefetch[2];   /* memory that the next call reads: a set may prefetch it during the product */
 } product;
 
-/* c += aT b over k rows: c (m,n), a (k,m), b (k,n). */
+/* c += aT b over k rows: c (m,n), a (k,m), b (k,n). The rows of b and skip may lie in runs: after each `run` of them,
+ * `gap` rows belong to others. */
 typedef struct {
     int64_t m, n, k;
+    int64_t run, gap; /* gap 0: all rows lie together */
     const REAL *a;
     int64_t lda;
     const REAL *b;
     int64_t ldb;
-    const uint8_t *skip; /* (k,), nonzero: this row of a and b adds nothing, NaN neither; NULL: none */
+    const uint8_t *skip; /* of each row, nonzero: this row of a and b adds nothing, NaN neither; NULL: none */
     REAL *c;
     int64_t ldc;
     REAL *scratch; /* (outer_scratch(m),) */
 } outer_product;
+
+/* where row r of b lies */
+LOCAL int64_t outer_row(const outer_product *p, int64_t r) { return p->gap ? r + r / p->run * p->gap : r; }
+
+/* how many of its rows r..end-1 lie together, from r on */
+LOCAL int64_t outer_rows_together(const outer_product *p, int64_t r, int64_t end) {
+    const int64_t left = p->gap ? p->run - r % p->run : end - r;
+    return left < end - r ? left : end - r;
+}
 
 /* One step of a gated cell: the arithmetic on gates that follows the products (cells/<cell>_pointwise.h). Matrices have
  * `rows` rows and, but for gates and dz, H columns; rows lie H apart where no distance is given. gates and dz have the

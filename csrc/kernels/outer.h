@@ -12,18 +12,22 @@ enum {
     ROWS_AT_ONCE = L2_BYTES / 4 / (int)sizeof(REAL) / DEPTH
 };
 
-/* One panel of b: `cols` columns from j on by `depth` rows from r_begin on, zeros for skipped rows and missing
- * columns. */
-static void pack_rows(const outer_product *p, int64_t r_begin, int64_t depth, int64_t j, int64_t cols, int width,
+/* One panel of b: `cols` columns from j on by `depth` rows from r on, zeros for skipped rows and missing columns. */
+static void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t j, int64_t cols, int width,
                       REAL *panel) {
-    for (int64_t r = r_begin; r < r_begin + depth; r++, panel += width) {
-        const REAL *b = p->b + r * p->ldb + j;
-        const int skipped = p->skip && p->skip[r];
-        __builtin_prefetch(b + AHEAD * p->ldb);
-        for (int v = 0; v < width; v += LANES) {
-            if (skipped || cols <= v) store(panel + v, splat(0));
-            else store(panel + v, cols - v >= LANES ? load(b + v) : load_part(b + v, cols - v));
+    const int64_t ahead = (p->gap ? AHEAD + AHEAD / p->run * p->gap : AHEAD) * p->ldb;
+    for (const int64_t end = r + depth; r < end;) {
+        const int64_t first = outer_row(p, r), rows = outer_rows_together(p, r, end);
+        const REAL *b = p->b + first * p->ldb + j;
+        for (int64_t row = 0; row < rows; row++, b += p->ldb, panel += width) {
+            const int skipped = p->skip && p->skip[first + row];
+            __builtin_prefetch(b + ahead);
+            for (int v = 0; v < width; v += LANES) {
+                if (skipped || cols <= v) store(panel + v, splat(0));
+                else store(panel + v, cols - v >= LANES ? load(b + v) : load_part(b + v, cols - v));
+            }
         }
+        r += rows;
     }
 }
 
@@ -35,9 +39,13 @@ static void outer_column(const outer_product *p, int64_t r_begin, int64_t depth,
         const int64_t rows = p->m - i < AT_ONCE * LANES ? p->m - i : AT_ONCE * LANES;
         vec sum[AT_ONCE] = {splat(0), splat(0), splat(0), splat(0)};
         REAL sums[AT_ONCE * LANES];
-        for (int64_t r = r_begin; r < r_begin + depth; r++) {
-            if (p->skip && p->skip[r]) continue;
-            const vec b = splat(p->b[r * p->ldb + j]);
+        for (int64_t r = r_begin, together = 0, row_b = 0; r < r_begin + depth; r++, row_b++) {
+            if (!together--) {
+                row_b = outer_row(p, r);
+                together = outer_rows_together(p, r, r_begin + depth) - 1;
+            }
+            if (p->skip && p->skip[row_b]) continue;
+            const vec b = splat(p->b[row_b * p->ldb + j]);
             const REAL *a = p->a + r * p->lda + i;
             UNROLL
             for (int v = 0; v < AT_ONCE; v++) {
@@ -101,7 +109,7 @@ LOCAL int64_t outer_scratch(int64_t m) { return m * DEPTH; }
 /* Whether a skipped row of a holds NaN or Inf: times the zeros that a panel has in place of b it would be NaN. */
 static int skips_nonfinite(const outer_product *p, int64_t r_begin, int64_t depth) {
     for (int64_t r = r_begin; p->skip && r < r_begin + depth; r++)
-        for (int64_t i = 0; p->skip[r] && i < p->m; i++)
+        for (int64_t i = 0; p->skip[outer_row(p, r)] && i < p->m; i++)
             if (!isfinite(p->a[r * p->lda + i])) return 1;
     return 0;
 }

@@ -68,13 +68,19 @@ LOCAL void multiply(const product *p) {
     apply_epilogue(p);
 }
 
-/* tile += aT b for `rows` rows of c from i on and `depth` rows of b from r_begin on, packed in panel; skipped rows are
- * not read, as NaN in a times the zeros in place of b would be NaN */
-LOCAL void add_kept_rows(const outer_product *p, int64_t i, int64_t rows, int64_t r_begin, int64_t depth,
-                         const REAL *panel, REAL tile[TILE_ROWS][PANEL_WIDTH]) {
-    for (int64_t r = 0, end; r < depth; r = end + 1) {
-        for (end = r; end < depth && !(p->skip && p->skip[r_begin + end]);) end++;
-        add_to_tile(rows, end - r, p->a + (r_begin + r) * p->lda + i, 1, p->lda, panel + r * PANEL_WIDTH, tile);
+/* tile += aT b for `rows` rows of c from i on and the rows r..end-1 of b, packed in panel; skipped rows are not read,
+ * as NaN in a times the zeros in place of b would be NaN */
+LOCAL void add_kept_rows(const outer_product *p, int64_t i, int64_t rows, int64_t r, int64_t end, const REAL *panel,
+                         REAL tile[TILE_ROWS][PANEL_WIDTH]) {
+    while (r < end) {
+        const int64_t together = outer_rows_together(p, r, end);
+        const uint8_t *skip = p->skip ? p->skip + outer_row(p, r) : NULL;
+        int64_t kept = 0;
+        while (kept < together && !(skip && skip[kept])) kept++;
+        add_to_tile(rows, kept, p->a + r * p->lda + i, 1, p->lda, panel, tile);
+        const int64_t passed = kept < together ? kept + 1 : kept; /* the row that ended them */
+        r += passed;
+        panel += passed * PANEL_WIDTH;
     }
 }
 
@@ -85,7 +91,7 @@ LOCAL void outer_panel(const outer_product *p, int64_t r, int64_t depth, int64_t
     for (int64_t i = 0; i < p->m; i += TILE_ROWS) {
         const int64_t rows = p->m - i < TILE_ROWS ? p->m - i : TILE_ROWS;
         memset(tile, 0, sizeof tile);
-        add_kept_rows(p, i, rows, r, depth, panel, tile);
+        add_kept_rows(p, i, rows, r, r + depth, panel, tile);
         for (int64_t row = 0; row < rows; row++)
             for (int64_t col = 0; col < cols; col++) p->c[(i + row) * p->ldc + j + col] += tile[row][col];
     }
@@ -98,9 +104,11 @@ LOCAL void outer(const outer_product *p) {
         for (int64_t j = 0; j < p->n; j += PANEL_WIDTH) {
             const int64_t cols = p->n - j < PANEL_WIDTH ? p->n - j : PANEL_WIDTH;
             memset(panel, 0, (size_t)(depth * PANEL_WIDTH) * sizeof(REAL));
-            for (int64_t r = 0; r < depth; r++)
-                if (!(p->skip && p->skip[begin + r]))
-                    memcpy(panel + r * PANEL_WIDTH, p->b + (begin + r) * p->ldb + j, (size_t)cols * sizeof(REAL));
+            for (int64_t r = 0; r < depth; r++) {
+                const int64_t at = outer_row(p, begin + r);
+                if (p->skip && p->skip[at]) continue;
+                memcpy(panel + r * PANEL_WIDTH, p->b + at * p->ldb + j, (size_t)cols * sizeof(REAL));
+            }
             outer_panel(p, begin, depth, j, panel);
         }
     }

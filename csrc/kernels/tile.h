@@ -28,7 +28,6 @@
 enum {
     L1_BYTES = BPTT_L1_KB << 10,
     L2_BYTES = BPTT_L2_KB << 10,
-    NEAR_L1_BYTES = 2 * L1_BYTES,          /* data of which most stays in L1 from one product to the next */
     BEYOND_L2_BYTES = 4 * L2_BYTES,        /* data of which most comes from beyond L2 */
     DEPTH = L1_BYTES / (4 * VECTOR_BYTES), /* rows of a panel that fills half of L1 */
     PREFETCH_STRIDE = 256,                 /* bytes from row to row that defeat the hardware prefetcher */

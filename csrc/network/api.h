@@ -34,6 +34,7 @@ LOCAL void alloc_activations(call *call, arena *from, int64_t steps) {
 
 LOCAL int64_t plan_forward(call *call, REAL *work, int tape) {
     arena from = arena_at(work);
+    call->chunk = chunk_steps(call, 1);
     call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
     alloc_forward_scratch(call, &from);
     alloc_hh_products(call, &from);
@@ -46,15 +47,18 @@ LOCAL int64_t plan_forward(call *call, REAL *work, int tape) {
 
 LOCAL int64_t plan_backward(call *call, REAL *work) {
     arena from = arena_at(work);
+    call->chunk = chunk_steps(call, call->shards);
     const int64_t layer_dirs = call->L * call->D, rows = call->chunk * call->B, BH = call->B * call->H;
     const int64_t dh_size = (call->D == 2 ? call->T : call->chunk) * call->D * BH;
     const int gates = call->shape->gate_blocks, recurrent_dropout = call->spec.recurrent_dropout > 0;
     call->panels[BACKWARD] = alloc_panels(call, &from, BACKWARD);
     alloc_forward_scratch(call, &from);
     call->masked_h = arena_alloc(&from, recurrent_dropout ? rows * call->H : 0);
-    call->outer_scratch = arena_alloc(&from, call->kernels->outer_scratch(most_weight_rows(call)));
+    call->outer_scratch = arena_alloc(&from, call->kernels->outer_scratch(call->shards * most_weight_rows(call)));
+    call->shard_grads = arena_alloc(&from, (call->shards - 1) * bptt_internal_params(&call->spec));
     call->dh[0] = arena_alloc(&from, dh_size);
     call->dh[1] = call->L > 1 && (call->D == 2 || !gates) ? arena_alloc(&from, dh_size) : call->dh[0];
+    call->shard_dy = arena_alloc(&from, call->shards > 1 ? rows * call->O : 0);
     call->dz = arena_alloc(&from, gates ? rows * dz_columns(call) : 0);
     call->saved_dz_next = arena_alloc(&from, dz_next_in_place(call) ? 0 : layer_dirs * call->B * dz_columns(call));
     call->dh_next = arena_alloc(&from, layer_dirs * BH);
@@ -62,6 +66,8 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->d_operand = arena_alloc(&from, multiplies_gates(call) || recurrent_dropout ? BH : 0);
     call->learned_state_grad = arena_alloc(&from, call->spec.learn_state ? call->shape->states * call->state_size : 0);
     call->dh_squares = (double *)arena_alloc(&from, rows * (int64_t)(sizeof(double) / sizeof(REAL)));
+    call->shard_squares =
+        (double *)arena_alloc(&from, call->shards * layer_dirs * call->T * (int64_t)(sizeof(double) / sizeof(REAL)));
     call->skip = (uint8_t *)arena_alloc(&from, call->D == 2 ? rows / (int64_t)sizeof(REAL) + 1 : 0);
     if (!call->options.segment) return from.used;
     call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
@@ -106,9 +112,9 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     plan_forward(&call, work, tape && !call.options.segment);
     if (tape) use_tape(&call, tape);
     pack_forward(&call);
-    const int64_t groups = max_of(1, B / ROWS_PER_THREAD);
-    const int threads = (int)min_of(useful_threads(&call, call.step_flops * (double)T, 0), groups);
-    bptt_internal_team_run(call.options.team, threads, forward_body, &call);
+    const int64_t most = call.shards > 1 ? call.shards : max_of(1, B / ROWS_PER_THREAD);
+    call.tasks = useful_threads(&call, call.step_flops * (double)T, 0, min_of(most, BPTT_INTERNAL_MOST_TASKS));
+    bptt_internal_team_tasks(call.options.team, call.tasks, call.tasks, forward_task, &call);
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 
@@ -135,7 +141,8 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     if (call.checkpoints) pack_forward(&call);
     const int only_weights = B < 2 * ROWS_PER_THREAD;
     const double flops = call.step_flops * (double)T * (only_weights ? 1 : 2);
-    bptt_internal_team_run(call.options.team, useful_threads(&call, flops, only_weights), backward_body, &call);
+    const int64_t most = call.shards > 1 ? call.shards : BPTT_INTERNAL_MOST_THREADS;
+    backward_on(&call, useful_threads(&call, flops, only_weights, most));
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 
@@ -149,6 +156,7 @@ LOCAL bptt_status begin_single_step(call *call, const bptt_spec *spec, int64_t B
 
 LOCAL int64_t plan_step(call *call, REAL *work) {
     arena from = arena_at(work);
+    call->chunk = 1;
     alloc_activations(call, &from, 1);
     alloc_hh_products(call, &from);
     return from.used;

@@ -1,5 +1,7 @@
-/* Backward over time, chunk by chunk from the end (Rumelhart, Hinton, Williams 1986; Werbos 1990). Each thread keeps to
- * its rows of the batch but for the gradients of the parameters: two barriers for each layer and chunk. */
+/* Backward over time, chunk by chunk from the end (Rumelhart, Hinton, Williams 1986; Werbos 1990). A thread goes over
+ * its shards of the batch one after another; the gradients of the shards are added up at the end. Where the whole batch
+ * is one shard, each thread keeps to its rows of it but for the gradients of the parameters: two barriers for each
+ * layer and chunk. */
 #ifndef BPTT_NETWORK_BACKWARD_H
 #define BPTT_NETWORK_BACKWARD_H
 #include "network/dropout.h"
@@ -11,21 +13,48 @@
 
 /* ---- from the outputs, and to the inputs --------------------------------------------------------------- */
 
+/* dh of the last layer in a block's rows, zeros where they belong to steps before dy_start; the block becomes the
+ * others. */
+LOCAL REAL *begin_dh(const worker *last_layer, block *block) {
+    const call *call = last_layer->call;
+    const int64_t DH = ld_state(call), start = call->dy ? call->options.dy_start : call->T;
+    const int64_t without = min_of(block->rows, max_of(0, start - block->t) * shard_rows(last_layer));
+    REAL *dh = dh_at(last_layer, block->t) + block->row * DH;
+    copy_or_clear(dh, NULL, without * DH);
+    block->row += without;
+    block->rows -= without;
+    return dh + without * DH;
+}
+
+/* with a readout: dh = dy W_ho */
+LOCAL void multiply_dy(const worker *last_layer) {
+    const call *call = last_layer->call;
+    const int64_t DH = ld_state(call), O = call->O;
+    const REAL *ho = readout_of(call, BACKWARD).ho;
+    gather_dy(last_layer);
+    EACH_SHARD_BLOCK(last_layer, each) {
+        block block = each;
+        REAL *dh = begin_dh(last_layer, &block);
+        if (block.rows) multiply(call, block.rows, DH, O, dy_at(last_layer, block.t, block.row), O, ho, NULL, dh, DH);
+    }
+}
+
+/* without one: dh = dy */
+LOCAL void copy_dy(const worker *last_layer) {
+    const call *call = last_layer->call;
+    EACH_BLOCK(last_layer, each) {
+        block block = each;
+        REAL *dh = begin_dh(last_layer, &block);
+        if (!block.rows) continue;
+        memcpy(dh, callers_dy(call, block.t, block.row), (size_t)(block.rows * ld_state(call)) * sizeof(REAL));
+    }
+}
+
 /* The gradient by the outputs of the last layer from dy alone, for the chunk. */
 LOCAL void output_gradient(worker last_layer) {
-    const call *call = last_layer.call;
-    const int64_t DH = ld_state(call);
-    choose_layer_dir(&last_layer, call->L - 1, 0);
-    EACH_BLOCK(&last_layer, block, last_layer.row_begin, last_layer.row_end) {
-        REAL *dh = dh_at(&last_layer, block.t) + block.row * DH;
-        const int64_t without = rows_without_dy(call, &block), rows = block.rows - without;
-        copy_or_clear(dh, NULL, without * DH);
-        if (!rows) continue;
-        const REAL *dy = dy_of(call, &block, without);
-        REAL *to = dh + without * DH;
-        if (call->O) multiply(call, rows, DH, call->O, dy, call->O, readout_of(call, BACKWARD).ho, NULL, to, DH);
-        else memcpy(to, dy, (size_t)(rows * DH) * sizeof(REAL));
-    }
+    choose_layer_dir(&last_layer, last_layer.call->L - 1, 0);
+    if (last_layer.call->O) multiply_dy(&last_layer);
+    else copy_dy(&last_layer);
 }
 
 /* dL/dh_t of the layer below (B,D*H) */
@@ -35,34 +64,43 @@ LOCAL REAL *dh_below(const worker *here, int64_t t) {
     return dh_at(&below, t);
 }
 
-/* The gradient by the layer's inputs, W_ihT dz: dx, or dh of the layer below. The second direction adds to
- * the first. */
+/* The rows of a block of the gradient by the layer's inputs: dx += W_ihT dz, in the first direction from zero. */
+LOCAL void multiply_dz(const worker *worker, const block *block, REAL *dx) {
+    const call *call = worker->call;
+    const int64_t H = call->H, in = layer_inputs(call, worker->layer), ld = ld_dz(call);
+    const REAL *init = worker->direction ? dx : NULL;
+    EACH_PRODUCT(call, cell_product) {
+        if (cell_product->matrix != WEIGHT_IH) continue;
+        const product product = {.m = block->rows,
+                                 .n = in,
+                                 .k = cell_product->rows * H,
+                                 .a = dz_at(worker, block->t) + block->row * ld + cell_product->dz * H,
+                                 .lda = ld,
+                                 .panels = panels_of(call, &worker->weights, cell_product),
+                                 .init = init,
+                                 .ldinit = in,
+                                 .c = dx,
+                                 .ldc = in};
+        call->kernels->multiply(&product);
+        init = dx;
+    }
+}
+
+/* The gradient by the layer's inputs: dh of the layer below, or dx. The second direction adds to the first. */
 LOCAL void input_gradient(const worker *worker) {
     const call *call = worker->call;
-    const int64_t H = call->H, layer = worker->layer, in = layer_inputs(call, layer), ld = ld_dz(call);
-    const int last_direction = worker->direction == call->D - 1;
-    if (!layer && !call->dx) return;
-    EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
-        REAL *dx = (layer ? dh_below(worker, block.t) : call->dx + block.t * call->B * in) + block.row * in;
-        const REAL *init = worker->direction ? dx : NULL;
-        EACH_PRODUCT(call, cell_product) {
-            if (cell_product->matrix != WEIGHT_IH) continue;
-            const product product = {.m = block.rows,
-                                     .n = in,
-                                     .k = cell_product->rows * H,
-                                     .a = dz_at(worker, block.t) + block.row * ld + cell_product->dz * H,
-                                     .lda = ld,
-                                     .panels = panels_of(call, &worker->weights, cell_product),
-                                     .init = init,
-                                     .ldinit = in,
-                                     .c = dx,
-                                     .ldc = in};
-            call->kernels->multiply(&product);
-            init = dx;
-        }
-        if (drops_inputs(worker) && last_direction) drop_inputs(worker, block.t, block.row, block.rows, in, dx, dx);
+    const int64_t in = layer_inputs(call, worker->layer);
+    if (worker->layer) {
+        EACH_SHARD_BLOCK(worker, block) multiply_dz(worker, &block, dh_below(worker, block.t) + block.row * in);
+    } else if (call->dx) {
+        EACH_BLOCK(worker, block) multiply_dz(worker, &block, call->dx + (block.t * call->B + block.row) * in);
+        clear_beyond_lengths(worker, in, call->dx);
     }
-    if (!layer) clear_beyond_lengths(worker, in, call->dx);
+    if (!drops_inputs(worker) || worker->direction < call->D - 1) return;
+    EACH_BLOCK(worker, block) {
+        REAL *dh = dh_below(worker, block.t) + block.row * in;
+        drop_inputs(worker, block.t, block.row, block.rows, in, dh, dh);
+    }
 }
 
 /* ---- a chunk ------------------------------------------------------------------------------------------- */
@@ -75,7 +113,7 @@ LOCAL void prepare_param_grads(const worker *worker) {
     for (int64_t t = worker->t0; call->options.reset && worker->direction && t < worker->t0 + worker->steps; t++)
         for (int64_t row = worker->row_begin; row < worker->row_end; row++)
             call->skip[(t - worker->t0) * call->B + row] = (uint8_t)enters_zero(call, 1, t, row);
-    EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
+    EACH_BLOCK(worker, block) {
         if (drops_inputs(worker)) block_input(worker, &block);
         for (int64_t i = 0, t = block.t; drops_recurrent(call) && i < block.rows; i += rows, t++) {
             const REAL *h_prev = in_slot(worker, worker->h, entering_slot(worker, t)) + block.row * ld;
@@ -85,12 +123,13 @@ LOCAL void prepare_param_grads(const worker *worker) {
     }
 }
 
-/* ||dh_t|| of the chunk's steps from the norms of their rows, always added in the order of the rows */
-LOCAL void write_step_norms(const worker *worker) {
+/* ||dh_t||^2 of the shard in the chunk's steps */
+LOCAL void write_shard_squares(const worker *worker) {
     const call *call = worker->call;
-    REAL *norms = (REAL *)call->options.step_norms + worker->layer_dir * call->T;
+    const int64_t begin = shard_begin(call, worker->shard), end = shard_begin(call, worker->shard + 1);
+    double *squares = call->shard_squares + (worker->shard * call->L * call->D + worker->layer_dir) * call->T;
     for (int64_t i = 0; i < worker->steps; i++)
-        norms[worker->t0 + i] = (REAL)norm_of_rows(call->B, call->dh_squares + i * call->B);
+        squares[worker->t0 + i] = square_of_rows(end - begin, 1, call->dh_squares + i * call->B + begin);
 }
 
 /* One layer_dir over a chunk; returns whether to stop. */
@@ -107,8 +146,8 @@ LOCAL int backward_layer_dir(worker *worker) {
     if (stopped_together(worker)) return 1;
     if (call->grads) add_layer_dir_grads(worker);
     if (call->grads && worker->layer == call->L - 1 && worker->direction == 0) add_readout_grads(worker);
-    if (worker->member->rank == 0 && call->options.step_norms) write_step_norms(worker);
-    bptt_internal_team_wait(worker->member); /* the next layer_dir or chunk overwrites dz */
+    if (worker->sharer->rank == 0 && call->options.step_norms) write_shard_squares(worker);
+    bptt_internal_team_wait(worker->sharer); /* the next layer_dir or chunk overwrites dz */
     return 0;
 }
 
@@ -134,13 +173,14 @@ LOCAL int backward_chunks(worker *worker, int64_t begin, int64_t end) {
 LOCAL int backward_bidirectional(worker *worker) {
     const call *call = worker->call;
     const int64_t chunks = (call->T - 1) / call->chunk + 1;
-    worker->steps = call->T;
-    output_gradient(*worker);
+    for (int64_t j = 0; j < chunks; j++) {
+        choose_chunk(worker, j);
+        output_gradient(*worker);
+    }
     for (int64_t i = call->L * call->D - 1; i >= 0; i--) {
         choose_layer_dir(worker, i / call->D, 1 - i % call->D);
         for (int64_t j = 0; j < chunks; j++) {
-            worker->t0 = (worker->direction ? j : chunks - 1 - j) * call->chunk;
-            worker->steps = min_of(call->chunk, call->T - worker->t0);
+            choose_chunk(worker, worker->direction ? j : chunks - 1 - j);
             if (backward_layer_dir(worker)) return 1;
         }
     }
@@ -161,26 +201,91 @@ LOCAL int backward_segments(worker *worker) {
     return 0;
 }
 
+/* A worker for a shard, all of its rows. */
+LOCAL worker begin_backward(call *call, const bptt_internal_member *member, const bptt_internal_member *sharer,
+                            int64_t shard) {
+    return (worker){.call = call,
+                    .member = member,
+                    .sharer = sharer,
+                    .first = shard == 0 && sharer->rank == 0,
+                    .shard = shard,
+                    .row_begin = shard_begin(call, shard),
+                    .row_end = shard_begin(call, shard + 1),
+                    .grads = call->grads,
+                    .origin = -call->options.tape_first};
+}
+
+/* The worker's rows of a shard, over all steps. */
+LOCAL void backward_shard(worker *worker) {
+    const call *call = worker->call;
+    if (call->D == 2) backward_bidirectional(worker);
+    else if (call->checkpoints) backward_segments(worker);
+    else backward_chunks(worker, 0, call->T);
+}
+
+/* One shard as a task. */
+LOCAL void backward_task(void *context, const bptt_internal_member *member, int shard) {
+    call *call = context;
+    const bptt_internal_member alone = {NULL, 0, 1};
+    const int64_t params = bptt_internal_params(&call->spec);
+    worker worker = begin_backward(call, member, &alone, shard);
+    if (call->grads && shard > 0) {
+        worker.grads = call->shard_grads + (shard - 1) * params;
+        copy_or_clear(worker.grads, NULL, params);
+    }
+    backward_shard(&worker);
+}
+
+/* The only shard, which all members share. */
+LOCAL void backward_body(void *context, const bptt_internal_member *member) {
+    call *call = context;
+    worker worker = begin_backward(call, member, member, 0);
+    choose_share(&worker, member->rank, member->size);
+    backward_shard(&worker);
+}
+
+/* ---- after all steps ----------------------------------------------------------------------------------- */
+
+/* Adds the gradients of the other shards to those of the first: one of call->tasks parts of the parameters. */
+LOCAL void add_shard_grads(void *context, const bptt_internal_member *member, int task) {
+    const call *call = context;
+    const int64_t params = bptt_internal_params(&call->spec);
+    const bptt_internal_member part = {NULL, task, call->tasks};
+    int64_t begin, end;
+    (void)member;
+    bptt_internal_share(&part, params, LINE, &begin, &end);
+    for (int64_t shard = 1; shard < call->shards; shard++)
+        call->kernels->add_scaled(end - begin, 1, call->shard_grads + (shard - 1) * params + begin,
+                                  call->grads + begin);
+}
+
+/* ||dh_t|| of each layer_dir and step from those of the shards */
+LOCAL void write_step_norms(const call *call) {
+    const int64_t norms = call->L * call->D * call->T;
+    for (int64_t i = 0; i < norms; i++)
+        ((REAL *)call->options.step_norms)[i] =
+            (REAL)norm_from(square_of_rows(call->shards, norms, call->shard_squares + i));
+}
+
 /* The learned state entered all rows: its gradient is the sum of theirs. */
 LOCAL void add_learned_state_grads(const call *call) {
     for (int part = 0; part < call->shape->states; part++) {
-        REAL *grads = network_grad(call, part ? STATE_C0 : STATE_H0);
+        REAL *grads = network_grad(call, call->grads, part ? STATE_C0 : STATE_H0);
         for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++)
             call->kernels->add_column_sums(call->B, call->H, call->dstate0 + state_offset(call, layer_dir, part, 0),
                                            call->H, grads + layer_dir * call->H);
     }
 }
 
-/* The body of each member of the team. */
-LOCAL void backward_body(void *context, const bptt_internal_member *member) {
-    call *call = context;
-    worker worker = {.call = call, .member = member, .origin = -call->options.tape_first};
-    share_rows(&worker, ROWS_PER_THREAD);
-    const int stop = call->D == 2        ? backward_bidirectional(&worker)
-                     : call->checkpoints ? backward_segments(&worker)
-                                         : backward_chunks(&worker, 0, call->T);
-    if (stop || !call->grads || !call->spec.learn_state || call->options.state_given) return;
-    bptt_internal_team_wait(member);
-    if (member->rank == 0) add_learned_state_grads(call);
+/* Backward on that many threads. */
+LOCAL void backward_on(call *call, int threads) {
+    bptt_team *team = call->options.team;
+    call->tasks = (int)min_of(threads, BPTT_INTERNAL_MOST_TASKS);
+    if (call->shards > 1) bptt_internal_team_tasks(team, threads, (int)call->shards, backward_task, call);
+    else bptt_internal_team_run(team, threads, backward_body, call);
+    if (atomic_load(&call->stop)) return;
+    if (call->grads && call->shards > 1) bptt_internal_team_tasks(team, threads, call->tasks, add_shard_grads, call);
+    if (call->options.step_norms) write_step_norms(call);
+    if (call->grads && call->spec.learn_state && !call->options.state_given) add_learned_state_grads(call);
 }
 #endif

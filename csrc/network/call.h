@@ -23,6 +23,7 @@ typedef struct {
     int64_t I, H, O, Y, T, B, L, D;   /* as bptt.h names them */
     int64_t state_size;               /* elements of h of all layers and directions (L*D,B,H) */
     int64_t chunk;                    /* steps whose tall products are done together */
+    int64_t shards;                   /* parts of the batch, each with weight gradients of its own: shards_of */
     int64_t poll_steps;               /* steps between two calls of the caller's poll */
     double step_flops;                /* multiplications and additions of one forward step */
     int needs_dh_norms;               /* backward measures or clips dh_t */
@@ -43,8 +44,11 @@ typedef struct {
     REAL *hh_products;        /* where the cell keeps W_hh h separate: that of one step (B,G*H) */
     REAL *mask;               /* recurrent dropout: the factor of each unit of h_{t-1} (B,H) */
     REAL *masked_h;           /* h_{t-1} * mask: of a chunk (chunk,B,H) in backward, of a step (B,H) in forward */
-    REAL *outer_scratch;      /* of the outer products: each thread has the part of its rows of the weight */
+    REAL *outer_scratch;      /* of the outer products of one shard after another: each thread that shares a shard has
+                                 the part of its rows of the weight */
+    REAL *shard_grads;        /* gradients of the shards but the first (shards-1,params) */
     REAL *dh[2];              /* gradient by a layer's outputs (span,B,D*H); span: a chunk, or T with two directions */
+    REAL *shard_dy;           /* where there are several shards, dy of a chunk (chunk,B,O) */
     REAL *dz;                 /* cells with gates: gradient by the pre-activations of a chunk (chunk,B,dz blocks*H) */
     REAL *saved_dz_next;      /* dz of the next step, kept from chunk to chunk (L*D,B,dz blocks*H) */
     REAL *dh_next;            /* gradient by h_t through the next step (L*D,B,H) */
@@ -52,24 +56,30 @@ typedef struct {
     REAL *d_operand;          /* gradient by the operand of a recurrent product (B,H) */
     REAL *learned_state_grad; /* gradient by the learned state where the caller does not ask for dstate0 (state) */
     double *dh_squares;       /* ||dh_t||^2 of each row of a chunk (chunk,B) */
+    double *shard_squares;    /* the same of each shard's rows together (shards,L*D,T) */
     uint8_t *skip;            /* reverse direction: rows of a chunk whose entering state is zero (chunk,B) */
+    int tasks;                /* shares of the rows that forward works on, of the parameters that backward adds up */
     atomic_int stop;          /* set by the poll */
 } call;
 
 enum {
     CHUNK_ROWS = 256,      /* steps times rows of a chunk, at least: enough for tall products to pay */
     CHUNK_BYTES = 1 << 19, /* of dz of a chunk, where that is more rows: few enough to stay in caches */
-    ROWS_PER_THREAD = 4    /* fewer rows are not worth a thread */
+    ROWS_PER_THREAD = 4,   /* fewer rows are not worth a thread */
+    MOST_SHARDS = 8,
+    SHARD_ROWS = 8,          /* of the batch, at least: enough for a product */
+    SHARD_TERMS = 512,       /* rows of the batch times steps, at least: enough that adding shards up costs little */
+    SHARDED_PARAMS = 1 << 17 /* where there are more, threads share a product well, and copies would take memory */
 };
 
-/* The number of threads worth their cost for that many multiplications and additions, of which each thread must get
- * enough: making and joining one takes 20 to 50 microseconds, calling one of a team a few. Where only the weight
- * gradients are shared out, threads wait long for one another. */
-LOCAL int useful_threads(const call *call, double flops, int only_weights) {
+/* The number of threads worth their cost for that many multiplications and additions, `most` at most. Each thread must
+ * get enough: making and joining one takes 20 to 50 microseconds, calling one of a team a few. Where a batch has too
+ * few rows to share out, only the weight gradients are shared, and threads wait long for one another. */
+LOCAL int useful_threads(const call *call, double flops, int only_weights, int64_t most) {
     const double flops_per_thread = only_weights ? 1e8 : call->options.team ? 3e6 : 3e7;
     if (flops < 2 * flops_per_thread) return 1;
-    const int most = call->options.threads ? call->options.threads : bptt_internal_processors();
-    return (int)fmin(flops / flops_per_thread, (double)min_of(most, BPTT_INTERNAL_MOST_THREADS));
+    const int wanted = call->options.threads ? call->options.threads : bptt_internal_processors();
+    return (int)fmin(flops / flops_per_thread, (double)min_of(wanted, most));
 }
 
 /* columns of the inputs of a layer */
@@ -97,9 +107,21 @@ LOCAL double flops_of_step(const call *call) {
     return 2.0 * (double)call->B * (D * (double)call->shape->blocks * H * inputs + (double)call->O * D * H);
 }
 
-LOCAL int64_t chunk_steps(const call *call) {
-    const int64_t row_bytes = dz_columns(call) * (int64_t)sizeof(REAL);
-    const int64_t rows = max_of(max_of(1, CHUNK_ROWS / call->B), CHUNK_BYTES / row_bytes / call->B);
+/* Parts of the batch that each have weight gradients of their own, which are added up at the end: a thread that goes
+ * back over whole shards waits for nobody and reads no rows that lie in the cache of another processor. They depend on
+ * sizes alone, so that results do not depend on threads. */
+LOCAL int64_t shards_of(const call *call) {
+    const int64_t most = min_of(call->B / SHARD_ROWS, call->T * call->B / SHARD_TERMS);
+    int64_t shards = 1;
+    if (bptt_internal_params(&call->spec) > SHARDED_PARAMS) return 1;
+    while (shards < MOST_SHARDS && 2 * shards <= most && (shards == 1 || 32 * shards <= call->B)) shards *= 2;
+    return shards;
+}
+
+/* The steps of a chunk where a shard is gone over on its own, of `shards` that may be in work at the same time. */
+LOCAL int64_t chunk_steps(const call *call, int64_t shards) {
+    const int64_t row_bytes = dz_columns(call) * (int64_t)sizeof(REAL), batch_rows = (call->B + shards - 1) / shards;
+    const int64_t rows = max_of(max_of(1, CHUNK_ROWS / batch_rows), CHUNK_BYTES / shards / row_bytes / batch_rows);
     const int64_t chunk = min_of(call->T, rows);
     return call->options.segment ? min_of(chunk, call->options.segment) : chunk;
 }
@@ -124,7 +146,7 @@ LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64
     call->B = B;
     call->state_size = call->L * call->D * B * call->H;
     call->step_flops = flops_of_step(call);
-    call->chunk = chunk_steps(call);
+    call->shards = shards_of(call);
     call->poll_steps = max_of(1, (int64_t)(2e8 / call->step_flops));
     return BPTT_OK;
 }
@@ -140,14 +162,14 @@ LOCAL const REAL *network_param(const call *call, int tensor) {
     return offset < 0 ? NULL : call->params + offset;
 }
 
-/* The same in the gradients. */
-LOCAL REAL *layer_dir_grad(const call *call, int64_t layer_dir, int tensor) {
+/* The same in gradients (params). */
+LOCAL REAL *layer_dir_grad(const call *call, REAL *grads, int64_t layer_dir, int tensor) {
     const int64_t offset = bptt_internal_layer_dir_offset(&call->spec, layer_dir, tensor);
-    return offset < 0 ? NULL : call->grads + offset;
+    return offset < 0 ? NULL : grads + offset;
 }
 
-LOCAL REAL *network_grad(const call *call, int tensor) {
+LOCAL REAL *network_grad(const call *call, REAL *grads, int tensor) {
     const int64_t offset = bptt_internal_network_offset(&call->spec, tensor);
-    return offset < 0 ? NULL : call->grads + offset;
+    return offset < 0 ? NULL : grads + offset;
 }
 #endif

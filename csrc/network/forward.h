@@ -41,7 +41,7 @@ LOCAL void multiply_inputs(const worker *worker) {
     const call *call = worker->call;
     const int64_t in = layer_inputs(call, worker->layer), gates = gate_columns(call);
     const int64_t ld = gates ? gates : ld_state(call);
-    EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
+    EACH_BLOCK(worker, block) {
         const REAL *x = block_input(worker, &block);
         REAL *z = gates ? gates_at(worker, block.t) : in_slot(worker, worker->h, slot_of(worker, block.t));
         multiply(call, block.rows, call->shape->blocks * call->H, in, x, in, worker->weights.inputs,
@@ -100,7 +100,7 @@ LOCAL void write_outputs(const worker *worker) {
     const int64_t DH = ld_state(call), Y = call->Y;
     if (!call->y) return;
     const readout_weights readout = readout_of(call, FORWARD);
-    EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
+    EACH_BLOCK(worker, block) {
         const REAL *h = state_at(call, call->L - 1, 0, 0, slot_of(worker, block.t)) + block.row * DH;
         REAL *y = call->y + (block.t * call->B + block.row) * Y;
         if (call->O) multiply(call, block.rows, Y, DH, h, DH, readout.ho, readout.bias_o, y, Y);
@@ -111,7 +111,7 @@ LOCAL void write_outputs(const worker *worker) {
 
 LOCAL void count_steps(const worker *worker) {
     const bptt_options *options = &worker->call->options;
-    if (worker->member->rank == 0 && options->forward_steps) *options->forward_steps += worker->steps;
+    if (worker->first && options->forward_steps) *options->forward_steps += worker->steps;
 }
 
 /* One direction: all layers over steps [begin,end), chunk by chunk. */
@@ -130,6 +130,13 @@ LOCAL void forward_chunks(worker *worker, int64_t begin, int64_t end) {
     }
 }
 
+/* Makes a chunk of the sequence the one that the worker works on. */
+LOCAL void choose_chunk(worker *worker, int64_t chunk) {
+    const call *call = worker->call;
+    worker->t0 = chunk * call->chunk;
+    worker->steps = min_of(call->chunk, call->T - worker->t0);
+}
+
 /* Two directions: the outputs of a layer are complete only after both went over all steps. */
 LOCAL void forward_bidirectional(worker *worker) {
     const call *call = worker->call;
@@ -137,8 +144,7 @@ LOCAL void forward_bidirectional(worker *worker) {
     for (int64_t layer_dir = 0; layer_dir < call->L * call->D; layer_dir++) {
         choose_layer_dir(worker, layer_dir / call->D, layer_dir % call->D);
         for (int64_t i = 0; i < chunks && !atomic_load(&call->stop); i++) {
-            worker->t0 = (worker->direction ? chunks - 1 - i : i) * call->chunk;
-            worker->steps = min_of(call->chunk, call->T - worker->t0);
+            choose_chunk(worker, worker->direction ? chunks - 1 - i : i);
             forward_layer_dir(worker);
         }
     }
@@ -148,11 +154,12 @@ LOCAL void forward_bidirectional(worker *worker) {
     count_steps(worker);
 }
 
-/* The body of each member of the team. */
-LOCAL void forward_body(void *context, const bptt_internal_member *member) {
+/* One of call->tasks shares of the rows. */
+LOCAL void forward_task(void *context, const bptt_internal_member *member, int task) {
     call *call = context;
-    worker worker = {.call = call, .member = member, .origin = call->rolling ? 0 : -call->options.tape_first};
-    share_rows(&worker, 1);
+    worker worker = {
+        .call = call, .member = member, .first = task == 0, .origin = call->rolling ? 0 : -call->options.tape_first};
+    choose_share(&worker, task, call->tasks);
     if (call->state0 || worker.origin == 0) load_state(&worker);
     if (call->D == 2) {
         forward_bidirectional(&worker);

@@ -56,17 +56,46 @@ LOCAL REAL *in_slot(const worker *worker, REAL *states, int64_t slot) {
 
 /* ---- gradients --------------------------------------------------------------------------------------- */
 
+/* Gradients of a chunk lie shard by shard, in each (steps,rows): so that its rows of all steps lie together. The place
+ * of step i, counted in rows, from where row 0 of the batch would be to which a row of the shard is added. */
+LOCAL int64_t shard_step(const worker *worker, int64_t steps, int64_t i) {
+    return shard_begin(worker->call, worker->shard) * (steps - 1) + i * shard_rows(worker);
+}
+
 /* dL/dh_t of the worker's layer, row 0 of its direction, rows ld_state apart */
 LOCAL REAL *dh_at(const worker *worker, int64_t t) {
     const call *call = worker->call;
-    const int64_t base = call->D == 2 ? 0 : worker->t0;
-    return worker->dh + (t - base) * call->B * ld_state(call) + worker->direction * call->H;
+    const int64_t step =
+        call->D == 2 ? shard_step(worker, call->T, t) : shard_step(worker, call->chunk, t - worker->t0);
+    return worker->dh + step * ld_state(call) + worker->direction * call->H;
 }
 
 /* dz_t, row 0, rows ld_dz apart; without gates it takes the place of dh_t */
 LOCAL REAL *dz_at(const worker *worker, int64_t t) {
     const call *call = worker->call;
-    return call->shape->gate_blocks ? call->dz + (t - worker->t0) * call->B * dz_columns(call) : dh_at(worker, t);
+    if (!call->shape->gate_blocks) return dh_at(worker, t);
+    return call->dz + shard_step(worker, call->chunk, t - worker->t0) * dz_columns(call);
+}
+
+/* dy of step t from a row on, as the caller has it */
+LOCAL const REAL *callers_dy(const call *call, int64_t t, int64_t row) {
+    return call->dy + ((t - call->options.dy_start) * call->B + row) * call->Y;
+}
+
+/* the same shard by shard, with a readout */
+LOCAL REAL *dy_at(const worker *worker, int64_t t, int64_t row) {
+    const call *call = worker->call;
+    if (call->shards == 1) return (REAL *)callers_dy(call, t, row);
+    return call->shard_dy + (shard_step(worker, call->chunk, t - worker->t0) + row) * call->O;
+}
+
+/* Brings the chunk's dy into that order. */
+LOCAL void gather_dy(const worker *worker) {
+    const call *call = worker->call;
+    const int64_t row = worker->row_begin, values = (worker->row_end - row) * call->O;
+    if (call->shards == 1 || !call->dy || !call->O) return;
+    for (int64_t t = max_of(worker->t0, call->options.dy_start); t < worker->t0 + worker->steps; t++)
+        memcpy(dy_at(worker, t, row), callers_dy(call, t, row), (size_t)values * sizeof(REAL));
 }
 
 LOCAL int64_t ld_dz(const call *call) { return call->shape->gate_blocks ? dz_columns(call) : ld_state(call); }

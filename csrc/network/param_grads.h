@@ -1,5 +1,5 @@
-/* The gradients of the parameters from a chunk's dz: tall products over steps and rows, split over threads by rows of
- * the weight, and summed in an order that does not depend on threads. */
+/* The gradients of the parameters from a chunk's dz: tall products over steps and rows, split over the threads that
+ * share the rows by rows of the weight, and summed in an order that does not depend on threads. */
 #ifndef BPTT_NETWORK_PARAM_GRADS_H
 #define BPTT_NETWORK_PARAM_GRADS_H
 #include "cells/cells.h"
@@ -8,41 +8,70 @@
 #include "network/layout.h"
 #include "network/sequence.h"
 
+/* ---- the terms of a sum ------------------------------------------------------------------------------- */
+
+/* The terms: `rows` rows of the batch from `row` on, in each of `steps` steps from t on. */
+typedef struct terms {
+    int64_t t, row, rows, steps;
+} terms;
+
+/* All rows of the shard in the chunk; with lengths those of one step after another. */
+LOCAL int next_terms(const worker *worker, terms *terms) {
+    const call *call = worker->call;
+    const int64_t end = worker->t0 + worker->steps, row_end = shard_begin(call, worker->shard + 1);
+    terms->t = terms->steps ? terms->t + terms->steps : worker->t0;
+    terms->row = shard_begin(call, worker->shard);
+    terms->rows = active_end(call, terms->t, terms->row, row_end) - terms->row;
+    terms->steps = call->options.lengths ? 1 : worker->steps;
+    return terms->t < end && terms->rows > 0; /* after a step without rows no step has any */
+}
+
+#define EACH_TERMS(worker, name) for (terms name = {0}; next_terms(worker, &name);)
+
+/* the first of them in an array that holds the chunk (chunk,B), in rows */
+LOCAL int64_t first_term(const worker *worker, const terms *terms) {
+    return (terms->t - worker->t0) * worker->call->B + terms->row;
+}
+
 /* ---- sums of one matrix, this member's share ---------------------------------------------------------- */
 
-/* bias += the column sums of a (rows,columns); other gets the same (NULL: none). */
-LOCAL void add_bias(const worker *worker, int64_t rows, int64_t columns, const REAL *a, int64_t lda, REAL *bias,
+/* bias += the column sums of a, which lies shard by shard, rows lda apart; other gets the same (NULL: none). */
+LOCAL void add_bias(const worker *worker, const terms *terms, int64_t columns, const REAL *a, int64_t lda, REAL *bias,
                     REAL *other) {
     enum { COLUMNS = 64 };
     REAL sums[COLUMNS];
     int64_t begin, end;
-    bptt_internal_share(worker->member, columns, COLUMNS, &begin, &end);
+    bptt_internal_share(worker->sharer, columns, COLUMNS, &begin, &end);
     for (int64_t j = begin; j < end; j += COLUMNS) {
         const int64_t n = min_of(COLUMNS, end - j);
         copy_or_clear(sums, NULL, n);
-        worker->call->kernels->add_column_sums(rows, n, a + j, lda, sums);
+        worker->call->kernels->add_column_sums(terms->steps * terms->rows, n, a + j, lda, sums);
         for (int64_t i = 0; i < n; i++) bias[j + i] += sums[i];
         for (int64_t i = 0; other && i < n; i++) other[j + i] += sums[i];
     }
 }
 
-/* The member's part of the scratch of outer products: that of its rows of the largest weight. Members do not wait for
- * one another between two products. */
+/* The member's scratch of outer products: the part of its rows of the largest weight. Members do not wait for one
+ * another between two products. */
 LOCAL REAL *outer_scratch_of(const worker *worker) {
     const call *call = worker->call;
+    const int64_t rows = most_weight_rows(call);
     int64_t begin, end;
-    bptt_internal_share(worker->member, most_weight_rows(call), WEIGHT_ROWS, &begin, &end);
-    return call->outer_scratch + call->kernels->outer_scratch(begin);
+    bptt_internal_share(worker->sharer, rows, WEIGHT_ROWS, &begin, &end);
+    return call->outer_scratch + call->kernels->outer_scratch(worker->shard * rows + begin);
 }
 
-/* weight (m,n) += aT b over rows; rows with skip[row] != 0 add nothing, NaN neither (NULL: none) */
-LOCAL void add_outer(const worker *worker, int64_t rows, const REAL *a, int64_t lda, int64_t m, const REAL *b,
+/* weight (m,n) += aT b: a lies shard by shard, b does not; rows with skip[row] != 0 add nothing, NaN
+ * neither (NULL: none) */
+LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, int64_t lda, int64_t m, const REAL *b,
                      int64_t ldb, int64_t n, const uint8_t *skip, REAL *weight) {
     int64_t begin, end;
-    bptt_internal_share(worker->member, m, WEIGHT_ROWS, &begin, &end);
+    bptt_internal_share(worker->sharer, m, WEIGHT_ROWS, &begin, &end);
     worker->call->kernels->outer(&(outer_product){.m = end - begin,
                                                   .n = n,
-                                                  .k = rows,
+                                                  .k = terms->steps * terms->rows,
+                                                  .run = terms->rows,
+                                                  .gap = worker->call->B - terms->rows,
                                                   .a = a + begin,
                                                   .lda = lda,
                                                   .b = b,
@@ -55,28 +84,35 @@ LOCAL void add_outer(const worker *worker, int64_t rows, const REAL *a, int64_t 
 
 /* ---- a layer_dir --------------------------------------------------------------------------------------- */
 
-/* rows of a block whose entering state is zero; NULL: none */
-LOCAL const uint8_t *skip_of(const worker *worker, const block *block) {
+/* of each term, whether its entering state is zero; NULL: none is */
+LOCAL const uint8_t *skip_of(const worker *worker, const terms *terms) {
     const call *call = worker->call;
     if (!call->options.reset) return NULL;
-    if (!worker->direction) return call->options.reset + block->t * call->B;
-    return call->skip + (block->t - worker->t0) * call->B;
+    if (!worker->direction) return call->options.reset + terms->t * call->B + terms->row;
+    return call->skip + first_term(worker, terms);
 }
 
-/* W_ih and W_hh from a block: x as the product took it, and h_prev, the operand of W_hh, or gates made of it */
-LOCAL void add_weight_grads(const worker *worker, const block *block, const REAL *x, const REAL *h_prev,
+/* dz of the first term */
+LOCAL const REAL *dz_of(const worker *worker, const terms *terms) {
+    return dz_at(worker, terms->t) + terms->row * ld_dz(worker->call);
+}
+
+/* W_ih and W_hh: x as the product took it, and h_prev, the operand of W_hh, or gates made of it */
+LOCAL void add_weight_grads(const worker *worker, const terms *terms, const REAL *x, const REAL *h_prev,
                             int64_t ld_prev) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
     EACH_PRODUCT(call, cell_product) {
         const int input = cell_product->matrix == WEIGHT_IH, gate = cell_product->gate_operand;
         const int64_t columns = input ? layer_inputs(call, worker->layer) : H, rows = cell_product->rows * H;
-        const REAL *dz = dz_at(worker, block->t) + cell_product->dz * H;
-        const REAL *operand = input ? x : gate ? gates_at(worker, block->t) + gate * H : h_prev;
+        const REAL *dz = dz_of(worker, terms) + cell_product->dz * H;
+        const REAL *gates = gate ? gates_at(worker, terms->t) + terms->row * gate_columns(call) + gate * H : NULL;
+        const REAL *operand = input ? x : gate ? gates : h_prev;
         const int64_t ld_operand = input ? columns : gate ? gate_columns(call) : ld_prev;
-        REAL *grad = layer_dir_grad(call, worker->layer_dir, cell_product->matrix) + cell_product->row * H * columns;
-        add_outer(worker, block->rows, dz, ld, rows, operand, ld_operand, columns,
-                  input ? NULL : skip_of(worker, block), grad);
+        REAL *grad = layer_dir_grad(call, worker->grads, worker->layer_dir, cell_product->matrix) +
+                     cell_product->row * H * columns;
+        add_outer(worker, terms, dz, ld, rows, operand, ld_operand, columns, input ? NULL : skip_of(worker, terms),
+                  grad);
     }
 }
 
@@ -89,12 +125,12 @@ LOCAL int dz_block_of(const call *call, int matrix, int row) {
 }
 
 /* b_ih and b_hh, in runs of blocks whose dz blocks lie side by side. Where both have the same dz it is summed once. */
-LOCAL void add_bias_grads(const worker *worker, const block *block) {
+LOCAL void add_bias_grads(const worker *worker, const terms *terms) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
-    const REAL *dz = dz_at(worker, block->t);
-    REAL *b_ih = layer_dir_grad(call, worker->layer_dir, BIAS_IH),
-         *b_hh = layer_dir_grad(call, worker->layer_dir, BIAS_HH);
+    const REAL *dz = dz_of(worker, terms);
+    REAL *b_ih = layer_dir_grad(call, worker->grads, worker->layer_dir, BIAS_IH),
+         *b_hh = layer_dir_grad(call, worker->grads, worker->layer_dir, BIAS_HH);
     if (!b_ih) return;
     for (int row = 0, end; row < call->shape->blocks; row = end) {
         const int dz_ih = dz_block_of(call, WEIGHT_IH, row), dz_hh = dz_block_of(call, WEIGHT_HH, row);
@@ -103,66 +139,65 @@ LOCAL void add_bias_grads(const worker *worker, const block *block) {
                dz_block_of(call, WEIGHT_HH, end) - end == dz_hh - row)
             end++;
         const int64_t columns = (end - row) * H, at = row * H;
-        add_bias(worker, block->rows, columns, dz + dz_ih * H, ld, b_ih + at, dz_ih == dz_hh ? b_hh + at : NULL);
-        if (dz_ih != dz_hh) add_bias(worker, block->rows, columns, dz + dz_hh * H, ld, b_hh + at, NULL);
+        add_bias(worker, terms, columns, dz + dz_ih * H, ld, b_ih + at, dz_ih == dz_hh ? b_hh + at : NULL);
+        if (dz_ih != dz_hh) add_bias(worker, terms, columns, dz + dz_hh * H, ld, b_hh + at, NULL);
     }
 }
 
-LOCAL void add_peephole_grads(const worker *worker, const block *block) {
+LOCAL void add_peephole_grads(const worker *worker, const terms *terms) {
     const call *call = worker->call;
+    const int64_t ld = ld_state(call), at = terms->row * ld;
+    const uint8_t *skip = skip_of(worker, terms);
     if (!call->spec.peepholes) return;
-    peephole_rows rows = {.rows = block->rows,
-                          .H = call->H,
-                          .dz = dz_at(worker, block->t),
-                          .c_prev = in_slot(worker, worker->c, entering_slot(worker, block->t)),
-                          .c = in_slot(worker, worker->c, slot_of(worker, block->t)),
-                          .ld = ld_state(call),
-                          .skip = skip_of(worker, block)};
-    bptt_internal_share(worker->member, call->H, 64, &rows.unit_begin, &rows.unit_end);
-    cell_of(&call->spec)->add_peephole_grad(&rows, layer_dir_grad(call, worker->layer_dir, PEEPHOLES));
+    for (int64_t i = 0; i < terms->steps; i++) {
+        const int64_t t = terms->t + i;
+        peephole_rows rows = {.rows = terms->rows,
+                              .H = call->H,
+                              .dz = dz_at(worker, t) + terms->row * ld_dz(call),
+                              .c_prev = in_slot(worker, worker->c, entering_slot(worker, t)) + at,
+                              .c = in_slot(worker, worker->c, slot_of(worker, t)) + at,
+                              .ld = ld,
+                              .skip = skip ? skip + i * call->B : NULL};
+        bptt_internal_share(worker->sharer, call->H, 64, &rows.unit_begin, &rows.unit_end);
+        cell_of(&call->spec)
+            ->add_peephole_grad(&rows, layer_dir_grad(call, worker->grads, worker->layer_dir, PEEPHOLES));
+    }
 }
 
 /* the chunk's part of the gradients of the layer_dir's parameters */
 LOCAL void add_layer_dir_grads(const worker *worker) {
     const call *call = worker->call;
-    EACH_BLOCK(worker, block, 0, call->B) {
-        const int64_t row = (block.t - worker->t0) * call->B;
-        const REAL *x = drops_inputs(worker) ? call->dropped_inputs + row * layer_inputs(call, worker->layer)
-                                             : layer_input(worker, block.t);
-        const REAL *h_prev = drops_recurrent(call) ? call->masked_h + row * call->H
-                                                   : in_slot(worker, worker->h, entering_slot(worker, block.t));
-        add_weight_grads(worker, &block, x, h_prev, drops_recurrent(call) ? call->H : ld_state(call));
-        add_bias_grads(worker, &block);
-        add_peephole_grads(worker, &block);
+    const int64_t in = layer_inputs(call, worker->layer), ld = ld_state(call);
+    EACH_TERMS(worker, terms) {
+        const int64_t first = first_term(worker, &terms);
+        const REAL *x =
+            drops_inputs(worker) ? call->dropped_inputs + first * in : layer_input(worker, terms.t) + terms.row * in;
+        const REAL *h_prev = drops_recurrent(call)
+                                 ? call->masked_h + first * call->H
+                                 : in_slot(worker, worker->h, entering_slot(worker, terms.t)) + terms.row * ld;
+        add_weight_grads(worker, &terms, x, h_prev, drops_recurrent(call) ? call->H : ld);
+        add_bias_grads(worker, &terms);
+        add_peephole_grads(worker, &terms);
     }
 }
 
 /* ---- the readout ------------------------------------------------------------------------------------- */
 
-/* Rows at the front of a block that belong to steps before dy_start: their outputs have no gradient. */
-LOCAL int64_t rows_without_dy(const call *call, const block *block) {
-    const int64_t start = call->dy ? call->options.dy_start : call->T;
-    return min_of(block->rows, max_of(0, start - block->t) * call->B);
-}
-
-/* dy of a block from that row on */
-LOCAL const REAL *dy_of(const call *call, const block *block, int64_t row) {
-    return call->dy + ((block->t - call->options.dy_start) * call->B + block->row + row) * call->Y;
-}
-
-/* the chunk's part of the readout's gradients */
+/* the chunk's part of the readout's gradients, from the steps that have dy */
 LOCAL void add_readout_grads(const worker *worker) {
     const call *call = worker->call;
     const int64_t DH = ld_state(call), O = call->O;
     if (!O || !call->dy) return;
-    REAL *weight = network_grad(call, WEIGHT_HO), *bias = network_grad(call, BIAS_O);
-    EACH_BLOCK(worker, block, 0, call->B) {
-        const int64_t without = rows_without_dy(call, &block), rows = block.rows - without;
-        if (!rows) continue;
-        const REAL *dy = dy_of(call, &block, without);
-        const REAL *h = state_at(call, call->L - 1, 0, 0, slot_of(worker, block.t)) + without * DH;
-        add_outer(worker, rows, dy, O, O, h, DH, DH, NULL, weight);
-        if (bias) add_bias(worker, rows, O, dy, O, bias, NULL);
+    if (call->D == 2) gather_dy(worker); /* with one direction output_gradient did */
+    REAL *weight = network_grad(call, worker->grads, WEIGHT_HO), *bias = network_grad(call, worker->grads, BIAS_O);
+    EACH_TERMS(worker, terms) {
+        const int64_t without = min_of(terms.steps, max_of(0, call->options.dy_start - terms.t));
+        const struct terms with = {terms.t + without, terms.row, terms.rows, terms.steps - without};
+        if (!with.steps) continue;
+        const REAL *dy = dy_at(worker, with.t, with.row);
+        const REAL *h = state_at(call, call->L - 1, 0, 0, slot_of(worker, with.t)) + with.row * DH;
+        add_outer(worker, &with, dy, O, O, h, DH, DH, NULL, weight);
+        if (bias) add_bias(worker, &with, O, dy, O, bias, NULL);
     }
 }
 #endif

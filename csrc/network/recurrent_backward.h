@@ -18,9 +18,9 @@ LOCAL int dz_next_in_place(const call *call) { return call->shape->gate_blocks &
  * chunk's first dz. */
 LOCAL REAL *saved_dz_next(const worker *worker) {
     const call *call = worker->call;
-    const int64_t size = call->B * dz_columns(call);
-    if (dz_next_in_place(call)) return call->dz + (worker->direction ? (call->chunk - 1) * size : 0);
-    return call->saved_dz_next + worker->layer_dir * size;
+    const int64_t columns = dz_columns(call), step = worker->direction ? call->chunk - 1 : 0;
+    if (dz_next_in_place(call)) return call->dz + shard_step(worker, call->chunk, step) * columns;
+    return call->saved_dz_next + worker->layer_dir * call->B * columns;
 }
 
 /* Saves dz of the step that the next chunk continues from, before other layers overwrite it. */

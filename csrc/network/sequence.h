@@ -36,25 +36,28 @@ LOCAL void clear_beyond_lengths(const worker *worker, int64_t columns, REAL *arr
     }
 }
 
-/* Rows that lie together: those of the whole chunk where they are the whole batch, otherwise those of one step. */
+/* The worker's rows that lie together: those of the whole chunk where they are all rows of an array, otherwise those of
+ * one step. */
 typedef struct {
     int64_t t, row, rows; /* from row `row` of step t on */
 } block;
 
-LOCAL int next_block(const worker *worker, block *block, int64_t row_begin, int64_t row_end) {
+/* array_rows: of each step of the array, the whole batch or a shard */
+LOCAL int next_block(const worker *worker, block *block, int64_t array_rows) {
     const call *call = worker->call;
-    const int64_t end = worker->t0 + worker->steps;
-    const int whole = row_begin == 0 && row_end == call->B && !call->options.lengths;
+    const int64_t end = worker->t0 + worker->steps, rows = worker->row_end - worker->row_begin;
+    const int whole = rows == array_rows && !call->options.lengths;
     block->t = block->rows < 0 ? worker->t0 : whole ? end : block->t + 1;
-    block->row = row_begin;
-    block->rows = whole            ? worker->steps * call->B
-                  : block->t < end ? active_end(call, block->t, row_begin, row_end) - row_begin
+    block->row = worker->row_begin;
+    block->rows = whole            ? worker->steps * rows
+                  : block->t < end ? active_end(call, block->t, worker->row_begin, worker->row_end) - block->row
                                    : 0;
     return block->t < end && block->rows > 0; /* after a step without rows no step has any */
 }
 
-/* the blocks of rows [begin,end) in the worker's chunk */
-#define EACH_BLOCK(worker, name, begin, end) for (block name = {.rows = -1}; next_block(worker, &name, begin, end);)
+/* the blocks of the worker's chunk, in arrays of the whole batch and in those that lie shard by shard */
+#define EACH_BLOCK(worker, name) for (block name = {.rows = -1}; next_block(worker, &name, (worker)->call->B);)
+#define EACH_SHARD_BLOCK(worker, name) for (block name = {.rows = -1}; next_block(worker, &name, shard_rows(worker));)
 
 /* ---- links between steps: resets and carries --------------------------------------------------------- */
 

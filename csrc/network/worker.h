@@ -6,12 +6,16 @@
 typedef struct {
     call *call;
     const bptt_internal_member *member;
+    const bptt_internal_member *sharer; /* the member's place among those that share its rows' weight gradients */
+    int first;                          /* whether this part of the call counts the steps for all */
+    int64_t shard;
     int64_t row_begin, row_end;          /* rows of the batch */
     int64_t origin;                      /* the step whose outputs lie first in the activations */
     int64_t t0, steps;                   /* the chunk: steps t0 .. t0+steps-1 */
     int64_t layer, direction, layer_dir; /* layer_dir = layer * D + direction */
     REAL *h, *c, *gates;                 /* the layer_dir's activations, step `origin` first; c, gates NULL: none */
     REAL *dh;                            /* backward: gradient by the layer's outputs, see dh_at */
+    REAL *grads;                         /* backward: those of the shard (params) */
     weights weights;
 } worker;
 
@@ -28,7 +32,7 @@ LOCAL int stopped(const worker *worker) {
 /* The same at a barrier: all members get the same answer, as nobody asks again before all have read this one. */
 LOCAL int stopped_together(const worker *worker) {
     stopped(worker);
-    bptt_internal_team_wait(worker->member);
+    bptt_internal_team_wait(worker->sharer);
     return atomic_load(&worker->call->stop);
 }
 
@@ -37,21 +41,31 @@ LOCAL int stopped_at_step(const worker *worker, int64_t step) {
     return step % worker->call->poll_steps == 0 ? stopped(worker) : 0;
 }
 
-/* Chooses the member's rows: nearly the same number of steps for each member, boundaries at multiples of `quantum`
- * rows. */
-LOCAL void share_rows(worker *worker, int64_t quantum) {
-    const bptt_internal_member *member = worker->member;
-    const int64_t *lengths = worker->call->options.lengths, B = worker->call->B;
-    bptt_internal_share(member, B, quantum, &worker->row_begin, &worker->row_end);
-    if (!lengths) return;
-    int64_t all = 0, before = 0, boundaries[2] = {0, B};
+/* The first row of share `index` of `shares`: nearly the same number of steps for each. */
+LOCAL int64_t share_begin(const call *call, int64_t index, int64_t shares) {
+    const int64_t *lengths = call->options.lengths, B = call->B;
+    if (!lengths || index == 0 || index == shares) return B * index / shares;
+    int64_t all = 0, before = 0, begin = 0;
     for (int64_t row = 0; row < B; row++) all += lengths[row];
-    for (int64_t row = 0; row < B; before += lengths[row++])
-        for (int side = 0; side < 2; side++) {
-            const double share = (double)(member->rank + side) / member->size;
-            if (row % quantum == 0 && (double)before <= share * (double)all) boundaries[side] = row;
-        }
-    worker->row_begin = member->rank == 0 ? 0 : boundaries[0];
-    worker->row_end = member->rank == member->size - 1 ? B : boundaries[1];
+    for (int64_t row = 0; row < B && (double)before * (double)shares <= (double)index * (double)all; row++) {
+        begin = row;
+        before += lengths[row];
+    }
+    return begin;
+}
+
+/* the first row of the batch in a shard */
+LOCAL int64_t shard_begin(const call *call, int64_t shard) { return share_begin(call, shard, call->shards); }
+
+LOCAL int64_t shard_rows(const worker *worker) {
+    return shard_begin(worker->call, worker->shard + 1) - shard_begin(worker->call, worker->shard);
+}
+
+/* Chooses the rows of a share: whole shards, or rows of the only one. */
+LOCAL void choose_share(worker *worker, int64_t index, int64_t shares) {
+    const call *call = worker->call;
+    const int64_t shards = call->shards, parts = shards > 1 ? shards : shares;
+    worker->row_begin = share_begin(call, index * parts / shares, parts);
+    worker->row_end = share_begin(call, (index + 1) * parts / shares, parts);
 }
 #endif

@@ -35,20 +35,21 @@ LOCAL double norm_of(const kernels *kernels, int64_t n, const REAL *x) {
 /* the norm of a row from its square, or from minus the norm where the square is out of range */
 LOCAL double norm_from(double square) { return square > 0 ? sqrt(square) : -square; }
 
-/* The norm of a matrix from those of its rows, always added in the same order; NaN wins over Inf. */
-LOCAL double norm_of_rows(int64_t rows, const double *squares) {
+/* The square of the norm of a matrix from those of its rows, `stride` apart, always added in the same order; minus the
+ * norm where the square is out of range. NaN wins over Inf. */
+LOCAL double square_of_rows(int64_t rows, int64_t stride, const double *squares) {
     double sum = 0, total = 0;
     int all_squares = 1;
     for (int64_t i = 0; i < rows; i++) {
-        sum += squares[i];
-        all_squares &= squares[i] >= 0;
+        sum += squares[i * stride];
+        all_squares &= squares[i * stride] >= 0;
     }
-    if (all_squares) return sqrt(sum);
+    if (all_squares) return sum;
     for (int64_t i = 0; i < rows; i++) {
-        const double norm = norm_from(squares[i]);
+        const double norm = norm_from(squares[i * stride]);
         total = isnan(total) || isnan(norm) ? (double)NAN : hypot(total, norm);
     }
-    return total;
+    return -total;
 }
 
 /* Scales x to a norm of at most max_norm. A norm that is NaN or Inf scales nothing: that would write zeros or NaN over

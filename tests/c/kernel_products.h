@@ -266,8 +266,9 @@ LOCAL void want_outer(const outer_product *p) {
         for (int64_t j = 0; j < p->n; j++) {
             double sum = (double)p->c[i * p->ldc + j], magnitude = fabs(sum);
             for (int64_t r = 0; r < p->k; r++) {
-                if (p->skip && p->skip[r]) continue;
-                const double term = (double)p->a[r * p->lda + i] * (double)p->b[r * p->ldb + j];
+                const int64_t at = p->gap ? r / p->run * (p->run + p->gap) + r % p->run : r;
+                if (p->skip && p->skip[at]) continue;
+                const double term = (double)p->a[r * p->lda + i] * (double)p->b[at * p->ldb + j];
                 sum += term;
                 magnitude += fabs(term);
             }
@@ -275,22 +276,28 @@ LOCAL void want_outer(const outer_product *p) {
         }
 }
 
-/* skipped: 0 none, 1 some, 2 all rows; what is skipped is NaN in b, and in one element of a */
-LOCAL void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, int skipped) {
-    kernel_case("outer m=%d n=%d k=%d skipped %d", (int)m, (int)n, (int)k, skipped);
+/* skipped: 0 none, 1 some, 2 all rows; what is skipped is NaN in b, and in one element of a. run: rows of b that lie
+ * together, 0 for all; those in the gaps are NaN. */
+LOCAL void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, int skipped, int64_t run) {
+    const int64_t gap = run ? 1 + any_of(4) : 0, rows_of_b = run ? k + (k - 1) / run * gap : k;
+    kernel_case("outer m=%d n=%d k=%d skipped %d run %d gap %d", (int)m, (int)n, (int)k, skipped, (int)run, (int)gap);
     const int64_t lda = m + any_of(3), ldb = n + any_of(3), ldc = n + any_of(3);
-    REAL *c = matrix(m, n, ldc, 1), *rows = twin(c), *a = matrix(k, m, lda, 1), *b = matrix(k, n, ldb, 1);
-    uint8_t *skip = checked_malloc(k);
-    for (int64_t r = 0; r < k; r++) {
-        skip[r] = skipped == 2 ? 255 : skipped ? (uint8_t)any_of(3) : 0;
-        for (int64_t j = 0; j < n && skip[r]; j++) b[r * ldb + j] = (REAL)NAN;
-        if (skip[r]) a[r * lda + any_of(m)] = (REAL)(r % 2 ? NAN : INFINITY);
+    REAL *c = matrix(m, n, ldc, 1), *rows = twin(c), *a = matrix(k, m, lda, 1), *b = matrix(rows_of_b, n, ldb, 1);
+    uint8_t *skip = checked_malloc(rows_of_b);
+    for (int64_t row = 0, r = 0; row < rows_of_b; row++) {
+        const int in_gap = run && row % (run + gap) >= run;
+        skip[row] = in_gap ? 0 : skipped == 2 ? 255 : skipped ? (uint8_t)any_of(3) : 0;
+        for (int64_t j = 0; j < n && (skip[row] || in_gap); j++) b[row * ldb + j] = (REAL)NAN;
+        if (skip[row]) a[r * lda + any_of(m)] = (REAL)(r % 2 ? NAN : INFINITY);
+        r += !in_gap;
     }
     settle(a);
     settle(b);
     const outer_product p = {.m = m,
                              .n = n,
                              .k = k,
+                             .run = run,
+                             .gap = gap,
                              .a = a,
                              .lda = lda,
                              .b = b,
@@ -314,14 +321,15 @@ LOCAL void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, in
 
 LOCAL void check_outers(const kernels *table) {
     static const int64_t heights[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 25, 31, 65, 71};
+    static const int64_t deep[] = {255, 256, 257, 513, 1030}, runs[] = {0, 1, 2, 5, 16, 300};
     for (int i = 0; i < 17; i++)
         for (int j = 0; j < WIDTHS; j++)
-            check_outer(table, heights[i], widths[j], (int64_t[]){1, 2, 3, 7, 20, 41}[any_of(6)], (int)any_of(3));
-    static const int64_t deep[] = {255, 256, 257, 513, 1030};
-    for (int d = 0; d < 5; d++) check_outer(table, 14, 35, deep[d], 1);
-    for (int n = 16; n <= 34; n += 9) check_outer(table, 530, n, 260, 1);
-    check_outer(table, 530, 33, 2, 0);
-    for (int i = 0; i < 17; i++) check_outer(table, heights[i], 261, any_of(2) ? 3 : 40, 1); /* wide */
-    check_outer(table, 300, 257, 260, 1);
+            check_outer(table, heights[i], widths[j], (int64_t[]){1, 2, 3, 7, 20, 41}[any_of(6)], (int)any_of(3),
+                        runs[any_of(6)]);
+    for (int d = 0; d < 5; d++) check_outer(table, 14, 35, deep[d], 1, runs[d + 1]);
+    for (int n = 16; n <= 34; n += 9) check_outer(table, 530, n, 260, 1, 0);
+    check_outer(table, 530, 33, 2, 0, 1);
+    for (int i = 0; i < 17; i++) check_outer(table, heights[i], 261, any_of(2) ? 3 : 40, 1, runs[i % 6]); /* wide */
+    check_outer(table, 300, 257, 260, 1, 25);
 }
 #endif

@@ -171,9 +171,10 @@ static void check_poll(const problem *p, int threads, int64_t segment) {
     check_same(&plain, &polled);
     check_stop(&polled, &record, 1);
     check_stop(&polled, &record, 2);
-    record = (poll_record){.stop_at = calls - 1};
+    /* with several threads the calling one takes another number of shards each time, and asks as often */
+    record = (poll_record){.stop_at = threads > 1 ? 2 : calls - 1};
     CHECK_STATUS(backward_run(&polled), BPTT_ERROR_INTERRUPTED);
-    CHECK(record.calls == calls - 1);
+    CHECK(record.calls == record.stop_at);
     close_run(&plain);
     close_run(&polled);
 }

@@ -136,8 +136,8 @@ BPTT_API bptt_status bptt_tensor_count(const bptt_spec *spec, int64_t *count);
 BPTT_API bptt_status bptt_tensor_at(const bptt_spec *spec, int64_t index, bptt_tensor *tensor);
 
 /* Threads that stay between calls: making one takes longer than a small call. A team has none until a call with
- * bptt_options.team needs some; they sleep between calls, after 0.1 ms of waiting awake. It serves
- * one call at a time (others meanwhile make threads of their own), and in a child of fork() it begins anew.
+ * bptt_options.team needs some; they sleep between calls, after at most 1 ms of waiting awake. It
+ * serves one call at a time (others meanwhile make threads of their own), and in a child of fork() it begins anew.
  *   bptt_team_make  *team receives a new team; BPTT_ERROR_MEMORY if malloc fails
  *   bptt_team_free  ends its threads; NULL is allowed, a team in use is not */
 typedef struct bptt_team bptt_team;
