@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING
 from . import init
 from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, mse, version
 from ._core import isa as _isa
-from ._fit import History, fit
+from ._fit import fit
+from ._history import History
 from ._optim import SGD, Adagrad, Adam, RMSprop
 from ._rnn import RNN
 from ._truncation import ARTBP, TBPTT
 from ._windows import Window
 
 if TYPE_CHECKING:
-    from . import convert, plot
+    from . import convert, plot, schedule
     from ._diagnostics import GradientFlow, Spectrum, gradient_flow
     from ._linking import get_include, get_lib_dir
+    from ._training_file import load_training, save_training
 
 # loaded when they are first asked for: a fifth of the time that this import takes
 _LATER = {
@@ -37,7 +39,10 @@ _LATER = {
     "get_include": "._linking",
     "get_lib_dir": "._linking",
     "gradient_flow": "._diagnostics",
+    "load_training": "._training_file",
     "plot": ".plot",
+    "save_training": "._training_file",
+    "schedule": ".schedule",
 }
 
 __version__ = version()
@@ -66,8 +71,11 @@ __all__ = [
     "get_lib_dir",
     "gradient_flow",
     "init",
+    "load_training",
     "mse",
     "plot",
+    "save_training",
+    "schedule",
 ]
 
 
@@ -76,7 +84,7 @@ def __getattr__(name):
         hint = f", use bptt.RNN(..., cell={name.lower()!r})" if name in ("LSTM", "GRU") else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     module = import_module(_LATER[name], __name__)
-    return module if name in ("convert", "plot") else getattr(module, name)
+    return module if name in ("convert", "plot", "schedule") else getattr(module, name)
 
 
 def __dir__():

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ._diagnostics import LIMIT, GradientFlow
-from ._fit import History
+from ._history import History
 
 __all__ = ["gradient_flow", "history"]
 
