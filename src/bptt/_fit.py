@@ -258,7 +258,7 @@ class Training:
         try:
             if file is not None:
                 file.begin(self)
-            bar.go_on(self.epoch, self.windows)
+            bar.begin(self.epoch, self.windows)
             while self.epoch < self.epochs and self.history.stopped is None:
                 self._train_epoch(file, bar)
                 if self.history.stopped is None:

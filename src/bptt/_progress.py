@@ -12,22 +12,18 @@ class Bar:
 
     def __init__(self, epochs, windows, optimizer, shown):
         self.bar = None
-        self.epochs = epochs
-        self.optimizer = optimizer
+        self.epochs, self.total = epochs, None if windows is None else epochs * windows
+        self.optimizer, self.shown = optimizer, shown
         self.loss = self.norm = math.nan
         self.val_loss = ""
-        if shown:
+
+    def begin(self, epoch, windows):
+        """Show the bar, in that epoch and after so many windows."""
+        if self.shown:
             from tqdm.auto import tqdm
 
-            total = None if windows is None else epochs * windows
-            self.bar = tqdm(desc=f"epoch 1/{epochs}", total=total, bar_format=BAR if total else WITHOUT_TOTAL)
-
-    def go_on(self, epoch, windows):
-        """Begin where another training was, after so many windows."""
-        if self.bar is not None and windows:
-            self.bar.set_description_str(self._epoch(epoch), refresh=False)
-            self.bar.n = self.bar.initial = windows
-            self.bar.refresh()
+            form = BAR if self.total else WITHOUT_TOTAL
+            self.bar = tqdm(desc=self._epoch(epoch), total=self.total, initial=windows, bar_format=form)
 
     def advance(self, loss, norm):
         """A window more; the norm is that of the last update."""

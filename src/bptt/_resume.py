@@ -68,8 +68,8 @@ class RunFile:
             check_kinds(held, POSITION | {"history": dict})
             if held["epoch"] > training.epochs:
                 raise ValueError(f"epochs must be at least the {held['epoch']} that are done, got {training.epochs}")
-            apply(state, *objects)
             load_position(training, held)
+            apply(state, *objects)
 
     def _note(self, training):
         """Keep a copy of the position that the training has reached."""
@@ -117,7 +117,14 @@ def position_of(training) -> dict:
 
 
 def load_position(training, held) -> None:
-    """Take what position_of gave, and the history."""
+    """Take what position_of gave, and the history. ValueError for what it never gives."""
+    order, best = held["order"], held["best"]["params"]
+    if not (held["epoch"] >= 0 and 0 <= held["minibatch"] <= training.data.batches() and held["windows"] >= 0):
+        raise ValueError("its position is outside of the data")
+    if order is not None and not np.array_equal(np.sort(order), np.arange(training.data.rows)):
+        raise ValueError("its order is none of the rows")
+    if best is not None and (best.shape, best.dtype) != (training.rnn.params.shape, training.rnn.dtype):
+        raise ValueError("its best parameters are not those of the network")
     for name in ("epoch", "minibatch", "windows", "seconds", "order"):
         setattr(training, name, held[name])
     training.means.load_state(held["means"])

@@ -91,7 +91,7 @@ def decoded(value, arrays):
         if kind in DECODERS:
             try:
                 return DECODERS[kind](content, arrays)
-            except (KeyError, TypeError, AttributeError, OverflowError, IndexError) as error:
+            except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
                 raise ValueError(f"its {kind} is {reprlib.repr(content)}: {error!r}") from None
     raise ValueError(f"its JSON has an object that stands for nothing: {reprlib.repr(value)}")
 

@@ -19,6 +19,8 @@ from ._stored import Store, decoded
 
 KEY = "bptt_training"
 """of the metadata"""
+MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What reading a tree raises that bptt did not write."""
 
 
 def save_training(path: str | os.PathLike[str], rnn, optimizer=None, **more) -> None:
@@ -212,7 +214,7 @@ def naming_file(path):
     """What a file lacks is a ValueError that names it."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+    except (*MALFORMED, safetensors.SafetensorError) as error:
         reason = error if isinstance(error, ValueError) else f"not a whole training file: {error!r}"
         raise ValueError(f"path must name a training file that fits, got {path}: {reason}") from error
 
