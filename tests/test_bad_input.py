@@ -23,6 +23,13 @@ def wide():
     return bptt.RNN(7, H, seed=0)
 
 
+class Stateless:
+    """An optimiser without state_dict()."""
+
+    def step(self):
+        raise AssertionError("not reached")
+
+
 def read_only(array):
     array = array.copy()
     array.flags.writeable = False
@@ -311,6 +318,56 @@ CASES = {
     "fit validation of another width": (lambda r: bptt.fit(r, x, y, validation=(np.ones((T, B, 9)), y), progress=False),
                                         ValueError, ["validation x", "I = 2", "(5, 3, 9)"]),
     "fit loss in a list": (lambda r: bptt.fit(r, x, y, loss=["mse"], progress=False), ValueError, ["loss", "['mse']"]),
+    "fit rate of a callable that is no number": (lambda r: bptt.fit(r, x, y, lr=lambda k: "a", progress=False), TypeError,
+                                                 ["lr", "number", "'a'"]),
+    "fit rate of a callable negative": (lambda r: bptt.fit(r, x, y, lr=lambda k: -0.5, progress=False), ValueError, ["lr", "0", "-0.5"]),
+    "fit rate of text": (lambda r: bptt.fit(r, x, y, lr="fast", progress=False), TypeError, ["lr", "number", "'fast'"]),
+    "fit schedule not called": (lambda r: bptt.fit(r, x, y, lr=bptt.schedule.step, progress=False), TypeError, ["lr", "call it", "step"]),
+    "fit rate of an object": (
+        lambda r: bptt.fit(r, x, y, optimizer=bptt.SGD(r.params, r.grads), lr=0.1, progress=False), ValueError,
+        ["lr", "0.1", "SGD", "function"]),
+    "fit accumulate zero": (lambda r: bptt.fit(r, x, y, accumulate=0, progress=False), ValueError, ["accumulate", "at least 1", "0"]),
+    "fit accumulate a share": (lambda r: bptt.fit(r, x, y, accumulate=0.5, progress=False), TypeError, ["accumulate", "integer", "0.5"]),
+    "fit patience zero": (lambda r: bptt.fit(r, x, y, patience=0, progress=False), ValueError, ["patience", "at least 1", "0"]),
+    "fit patience text": (lambda r: bptt.fit(r, x, y, patience="long", progress=False), TypeError, ["patience", "integer", "'long'"]),
+    "fit min_delta negative": (lambda r: bptt.fit(r, x, y, patience=2, min_delta=-1, progress=False), ValueError, ["min_delta", "0", "-1"]),
+    "fit min_delta without patience": (lambda r: bptt.fit(r, x, y, min_delta=0.1, progress=False), ValueError,
+                                       ["min_delta", "patience=None", "0.1"]),
+    "fit min_delta NaN": (lambda r: bptt.fit(r, x, y, patience=2, min_delta=np.nan, progress=False), ValueError, ["min_delta", "finite", "nan"]),
+    "fit metrics a number": (lambda r: bptt.fit(r, x, y, metrics=3, progress=False), TypeError, ["metrics", "function (y, target)", "3"]),
+    "fit metrics of an unknown name": (lambda r: bptt.fit(r, x, y, metrics=["auc"], progress=False), ValueError,
+                                       ["metrics[0]", "accuracy", "'auc'"]),
+    "fit metrics twice": (lambda r: bptt.fit(r, x, y, metrics=["accuracy"] * 2, progress=False), ValueError, ["metrics", "dict", "accuracy"]),
+    "fit metrics without a name": (lambda r: bptt.fit(r, x, y, metrics=lambda y, t: 0, progress=False), ValueError, ["metrics", "dict", "name"]),
+    "fit validation batches without validation": (lambda r: bptt.fit(r, x, y, validation_batch_size=3, progress=False), ValueError,
+                                                  ["validation_batch_size", "validation", "3"]),
+    "fit validation batch of none": (
+        lambda r: bptt.fit(r, x, y, validation=(x, y), validation_batch_size=0, progress=False), ValueError,
+        ["validation_batch_size", "at least 1", "0"]),
+    "fit resume a number": (lambda r: bptt.fit(r, x, y, resume=5, progress=False), TypeError, ["resume", "path-like", "5"]),
+    "fit resume True": (lambda r: bptt.fit(r, x, y, resume=True, progress=False), TypeError, ["resume", "path-like", "True"]),
+    "fit resume with a null": (lambda r: bptt.fit(r, x, y, resume="a\0b", progress=False), ValueError, ["resume", "null"]),
+    "fit resume in no folder": (lambda r: bptt.fit(r, x, y, resume="/nowhere/run", progress=False), OSError, ["/nowhere/run"]),
+    "fit resume of something else": (lambda r: bptt.fit(r, x, y, resume=__file__, progress=False), ValueError,
+                                     ["resume", "training file", __file__, "not a whole safetensors file"]),
+    "fit resume of an optimiser without a state": (
+        lambda r: bptt.fit(r, x, y, resume="/nowhere/run", optimizer=Stateless(), progress=False), TypeError,
+        ["optimizer", "state_dict()", "load_state_dict()", "Stateless"]),
+    "fit save_every without a file": (lambda r: bptt.fit(r, x, y, save_every=3, progress=False), ValueError, ["save_every", "resume=None", "3"]),
+    "fit save_every zero": (lambda r: bptt.fit(r, x, y, resume="/nowhere/run", save_every=0, progress=False), ValueError,
+                            ["save_every", "at least 1", "0"]),
+    "fit on_update no function": (lambda r: bptt.fit(r, x, y, on_update=5, progress=False), TypeError, ["on_update", "(update, history)", "5"]),
+    "fit callback no function": (lambda r: bptt.fit(r, x, y, callback=5, progress=False), TypeError, ["callback", "(epoch, history)", "5"]),
+    "save_training of no network": (lambda r: bptt.save_training("/nowhere/run", 5), TypeError, ["rnn", "bptt.RNN", "5"]),
+    "save_training of no optimiser": (lambda r: bptt.save_training("/nowhere/run", r, 5), TypeError, ["optimizer", "state_dict()", "5"]),
+    "save_training of an object": (lambda r: bptt.save_training("/nowhere/run", r, a=[{"b": object()}]), TypeError,
+                                   ["more['a'][0]['b']", "numpy Generator", "object"]),
+    "save_training in no folder": (lambda r: bptt.save_training("/nowhere/run", r), OSError, ["/nowhere/run"]),
+    "load_training of something else": (lambda r: bptt.load_training(__file__, r), ValueError, ["path", "training file", __file__]),
+    "ARTBP state a number": (lambda r: setattr(bptt.ARTBP(4), "state", 5), TypeError, ["state", "(key, passes)", "5"]),
+    "ARTBP state negative": (lambda r: setattr(bptt.ARTBP(4), "state", (1, -1)), ValueError, ["state[1]", "at least 0", "-1"]),
+    "schedule total within the warm-up": (lambda r: bptt.schedule.cosine(1, 9, 9), ValueError, ["total", "warmup = 9", "9"]),
+    "schedule peak negative": (lambda r: bptt.schedule.step(-1, 3), ValueError, ["peak", "-1"]),
     "cell in a list": (lambda r: make(cell=["tanh"]), ValueError, ["cell", "['tanh']"]),
     "init in a list": (lambda r: make(init=["uniform"]), ValueError, ["init", "['uniform']"]),
     "init of text": (lambda r: make(init=lambda n, s, g: "a"), TypeError, ["init", "real numbers"]),

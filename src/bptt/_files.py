@@ -26,14 +26,14 @@ DTYPE_CODES = {"float32": "F32", "float64": "F64"}  # of safetensors
 MOST_HEADER = 1 << 25  # bytes: above twice the header of the network with most layers
 
 
-def file_name(path) -> str:
+def file_name(path, argument="path") -> str:
     """The path as text."""
     try:
         name = os.fsdecode(path)
     except TypeError:
-        raise TypeError(f"path must be a str or path-like, got {path!r}") from None
+        raise TypeError(f"{argument} must be a str or path-like, got {path!r}") from None
     if "\0" in name:
-        raise ValueError(f"path must be without null characters, got {name!r}")
+        raise ValueError(f"{argument} must be without null characters, got {name!r}")
     return name
 
 

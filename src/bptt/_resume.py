@@ -41,7 +41,7 @@ class RunFile:
     """Where a training is written to, and its last position."""
 
     def __init__(self, path, save_every, settings):
-        self.path = file_name(path)
+        self.path = file_name(path, "resume")
         self.save_every = None if save_every is None else index(save_every, "save_every")
         self.settings = settings
         self.position: tuple[dict, tuple[int, int]] | None = None  # and (epochs, updates) of the history there
@@ -57,9 +57,9 @@ class RunFile:
             self.write(training)
 
     def _read(self, training):
-        state = read_state(self.path)
+        state = read_state(self.path, "resume")
         objects = [training.rnn], optimizers_of(training.updates.optimizer)
-        with naming_file(self.path):
+        with naming_file(self.path, "resume"):
             if state["kind"] != "fit":
                 raise ValueError("it was written by save_training, bptt.load_training reads it")
             check_same(state, *objects)

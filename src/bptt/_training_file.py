@@ -196,8 +196,8 @@ def write_state(path: str, state: dict) -> None:
     write_whole(path, safetensors.numpy.save(store.arrays, {KEY: text}))
 
 
-def read_state(path: str) -> dict:
-    with naming_file(path):
+def read_state(path: str, argument="path") -> dict:
+    with naming_file(path, argument):
         with naming(path), open(path, "rb", opener=open_at_once) as file:
             tree, arrays = read_file(file, _declared)
         state = {name: decoded(value, arrays) for name, value in tree.items()}
@@ -210,13 +210,13 @@ def read_state(path: str) -> dict:
 
 
 @contextmanager
-def naming_file(path):
-    """What a file lacks is a ValueError that names it."""
+def naming_file(path, argument="path"):
+    """What a file lacks is a ValueError that names it, and the argument."""
     try:
         yield
     except (*MALFORMED, safetensors.SafetensorError) as error:
         reason = error if isinstance(error, ValueError) else f"not a whole training file: {error!r}"
-        raise ValueError(f"path must name a training file that fits, got {path}: {reason}") from error
+        raise ValueError(f"{argument} must name a training file that fits, got {path}: {reason}") from error
 
 
 def check_kinds(held, kinds):
