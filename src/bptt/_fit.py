@@ -159,9 +159,9 @@ def fit(
     >>> x = np.random.default_rng(0).normal(size=(30, 64, 1))
     >>> target = np.cumsum(x, axis=0) / 10
     >>> rnn = bptt.RNN(1, 16, 1, seed=0)
-    >>> history = bptt.fit(rnn, x, target, lr=bptt.schedule.cosine(1e-2, warmup=5, total=80),
-    ...                    epochs=20, batch_size=16, seed=0, progress=False,
-    ...                    patience=3, validation=(x[:, :16], target[:, :16]))
+    >>> rate = bptt.schedule.cosine(1e-2, warmup=5, total=80)
+    >>> history = bptt.fit(rnn, x, target, lr=rate, epochs=20, batch_size=16, seed=0,
+    ...                    validation=(x[:, :9], target[:, :9]), patience=3, progress=False)
     >>> history.val_loss[history.best_epoch] < 0.1 * history.val_loss[0]
     True
     """

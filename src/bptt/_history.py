@@ -1,10 +1,8 @@
-"""What bptt.fit recorded, and how its file holds it."""
+"""What bptt.fit recorded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-
-import numpy as np
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -33,32 +31,3 @@ class History:
     """with patience: the epoch, numbered from 0, whose parameters the network has at the end"""
     stopped: str | None = None
     """what ended the training before its last epoch: "patience", "callback" or "on_update"; None: nothing did"""
-
-    def sizes(self) -> tuple[int, int]:
-        """(epochs, updates) that are recorded."""
-        return len(self.loss), len(self.update_loss)
-
-    def state(self, sizes: tuple[int, int]) -> dict[str, object]:
-        """The first so many epochs and updates, as arrays."""
-        return {name: _array(values, name, sizes) for name, values in self._lists().items()}
-
-    def load_state(self, state) -> None:
-        """Take what state() returned."""
-        for name, values in state.items():
-            held = getattr(self, name)
-            if isinstance(held, dict):
-                held.update({key: list(map(float, numbers)) for key, numbers in values.items()})
-            else:
-                held[:] = map(float, values)
-
-    def _lists(self):
-        return {one.name: values for one in fields(self) if isinstance(values := getattr(self, one.name), (list, dict))}
-
-
-EACH_UPDATE = {"update_loss", "grad_norm", "lr"}
-
-
-def _array(values, name, sizes):
-    if isinstance(values, dict):
-        return {key: _array(numbers, name, sizes) for key, numbers in values.items()}
-    return np.array(values[: sizes[name in EACH_UPDATE]], np.float64)

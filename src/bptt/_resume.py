@@ -75,7 +75,7 @@ class RunFile:
         """Keep a copy of the position that the training has reached."""
         objects = captured([training.rnn], optimizers_of(training.updates.optimizer))
         state = objects | {"kind": "fit", "more": position_of(training)}
-        self.position = state, training.history.sizes()  # at once: Ctrl-C comes before or after
+        self.position = state, sizes_of(training.history)  # at once: Ctrl-C comes before or after
 
     def minibatch_done(self, training) -> None:
         """Note the position; write it if there were `save_every` updates since the last time."""
@@ -91,7 +91,7 @@ class RunFile:
         """Write the last position that was noted, if there is one."""
         if self.position is not None:
             state, sizes = self.position
-            more = state["more"] | {"settings": self.settings, "history": training.history.state(sizes)}
+            more = state["more"] | {"settings": self.settings, "history": history_state(training.history, sizes)}
             write_state(self.path, state | {"more": more})
             self.written = sizes[1]
 
@@ -129,12 +129,43 @@ def load_position(training, held) -> None:
         setattr(training, name, held[name])
     training.means.load_state(held["means"])
     training.patience.load_state(held["best"])
-    training.history.load_state(held["history"])
+    load_history(training.history, held["history"])
     training.history.stopped, training.history.best_epoch = held["stopped"], training.patience.epoch
     if held["shuffle"] is not None:
         training.rng.bit_generator.state = held["shuffle"]
     if held["truncation"] is not None:
         training.options.truncation.state = held["truncation"]
+
+
+# ---- the history ------------------------------------------------------------------------------------------
+
+EACH_EPOCH = ("loss", "val_loss", "seconds")
+EACH_UPDATE = ("update_loss", "grad_norm", "lr")
+METRICS = ("metrics", "val_metrics")
+
+
+def sizes_of(history) -> tuple[int, int]:
+    """(epochs, updates) that are recorded."""
+    return len(history.loss), len(history.update_loss)
+
+
+def history_state(history, sizes) -> dict:
+    """The first so many epochs and updates, as arrays."""
+    epochs, updates = sizes
+    state = {name: np.array(getattr(history, name)[:epochs], np.float64) for name in EACH_EPOCH}
+    state |= {name: np.array(getattr(history, name)[:updates], np.float64) for name in EACH_UPDATE}
+    for name in METRICS:
+        state[name] = {key: np.array(values[:epochs]) for key, values in getattr(history, name).items()}
+    return state
+
+
+def load_history(history, state) -> None:
+    """Take what history_state returned."""
+    for name in EACH_EPOCH + EACH_UPDATE:
+        getattr(history, name)[:] = state[name].tolist()
+    for name in METRICS:
+        for key, values in getattr(history, name).items():
+            values[:] = state[name][key].tolist()
 
 
 # ---- the settings -----------------------------------------------------------------------------------------
