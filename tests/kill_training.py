@@ -135,10 +135,8 @@ def main(kills=100, seed=0):
                 began = time.perf_counter()
                 rnn, history = train(name)
                 expected[name] = recorded(rnn, history), time.perf_counter() - began
-                print(
-                    f"{name}: {len(history.loss)} epochs, {len(history.update_loss)} updates, stopped by {history.stopped}",
-                    flush=True,
-                )
+                sizes = f"{len(history.loss)} epochs, {len(history.update_loss)} updates"
+                print(f"{name}: {sizes}, stopped by {history.stopped}", flush=True)
             result, whole = expected[name]
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "run.safetensors"

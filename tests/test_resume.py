@@ -1,5 +1,7 @@
 """Trainings that go on where they were: fit(resume=), save_training, load_training."""
 
+import doctest
+import importlib
 import json
 import math
 import os
@@ -231,6 +233,12 @@ def test_the_bar_goes_on(path, capsys):
     train("tanh", path, epochs=4, progress=True)
     shown = re.findall(r"epoch (./4) \|(.*?)\|", capsys.readouterr().err)
     assert [(epoch, len(bar.rstrip())) for epoch, bar in (shown[0], shown[-1])] == [("3/4", 5), ("4/4", 10)]
+
+
+@pytest.mark.parametrize("module", ["_fit", "_training_file", "schedule"])
+def test_examples_of_the_docstrings(module):
+    failed, attempted = doctest.testmod(importlib.import_module(f"bptt.{module}"))
+    assert (failed, attempted > 2) == (0, True)
 
 
 # ---- files of something else -------------------------------------------------------------------------------
