@@ -12,7 +12,7 @@ from ._checks import index, number
 class Patience:
     """The best epoch so far. Without patience (None) nothing is kept."""
 
-    def __init__(self, patience, min_delta):
+    def __init__(self, patience: int | None, min_delta: float) -> None:
         self.patience = None if patience is None else index(patience, "patience")
         self.min_delta = number(min_delta, "min_delta", 0)
         if self.patience is None and self.min_delta:

@@ -40,7 +40,7 @@ POSITION = {
 class RunFile:
     """Where a training is written to, and its last position."""
 
-    def __init__(self, path, save_every, settings):
+    def __init__(self, path, save_every: int | None, settings: dict) -> None:
         self.path = file_name(path, "resume")
         self.save_every = None if save_every is None else index(save_every, "save_every")
         self.settings = settings
@@ -152,7 +152,7 @@ def sizes_of(history) -> tuple[int, int]:
 def history_state(history, sizes) -> dict:
     """The first so many epochs and updates, as arrays."""
     epochs, updates = sizes
-    state = {name: np.array(getattr(history, name)[:epochs], np.float64) for name in EACH_EPOCH}
+    state: dict[str, object] = {name: np.array(getattr(history, name)[:epochs], np.float64) for name in EACH_EPOCH}
     state |= {name: np.array(getattr(history, name)[:updates], np.float64) for name in EACH_UPDATE}
     for name in METRICS:
         state[name] = {key: np.array(values[:epochs]) for key, values in getattr(history, name).items()}

@@ -71,7 +71,7 @@ class Updates:
     def __init__(self, rnn, optimizer, rate: Rate, clip: Clip, accumulate: int, history: History, on_update):
         self.rnn, self.optimizer, self.rate, self.clip = rnn, optimizer, rate, clip
         self.accumulate, self.history, self.on_update = accumulate, history, on_update
-        self.sum = np.zeros_like(rnn.grads) if accumulate > 1 else None
+        self.sum = np.zeros_like(rnn.grads) if accumulate > 1 else np.empty(0)
         self.norm = math.nan  # of the last update's gradient
         self._clear()
 
@@ -85,7 +85,7 @@ class Updates:
         An update's gradient is the mean over all pairs of its windows. With `share` (of ARTBP) it is the sum of the
         windows' gradients, each multiplied by its share, by `accumulate`.
         """
-        if self.sum is None:
+        if self.accumulate == 1:
             if share is not None:
                 self.rnn.grads *= share
             self._update(loss)

@@ -1,11 +1,11 @@
-"""Learning rates over a training: functions of the number of updates done, for `lr` of bptt.fit.
+"""Learning rates over a training: functions of the number of updates done, for ``lr`` of bptt.fit.
 
 >>> import bptt
 >>> lr = bptt.schedule.cosine(3e-3, warmup=100, total=1000)
 >>> f"{lr(0):.6f} {lr(100):.6f} {lr(550):.6f} {lr(1000):.6f}"
 '0.000030 0.003000 0.001500 0.000000'
 
-A loop written by hand sets the rate before each update: `optimizer.lr = lr(update)`, updates numbered from 0. Any
+A loop written by hand sets the rate before each update: ``optimizer.lr = lr(update)``, updates numbered from 0. Any
 function does; those of this module can also be compared, pickled and printed. Where torch counts epochs, multiply by
 the updates of one: ``ceil(rows / batch_size)`` times the windows of a sequence.
 
@@ -131,7 +131,7 @@ class constant(_Schedule):
 
 @dataclass(frozen=True)
 class cosine(_Schedule):
-    """Half a period of a cosine from the peak to `final` (Loshchilov & Hutter 2017).
+    """Half a period of a cosine from the peak to ``final`` (Loshchilov & Hutter 2017).
 
     Torch's LinearLR and CosineAnnealingLR one after the other; that one rises again after its T_max.
 
@@ -142,7 +142,7 @@ class cosine(_Schedule):
     warmup : int
         Updates that lead to it, 0 for none.
     total : int
-        Updates until `final`, those of the warm-up included.
+        Updates until ``final``, those of the warm-up included.
     final : float
         The rate from there on.
     """
@@ -180,7 +180,7 @@ class polynomial(_Schedule):
 
 
 def linear(peak: float, warmup: int, total: int, final: float = 0.0) -> polynomial:
-    """A straight line from the peak to `final`: polynomial with power=1; torch's LinearLR, also for the warm-up.
+    """A straight line from the peak to ``final``: polynomial with power=1; torch's LinearLR, also for the warm-up.
 
     Parameters
     ----------
@@ -203,9 +203,9 @@ class exponential(_Schedule):
     peak : float
         The rate after the warm-up.
     gamma : float
-        Above 0: the factor over `every` updates.
+        Above 0: the factor over ``every`` updates.
     every : int
-        Updates over which the rate gets one factor, for instance those of an epoch.
+        Updates over which the rate gets one factor gamma, for instance those of an epoch.
     warmup : int
         Updates that lead to the peak.
     final : float
@@ -224,7 +224,7 @@ class exponential(_Schedule):
 
 @dataclass(frozen=True)
 class step(_Schedule):
-    """A factor `gamma` after each `every` updates; torch's StepLR.
+    """A factor gamma after each ``every`` updates; torch's StepLR.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ class step(_Schedule):
 
 @dataclass(frozen=True)
 class multistep(_Schedule):
-    """A factor `gamma` at each of the milestones; torch's MultiStepLR.
+    """A factor gamma at each of the milestones; torch's MultiStepLR.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ class multistep(_Schedule):
 
 @dataclass(frozen=True)
 class cosine_restarts(_Schedule):
-    """Cosines from the peak to `final`, each `factor` times as long as the one before; torch's
+    """Cosines from the peak to ``final``, each ``factor`` times as long as the one before; torch's
     CosineAnnealingWarmRestarts.
 
     Parameters
