@@ -218,6 +218,20 @@ def test_metrics_of_windows_leave_out_the_burn_in(rng):
     assert history.val_metrics["rows"] == [56]
 
 
+def test_one_sequence_without_a_batch_axis(rng, tmp_path):
+    """(T,I) is the same as (T,1,I), in everything that fit does."""
+    x, target = delayed(rng, T=21, N=1)
+    results = []
+    for part in (slice(None), 0):
+        rnn = bptt.RNN(1, 4, 1, seed=0)
+        arrays = x[:, part], target[:, part]
+        mask = np.arange(21) % 5 > 0 if part == 0 else (np.arange(21) % 5 > 0)[:, None]
+        history = fit(rnn, *arrays, truncation=bptt.TBPTT(4), accumulate=2, mask=mask, validation=(*arrays, mask),
+                      metrics=rows_seen, patience=9, resume=tmp_path / str(part))  # fmt: skip
+        results.append((rnn.params.tolist(), history.loss, history.val_loss, history.metrics, history.val_metrics))
+    assert results[0] == results[1]
+
+
 def test_metrics_of_nothing_are_not_a_number(rng):
     x, target = delayed(rng, T=6, N=4)
     mask = np.zeros((6, 4), bool)

@@ -326,6 +326,14 @@ def test_files_of_other_kinds(path):
         train("tanh", path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_a_link_to_a_file_that_is_not_there_yet(path):
+    path.symlink_to("later")
+    train("tanh", path, epochs=2)
+    assert path.is_symlink()
+    assert_same(train("tanh", path), train("tanh"))
+
+
 def test_a_path_that_cannot_be_written_is_an_error_before_the_training(tmp_path):
     rnn = bptt.RNN(2, 5, 2, seed=1)
     kept = rnn.params.copy()
@@ -338,10 +346,10 @@ def test_a_path_that_cannot_be_written_is_an_error_before_the_training(tmp_path)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="its time is that of the plain build")
-def test_killed_at_random_moments():
-    """The script does so a hundred times."""
-    command = [sys.executable, kill_training.__file__, "8", "3"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+@pytest.mark.parametrize("kills", ["8", pytest.param("400", marks=pytest.mark.slow)])
+def test_killed_at_random_moments(kills):
+    command = [sys.executable, kill_training.__file__, kills, "3"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     assert "kills: all bits the same" in result.stdout
 

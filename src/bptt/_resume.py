@@ -49,7 +49,7 @@ class RunFile:
 
     def begin(self, training) -> None:
         """Take the state of the file, if there is one, or write the first."""
-        if os.path.lexists(self.path):
+        if os.path.exists(self.path):
             self._read(training)
             self._note(training)
             self.written = len(training.history.update_loss)
