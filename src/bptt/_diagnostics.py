@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._checks import index
-from ._fit import Data
+from ._minibatches import Data
 from ._rnn import RNN
 from ._windows import Loss, measured, named_loss
 

@@ -54,17 +54,18 @@ class Means:
     def __init__(self, metrics: dict[str, Metric]):
         self.metrics = metrics
         self.loss_sum, self.weight = 0.0, 0
-        self.metric_sums = dict.fromkeys(metrics, 0.0)
+        self.metric_sums, self.metric_weight = dict.fromkeys(metrics, 0.0), 0
 
-    def add(self, loss, counted) -> None:
-        """The mean loss of so many pairs."""
-        self.loss_sum += loss * counted
-        self.weight += counted
+    def add(self, loss, weight) -> None:
+        """A mean loss, and what the sum was divided by for it."""
+        self.loss_sum += loss * weight
+        self.weight += weight
 
     def add_metrics(self, y, target, counts) -> None:
         """The metrics of those pairs of y and target whose `counts` is true: a metric gets them as rows."""
         counted = int(counts.sum())
         if counted and self.metrics:
+            self.metric_weight += counted
             rows, target_rows = y[counts], np.asarray(target)[counts]
             for name, metric in self.metrics.items():
                 self.metric_sums[name] += metric_value(metric(rows, target_rows), name) * counted
@@ -75,14 +76,20 @@ class Means:
 
     def metric_means(self) -> dict[str, float]:
         """{name: mean}, NaN where nothing counted."""
-        return {name: total / self.weight if self.weight else math.nan for name, total in self.metric_sums.items()}
+        weight = self.metric_weight
+        return {name: total / weight if weight else math.nan for name, total in self.metric_sums.items()}
 
     def state(self) -> dict[str, object]:
-        return {"loss_sum": self.loss_sum, "weight": self.weight, "metric_sums": dict(self.metric_sums)}
+        return {
+            "loss_sum": self.loss_sum,
+            "weight": self.weight,
+            "metric_sums": dict(self.metric_sums),
+            "metric_weight": self.metric_weight,
+        }
 
     def load_state(self, state) -> None:
         self.loss_sum, self.weight = state["loss_sum"], state["weight"]
-        self.metric_sums.update(state["metric_sums"])
+        self.metric_sums, self.metric_weight = dict(state["metric_sums"]), state["metric_weight"]
 
 
 def metric_value(value, name) -> float:
