@@ -1,5 +1,7 @@
 """Bad input: an exception that names the argument, what was expected and what came; and nothing is half done."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -207,6 +209,15 @@ CASES = {
     "x of windows of text": (lambda r: windows(r, x=np.full((T, B, I), "a")), TypeError, ["x", "real numbers", "<U1"]),
     "unknown loss": (lambda r: windows(r, loss="hinge"), ValueError, ["loss", "mse", "'hinge'"]),
     "loss that returns no gradient": (lambda r: windows(r, loss=lambda y, t: 0.5), TypeError, ["loss", "(loss, dy)", "0.5"]),
+    "loss that takes no mask": (lambda r: windows(r, loss=lambda y, t: bptt.mse(y, t), mask=labels == 0), TypeError,
+                                ["loss must take mask=", "lengths or a mask are given", "cannot take a mask", "lambda"]),
+    "loss that takes no mask for lengths": (lambda r: windows(r, loss=lambda y, t: bptt.mse(y, t), lengths=[5, 2, 3]), TypeError,
+                                            ["loss must take mask=", "lengths or a mask are given", "cannot take a mask"]),
+    "loss that takes no reduction": (lambda r: windows(r, loss=lambda y, t: bptt.mse(y, t), reduction="sum"), TypeError,
+                                     ["loss must take reduction=", "'sum'", "lambda"]),
+    "loss with a weight that does not fit": (
+        lambda r: windows(r, target=labels, loss=functools.partial(bptt.cross_entropy, weight=[1, 2, 3])), ValueError,
+        ["weight", "(C,) = (2,)", "(3,)"]),
     "loss with a wrong gradient": (lambda r: windows(r, loss=lambda y, t: (0.0, y[:1])), ValueError,
                                    ["loss", "(5, 3, 2)", "(1, 3, 2)"]),
     "unknown reduction": (lambda r: windows(r, reduction="max"), ValueError, ["reduction", "'mean' or 'sum'", "'max'"]),

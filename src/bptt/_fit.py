@@ -13,10 +13,11 @@ import numpy as np
 from . import _core, _optim
 from ._checks import choice, flag, index, threshold
 from ._init import generator
+from ._loss import Loss, counted_weight, measured
 from ._rnn import RNN
 from ._sequences import is_stream, layout_of, outside_grads, real_array
 from ._truncation import ARTBP, Truncation
-from ._windows import Loss, WindowOptions, Windows, check_burn_in, measured
+from ._windows import WindowOptions, Windows, check_burn_in
 
 IGNORED = -100  # the label that cross_entropy leaves out
 LR = 1e-3  # of an optimiser that a name makes
@@ -126,14 +127,14 @@ def fit(
     if not isinstance(rnn, RNN):
         raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
     epochs = index(epochs, "epochs")
-    options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths)
+    options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths, mask=mask)
     clip = Clip(clip_norm, clip_value)
     optimizer = make_optimizer(rnn, optimizer, lr)
     data = Data(rnn, x, target, mask, reset, batch_size)
     check_burn_in(options.burn_in, data.steps)
     if lengths is not None:
         data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
-    held_out = None if validation is None else HeldOut(rnn, validation, options.burn_in, data)
+    held_out = None if validation is None else HeldOut(rnn, validation, options, data)
     rng = generator(seed) if flag(shuffle, "shuffle") else None
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function (epoch, history), got {callback!r}")
@@ -162,7 +163,7 @@ def train_epoch(rnn, data, options, clip, optimizer, rng, history, bar) -> float
         along_x = {name: array for name, array in part.items() if name not in ("x", "target")}
         own = replace(options, **along_x) if along_x else options
         for w in Windows(rnn, part["x"], part["target"], own).run():
-            counted = data.counted(part, w.start, w.stop)
+            counted = data.counted(part, w.start, w.stop, options.loss)
             if isinstance(truncation, ARTBP):
                 rnn.grads *= counted / (truncation.mean_length * data.rows_of(part))
             norm = clip(rnn)
@@ -264,9 +265,10 @@ class Data:
             counts &= steps(part["target"], start, stop) != IGNORED
         return counts
 
-    def counted(self, part, start, stop) -> int:
-        """The number of these pairs."""
-        return int(self.counts(part, start, stop).sum())
+    def counted(self, part, start, stop, loss) -> float:
+        """What the loss divided the sum over these pairs by, for its mean."""
+        target = self.layout.steps_of(part["target"], start, stop)
+        return counted_weight(loss, target, self.counts(part, start, stop))
 
     def _rows(self, array, chosen):
         if len(chosen) == self.rows:
@@ -277,7 +279,8 @@ class Data:
 class HeldOut:
     """The validation sequences. Their loss is that of the steps after the burn-in, from a forward without a tape."""
 
-    def __init__(self, rnn, validation, burn_in, training):
+    def __init__(self, rnn, validation, options, training):
+        burn_in = options.burn_in
         names = "(x, target), (x, target, mask) or (x, target, mask, lengths)"
         if not isinstance(validation, (tuple, list)) or not 2 <= len(validation) <= 4:
             count = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
@@ -298,11 +301,13 @@ class HeldOut:
             self.lengths = _core.checked_lengths(lengths, data.steps, data.rows, "validation lengths")
             inside = self.layout.within(self.lengths, 0, data.steps)
             self.mask = {"mask": inside & (self.mask.get("mask", True) != 0)}
+        if self.mask:
+            options.loss.check_takes_mask()
 
     def loss(self, rnn, loss):
         try:
             y, _ = rnn.forward(self.x, lengths=self.lengths, tape=False)
-            return measured(loss, self._counting(y), self.target, **self.mask)[0]
+            return measured(loss, self._counting(y), self.target, start=self.first, **self.mask)[0]
         except Exception as error:
             error.add_note("This came up in the validation.")
             raise

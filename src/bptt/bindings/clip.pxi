@@ -81,8 +81,7 @@ cdef int scale_in_place(object array, double factor) except -1:
 
 
 cdef double joint_norm(list arrays, double most) except? -1:
-    """The norm of all arrays together, which are scaled by one factor if that is above `most`. One array has the bits that
-    it has alone."""
+    """The norm of all arrays together, which are scaled by one factor if that is above `most`."""
     if len(arrays) == 1:
         return norm_clipped(arrays[0], most)
     norms = [norm_clipped(array, math.inf) for array in arrays]

@@ -48,7 +48,9 @@ cdef object class_weights(object weight, object logits, Array *array):
     array.data = NULL
     if weight is None:
         return None
-    return same_shape(as_input(weight, "weight", logits.dtype, array), logits.shape[-1:], "weight", "(C,)")
+    with np.errstate(over="ignore"):  # what is Inf in that type is an error of its own
+        weight = as_input(weight, "weight", logits.dtype, array)
+    return same_shape(weight, logits.shape[-1:], "weight", "(C,)")
 
 
 cdef object weights_error(object weight, object dtype):
