@@ -99,7 +99,7 @@ def clip_grad_norm(array, max_norm):
     ----------
     array : numpy.ndarray or buffer, bptt.RNN, or iterable of them
         Arrays of float32 or float64, C-contiguous and writable, changed in place, never copied; of a network its
-        `grads`. Several are clipped jointly, as torch.nn.utils.clip_grad_norm_ does: one norm and one factor.
+        `grads`. Several are clipped jointly, as torch clips parameters: one norm and one factor.
     max_norm : float
         Above 0; inf only measures.
 

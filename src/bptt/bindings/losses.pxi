@@ -107,8 +107,9 @@ def mse(y, target, *, mask=None, reduction="mean"):
 
 
 def huber(y, target, *, delta=1.0, mask=None, reduction="mean"):
-    """Huber's loss, and its gradient with respect to y: half the squared error where that is at most delta, linear
-    beyond, delta*(|error| - delta/2), so that outliers pull with a slope of delta (Huber 1964; torch.nn.HuberLoss).
+    """Huber's loss (1964; torch.nn.HuberLoss), and its gradient with respect to y.
+
+    Of an error e up to delta e*e/2, beyond delta*(abs(e) - delta/2): an outlier pulls with a slope of delta, no more.
 
     Parameters
     ----------
