@@ -1,5 +1,7 @@
 """Bad input: an exception that names the argument, what was expected and what came; and nothing is half done."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -188,7 +190,18 @@ CASES = {
     "clip value negative": (lambda r: r.clip_grad_value(-2), ValueError, ["limit", "above 0", "-2"]),
     "clip value NaN": (lambda r: bptt.clip_grad_value(np.ones(3), np.nan), ValueError, ["limit", "above 0", "nan"]),
     "clip integers": (lambda r: bptt.clip_grad_norm(np.ones(3, int), 1), TypeError, ["array", "float32 or float64", "int64"]),
-    "clip a list": (lambda r: bptt.clip_grad_norm([3.0, 4.0], 1), TypeError, ["array", "float32 or float64", "list"]),
+    "clip a list of numbers": (lambda r: bptt.clip_grad_norm([3.0, 4.0], 1), TypeError, ["array[0]", "float32 or float64", "got float"]),
+    "clip a number": (lambda r: bptt.clip_grad_norm(3.0, 1), TypeError, ["array", "float32 or float64", "float"]),
+    "clip a dict of views": (lambda r: bptt.clip_grad_norm(r.grad_views(), 1), TypeError, ["array[0]", "float32 or float64", "str"]),
+    "clip integers in a list": (lambda r: bptt.clip_grad_value([r, np.ones(3, int)], 1), TypeError,
+                                ["array[1]", "float32 or float64", "int64"]),
+    "clip read-only in a list": (lambda r: bptt.clip_grad_norm([r.grads, read_only(np.ones(3))], 1), TypeError,
+                                 ["array[1]", "writable", "read-only"]),
+    "clip a network twice": (lambda r: bptt.clip_grad_norm([r, r], 1), ValueError, ["array[1]", "memory of its own", "array[0]"]),
+    "clip a network and its view": (lambda r: bptt.clip_grad_value((r.grads[3:5], np.ones(2), r), 1), ValueError,
+                                    ["array[", "memory of its own", "overlaps"]),
+    "clip jointly by nothing": (lambda r: bptt.clip_grad_norm([r, np.ones(3)], 0), ValueError, ["max_norm", "above 0", "0"]),
+    "clip jointly below float32": (lambda r: bptt.clip_grad_value([np.ones(3), r], 1e-60), ValueError, ["threshold", "above zero"]),
     "clip read-only": (lambda r: bptt.clip_grad_norm(read_only(np.ones(3)), 1), TypeError, ["array", "writable", "read-only"]),
     "clip strided": (lambda r: bptt.clip_grad_norm(np.ones(6)[::2], 1), TypeError, ["array", "contiguous", "non-contiguous"]),
     "clip foreign byte order": (lambda r: bptt.clip_grad_norm(np.ones(3, ">f8"), 1), TypeError, ["array", "float64", ">f8"]),
@@ -203,6 +216,15 @@ CASES = {
     "x of windows of text": (lambda r: windows(r, x=np.full((T, B, I), "a")), TypeError, ["x", "real numbers", "<U1"]),
     "unknown loss": (lambda r: windows(r, loss="hinge"), ValueError, ["loss", "mse", "'hinge'"]),
     "loss that returns no gradient": (lambda r: windows(r, loss=lambda y, t: 0.5), TypeError, ["loss", "(loss, dy)", "0.5"]),
+    "loss that takes no mask": (lambda r: windows(r, loss=lambda y, t: bptt.mse(y, t), mask=labels == 0), TypeError,
+                                ["loss must take mask=", "lengths or a mask are given", "cannot take a mask", "lambda"]),
+    "loss that takes no mask for lengths": (lambda r: windows(r, loss=lambda y, t: bptt.mse(y, t), lengths=[5, 2, 3]), TypeError,
+                                            ["loss must take mask=", "lengths or a mask are given", "cannot take a mask"]),
+    "loss that takes no reduction": (lambda r: windows(r, loss=lambda y, t: bptt.mse(y, t), reduction="sum"), TypeError,
+                                     ["loss must take reduction=", "'sum'", "lambda"]),
+    "loss with a weight that does not fit": (
+        lambda r: windows(r, target=labels, loss=functools.partial(bptt.cross_entropy, weight=[1, 2, 3])), ValueError,
+        ["weight", "(C,) = (2,)", "(3,)"]),
     "loss with a wrong gradient": (lambda r: windows(r, loss=lambda y, t: (0.0, y[:1])), ValueError,
                                    ["loss", "(5, 3, 2)", "(1, 3, 2)"]),
     "unknown reduction": (lambda r: windows(r, reduction="max"), ValueError, ["reduction", "'mean' or 'sum'", "'max'"]),
@@ -245,6 +267,22 @@ CASES = {
     "fit x of class numbers": (lambda r: bptt.fit(wide(), labels, labels, loss="cross_entropy", progress=False), ValueError,
                                ["x", "I = 7", "(5, 3)", "np.eye(7)[x]"]),
     # losses
+    "weight of another size": (lambda r: bptt.cross_entropy(y, labels, weight=[1, 2, 3]), ValueError, ["weight", "(C,) = (2,)", "(3,)"]),
+    "weight a number": (lambda r: bptt.cross_entropy(y, labels, weight=2.0), ValueError, ["weight", "(C,) = (2,)", "()"]),
+    "weight negative": (lambda r: bptt.cross_entropy(y, labels, weight=[1, -2]), ValueError,
+                        ["weight", "at least 0", "float32", "got -2.0", "class 1"]),
+    "weight NaN": (lambda r: bptt.cross_entropy(y, labels, weight=[np.nan, 1]), ValueError, ["weight", "finite", "nan", "class 0"]),
+    "weight beyond float32": (lambda r: bptt.cross_entropy(y, labels, weight=[1, 1e99]), ValueError, ["weight", "float32", "inf", "class 1"]),
+    "weight text": (lambda r: bptt.cross_entropy(y, labels, weight="balanced"), TypeError, ["weight", "real numbers", "str"]),
+    "weight masked": (lambda r: bptt.cross_entropy(y, labels, weight=np.ma.ones(2)), TypeError, ["weight", "mask"]),
+    "smoothing above one": (lambda r: bptt.cross_entropy(y, labels, label_smoothing=1.5), ValueError, ["label_smoothing", "[0, 1]", "1.5"]),
+    "smoothing NaN": (lambda r: bptt.cross_entropy(y, labels, label_smoothing=np.nan), ValueError, ["label_smoothing", "[0, 1]", "nan"]),
+    "smoothing text": (lambda r: bptt.cross_entropy(y, labels, label_smoothing="0.1"), TypeError, ["label_smoothing", "number", "'0.1'"]),
+    "delta zero": (lambda r: bptt.huber(y, y, delta=0), ValueError, ["delta", "above 0", "0"]),
+    "delta negative": (lambda r: bptt.huber(y, y, delta=-1.0), ValueError, ["delta", "above 0", "-1"]),
+    "delta below float32": (lambda r: bptt.huber(y, y, delta=1e-60), ValueError, ["delta", "above 0 in float32", "1e-60"]),
+    "delta text": (lambda r: bptt.huber(y, y, delta="1"), TypeError, ["delta", "number", "'1'"]),
+    "huber target of labels": (lambda r: bptt.huber(y, labels), ValueError, ["target", "(5, 3, 2)", "got (5, 3)", "cross_entropy"]),
     "loss target of labels": (lambda r: bptt.binary_cross_entropy(y, labels), ValueError,
                               ["target", "(5, 3, 2)", "got (5, 3)", "cross_entropy"]),
     "loss target of single numbers": (lambda r: bptt.mse(y[..., :1], y[..., 0]), ValueError, ["target", "(5, 3, 1)", "target[..., None]"]),

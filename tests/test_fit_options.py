@@ -1,6 +1,7 @@
 """bptt.fit: rates, accumulation, metrics, early stopping, callbacks of updates, validation in batches."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -89,22 +90,23 @@ def test_a_rate_that_turns_bad_ends_the_training_before_that_update(rng):
 # ---- accumulation ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["plain", "mask", "lengths", "labels", "batch_first"])
+@pytest.mark.parametrize("kind", ["plain", "mask", "lengths", "labels", "class weights", "batch_first"])
 @pytest.mark.parametrize("accumulate, batch_size", [(2, 6), (4, 3), (3, 5), (99, 1)])
 def test_accumulated_minibatches_are_one_large_one(rng, kind, accumulate, batch_size):
     """To rounding, whatever each of them has that counts. The last update of an epoch is of those that are left."""
     x, target = delayed(rng, N=12, dtype=np.float64)
     options = {"cell": "gru", "dtype": "float64", "seed": 0, "batch_first": kind == "batch_first"}
-    one, two = (bptt.RNN(1, 5, 3 if kind == "labels" else 1, **options) for _ in range(2))
+    one, two = (bptt.RNN(1, 5, 3 if kind in ("labels", "class weights") else 1, **options) for _ in range(2))
     arguments = {"optimizer": "sgd", "lr": 0.1, "shuffle": False}
     if kind == "mask":
         arguments["mask"] = rng.random((20, 12)) < rng.random(12)
     if kind == "lengths":
         arguments["lengths"] = rng.integers(1, 21, 12)
-    if kind == "labels":
+    if kind in ("labels", "class weights"):
         target = rng.integers(0, 3, (20, 12))
         target[3:, ::2] = -100
-        arguments["loss"] = "cross_entropy"
+        weight = [0.001, 0.002, 0.05] if kind == "class weights" else None
+        arguments["loss"] = partial(bptt.cross_entropy, weight=weight)
     if kind == "batch_first":
         x, target = x.swapaxes(0, 1), target.swapaxes(0, 1)
     a = fit(one, x, target, accumulate=accumulate, batch_size=batch_size, **arguments)

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import init
-from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, mse, version
+from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, huber, mse, version
 from ._core import isa as _isa
 from ._fit import fit
 from ._history import History
@@ -70,6 +70,7 @@ __all__ = [
     "get_include",
     "get_lib_dir",
     "gradient_flow",
+    "huber",
     "init",
     "load_training",
     "mse",

@@ -14,6 +14,7 @@ from . import _core
 from ._checks import brief, flag, index, optional
 from ._history import History
 from ._init import generator
+from ._loss import Loss, counted_weight
 from ._metrics import Means, Metric, named_metrics
 from ._minibatches import Data, HeldOut
 from ._patience import Patience
@@ -21,7 +22,7 @@ from ._progress import Bar
 from ._rnn import RNN
 from ._truncation import ARTBP, Truncation
 from ._updates import Clip, OnUpdate, Rate, Updates, make_optimizer
-from ._windows import Loss, WindowOptions, Windows, check_burn_in
+from ._windows import WindowOptions, Windows, check_burn_in
 
 
 def fit(
@@ -168,7 +169,7 @@ def fit(
     if not isinstance(rnn, RNN):
         raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
     epochs = index(epochs, "epochs")
-    options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths)
+    options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths, mask=mask)
     clip, accumulate = Clip(clip_norm, clip_value), index(accumulate, "accumulate")
     rate, optimizer = Rate(lr), make_optimizer(rnn, optimizer, lr)
     data = Data(rnn, x, target, mask, reset, batch_size)
@@ -193,7 +194,7 @@ def _held_out(rnn, validation, size, batch_size, options, data):
     """The validation, or None."""
     size = optional(index, size, "validation_batch_size")
     if validation is not None:
-        return HeldOut(rnn, validation, options.burn_in, batch_size if size is None else size, data)
+        return HeldOut(rnn, validation, options, batch_size if size is None else size, data)
     if size is not None:
         raise ValueError(f"validation_batch_size goes with validation, got {size} and None")
     return None
@@ -293,29 +294,28 @@ class Training:
         along_x = {name: array for name, array in part.items() if name not in ("x", "target")}
         options = replace(self.options, **along_x) if along_x else self.options
         for w in Windows(self.rnn, part["x"], part["target"], options).run():
-            counted = self._take(w, part)
-            self.updates.add(w.loss, counted, self._share(counted, part))
+            weight = self._take(w, part)
+            self.updates.add(w.loss, weight, self._share(weight, part))
             self.windows += 1
             bar.advance(self.means.loss, self.updates.norm)
             if self.history.stopped is not None:
                 break
 
-    def _take(self, w, part) -> int:
-        """Enter a window into the means of the epoch; how many (step, row) pairs of it count."""
+    def _take(self, w, part) -> float:
+        """Enter a window into the means of the epoch; what it weighs there."""
         counts = self.data.counts(part, w.start, w.stop)
-        counted = int(counts.sum())
-        self.means.add(w.loss, counted)
-        if self.metrics:
-            target = self.data.layout.steps_of(part["target"], w.start, w.stop)
-            self.means.add_metrics(w.y, target, counts)
-        return counted
+        target = self.data.layout.steps_of(part["target"], w.start, w.stop)
+        weight = counted_weight(self.options.loss, target, counts)
+        self.means.add(w.loss, weight)
+        self.means.add_metrics(w.y, target, counts)
+        return weight
 
-    def _share(self, counted, part):
+    def _share(self, weight, part):
         """The factor of a window's gradient under ARTBP; None: it has none."""
         truncation = self.options.truncation
         if not isinstance(truncation, ARTBP):
             return None
-        return counted / (truncation.mean_length * self.data.rows_of(part))
+        return weight / (truncation.mean_length * self.data.rows_of(part))
 
     def _end_epoch(self, bar):
         """Record the epoch, measure the validation, and ask whether the training ends."""

@@ -72,7 +72,7 @@ class Means:
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / max(self.weight, 1)
+        return self.loss_sum / (self.weight or 1)
 
     def metric_means(self) -> dict[str, float]:
         """{name: mean}, NaN where nothing counted."""

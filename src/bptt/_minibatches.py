@@ -6,10 +6,11 @@ import numpy as np
 
 from . import _core
 from ._checks import index
+from ._loss import counted_weight, measured
 from ._metrics import Means
 from ._sequences import is_stream, layout_of, outside_grads, real_array
 from ._truncation import ARTBP
-from ._windows import WindowOptions, check_burn_in, measured
+from ._windows import WindowOptions, check_burn_in
 
 IGNORED = -100  # the label that cross_entropy leaves out
 
@@ -89,21 +90,23 @@ class Data:
 class HeldOut:
     """The validation sequences. Their loss is that of the steps after the burn-in, from a forward without a tape."""
 
-    def __init__(self, rnn, validation, burn_in, batch_size, training):
+    def __init__(self, rnn, validation, options, batch_size, training):
         names = "(x, target), (x, target, mask) or (x, target, mask, lengths)"
         if not isinstance(validation, (tuple, list)) or not 2 <= len(validation) <= 4:
             count = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
             raise TypeError(f"validation must be {names}, got a {type(validation).__name__}{count}")
         x, target, mask, lengths = [*validation, None, None][:4]
         self.data = Data(rnn, x, target, mask, None, batch_size, "validation ")
-        check_burn_in(burn_in, self.data.steps, "validation x")
+        check_burn_in(options.burn_in, self.data.steps, "validation x")
         if self.data.target_axes != training.target_axes:
             expected, got = training.target_axes, self.data.target_axes
             raise ValueError(f"validation target must have the last axes {expected} of target, got {got}")
-        self.first = burn_in
+        self.first = options.burn_in
         if lengths is not None:
-            WindowOptions(burn_in=burn_in, lengths=lengths)  # whether the two go together
+            WindowOptions(burn_in=options.burn_in, lengths=lengths)  # whether the two go together
             self.data.lengths = _core.checked_lengths(lengths, self.data.steps, self.data.rows, "validation lengths")
+        if mask is not None or lengths is not None:
+            options.loss.check_takes_mask()
 
     def measure(self, rnn, loss, metrics) -> tuple[float, dict[str, float]]:
         """The loss and {name: metric}: means over what counts, batch by batch."""
@@ -122,9 +125,9 @@ class HeldOut:
         y, _ = rnn.forward(part["x"], lengths=part.get("lengths"), tape=False)
         y, target = after(y, self.first, None), after(part["target"], self.first, None)
         options = {"mask": self._mask(part)} if "mask" in part or "lengths" in part else {}
-        value, _ = measured(loss, y, target, **options)
+        value, _ = measured(loss, y, target, start=self.first, **options)
         counts = self.data.counts(part, self.first, stop)
-        means.add(value, int(counts.sum()))
+        means.add(value, counted_weight(loss, target, counts))
         means.add_metrics(y, target, counts)
         return value
 

@@ -175,7 +175,7 @@ def settings_of(training, seed) -> dict:
     """What the numbers of a training depend on, but for the network and the values of its data."""
     updates, options, held_out = training.updates, training.options, training.held_out
     return {
-        "loss": described(options.loss),
+        "loss": described(options.loss.function),
         "optimizer": kind_of(updates.optimizer),
         "lr": _rate(updates),
         "batch_size": training.data.batch_size,

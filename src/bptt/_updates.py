@@ -76,25 +76,25 @@ class Updates:
         self._clear()
 
     def _clear(self):
-        self.waiting = self.counted = 0
+        self.waiting = self.weight = 0
         self.loss_sum, self.divisor = 0.0, 1
 
-    def add(self, loss, counted, share=None) -> None:
-        """Take the gradient of a window's mean loss, over so many (step, row) pairs, from rnn.grads.
+    def add(self, loss, weight, share=None) -> None:
+        """Take the gradient of a window's mean loss from rnn.grads; `weight` is what the sum was divided by.
 
-        An update's gradient is the mean over all pairs of its windows. With `share` (of ARTBP) it is the sum of the
-        windows' gradients, each multiplied by its share, by `accumulate`.
+        An update's gradient is the mean over all that its windows' losses are means of. With `share` (of ARTBP) it is
+        the sum of the windows' gradients, each multiplied by its share, by `accumulate`.
         """
         if self.accumulate == 1:
             if share is not None:
                 self.rnn.grads *= share
             self._update(loss)
             return
-        self.sum += self.rnn.grads * (counted if share is None else share)
+        self.sum += self.rnn.grads * (weight if share is None else share)
         self.waiting += 1
-        self.counted += counted
-        self.loss_sum += loss * counted
-        self.divisor = max(self.counted, 1) if share is None else self.accumulate
+        self.weight += weight
+        self.loss_sum += loss * weight
+        self.divisor = (self.weight or 1) if share is None else self.accumulate
         if self.waiting == self.accumulate:
             self.flush()
 
@@ -102,7 +102,7 @@ class Updates:
         """Make an update of the gradients that wait, if any do."""
         if self.waiting:
             self.rnn.grads[:] = self.sum / self.divisor
-            loss = self.loss_sum / max(self.counted, 1)
+            loss = self.loss_sum / (self.weight or 1)
             self.sum[:] = 0
             self._clear()
             self._update(loss)
