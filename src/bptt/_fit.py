@@ -301,7 +301,7 @@ class Training:
             if self.history.stopped is not None:
                 break
 
-    def _take(self, w, part) -> float:
+    def _take(self, w, part):
         """Enter a window into the means of the epoch; what it weighs there."""
         counts = self.data.counts(part, w.start, w.stop)
         target = self.data.layout.steps_of(part["target"], w.start, w.stop)
