@@ -87,14 +87,16 @@ bptt_status TYPED(bptt_mse)(int64_t N, int64_t C, const REAL *y, const REAL *tar
     return loss_by_elements(mse_row, &tools, N, C, y, target, mask, reduction, dy, loss);
 }
 
-/* sum (y-t)^2/2 up to delta, delta (|y-t| - delta/2) beyond; gradient scale (y-t) clamped to +-delta */
+/* sum (y-t)^2/2 up to delta, delta (|y-t| - delta/2) beyond: with the error clamped to +-delta both are one formula.
+ * Minimum and maximum are instructions, which branches are not, and keep NaN in this order of operands. */
 LOCAL double huber_row(const loss_tools *tools, int64_t C, const REAL *y, const REAL *target, REAL scale, REAL *dy) {
     const double delta = tools->delta;
     double sum = 0;
     for (int64_t j = 0; j < C; j++) {
-        const double error = (double)y[j] - (double)target[j], size = fabs(error);
-        sum += size <= delta ? error * error / 2 : delta * (size - delta / 2);
-        if (dy) dy[j] = scale * (REAL)(error > delta ? delta : error < -delta ? -delta : error);
+        const double error = (double)y[j] - (double)target[j], below = delta < error ? delta : error;
+        const double clamped = -delta > below ? -delta : below;
+        sum += clamped * (error - clamped / 2);
+        if (dy) dy[j] = scale * (REAL)clamped;
     }
     return sum;
 }
@@ -105,7 +107,8 @@ bptt_status TYPED(bptt_huber)(int64_t N, int64_t C, const REAL *y, const REAL *t
     bptt_status status = check_loss(N, C, y, target, reduction, loss);
     if (status) return status;
     if (!((REAL)delta > 0)) return BPTT_ERROR_OPTION;
-    return loss_by_elements(huber_row, &(loss_tools){.delta = delta}, N, C, y, target, mask, reduction, dy, loss);
+    const loss_tools tools = {.delta = isinf(delta) ? REAL_LARGEST : delta};
+    return loss_by_elements(huber_row, &tools, N, C, y, target, mask, reduction, dy, loss);
 }
 
 /* max(z,0) - z t + log(1 + e^-|z|). At an infinite logit its limit: 0 where the target is the class that the logit is

@@ -358,6 +358,8 @@ static void check_huber_limits(void) {
                  {1, INFINITY, 2, INFINITY, -2},
                  {INFINITY, INFINITY, 2, NAN, NAN},
                  {NAN, 0, 2, NAN, NAN},
+                 {INFINITY, NAN, INFINITY, NAN, NAN},
+                 {-8, -2, 1e30, 18, -6},
                  {8, 2, INFINITY, 18, 6}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const REAL y = (REAL)cases[i].y, target = (REAL)cases[i].target;
