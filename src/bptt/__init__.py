@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 from . import init
 from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, huber, mse, version
 from ._core import isa as _isa
-from ._fit import fit
-from ._history import History
 from ._optim import SGD, Adagrad, Adam, RMSprop
 from ._rnn import RNN
 from ._truncation import ARTBP, TBPTT
@@ -28,14 +26,18 @@ from ._windows import Window
 if TYPE_CHECKING:
     from . import convert, plot, schedule
     from ._diagnostics import GradientFlow, Spectrum, gradient_flow
+    from ._fit import fit
+    from ._history import History
     from ._linking import get_include, get_lib_dir
     from ._training_file import load_training, save_training
 
-# loaded when they are first asked for: a fifth of the time that this import takes
+# loaded when they are first asked for, so that this import is quick
 _LATER = {
     "GradientFlow": "._diagnostics",
+    "History": "._history",
     "Spectrum": "._diagnostics",
     "convert": ".convert",
+    "fit": "._fit",
     "get_include": "._linking",
     "get_lib_dir": "._linking",
     "gradient_flow": "._diagnostics",
