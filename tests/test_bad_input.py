@@ -1,5 +1,7 @@
 """Bad input: an exception that names the argument, what was expected and what came; and nothing is half done."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,13 @@ def make(**options):
 
 def wide():
     return bptt.RNN(7, H, seed=0)
+
+
+class Stateless:
+    """An optimiser without state_dict()."""
+
+    def step(self):
+        raise AssertionError("not reached")
 
 
 def read_only(array):
@@ -181,7 +190,18 @@ CASES = {
     "clip value negative": (lambda r: r.clip_grad_value(-2), ValueError, ["limit", "above 0", "-2"]),
     "clip value NaN": (lambda r: bptt.clip_grad_value(np.ones(3), np.nan), ValueError, ["limit", "above 0", "nan"]),
     "clip integers": (lambda r: bptt.clip_grad_norm(np.ones(3, int), 1), TypeError, ["array", "float32 or float64", "int64"]),
-    "clip a list": (lambda r: bptt.clip_grad_norm([3.0, 4.0], 1), TypeError, ["array", "float32 or float64", "list"]),
+    "clip a list of numbers": (lambda r: bptt.clip_grad_norm([3.0, 4.0], 1), TypeError, ["array[0]", "float32 or float64", "got float"]),
+    "clip a number": (lambda r: bptt.clip_grad_norm(3.0, 1), TypeError, ["array", "float32 or float64", "float"]),
+    "clip a dict of views": (lambda r: bptt.clip_grad_norm(r.grad_views(), 1), TypeError, ["array[0]", "float32 or float64", "str"]),
+    "clip integers in a list": (lambda r: bptt.clip_grad_value([r, np.ones(3, int)], 1), TypeError,
+                                ["array[1]", "float32 or float64", "int64"]),
+    "clip read-only in a list": (lambda r: bptt.clip_grad_norm([r.grads, read_only(np.ones(3))], 1), TypeError,
+                                 ["array[1]", "writable", "read-only"]),
+    "clip a network twice": (lambda r: bptt.clip_grad_norm([r, r], 1), ValueError, ["array[1]", "memory of its own", "array[0]"]),
+    "clip a network and its view": (lambda r: bptt.clip_grad_value((r.grads[3:5], np.ones(2), r), 1), ValueError,
+                                    ["array[", "memory of its own", "overlaps"]),
+    "clip jointly by nothing": (lambda r: bptt.clip_grad_norm([r, np.ones(3)], 0), ValueError, ["max_norm", "above 0", "0"]),
+    "clip jointly below float32": (lambda r: bptt.clip_grad_value([np.ones(3), r], 1e-60), ValueError, ["threshold", "above zero"]),
     "clip read-only": (lambda r: bptt.clip_grad_norm(read_only(np.ones(3)), 1), TypeError, ["array", "writable", "read-only"]),
     "clip strided": (lambda r: bptt.clip_grad_norm(np.ones(6)[::2], 1), TypeError, ["array", "contiguous", "non-contiguous"]),
     "clip foreign byte order": (lambda r: bptt.clip_grad_norm(np.ones(3, ">f8"), 1), TypeError, ["array", "float64", ">f8"]),
@@ -196,6 +216,15 @@ CASES = {
     "x of windows of text": (lambda r: windows(r, x=np.full((T, B, I), "a")), TypeError, ["x", "real numbers", "<U1"]),
     "unknown loss": (lambda r: windows(r, loss="hinge"), ValueError, ["loss", "mse", "'hinge'"]),
     "loss that returns no gradient": (lambda r: windows(r, loss=lambda y, t: 0.5), TypeError, ["loss", "(loss, dy)", "0.5"]),
+    "loss that takes no mask": (lambda r: windows(r, loss=lambda y, t: bptt.mse(y, t), mask=labels == 0), TypeError,
+                                ["loss must take mask=", "lengths or a mask are given", "cannot take a mask", "lambda"]),
+    "loss that takes no mask for lengths": (lambda r: windows(r, loss=lambda y, t: bptt.mse(y, t), lengths=[5, 2, 3]), TypeError,
+                                            ["loss must take mask=", "lengths or a mask are given", "cannot take a mask"]),
+    "loss that takes no reduction": (lambda r: windows(r, loss=lambda y, t: bptt.mse(y, t), reduction="sum"), TypeError,
+                                     ["loss must take reduction=", "'sum'", "lambda"]),
+    "loss with a weight that does not fit": (
+        lambda r: windows(r, target=labels, loss=functools.partial(bptt.cross_entropy, weight=[1, 2, 3])), ValueError,
+        ["weight", "(C,) = (2,)", "(3,)"]),
     "loss with a wrong gradient": (lambda r: windows(r, loss=lambda y, t: (0.0, y[:1])), ValueError,
                                    ["loss", "(5, 3, 2)", "(1, 3, 2)"]),
     "unknown reduction": (lambda r: windows(r, reduction="max"), ValueError, ["reduction", "'mean' or 'sum'", "'max'"]),
@@ -238,6 +267,22 @@ CASES = {
     "fit x of class numbers": (lambda r: bptt.fit(wide(), labels, labels, loss="cross_entropy", progress=False), ValueError,
                                ["x", "I = 7", "(5, 3)", "np.eye(7)[x]"]),
     # losses
+    "weight of another size": (lambda r: bptt.cross_entropy(y, labels, weight=[1, 2, 3]), ValueError, ["weight", "(C,) = (2,)", "(3,)"]),
+    "weight a number": (lambda r: bptt.cross_entropy(y, labels, weight=2.0), ValueError, ["weight", "(C,) = (2,)", "()"]),
+    "weight negative": (lambda r: bptt.cross_entropy(y, labels, weight=[1, -2]), ValueError,
+                        ["weight", "at least 0", "float32", "got -2.0", "class 1"]),
+    "weight NaN": (lambda r: bptt.cross_entropy(y, labels, weight=[np.nan, 1]), ValueError, ["weight", "finite", "nan", "class 0"]),
+    "weight beyond float32": (lambda r: bptt.cross_entropy(y, labels, weight=[1, 1e99]), ValueError, ["weight", "float32", "inf", "class 1"]),
+    "weight text": (lambda r: bptt.cross_entropy(y, labels, weight="balanced"), TypeError, ["weight", "real numbers", "str"]),
+    "weight masked": (lambda r: bptt.cross_entropy(y, labels, weight=np.ma.ones(2)), TypeError, ["weight", "mask"]),
+    "smoothing above one": (lambda r: bptt.cross_entropy(y, labels, label_smoothing=1.5), ValueError, ["label_smoothing", "[0, 1]", "1.5"]),
+    "smoothing NaN": (lambda r: bptt.cross_entropy(y, labels, label_smoothing=np.nan), ValueError, ["label_smoothing", "[0, 1]", "nan"]),
+    "smoothing text": (lambda r: bptt.cross_entropy(y, labels, label_smoothing="0.1"), TypeError, ["label_smoothing", "number", "'0.1'"]),
+    "delta zero": (lambda r: bptt.huber(y, y, delta=0), ValueError, ["delta", "above 0", "0"]),
+    "delta negative": (lambda r: bptt.huber(y, y, delta=-1.0), ValueError, ["delta", "above 0", "-1"]),
+    "delta below float32": (lambda r: bptt.huber(y, y, delta=1e-60), ValueError, ["delta", "above 0 in float32", "1e-60"]),
+    "delta text": (lambda r: bptt.huber(y, y, delta="1"), TypeError, ["delta", "number", "'1'"]),
+    "huber target of labels": (lambda r: bptt.huber(y, labels), ValueError, ["target", "(5, 3, 2)", "got (5, 3)", "cross_entropy"]),
     "loss target of labels": (lambda r: bptt.binary_cross_entropy(y, labels), ValueError,
                               ["target", "(5, 3, 2)", "got (5, 3)", "cross_entropy"]),
     "loss target of single numbers": (lambda r: bptt.mse(y[..., :1], y[..., 0]), ValueError, ["target", "(5, 3, 1)", "target[..., None]"]),
@@ -311,6 +356,56 @@ CASES = {
     "fit validation of another width": (lambda r: bptt.fit(r, x, y, validation=(np.ones((T, B, 9)), y), progress=False),
                                         ValueError, ["validation x", "I = 2", "(5, 3, 9)"]),
     "fit loss in a list": (lambda r: bptt.fit(r, x, y, loss=["mse"], progress=False), ValueError, ["loss", "['mse']"]),
+    "fit rate of a callable that is no number": (lambda r: bptt.fit(r, x, y, lr=lambda k: "a", progress=False), TypeError,
+                                                 ["lr", "number", "'a'"]),
+    "fit rate of a callable negative": (lambda r: bptt.fit(r, x, y, lr=lambda k: -0.5, progress=False), ValueError, ["lr", "0", "-0.5"]),
+    "fit rate of text": (lambda r: bptt.fit(r, x, y, lr="fast", progress=False), TypeError, ["lr", "number", "'fast'"]),
+    "fit schedule not called": (lambda r: bptt.fit(r, x, y, lr=bptt.schedule.step, progress=False), TypeError, ["lr", "call it", "step"]),
+    "fit rate of an object": (
+        lambda r: bptt.fit(r, x, y, optimizer=bptt.SGD(r.params, r.grads), lr=0.1, progress=False), ValueError,
+        ["lr", "0.1", "SGD", "function"]),
+    "fit accumulate zero": (lambda r: bptt.fit(r, x, y, accumulate=0, progress=False), ValueError, ["accumulate", "at least 1", "0"]),
+    "fit accumulate a share": (lambda r: bptt.fit(r, x, y, accumulate=0.5, progress=False), TypeError, ["accumulate", "integer", "0.5"]),
+    "fit patience zero": (lambda r: bptt.fit(r, x, y, patience=0, progress=False), ValueError, ["patience", "at least 1", "0"]),
+    "fit patience text": (lambda r: bptt.fit(r, x, y, patience="long", progress=False), TypeError, ["patience", "integer", "'long'"]),
+    "fit min_delta negative": (lambda r: bptt.fit(r, x, y, patience=2, min_delta=-1, progress=False), ValueError, ["min_delta", "0", "-1"]),
+    "fit min_delta without patience": (lambda r: bptt.fit(r, x, y, min_delta=0.1, progress=False), ValueError,
+                                       ["min_delta", "patience=None", "0.1"]),
+    "fit min_delta NaN": (lambda r: bptt.fit(r, x, y, patience=2, min_delta=np.nan, progress=False), ValueError, ["min_delta", "finite", "nan"]),
+    "fit metrics a number": (lambda r: bptt.fit(r, x, y, metrics=3, progress=False), TypeError, ["metrics", "function (y, target)", "3"]),
+    "fit metrics of an unknown name": (lambda r: bptt.fit(r, x, y, metrics=["auc"], progress=False), ValueError,
+                                       ["metrics[0]", "accuracy", "'auc'"]),
+    "fit metrics twice": (lambda r: bptt.fit(r, x, y, metrics=["accuracy"] * 2, progress=False), ValueError, ["metrics", "dict", "accuracy"]),
+    "fit metrics without a name": (lambda r: bptt.fit(r, x, y, metrics=lambda y, t: 0, progress=False), ValueError, ["metrics", "dict", "name"]),
+    "fit validation batches without validation": (lambda r: bptt.fit(r, x, y, validation_batch_size=3, progress=False), ValueError,
+                                                  ["validation_batch_size", "validation", "3"]),
+    "fit validation batch of none": (
+        lambda r: bptt.fit(r, x, y, validation=(x, y), validation_batch_size=0, progress=False), ValueError,
+        ["validation_batch_size", "at least 1", "0"]),
+    "fit resume a number": (lambda r: bptt.fit(r, x, y, resume=5, progress=False), TypeError, ["resume", "path-like", "5"]),
+    "fit resume True": (lambda r: bptt.fit(r, x, y, resume=True, progress=False), TypeError, ["resume", "path-like", "True"]),
+    "fit resume with a null": (lambda r: bptt.fit(r, x, y, resume="a\0b", progress=False), ValueError, ["resume", "null"]),
+    "fit resume in no folder": (lambda r: bptt.fit(r, x, y, resume="/nowhere/run", progress=False), OSError, ["/nowhere/run"]),
+    "fit resume of something else": (lambda r: bptt.fit(r, x, y, resume=__file__, progress=False), ValueError,
+                                     ["resume", "training file", __file__, "not a whole safetensors file"]),
+    "fit resume of an optimiser without a state": (
+        lambda r: bptt.fit(r, x, y, resume="/nowhere/run", optimizer=Stateless(), progress=False), TypeError,
+        ["optimizer", "state_dict()", "load_state_dict()", "Stateless"]),
+    "fit save_every without a file": (lambda r: bptt.fit(r, x, y, save_every=3, progress=False), ValueError, ["save_every", "resume=None", "3"]),
+    "fit save_every zero": (lambda r: bptt.fit(r, x, y, resume="/nowhere/run", save_every=0, progress=False), ValueError,
+                            ["save_every", "at least 1", "0"]),
+    "fit on_update no function": (lambda r: bptt.fit(r, x, y, on_update=5, progress=False), TypeError, ["on_update", "(update, history)", "5"]),
+    "fit callback no function": (lambda r: bptt.fit(r, x, y, callback=5, progress=False), TypeError, ["callback", "(epoch, history)", "5"]),
+    "save_training of no network": (lambda r: bptt.save_training("/nowhere/run", 5), TypeError, ["rnn", "bptt.RNN", "5"]),
+    "save_training of no optimiser": (lambda r: bptt.save_training("/nowhere/run", r, 5), TypeError, ["optimizer", "state_dict()", "5"]),
+    "save_training of an object": (lambda r: bptt.save_training("/nowhere/run", r, a=[{"b": object()}]), TypeError,
+                                   ["more['a'][0]['b']", "numpy Generator", "object"]),
+    "save_training in no folder": (lambda r: bptt.save_training("/nowhere/run", r), OSError, ["/nowhere/run"]),
+    "load_training of something else": (lambda r: bptt.load_training(__file__, r), ValueError, ["path", "training file", __file__]),
+    "ARTBP state a number": (lambda r: setattr(bptt.ARTBP(4), "state", 5), TypeError, ["state", "(key, passes)", "5"]),
+    "ARTBP state negative": (lambda r: setattr(bptt.ARTBP(4), "state", (1, -1)), ValueError, ["state[1]", "at least 0", "-1"]),
+    "schedule total within the warm-up": (lambda r: bptt.schedule.cosine(1, 9, 9), ValueError, ["total", "warmup = 9", "9"]),
+    "schedule peak negative": (lambda r: bptt.schedule.step(-1, 3), ValueError, ["peak", "-1"]),
     "cell in a list": (lambda r: make(cell=["tanh"]), ValueError, ["cell", "['tanh']"]),
     "init in a list": (lambda r: make(init=["uniform"]), ValueError, ["init", "['uniform']"]),
     "init of text": (lambda r: make(init=lambda n, s, g: "a"), TypeError, ["init", "real numbers"]),

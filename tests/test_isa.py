@@ -50,6 +50,9 @@ def losses_and_optimisers(dtype):
     logits = np.random.default_rng(0).normal(size=(7, 39)).astype(dtype) * 5
     target = logits[::-1] ** 2
     yield "softmax", bptt.cross_entropy(logits, np.arange(7))[1]
+    weight = np.arange(39) / 20
+    yield "smoothed", bptt.cross_entropy(logits, np.arange(7), weight=weight, label_smoothing=0.1)[1]
+    yield "huber", bptt.huber(logits, target, delta=2)[1]
     yield "logistic", bptt.binary_cross_entropy(logits, np.zeros_like(logits))[1]
     yield "squares", bptt.mse(logits, target)[1]
     yield "norm", np.array([bptt.clip_grad_norm(logits[:, :n].ravel(), 1e9) for n in range(1, 40)])

@@ -6,7 +6,13 @@ from cases import assert_close
 
 import bptt
 
-LOSSES = ["mse", "cross_entropy", "binary_cross_entropy"]
+LOSSES = ["mse", "cross_entropy", "binary_cross_entropy", "huber"]
+NAMES_IN_TORCH = {
+    "mse": "mse_loss",
+    "binary_cross_entropy": "binary_cross_entropy_with_logits",
+    "huber": "huber_loss",
+    "cross_entropy": "cross_entropy",
+}
 SHAPES = [(1, 1), (5, 3), (4, 7, 1), (3, 5, 97), (2, 3, 300)]
 
 
@@ -29,7 +35,7 @@ def test_torch(torch, loss, shape, reduction, dtype, tolerance):
     if loss == "cross_entropy":
         theirs = F.cross_entropy(leaf.reshape(-1, shape[-1]), torch.tensor(target).reshape(-1), reduction=reduction)
     else:
-        function = F.mse_loss if loss == "mse" else F.binary_cross_entropy_with_logits
+        function = getattr(F, NAMES_IN_TORCH[loss])
         theirs = function(leaf, torch.tensor(target.astype(np.float64)), reduction=reduction)
     theirs.backward()
     value, dy = getattr(bptt, loss)(y, target, reduction=reduction)
@@ -126,6 +132,8 @@ INFINITE = {  # (loss, logits, target, value, gradient)
     "NaN beside a certain class": ("cross_entropy", [np.nan, np.inf, 0], 1, np.nan, [np.nan] * 3),
     "infinite output": ("mse", [np.inf, 1.0], [0.0, 1], np.inf, [np.inf, 0]),
     "infinite output and target": ("mse", [np.inf, 1.0], [np.inf, 1], np.nan, [np.nan, 0]),
+    "infinite error of huber": ("huber", [-np.inf, 1.0], [0.0, 1], np.inf, [-1, 0]),
+    "infinite output and target of huber": ("huber", [np.inf, 1.0], [np.inf, 1], np.nan, [np.nan, 0]),
 }
 # where torch gives NaN, as it computes 0 * inf or inf - inf, and the limit is a number
 LIMITS = {"certain and right", "certain and wrong", "certain of a half", "certain beside others", "certain class",
@@ -142,7 +150,90 @@ def test_infinities_give_the_limit(torch, name, dtype):
     ours, dy = getattr(bptt, loss)(y, target, reduction="sum")
     np.testing.assert_allclose(ours, value, rtol=1e-7)
     np.testing.assert_array_equal(dy, [gradient])
-    functions = {"mse": "mse_loss", "binary_cross_entropy": "binary_cross_entropy_with_logits"}
-    function = getattr(torch.nn.functional, functions.get(loss, loss))
+    function = getattr(torch.nn.functional, NAMES_IN_TORCH[loss])
     theirs = function(torch.tensor(y), torch.tensor(target), reduction="sum").item()
     assert np.isnan(theirs) if name in LIMITS else theirs == pytest.approx(value, nan_ok=True)
+
+
+# ---- class weights, label smoothing, delta -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (3, 5, 97), (2, 3, 700)], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-13), ("float32", 3e-6)])
+def test_weights_and_smoothing_are_torchs(torch, rng, shape, reduction, smoothing, weighted, dtype, tolerance):
+    """With ignored labels too; a weight of another dtype and layout is converted."""
+    C = shape[-1]
+    y, labels = case("cross_entropy", shape, dtype)
+    labels.flat[1::3] = -100
+    weight = np.ascontiguousarray(rng.random((C, 2)) + 0.1)[:, 0] if weighted else None
+    leaf = torch.tensor(y.astype(np.float64), requires_grad=True)
+    theirs = torch.nn.functional.cross_entropy(
+        leaf.reshape(-1, C), torch.tensor(labels).reshape(-1), None if weight is None else torch.tensor(weight),
+        label_smoothing=smoothing, reduction=reduction,
+    )  # fmt: skip
+    theirs.backward()
+    value, dy = bptt.cross_entropy(y, labels, weight=weight, label_smoothing=smoothing, reduction=reduction)
+    assert value == pytest.approx(theirs.item(), rel=tolerance, abs=tolerance)
+    assert dy.dtype == dtype
+    np.testing.assert_allclose(dy, leaf.grad.numpy(), rtol=0, atol=tolerance * max(1, np.abs(leaf.grad.numpy()).max()))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_mask_and_weights(rng, smoothing):
+    """A masked row is out of the sum of weights too, and may hold anything."""
+    y, labels = case("cross_entropy", (6, 5, 4), "float64")
+    mask, options = rng.random((6, 5)) < 0.5, {"weight": [1, 0, 2.5, 7], "label_smoothing": smoothing}
+    expected, expected_dy = bptt.cross_entropy(y[mask], labels[mask], **options)
+    y[~mask], labels[~mask] = np.nan, 999
+    value, dy = bptt.cross_entropy(y, labels, mask=mask, **options)
+    assert value == pytest.approx(expected, rel=1e-14)
+    assert_close(dy[mask], expected_dy, 1e-14)
+    assert not dy[~mask].any()
+
+
+def test_weights_by_finite_differences(rng):
+    y, labels = case("cross_entropy", (4, 5), "float64")
+    options = {"weight": rng.random(5), "label_smoothing": 0.2}
+    _, dy = bptt.cross_entropy(y, labels, **options)
+    numeric = np.empty_like(y)
+    for place in np.ndindex(y.shape):
+        step = np.zeros_like(y)
+        step[place] = 1e-6
+        above, below = (bptt.cross_entropy(y + sign * step, labels, **options)[0] for sign in (1, -1))
+        numeric[place] = (above - below) / 2e-6
+    np.testing.assert_allclose(dy, numeric, atol=1e-9)
+
+
+def test_a_weight_of_zero_takes_a_class_out():
+    """Also where its logit is -Inf, and where nothing else counts, which torch divides by 0."""
+    y = np.array([[0.0, -np.inf, 0.0], [1.0, 2, 3]])
+    value, dy = bptt.cross_entropy(y, [0, 1], weight=[1, 0, 1])
+    assert value == pytest.approx(np.log(2))
+    assert dy.tolist() == [[-0.5, 0, 0.5], [0, 0, 0]]
+    value, dy = bptt.cross_entropy(y, [1, 1], weight=[1, 0, 1], label_smoothing=0.5)
+    assert value == 0
+    assert not dy.any()
+
+
+def test_nan_is_not_hidden_by_a_weight_of_zero():
+    value, dy = bptt.cross_entropy([[np.nan, 1.0], [0, 0]], [0, 1], weight=[0, 1])
+    assert np.isnan(value)
+    assert np.isnan(dy[0]).all()
+    assert np.isfinite(dy[1]).all()
+
+
+@pytest.mark.parametrize("delta", [0.3, 1, 2.5, np.inf])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-13), ("float32", 3e-6)])
+def test_delta(torch, delta, reduction, dtype, tolerance):
+    y, target = case("huber", (7, 2, 33), dtype)
+    y[0, 0, 0] = target[0, 0, 0] + min(delta, 2)  # where the two parts meet
+    leaf = torch.tensor(y.astype(np.float64), requires_grad=True)
+    theirs = torch.nn.HuberLoss(reduction, delta)(leaf, torch.tensor(target.astype(np.float64)))
+    theirs.backward()
+    value, dy = bptt.huber(y, target, delta=delta, reduction=reduction)
+    assert value == pytest.approx(theirs.item(), rel=tolerance)
+    assert_close(dy, leaf.grad.numpy(), tolerance)

@@ -192,11 +192,11 @@ def test_state_of_its_own_arrays():
     np.testing.assert_array_equal((optimizer._mean, optimizer._square), expected)
 
 
-def interrupts(call):
-    """Calls it again and again, each time with Ctrl-C one instruction of Python later, until a call comes to its end;
-    yields after each."""
+def interrupts(call, first=0, stride=1):
+    """Calls it again and again, each time with Ctrl-C `stride` instructions of Python later, until a call comes to its
+    end; yields after each."""
     old = sys.gettrace()
-    for number in itertools.count():
+    for number in itertools.count(first, stride):
         instructions = iter(range(number))
 
         def trace(frame, event, _, instructions=instructions):

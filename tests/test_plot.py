@@ -167,6 +167,16 @@ def test_best_validation_is_a_number(tmp_path):
     assert written(ax, tmp_path / "nothing.png") > 5_000
 
 
+@pytest.mark.parametrize("validation, value, label", [([2.0, 1.9, 1.8], 1.9, "best validation: 1.9, epoch 2"),
+                                                      ([], 0.5, "best epoch: 0.5, epoch 2")])  # fmt: skip
+def test_best_epoch_of_patience(validation, value, label):
+    """With min_delta it need not be the least loss."""
+    past = bptt.History([1.0, 0.5, 0.4], validation, [1] * 3, [1.0] * 3, [1.0] * 3, best_epoch=1)
+    star = bptt.plot.history(past).get_lines()[-1]
+    np.testing.assert_array_equal(star.get_xydata(), [[2, value]])
+    assert (star.get_marker(), star.get_label()) == ("*", label)
+
+
 BAD = {
     "flow": (lambda: bptt.plot.gradient_flow([1, 2]), TypeError, "flow must be a bptt.GradientFlow, got list"),
     "flow in a dict": (lambda: bptt.plot.gradient_flow({"a": 1}), TypeError, r"flow\['a'\] must be .* got int"),

@@ -26,4 +26,6 @@
 #else
 #error "REAL_BITS must be 32 or 64"
 #endif
+
+#define REAL_LARGEST (REAL_BITS == 32 ? (double)FLT_MAX : DBL_MAX)
 #endif

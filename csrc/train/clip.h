@@ -16,6 +16,14 @@ bptt_status TYPED(bptt_clip_norm)(int64_t n, REAL *grads, double max_norm, doubl
     return BPTT_OK;
 }
 
+/* bptt_scale_f32(), bptt_scale_f64() */
+bptt_status TYPED(bptt_scale)(int64_t n, REAL *x, double factor) {
+    if (!x) return BPTT_ERROR_NULL;
+    if (n < 1) return BPTT_ERROR_SIZE;
+    scale_by(n, x, factor);
+    return BPTT_OK;
+}
+
 /* bptt_clip_value_f32(), bptt_clip_value_f64() */
 bptt_status TYPED(bptt_clip_value)(int64_t n, REAL *grads, double limit, double *largest) {
     const kernels *kernels = kernel_table();

@@ -21,9 +21,9 @@ LOCAL bptt_status check_loss(int64_t N, int64_t C, const void *y, const void *ta
     return N > PTRDIFF_MAX / (int64_t)sizeof(double) / C ? BPTT_ERROR_OVERFLOW : BPTT_OK;
 }
 
-/* what each term is multiplied by: 1, or one over the number of terms (0 where there are none) */
-LOCAL double weight_of(bptt_reduction reduction, int64_t terms) {
-    return reduction == BPTT_REDUCTION_SUM ? 1.0 : terms ? 1.0 / (double)terms : 0.0;
+/* what each term is multiplied by: 1, or one over the sum of what counts (0 where nothing does) */
+LOCAL double scale_of(bptt_reduction reduction, double counted) {
+    return reduction == BPTT_REDUCTION_SUM ? 1.0 : counted > 0 ? 1.0 / counted : 0.0;
 }
 
 LOCAL void clear_row(int64_t C, REAL *dy) {
@@ -32,17 +32,43 @@ LOCAL void clear_row(int64_t C, REAL *dy) {
 
 LOCAL REAL *row_of(REAL *dy, int64_t row, int64_t C) { return dy ? dy + row * C : NULL; }
 
+/* ---- losses by elements ---------------------------------------------------------------------------- */
+
+/* what the loss of a row needs beside its arrays */
+typedef struct {
+    const kernels *kernels;
+    double delta; /* of huber */
+} loss_tools;
+
+/* The loss of a row of C elements, not scaled; its gradient times scale (NULL: not wanted). */
+typedef double row_loss(const loss_tools *tools, int64_t C, const REAL *y, const REAL *target, REAL scale, REAL *dy);
+
+LOCAL bptt_status loss_by_elements(row_loss *of_row, const loss_tools *tools, int64_t N, int64_t C, const REAL *y,
+                                   const REAL *target, const uint8_t *mask, bptt_reduction reduction, REAL *dy,
+                                   double *loss) {
+    const double scale = scale_of(reduction, (double)(counted_rows(N, mask) * C));
+    double sum = 0;
+    for (int64_t row = 0; row < N; row++) {
+        REAL *out = row_of(dy, row, C);
+        if (counts(mask, row)) sum += of_row(tools, C, y + row * C, target + row * C, (REAL)scale, out);
+        else clear_row(C, out);
+    }
+    *loss = sum * scale;
+    return BPTT_OK;
+}
+
 enum { PIECE = 512 }; /* elements of scratch */
 
-/* sum (y-t)^2, gradient 2 weight (y-t) */
-LOCAL double mse_row(const kernels *kernels, int64_t C, const REAL *y, const REAL *target, REAL weight, REAL *dy) {
+/* sum (y-t)^2, gradient 2 scale (y-t) */
+LOCAL double mse_row(const loss_tools *tools, int64_t C, const REAL *y, const REAL *target, REAL scale, REAL *dy) {
+    const kernels *kernels = tools->kernels;
     REAL error[PIECE];
     double sum = 0;
     for (int64_t j = 0; j < C; j += PIECE) {
         const int64_t n = C - j < PIECE ? C - j : PIECE;
         kernels->difference(n, 1, y + j, target + j, error);
         sum += kernels->sum_squares(n, error);
-        if (dy) kernels->difference(n, 2 * weight, y + j, target + j, dy + j);
+        if (dy) kernels->difference(n, 2 * scale, y + j, target + j, dy + j);
     }
     return sum;
 }
@@ -50,22 +76,104 @@ LOCAL double mse_row(const kernels *kernels, int64_t C, const REAL *y, const REA
 /* bptt_mse_f32(), bptt_mse_f64() */
 bptt_status TYPED(bptt_mse)(int64_t N, int64_t C, const REAL *y, const REAL *target, const uint8_t *mask,
                             bptt_reduction reduction, REAL *dy, double *loss) {
-    const kernels *kernels = kernel_table();
-    if (!kernels) return BPTT_ERROR_ISA;
+    const loss_tools tools = {.kernels = kernel_table()};
+    if (!tools.kernels) return BPTT_ERROR_ISA;
     bptt_status status = check_loss(N, C, y, target, reduction, loss);
     if (status) return status;
-    const double weight = weight_of(reduction, counted_rows(N, mask) * C);
     if (!mask) { /* as one long row */
         C *= N;
         N = 1;
     }
+    return loss_by_elements(mse_row, &tools, N, C, y, target, mask, reduction, dy, loss);
+}
+
+/* sum (y-t)^2/2 up to delta, delta (|y-t| - delta/2) beyond: with the error clamped to +-delta both are one formula.
+ * Minimum and maximum are instructions, which branches are not, and keep NaN in this order of operands. */
+LOCAL double huber_row(const loss_tools *tools, int64_t C, const REAL *y, const REAL *target, REAL scale, REAL *dy) {
+    const double delta = tools->delta;
     double sum = 0;
-    for (int64_t row = 0; row < N; row++) {
-        if (counts(mask, row))
-            sum += mse_row(kernels, C, y + row * C, target + row * C, (REAL)weight, row_of(dy, row, C));
-        else clear_row(C, row_of(dy, row, C));
+    for (int64_t j = 0; j < C; j++) {
+        const double error = (double)y[j] - (double)target[j], below = delta < error ? delta : error;
+        const double clamped = -delta > below ? -delta : below;
+        sum += clamped * (error - clamped / 2);
+        if (dy) dy[j] = scale * (REAL)clamped;
     }
-    *loss = sum * weight;
+    return sum;
+}
+
+/* bptt_huber_f32(), bptt_huber_f64() */
+bptt_status TYPED(bptt_huber)(int64_t N, int64_t C, const REAL *y, const REAL *target, double delta,
+                              const uint8_t *mask, bptt_reduction reduction, REAL *dy, double *loss) {
+    bptt_status status = check_loss(N, C, y, target, reduction, loss);
+    if (status) return status;
+    if (!((REAL)delta > 0)) return BPTT_ERROR_OPTION;
+    const loss_tools tools = {.delta = isinf(delta) ? REAL_LARGEST : delta};
+    return loss_by_elements(huber_row, &tools, N, C, y, target, mask, reduction, dy, loss);
+}
+
+/* max(z,0) - z t + log(1 + e^-|z|). At an infinite logit its limit: 0 where the target is the class that the logit is
+ * certain of, otherwise infinite. */
+LOCAL double binary_cross_entropy_of(double z, double target) {
+    if (!isinf(z)) return (z < 0 ? 0 : z) - z * target + log1p(exp(-fabs(z)));
+    const double wrong = z < 0 ? target : 1 - target;
+    return wrong == 0 ? 0 : wrong * fabs(z);
+}
+
+/* the sum of these, gradient scale (s(z) - t) */
+LOCAL double binary_cross_entropy_row(const loss_tools *tools, int64_t C, const REAL *logits, const REAL *target,
+                                      REAL scale, REAL *dy) {
+    double sum = 0;
+    for (int64_t j = 0; j < C; j++) sum += binary_cross_entropy_of((double)logits[j], (double)target[j]);
+    if (!dy) return sum;
+    tools->kernels->logistic(C, logits, dy);
+    tools->kernels->difference(C, scale, dy, target, dy);
+    return sum;
+}
+
+/* bptt_binary_cross_entropy_f32(), bptt_binary_cross_entropy_f64() */
+bptt_status TYPED(bptt_binary_cross_entropy)(int64_t N, int64_t C, const REAL *logits, const REAL *target,
+                                             const uint8_t *mask, bptt_reduction reduction, REAL *dy, double *loss) {
+    const loss_tools tools = {.kernels = kernel_table()};
+    if (!tools.kernels) return BPTT_ERROR_ISA;
+    bptt_status status = check_loss(N, C, logits, target, reduction, loss);
+    if (status) return status;
+    return loss_by_elements(binary_cross_entropy_row, &tools, N, C, logits, target, mask, reduction, dy, loss);
+}
+
+/* ---- cross-entropy on labels ----------------------------------------------------------------------- */
+
+/* With smoothing e a row of label k has the loss (1-e) w_k (-log p_k) + e/C sum_c w_c (-log p_c). */
+typedef struct {
+    const REAL *weight; /* w (C,); NULL: all 1 */
+    double weight_sum;
+    double smoothing;
+} class_weights;
+
+LOCAL double weight_at(const class_weights *classes, int64_t label) {
+    return classes->weight ? (double)classes->weight[label] : 1.0;
+}
+
+/* Sets the sum; an error for a weight or a smoothing out of range. */
+LOCAL bptt_status check_classes(int64_t C, class_weights *classes) {
+    if (!(classes->smoothing >= 0 && classes->smoothing <= 1)) return BPTT_ERROR_OPTION;
+    classes->weight_sum = 0;
+    for (int64_t j = 0; j < C; j++) {
+        const double weight = weight_at(classes, j);
+        if (!(weight >= 0) || isinf(weight)) return BPTT_ERROR_OPTION;
+        classes->weight_sum += weight;
+    }
+    return BPTT_OK;
+}
+
+/* The sum of the weights of the labels that count; an error for one that is no class. */
+LOCAL bptt_status counted_labels(int64_t N, int64_t C, const int64_t *labels, int64_t ignore, const uint8_t *mask,
+                                 const class_weights *classes, double *counted) {
+    *counted = 0;
+    for (int64_t row = 0; row < N; row++) {
+        if (!counts(mask, row) || labels[row] == ignore) continue;
+        if (labels[row] < 0 || labels[row] >= C) return BPTT_ERROR_LABEL;
+        *counted += weight_at(classes, labels[row]);
+    }
     return BPTT_OK;
 }
 
@@ -79,91 +187,85 @@ LOCAL int64_t certain_class(int64_t C, const REAL *logits) {
     return certain;
 }
 
-/* The limit where one logit grows beyond all others: the softmax is 1 at this class and 0 elsewhere. */
-LOCAL double certain_row(int64_t C, int64_t label, int64_t certain, REAL weight, REAL *dy) {
-    clear_row(C, dy);
-    if (dy) dy[certain] += weight;
-    if (dy) dy[label] -= weight;
-    return label == certain ? 0 : (double)INFINITY;
+/* dy = factor * softmax(logits) (NULL: not wanted), and the numbers of which -log p is made: the largest logit, and the
+ * log of the sum of exponentials without it. The only logit of +Inf has a softmax of 1, the limit where it grows. */
+LOCAL void softmax_row(const kernels *kernels, int64_t C, const REAL *logits, REAL factor, REAL *dy, double *largest,
+                       double *log_sum) {
+    REAL piece[PIECE], most = logits[0], sum = 0;
+    for (int64_t j = 1; j < C; j++)
+        if (!(logits[j] <= most)) most = logits[j];
+    const int64_t certain = isinf(most) ? certain_class(C, logits) : -1;
+    *largest = (double)most;
+    *log_sum = 0;
+    if (certain >= 0) {
+        clear_row(C, dy);
+        if (dy) dy[certain] = factor;
+        return;
+    }
+    if (dy) sum = kernels->exp_shifted(C, logits, most, dy);
+    for (int64_t j = 0; !dy && j < C; j += PIECE)
+        sum += kernels->exp_shifted(C - j < PIECE ? C - j : PIECE, logits + j, most, piece);
+    *log_sum = log((double)sum);
+    for (int64_t j = 0; dy && j < C; j++) dy[j] *= factor / sum;
 }
 
-/* log sum exp(z) - z[label], gradient weight (softmax(z) - onehot(label)); the largest logit is taken out first */
-LOCAL double cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, int64_t label, REAL weight,
-                               REAL *dy) {
-    REAL piece[PIECE], largest = logits[0], sum = 0;
-    for (int64_t j = 1; j < C; j++)
-        if (!(logits[j] <= largest)) largest = logits[j];
-    const int64_t certain = isinf(largest) ? certain_class(C, logits) : -1;
-    if (certain >= 0) return certain_row(C, label, certain, weight, dy);
-    if (dy) sum = kernels->exp_shifted(C, logits, largest, dy);
-    for (int64_t j = 0; !dy && j < C; j += PIECE)
-        sum += kernels->exp_shifted(C - j < PIECE ? C - j : PIECE, logits + j, largest, piece);
-    const double value = log((double)sum) + ((double)largest - (double)logits[label]);
-    for (int64_t j = 0; dy && j < C; j++) dy[j] *= weight / sum;
-    if (dy) dy[label] -= weight;
+/* factor times -log p of a logit; 0 for a factor of 0, even where the class is excluded */
+LOCAL double class_cost(double factor, double logit, double largest, double log_sum) {
+    const double cost = log_sum + (logit == largest ? 0 : largest - logit);
+    return factor == 0 && isinf(cost) ? 0 : factor * cost;
+}
+
+/* the loss of a row, not scaled; its gradient times scale: the softmax minus the share of each class */
+LOCAL double cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, int64_t label,
+                               const class_weights *classes, double scale, REAL *dy) {
+    const double own = (1 - classes->smoothing) * weight_at(classes, label), each = classes->smoothing / (double)C;
+    double largest, log_sum;
+    softmax_row(kernels, C, logits, (REAL)(scale * (own + each * classes->weight_sum)), dy, &largest, &log_sum);
+    double value = class_cost(own, (double)logits[label], largest, log_sum);
+    if (dy) dy[label] -= (REAL)(scale * own);
+    for (int64_t j = 0; each > 0 && j < C; j++) {
+        const double share = each * weight_at(classes, j);
+        value += class_cost(share, (double)logits[j], largest, log_sum);
+        if (dy) dy[j] -= (REAL)(scale * share);
+    }
     return value;
+}
+
+/* Both public functions; classes come without their sum. */
+LOCAL bptt_status cross_entropy(int64_t N, int64_t C, const REAL *logits, const int64_t *labels, int64_t ignore,
+                                class_weights classes, const uint8_t *mask, bptt_reduction reduction, REAL *dy,
+                                double *loss) {
+    const kernels *kernels = kernel_table();
+    if (!kernels) return BPTT_ERROR_ISA;
+    bptt_status status = check_loss(N, C, logits, labels, reduction, loss);
+    if (status) return status;
+    status = check_classes(C, &classes);
+    if (status) return status;
+    double counted, sum = 0;
+    status = counted_labels(N, C, labels, ignore, mask, &classes, &counted);
+    if (status) return status;
+    const double scale = scale_of(reduction, counted);
+    for (int64_t row = 0; row < N; row++) {
+        REAL *out = row_of(dy, row, C);
+        if (scale > 0 && counts(mask, row) && labels[row] != ignore)
+            sum += cross_entropy_row(kernels, C, logits + row * C, labels[row], &classes, scale, out);
+        else clear_row(C, out);
+    }
+    *loss = sum * scale;
+    return BPTT_OK;
 }
 
 /* bptt_cross_entropy_f32(), bptt_cross_entropy_f64() */
 bptt_status TYPED(bptt_cross_entropy)(int64_t N, int64_t C, const REAL *logits, const int64_t *labels, int64_t ignore,
                                       const uint8_t *mask, bptt_reduction reduction, REAL *dy, double *loss) {
-    const kernels *kernels = kernel_table();
-    if (!kernels) return BPTT_ERROR_ISA;
-    bptt_status status = check_loss(N, C, logits, labels, reduction, loss);
-    if (status) return status;
-    int64_t rows = 0;
-    for (int64_t row = 0; row < N; row++) {
-        if (!counts(mask, row) || labels[row] == ignore) continue;
-        if (labels[row] < 0 || labels[row] >= C) return BPTT_ERROR_LABEL;
-        rows++;
-    }
-    const double weight = weight_of(reduction, rows);
-    double sum = 0;
-    for (int64_t row = 0; row < N; row++) {
-        REAL *out = row_of(dy, row, C);
-        if (counts(mask, row) && labels[row] != ignore)
-            sum += cross_entropy_row(kernels, C, logits + row * C, labels[row], (REAL)weight, out);
-        else clear_row(C, out);
-    }
-    *loss = sum * weight;
-    return BPTT_OK;
+    return cross_entropy(N, C, logits, labels, ignore, (class_weights){0}, mask, reduction, dy, loss);
 }
 
-/* max(z,0) - z t + log(1 + e^-|z|). At an infinite logit its limit: 0 where the target is the class that the logit is
- * certain of, otherwise infinite. */
-LOCAL double binary_cross_entropy_of(double z, double target) {
-    if (!isinf(z)) return (z < 0 ? 0 : z) - z * target + log1p(exp(-fabs(z)));
-    const double wrong = z < 0 ? target : 1 - target;
-    return wrong == 0 ? 0 : wrong * fabs(z);
-}
-
-/* the sum of these, gradient weight (s(z) - t) */
-LOCAL double binary_cross_entropy_row(const kernels *kernels, int64_t C, const REAL *logits, const REAL *target,
-                                      REAL weight, REAL *dy) {
-    double sum = 0;
-    for (int64_t j = 0; j < C; j++) sum += binary_cross_entropy_of((double)logits[j], (double)target[j]);
-    if (!dy) return sum;
-    kernels->logistic(C, logits, dy);
-    kernels->difference(C, weight, dy, target, dy);
-    return sum;
-}
-
-/* bptt_binary_cross_entropy_f32(), bptt_binary_cross_entropy_f64() */
-bptt_status TYPED(bptt_binary_cross_entropy)(int64_t N, int64_t C, const REAL *logits, const REAL *target,
-                                             const uint8_t *mask, bptt_reduction reduction, REAL *dy, double *loss) {
-    const kernels *kernels = kernel_table();
-    if (!kernels) return BPTT_ERROR_ISA;
-    bptt_status status = check_loss(N, C, logits, target, reduction, loss);
-    if (status) return status;
-    const double weight = weight_of(reduction, counted_rows(N, mask) * C);
-    double sum = 0;
-    for (int64_t row = 0; row < N; row++) {
-        REAL *out = row_of(dy, row, C);
-        if (counts(mask, row))
-            sum += binary_cross_entropy_row(kernels, C, logits + row * C, target + row * C, (REAL)weight, out);
-        else clear_row(C, out);
-    }
-    *loss = sum * weight;
-    return BPTT_OK;
+/* bptt_weighted_cross_entropy_f32(), bptt_weighted_cross_entropy_f64() */
+bptt_status TYPED(bptt_weighted_cross_entropy)(int64_t N, int64_t C, const REAL *logits, const int64_t *labels,
+                                               int64_t ignore, const REAL *weight, double label_smoothing,
+                                               const uint8_t *mask, bptt_reduction reduction, REAL *dy, double *loss) {
+    const class_weights classes = {.weight = weight, .smoothing = label_smoothing};
+    return cross_entropy(N, C, logits, labels, ignore, classes, mask, reduction, dy, loss);
 }
 #endif

@@ -52,11 +52,14 @@ LOCAL double square_of_rows(int64_t rows, int64_t stride, const double *squares)
     return -total;
 }
 
+LOCAL void scale_by(int64_t n, REAL *x, double factor) {
+    for (int64_t i = 0; i < n; i++) x[i] = (REAL)((double)x[i] * factor);
+}
+
 /* Scales x to a norm of at most max_norm. A norm that is NaN or Inf scales nothing: that would write zeros or NaN over
  * the evidence. */
 LOCAL void scale_to(int64_t n, REAL *x, double norm, double max_norm) {
     if (!(norm > max_norm) || isinf(norm)) return;
-    const double scale = max_norm / norm;
-    for (int64_t i = 0; i < n; i++) x[i] = (REAL)((double)x[i] * scale);
+    scale_by(n, x, max_norm / norm);
 }
 #endif

@@ -5,7 +5,6 @@
 #include "bptt.h"
 #include "kernels/kernels.h"
 
-#define REAL_LARGEST (REAL_BITS == 32 ? (double)FLT_MAX : DBL_MAX)
 #define REAL_SMALLEST (REAL_BITS == 32 ? 0x1p-149 : 0x1p-1074)
 
 /* whether x is at least 0 and, as a REAL, neither Inf nor a 0 that it was not */

@@ -16,28 +16,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import init
-from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, mse, version
+from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, huber, mse, version
 from ._core import isa as _isa
-from ._fit import History, fit
 from ._optim import SGD, Adagrad, Adam, RMSprop
 from ._rnn import RNN
 from ._truncation import ARTBP, TBPTT
 from ._windows import Window
 
 if TYPE_CHECKING:
-    from . import convert, plot
+    from . import convert, plot, schedule
     from ._diagnostics import GradientFlow, Spectrum, gradient_flow
+    from ._fit import fit
+    from ._history import History
     from ._linking import get_include, get_lib_dir
+    from ._training_file import load_training, save_training
 
-# loaded when they are first asked for: a fifth of the time that this import takes
+# loaded when they are first asked for, so that this import is quick
 _LATER = {
     "GradientFlow": "._diagnostics",
+    "History": "._history",
     "Spectrum": "._diagnostics",
     "convert": ".convert",
+    "fit": "._fit",
     "get_include": "._linking",
     "get_lib_dir": "._linking",
     "gradient_flow": "._diagnostics",
+    "load_training": "._training_file",
     "plot": ".plot",
+    "save_training": "._training_file",
+    "schedule": ".schedule",
 }
 
 __version__ = version()
@@ -65,9 +72,13 @@ __all__ = [
     "get_include",
     "get_lib_dir",
     "gradient_flow",
+    "huber",
     "init",
+    "load_training",
     "mse",
     "plot",
+    "save_training",
+    "schedule",
 ]
 
 
@@ -76,7 +87,7 @@ def __getattr__(name):
         hint = f", use bptt.RNN(..., cell={name.lower()!r})" if name in ("LSTM", "GRU") else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     module = import_module(_LATER[name], __name__)
-    return module if name in ("convert", "plot") else getattr(module, name)
+    return module if name in ("convert", "plot", "schedule") else getattr(module, name)
 
 
 def __dir__():

@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, final
 
 import numpy as np
@@ -136,15 +136,25 @@ class Stream:
     def reset(self, rows: ArrayLike | None = None) -> None: ...
     def __call__(self, x: ArrayLike, *, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
 
-def clip_grad_norm(array: Any, max_norm: float) -> float: ...
-def clip_grad_value(array: Any, limit: float) -> float: ...
+def clip_grad_norm(array: Any | Iterable[Any], max_norm: float) -> float: ...
+def clip_grad_value(array: Any | Iterable[Any], limit: float) -> float: ...
 def mse(
     y: ArrayLike, target: ArrayLike, *, mask: ArrayLike | None = None, reduction: _Reduction = "mean"
+) -> tuple[float, NDArray[Any]]: ...
+def huber(
+    y: ArrayLike,
+    target: ArrayLike,
+    *,
+    delta: float = 1.0,
+    mask: ArrayLike | None = None,
+    reduction: _Reduction = "mean",
 ) -> tuple[float, NDArray[Any]]: ...
 def cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
+    weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
     mask: ArrayLike | None = None,
     reduction: _Reduction = "mean",
     ignore_index: int = -100,

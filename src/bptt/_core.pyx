@@ -4,14 +4,18 @@
 
 All algorithms are in csrc/; this module turns Python arguments into pointers and status codes into exceptions.
 """
+import math
 import os
 import threading
 import weakref
+from collections.abc import Iterable
+from contextlib import ExitStack
+from itertools import pairwise
 
 import numpy as np
 
 from ._checkpoint import check_checkpoint, segment_length
-from ._checks import flag, index, input_hint, labels_hint, target_hint, threshold, uint64
+from ._checks import flag, index, input_hint, labels_hint, number, target_hint, threshold, uint64
 
 cimport cython
 from cpython.buffer cimport (
@@ -26,6 +30,8 @@ cdef extern from "bptt.h" nogil:
     bptt_status BPTT_OK
     bptt_status BPTT_ERROR_OVERFLOW
     bptt_status BPTT_ERROR_MEMORY
+    bptt_status BPTT_ERROR_OPTION
+    bptt_status BPTT_ERROR_THRESHOLD
     bptt_status BPTT_ERROR_LABEL
     bptt_status BPTT_ERROR_INTERRUPTED
     bptt_status BPTT_ERROR_ISA
@@ -87,9 +93,11 @@ cdef extern from *:
     #define any_pack(bits, ...) BPTT_TYPED(bptt_pack, bits, __VA_ARGS__)
     #define any_step(bits, ...) BPTT_TYPED(bptt_step, bits, __VA_ARGS__)
     #define any_clip_norm(bits, ...) BPTT_TYPED(bptt_clip_norm, bits, __VA_ARGS__)
+    #define any_scale(bits, ...) BPTT_TYPED(bptt_scale, bits, __VA_ARGS__)
     #define any_clip_value(bits, ...) BPTT_TYPED(bptt_clip_value, bits, __VA_ARGS__)
     #define any_mse(bits, ...) BPTT_TYPED(bptt_mse, bits, __VA_ARGS__)
-    #define any_cross_entropy(bits, ...) BPTT_TYPED(bptt_cross_entropy, bits, __VA_ARGS__)
+    #define any_huber(bits, ...) BPTT_TYPED(bptt_huber, bits, __VA_ARGS__)
+    #define any_cross_entropy(bits, ...) BPTT_TYPED(bptt_weighted_cross_entropy, bits, __VA_ARGS__)
     #define any_binary_cross_entropy(bits, ...) BPTT_TYPED(bptt_binary_cross_entropy, bits, __VA_ARGS__)
     #define any_sgd(bits, ...) BPTT_TYPED(bptt_sgd, bits, __VA_ARGS__)
     #define any_rmsprop(bits, ...) BPTT_TYPED(bptt_rmsprop, bits, __VA_ARGS__)
@@ -113,11 +121,14 @@ cdef extern from *:
     bptt_status any_step(int, const bptt_spec *, int64_t, void *packed, void *x, void *state, void *y,
                          void *work) nogil
     bptt_status any_clip_norm(int, int64_t, void *, double, double *) nogil
+    bptt_status any_scale(int, int64_t, void *, double) nogil
     bptt_status any_clip_value(int, int64_t, void *, double, double *) nogil
     bptt_status any_mse(int, int64_t, int64_t, void *, void *, const uint8_t *, bptt_reduction, void *,
                         double *) nogil
-    bptt_status any_cross_entropy(int, int64_t, int64_t, void *, const int64_t *, int64_t, const uint8_t *,
-                                  bptt_reduction, void *, double *) nogil
+    bptt_status any_huber(int, int64_t, int64_t, void *, void *, double, const uint8_t *, bptt_reduction, void *,
+                          double *) nogil
+    bptt_status any_cross_entropy(int, int64_t, int64_t, void *, const int64_t *, int64_t, void *, double,
+                                  const uint8_t *, bptt_reduction, void *, double *) nogil
     bptt_status any_binary_cross_entropy(int, int64_t, int64_t, void *, void *, const uint8_t *, bptt_reduction,
                                          void *, double *) nogil
     bptt_status any_sgd(int, int64_t, void *, void *, void *, double, double, int, double) nogil

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ._checks import index
-from ._fit import Data
+from ._loss import Loss, measured, named_loss
+from ._minibatches import Data
 from ._rnn import RNN
-from ._windows import Loss, measured, named_loss
 
 LIMIT = 100.0
 """A gradient that changes by more than this factor is called exploding or vanishing. Learning rates that work span a
@@ -188,7 +188,9 @@ def gradient_flow(
     """
     if not isinstance(rnn, RNN):
         raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
-    loss = named_loss(loss)
+    function = named_loss(loss)
+    if mask is not None:
+        function.check_takes_mask()
     data = Data(rnn, x, target, mask, reset, None)
     weights = {name: w for name, w in rnn.param_views().items() if name.startswith("weight_hh")}
     layers = tuple(name.removeprefix("weight_hh_") for name in weights)
@@ -198,7 +200,7 @@ def gradient_flow(
     with rnn.lock:
         grads, drawn = rnn.grads.copy(), rnn.dropout_state
         try:
-            absolute = _norms(rnn, data, loss, state, chosen, K, layers, both_ways)
+            absolute = _norms(rnn, data, function, state, chosen, K, layers, both_ways)
         finally:
             rnn.grads[...], rnn.dropout_state = grads, drawn
         spectra = tuple(s for name, w in weights.items() for s in _spectra(name, w, rnn.cell))
@@ -278,7 +280,7 @@ def _step_norms(rnn, data, loss, state, start, stop, t, layers):
         return data.layout.steps_of(array, t - start, t - start + 1)
 
     options = {"mask": here(part["mask"])} if "mask" in part else {}
-    here(dy)[...] = measured(loss, here(y), here(part["target"]), **options)[1]
+    here(dy)[...] = measured(loss, here(y), here(part["target"]), start=t, **options)[1]
     norms = np.empty((layers, stop - start) if layers > 1 else stop - start, rnn.dtype)
     rnn.backward(dy, step_norms=norms, input_grad=False, state_grad=False)
     return np.atleast_2d(norms)

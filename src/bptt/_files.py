@@ -26,14 +26,14 @@ DTYPE_CODES = {"float32": "F32", "float64": "F64"}  # of safetensors
 MOST_HEADER = 1 << 25  # bytes: above twice the header of the network with most layers
 
 
-def file_name(path) -> str:
+def file_name(path, argument="path") -> str:
     """The path as text."""
     try:
         name = os.fsdecode(path)
     except TypeError:
-        raise TypeError(f"path must be a str or path-like, got {path!r}") from None
+        raise TypeError(f"{argument} must be a str or path-like, got {path!r}") from None
     if "\0" in name:
-        raise ValueError(f"path must be without null characters, got {name!r}")
+        raise ValueError(f"{argument} must be without null characters, got {name!r}")
     return name
 
 
@@ -177,7 +177,7 @@ def load(cls, path, threads):
     path = file_name(path)
     try:
         with naming(path), open(path, "rb", opener=open_at_once) as file:
-            spec, tensors = _read(file)
+            spec, tensors = read_file(file, _declared)
         rnn = cls(**spec.description(), init=zeros, threads=threads)
         rnn.load_state_dict(tensors)
     except (ValueError, safetensors.SafetensorError) as error:
@@ -190,10 +190,11 @@ def open_at_once(path, flags):
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _read(file):
-    """(the Spec, {name: array}) of a model file, the data read only when the header fits it.
+def read_file(file, declared):
+    """(what the header says, {name: array}) of a safetensors file, the data read only when the header fits it.
 
-    The file is read, not mapped: a mapped file that another program cuts short kills the process.
+    `declared` makes of the header what it says and the bytes of all tensors, or raises a ValueError. The file is read,
+    not mapped: a mapped file that another program cuts short kills the process.
     """
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
@@ -203,11 +204,11 @@ def _read(file):
     if len(start) < 8 or length > min(status.st_size - 8, MOST_HEADER):
         raise ValueError(f"not a whole safetensors file: a header of {length} in {status.st_size} bytes")
     header = file.read(length)
-    spec, size = _declared(header.decode())
+    said, size = declared(header.decode())
     if status.st_size != 8 + length + size:
         found = status.st_size - 8 - length
         raise ValueError(f"not a whole safetensors file: {found} bytes of data, its tensors have {size}")
-    return spec, safetensors.numpy.load(start + header + file.read(size))
+    return said, safetensors.numpy.load(start + header + file.read(size))
 
 
 def _declared(header):
@@ -216,7 +217,12 @@ def _declared(header):
     metadata = tensors.pop("__metadata__", None)
     text = metadata.get("bptt") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
-        raise ValueError("a safetensors file that bptt did not write")
+        training = isinstance(metadata, dict) and "bptt_training" in metadata
+        raise ValueError(
+            "it is a training file, which bptt.load_training reads"
+            if training
+            else "a safetensors file that bptt did not write"
+        )
     fields = object_from_json(text)
     found = fields.pop("format", None)
     if type(found) is not int or found != FORMAT:

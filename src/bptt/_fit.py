@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from numbers import Real
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import _core, _optim
-from ._checks import choice, flag, index, threshold
+from . import _core
+from ._checks import brief, flag, index, optional
+from ._history import History
 from ._init import generator
+from ._loss import Loss, counted_weight
+from ._metrics import Means, Metric, named_metrics
+from ._minibatches import Data, HeldOut
+from ._patience import Patience
+from ._progress import Bar
 from ._rnn import RNN
-from ._sequences import is_stream, layout_of, outside_grads, real_array
 from ._truncation import ARTBP, Truncation
-from ._windows import Loss, WindowOptions, Windows, check_burn_in, measured
-
-IGNORED = -100  # the label that cross_entropy leaves out
-LR = 1e-3  # of an optimiser that a name makes
-BAR = "{desc} |{bar}| {elapsed}<{remaining}{postfix}"  # whole in 80 columns, unlike tqdm's own
-WITHOUT_TOTAL = "{desc}, {n_fmt} windows{postfix}"
-OPTIMIZERS = {"sgd": _optim.SGD, "rmsprop": _optim.RMSprop, "adagrad": _optim.Adagrad, "adam": _optim.Adam}
-
-
-@dataclass
-class History:
-    """What fit recorded: numbers of each epoch, and of each update."""
-
-    loss: list[float] = field(default_factory=list)
-    """mean training loss of each epoch"""
-    val_loss: list[float] = field(default_factory=list)
-    """validation loss after each epoch, empty without validation"""
-    seconds: list[float] = field(default_factory=list)
-    """time each epoch took"""
-    update_loss: list[float] = field(default_factory=list)
-    """loss of each window"""
-    grad_norm: list[float] = field(default_factory=list)
-    """gradient norm of each window before clipping"""
-    clip_norm: float | None = None
-    """norm to which fit clipped the gradient; None: it did not"""
+from ._updates import Clip, OnUpdate, Rate, Updates, make_optimizer
+from ._windows import WindowOptions, Windows, check_burn_in
 
 
 def fit(
@@ -50,21 +32,29 @@ def fit(
     *,
     loss: str | Loss = "mse",
     optimizer="adam",
-    lr: float | None = None,
+    lr: float | Callable[[int], float] | None = None,
     epochs: int = 10,
     batch_size: int | None = None,
     truncation: Truncation | None = None,
     burn_in: int = 0,
     clip_norm: float | None = 1.0,
     clip_value: float | None = None,
+    accumulate: int = 1,
     lengths=None,
     mask=None,
     reset=None,
     validation: tuple | None = None,
+    validation_batch_size: int | None = None,
+    metrics: str | Metric | list | Mapping[str, str | Metric] | None = None,
+    patience: int | None = None,
+    min_delta: float = 0.0,
     shuffle: bool = True,
     seed: int | np.random.Generator | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    save_every: int | None = None,
     progress: bool = True,
     callback: Callable[[int, History], object] | None = None,
+    on_update: OnUpdate | None = None,
 ) -> History:
     """Train a network.
 
@@ -79,36 +69,65 @@ def fit(
         See RNN.windows.
     optimizer : {"adam", "rmsprop", "adagrad", "sgd"} or object with step()
         A name makes one with `lr`.
-    lr : float, optional
-        The learning rate of an optimiser that a name makes, 1e-3 by default. An object has its own: both are an error.
+    lr : float or function of the number of updates done, optional
+        The learning rate of an optimiser that a name makes, 1e-3 by default. An object has its own: a number is an
+        error then. A function, such as those of bptt.schedule, goes with both: before each update its value is assigned
+        to the optimiser's `lr`.
     epochs : int
         How often all sequences are gone over.
     batch_size : int, optional
-        Sequences per update; None: all of them.
+        Sequences per minibatch; None: all of them.
     truncation : bptt.TBPTT or bptt.ARTBP, optional
-        An update after each window, the state carried on to the end of the sequence. None: full BPTT, an update per
-        minibatch. With ARTBP each minibatch has cuts of its own, and a window's mean gradient is multiplied by its
-        steps / mean_length: weighed alike, short windows would bias it.
+        A window is then that of RNN.windows, the state carried on to the end of the sequence. None: full BPTT, a
+        minibatch is one window. With ARTBP each minibatch has cuts of its own, and a window's mean gradient is
+        multiplied by its steps / mean_length: weighed alike, short windows would bias it.
     burn_in : int
         The first steps of each sequence, which only move the state on, see RNN.windows; in the validation too.
     clip_norm, clip_value : float, optional
         Clip the gradient before each update, by norm and then by value; None: not.
+    accumulate : int
+        Windows per update: its gradient is the mean over all their steps that count, as if a minibatch had as many
+        times the rows. An epoch ends with an update of those that are left. With ARTBP it is their sum divided by
+        `accumulate`.
     lengths : array_like of int, (B,), optional
         The steps that each padded sequence has, see RNN.forward: what lies beyond counts nothing and costs next to
         nothing. Goes with truncation=None.
     validation : tuple, optional
         (x, target), (x, target, mask) or (x, target, mask, lengths), mask may be None: measured without truncation
         after each epoch.
+    validation_batch_size : int, optional
+        Sequences that the validation goes over at a time, by default batch_size.
+    metrics : function (y, target) -> number, "accuracy", list or dict {name: function} of them, optional
+        Measured in training and validation, into history.metrics and history.val_metrics. y (N,O) and target (N,...)
+        are the N (step, row) pairs of a window or a batch that count: those that mask, lengths, burn-in or ignored
+        labels leave out are not among them. An epoch has the mean over its windows, weighed by N; in training the
+        outputs are those that the updates were made with. "accuracy" is that of the largest logit for labels, and of
+        the sign of the logit for targets from 0 to 1.
+    patience : int, optional
+        The training ends after so many epochs in a row without improvement: none whose validation loss (without
+        validation the training loss) is more than `min_delta` below the best one. At the end, whatever ended it but an
+        exception, rnn has the parameters of the best epoch.
+    min_delta : float
+        See patience.
     shuffle : bool
         Draw the sequences of the minibatches anew in each epoch.
     seed : int or numpy.random.Generator, optional
         For the shuffling.
+    resume : str or path-like, optional
+        A file from which the training goes on if it exists. It is written as a whole before the first epoch, after each
+        epoch and at KeyboardInterrupt (Ctrl-C) or SystemExit: parameters, those of the best epoch, the state of the
+        optimiser, of the shuffling, of dropout and of ARTBP, history and position. See Notes.
+    save_every : int, optional
+        Write it within an epoch too, at the first end of a minibatch after so many updates.
     progress : bool
         Show a progress bar: the mean loss of the epoch so far, the validation loss of the epoch before, the norm of the
         last gradient before clipping, and the learning rate if the optimiser has a number `lr`.
     callback : function (epoch, history), optional
         Called after each epoch, numbered from 0. The training ends if it returns something true: True, NumPy's True, 1,
         a text. None and False let it go on.
+    on_update : function (update, history), optional
+        Called after each update, numbered from 0 through all epochs, with what was recorded so far. The training ends
+        if it returns something true; the epoch under way is then not recorded.
 
     Returns
     -------
@@ -118,233 +137,212 @@ def fit(
     ------
     FloatingPointError
         If the norm of a gradient is NaN or Inf.
+    ValueError
+        If the file of `resume` is of another network or of other settings; it says what differs. Nothing is changed
+        then.
+    OSError
+        If the file cannot be read or written.
 
     Notes
     -----
     After Ctrl-C (KeyboardInterrupt) and FloatingPointError rnn.params are as the last whole update made them.
+
+    A training with `resume` that was stopped, by Ctrl-C or by a kill, and called again with the same arguments has in
+    the end the same parameters and the same history (but for `seconds`), to the bit. What Ctrl-C writes is the state at
+    the end of the last minibatch after which no gradient waited; a kill leaves what was written last. If the training
+    had ended, the call returns at once what it returned then; more epochs may be given to one that no patience and no
+    callback ended. To pause from a callback, raise KeyboardInterrupt there. The data and what functions of yours keep
+    are not in the file; functions are compared by name, arrays by shape and dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> x = np.random.default_rng(0).normal(size=(30, 64, 1))
+    >>> target = np.cumsum(x, axis=0) / 10
+    >>> rnn = bptt.RNN(1, 16, 1, seed=0)
+    >>> rate = bptt.schedule.cosine(1e-2, warmup=5, total=80)
+    >>> history = bptt.fit(rnn, x, target, lr=rate, epochs=20, batch_size=16, seed=0,
+    ...                    validation=(x[:, :9], target[:, :9]), patience=3, progress=False)
+    >>> history.val_loss[history.best_epoch] < 0.1 * history.val_loss[0]
+    True
     """
     if not isinstance(rnn, RNN):
         raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
     epochs = index(epochs, "epochs")
-    options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths)
-    clip = Clip(clip_norm, clip_value)
-    optimizer = make_optimizer(rnn, optimizer, lr)
+    options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths, mask=mask)
+    clip, accumulate = Clip(clip_norm, clip_value), index(accumulate, "accumulate")
+    rate, optimizer = Rate(lr), make_optimizer(rnn, optimizer, lr)
     data = Data(rnn, x, target, mask, reset, batch_size)
     check_burn_in(options.burn_in, data.steps)
     if lengths is not None:
         data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
-    held_out = None if validation is None else HeldOut(rnn, validation, options.burn_in, data)
+    held_out = _held_out(rnn, validation, validation_batch_size, batch_size, options, data)
     rng = generator(seed) if flag(shuffle, "shuffle") else None
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be a function (epoch, history), got {callback!r}")
     history = History(clip_norm=None if clip.norm == math.inf else clip.norm)
-    bar = Bar(epochs, data.windows_per_epoch(truncation, options.burn_in), optimizer, progress)
-    try:
-        for epoch in range(epochs):
-            began = time.perf_counter()
-            history.loss.append(train_epoch(rnn, data, options, clip, optimizer, rng, history, bar))
-            history.seconds.append(time.perf_counter() - began)
-            if held_out is not None:
-                history.val_loss.append(held_out.loss(rnn, options.loss))
-            bar.end_of_epoch(epoch, history)
-            if callback is not None and callback(epoch, history):
-                break
-    finally:
-        bar.close()
+    updates = Updates(rnn, optimizer, rate, clip, accumulate, history, _function(on_update, "on_update", "update"))
+    training = Training(
+        rnn, data, options, updates, held_out, named_metrics(metrics), Patience(patience, min_delta), rng, epochs,
+        _function(callback, "callback", "epoch"), history,
+    )  # fmt: skip
+    file = _run_file(resume, save_every, training, seed)
+    rate.set(optimizer, 0)  # an error of the function comes before anything has changed
+    training.run(file, Bar(epochs, training.windows_per_epoch(), optimizer, progress))
     return history
 
 
-def train_epoch(rnn, data, options, clip, optimizer, rng, history, bar) -> float:
-    """One pass over all minibatches, an update after each window; returns the mean loss over steps and rows."""
-    truncation = options.truncation
-    total = weight = 0.0
-    for part in data.minibatches(rng):
-        along_x = {name: array for name, array in part.items() if name not in ("x", "target")}
-        own = replace(options, **along_x) if along_x else options
-        for w in Windows(rnn, part["x"], part["target"], own).run():
-            counted = data.counted(part, w.start, w.stop)
-            if isinstance(truncation, ARTBP):
-                rnn.grads *= counted / (truncation.mean_length * data.rows_of(part))
-            norm = clip(rnn)
-            if not math.isfinite(norm):
-                raise FloatingPointError(
-                    f"the gradient norm of update {len(history.grad_norm) + 1} is {norm}: x or target holds NaN or "
-                    "Inf, or the gradient explodes (lower lr or clip_norm); the parameters are those before this update"
-                )
-            optimizer.step()
-            history.grad_norm.append(norm)
-            history.update_loss.append(w.loss)
-            total += w.loss * counted
-            weight += counted
-            bar.advance(total / max(weight, 1), norm)
-    return total / max(weight, 1)
+def _held_out(rnn, validation, size, batch_size, options, data):
+    """The validation, or None."""
+    size = optional(index, size, "validation_batch_size")
+    if validation is not None:
+        return HeldOut(rnn, validation, options, batch_size if size is None else size, data)
+    if size is not None:
+        raise ValueError(f"validation_batch_size goes with validation, got {size} and None")
+    return None
 
 
-class Clip:
-    """Clips a network's gradient by norm, then by value, where these are not None; returns the norm before."""
-
-    def __init__(self, norm, value):
-        self.norm = math.inf if norm is None else threshold(norm, "clip_norm")
-        self.value = None if value is None else threshold(value, "clip_value")
-
-    def __call__(self, rnn) -> float:
-        norm = rnn.clip_grad_norm(self.norm)
-        if self.value is not None:
-            rnn.clip_grad_value(self.value)
-        return norm
+def _function(value, name, first):
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be a function ({first}, history), got {brief(value)}")
+    return value
 
 
-def make_optimizer(rnn, optimizer, lr):
-    """The optimiser of a name, or the object that was given, which must be for this network."""
-    if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
-        name = choice(optimizer, "optimizer", OPTIMIZERS, "an object with step()")
-        return OPTIMIZERS[name](rnn.params, rnn.grads, LR if lr is None else lr)
-    if isinstance(optimizer, _optim._Optimizer) and not optimizer.works_on(rnn.params, rnn.grads):
-        raise ValueError("optimizer must be made with this network's params and grads")
-    if lr is not None:
-        kind = type(optimizer).__name__
-        raise ValueError(f"lr goes with the name of an optimizer, got lr={lr!r} and a {kind} object, which has its own")
-    return optimizer
+def _run_file(path, save_every, training, seed):
+    """The file to go on from, or None."""
+    if path is not None:
+        from ._resume import RunFile, settings_of
+
+        return RunFile(path, save_every, settings_of(training, seed))
+    if save_every is not None:
+        raise ValueError(f"save_every goes with resume, got {save_every!r} and resume=None")
+    return None
 
 
-class Data:
-    """The training sequences, cut into minibatches along the batch axis."""
+@dataclass
+class Training:
+    """A training under way: its parts, and where it is."""
 
-    def __init__(self, rnn, x, target, mask, reset, batch_size, prefix=""):
-        given = {"x": x, "target": target, "mask": mask, "reset": reset}
-        for name, array in given.items():
-            if is_stream(array):
-                kind = type(array).__name__
-                hint = "an iterable of chunks goes to rnn.windows"
-                raise TypeError(f"{prefix}{name} must be an array of real numbers, got {kind}: {hint}")
-        arrays = {name: real_array(array, prefix + name) for name, array in given.items() if array is not None}
-        self.arrays = {name: outside_grads(rnn, array) for name, array in arrays.items()}
-        x = self.arrays["x"]
-        self.layout = layout_of(rnn, x, prefix + "x", least_steps=1)
-        self.rows, self.steps = self.layout.batch, x.shape[self.layout.time_axis]
-        for name, array in self.arrays.items():
-            self.layout.check(array, prefix + name, self.steps)
-        self.target_axes = self.arrays["target"].shape[x.ndim - 1 :]  # those beyond the axes of steps and rows
-        self.labels = not self.target_axes  # class labels, as cross-entropy takes them
-        self.lengths = None
-        self.batch_size = self.rows if batch_size is None else min(index(batch_size, "batch_size"), self.rows)
+    rnn: RNN
+    data: Data
+    options: WindowOptions
+    updates: Updates
+    held_out: HeldOut | None
+    metrics: dict[str, Metric]
+    patience: Patience
+    rng: np.random.Generator | None
+    epochs: int
+    callback: Callable | None
+    history: History
+    epoch: int = 0
+    """the epoch that is under way"""
+    minibatch: int = 0
+    """minibatches of it that are done"""
+    windows: int = 0
+    """windows that are done since the beginning"""
+    order: np.ndarray | None = None
+    """rows of the epoch under way, in the order of its minibatches; None before it begins, and without shuffling"""
+    seconds: float = 0.0
+    """time that the epoch took so far"""
 
-    def windows_per_epoch(self, truncation, burn_in) -> int | None:
+    def __post_init__(self):
+        self.means = Means(self.metrics)
+        self.history.metrics |= {name: [] for name in self.metrics}
+        if self.held_out is not None:
+            self.history.val_metrics |= {name: [] for name in self.metrics}
+
+    def windows_per_epoch(self) -> int | None:
         """The number of windows; None where their ends are drawn."""
-        if isinstance(truncation, ARTBP):
-            return None
-        steps = self.steps - burn_in
-        per_sequence = 1 if truncation is None else _core.window_count(steps, truncation.k1, truncation.k2)
-        return per_sequence * -(-self.rows // self.batch_size)
+        windows = self.data.windows_per_sequence(self.options.truncation, self.options.burn_in)
+        return None if windows is None else windows * self.data.batches()
 
-    def minibatches(self, rng):
-        """{x, target, and mask, reset and lengths where given} of each minibatch, without a copy if it has all rows."""
-        order = np.arange(self.rows) if rng is None else rng.permutation(self.rows)
-        for first in range(0, self.rows, self.batch_size):
-            chosen = order[first : first + self.batch_size]
-            part = {name: self._rows(array, chosen) for name, array in self.arrays.items()}
-            whole = len(chosen) == self.rows  # then the rows stay in their order
-            if self.lengths is not None:
-                part["lengths"] = self.lengths if whole else self.lengths[chosen]
-            yield part
-
-    def rows_of(self, part) -> int:
-        """How many rows a minibatch has."""
-        return 1 if self.layout.unbatched else part["x"].shape[1 - self.layout.time_axis]
-
-    def counts(self, part, start, stop):
-        """Which (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
-        steps = self.layout.steps_of
-        counts = np.ones(steps(part["x"], start, stop).shape[:-1], bool)
-        if "mask" in part:
-            counts &= steps(part["mask"], start, stop) != 0
-        if "lengths" in part:
-            counts &= self.layout.within(part["lengths"], start, stop)
-        if self.labels:
-            counts &= steps(part["target"], start, stop) != IGNORED
-        return counts
-
-    def counted(self, part, start, stop) -> int:
-        """The number of these pairs."""
-        return int(self.counts(part, start, stop).sum())
-
-    def _rows(self, array, chosen):
-        if len(chosen) == self.rows:
-            return array
-        return array[chosen] if self.layout.batch_first else array[:, chosen]
-
-
-class HeldOut:
-    """The validation sequences. Their loss is that of the steps after the burn-in, from a forward without a tape."""
-
-    def __init__(self, rnn, validation, burn_in, training):
-        names = "(x, target), (x, target, mask) or (x, target, mask, lengths)"
-        if not isinstance(validation, (tuple, list)) or not 2 <= len(validation) <= 4:
-            count = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
-            raise TypeError(f"validation must be {names}, got a {type(validation).__name__}{count}")
-        x, target, mask, lengths = [*validation, None, None][:4]
-        data = Data(rnn, x, target, mask, None, None, "validation ")
-        check_burn_in(burn_in, data.steps, "validation x")
-        if data.target_axes != training.target_axes:
-            expected, got = training.target_axes, data.target_axes
-            raise ValueError(f"validation target must have the last axes {expected} of target, got {got}")
-        self.first = burn_in
-        self.layout = data.layout
-        self.x = data.arrays["x"]
-        self.target = self._counting(data.arrays["target"])
-        self.lengths, self.mask = None, {} if mask is None else {"mask": self._counting(data.arrays["mask"])}
-        if lengths is not None:
-            WindowOptions(burn_in=burn_in, lengths=lengths)  # whether the two go together
-            self.lengths = _core.checked_lengths(lengths, data.steps, data.rows, "validation lengths")
-            inside = self.layout.within(self.lengths, 0, data.steps)
-            self.mask = {"mask": inside & (self.mask.get("mask", True) != 0)}
-
-    def loss(self, rnn, loss):
+    def run(self, file, bar) -> None:
+        """Train, and keep the file, if there is one, up to date."""
         try:
-            y, _ = rnn.forward(self.x, lengths=self.lengths, tape=False)
-            return measured(loss, self._counting(y), self.target, **self.mask)[0]
-        except Exception as error:
-            error.add_note("This came up in the validation.")
+            if file is not None:
+                file.begin(self)
+            bar.begin(self.epoch, self.windows)
+            while self.epoch < self.epochs and self.history.stopped is None:
+                self._train_epoch(file, bar)
+                if self.history.stopped is None:
+                    self._end_epoch(bar)
+                if file is not None:
+                    file.write(self)
+            self.patience.restore(self.rnn)
+        except (KeyboardInterrupt, SystemExit):
+            if file is not None:
+                file.write_last(self)
             raise
+        finally:
+            bar.close()
 
-    def _counting(self, array):
-        return self.layout.steps_of(array, self.first, None)
+    def _train_epoch(self, file, bar):
+        """The minibatches of the epoch that are left."""
+        if self.rng is not None and self.order is None:
+            self.order = self.rng.permutation(self.data.rows)
+        began = time.perf_counter() - self.seconds
+        for part in self.data.minibatches(self.order, self.minibatch):
+            self._train_minibatch(part, bar)
+            self.minibatch += 1
+            if self.minibatch == self.data.batches() and self.history.stopped is None:
+                self.updates.flush()
+            self.seconds = time.perf_counter() - began
+            if self.history.stopped is not None:
+                break
+            if file is not None and not self.updates.waiting:
+                file.minibatch_done(self)
+
+    def _train_minibatch(self, part, bar):
+        along_x = {name: array for name, array in part.items() if name not in ("x", "target")}
+        options = replace(self.options, **along_x) if along_x else self.options
+        for w in Windows(self.rnn, part["x"], part["target"], options).run():
+            weight = self._take(w, part)
+            self.updates.add(w.loss, weight, self._share(weight, part))
+            self.windows += 1
+            bar.advance(self.means.loss, self.updates.norm)
+            if self.history.stopped is not None:
+                break
+
+    def _take(self, w, part):
+        """Enter a window into the means of the epoch; what it weighs there."""
+        counts = self.data.counts(part, w.start, w.stop)
+        target = self.data.layout.steps_of(part["target"], w.start, w.stop)
+        weight = counted_weight(self.options.loss, target, counts)
+        self.means.add(w.loss, weight)
+        self.means.add_metrics(w.y, target, counts)
+        return weight
+
+    def _share(self, weight, part):
+        """The factor of a window's gradient under ARTBP; None: it has none."""
+        truncation = self.options.truncation
+        if not isinstance(truncation, ARTBP):
+            return None
+        return weight / (truncation.mean_length * self.data.rows_of(part))
+
+    def _end_epoch(self, bar):
+        """Record the epoch, measure the validation, and ask whether the training ends."""
+        history, measured = self.history, self._validation()
+        history.loss.append(self.means.loss)
+        history.seconds.append(self.seconds)
+        append_all(history.metrics, self.means.metric_means())
+        if measured is not None:
+            history.val_loss.append(measured[0])
+            append_all(history.val_metrics, measured[1])
+        monitored = history.loss[-1] if measured is None else measured[0]
+        if self.patience.after_epoch(self.epoch, monitored, self.rnn.params):
+            history.stopped = "patience"
+        history.best_epoch = self.patience.epoch
+        bar.end_of_epoch(self.epoch, history)
+        if self.callback is not None and self.callback(self.epoch, history):
+            history.stopped = "callback"
+        self.epoch += 1
+        self.minibatch, self.order, self.seconds, self.means = 0, None, 0.0, Means(self.metrics)
+
+    def _validation(self):
+        if self.held_out is None:
+            return None
+        return self.held_out.measure(self.rnn, self.options.loss, self.metrics)
 
 
-class Bar:
-    """The progress bar, or nothing."""
-
-    def __init__(self, epochs, windows, optimizer, shown):
-        self.bar = None
-        self.epochs = epochs
-        self.optimizer = optimizer
-        self.loss = self.norm = math.nan
-        self.val_loss = ""
-        if shown:
-            from tqdm.auto import tqdm
-
-            total = None if windows is None else epochs * windows
-            self.bar = tqdm(desc=f"epoch 1/{epochs}", total=total, bar_format=BAR if total else WITHOUT_TOTAL)
-
-    def advance(self, loss, norm):
-        if self.bar is not None:
-            self.loss, self.norm = loss, norm
-            self._tell()
-            self.bar.update()
-
-    def end_of_epoch(self, epoch, history):
-        if self.bar is not None:
-            if history.val_loss:
-                self.val_loss = f", val {history.val_loss[-1]:.3g}"
-            self._tell()
-            self.bar.set_description_str(f"epoch {min(epoch + 2, self.epochs)}/{self.epochs}")
-
-    def _tell(self):
-        """Sets the numbers behind the bar, which tqdm shows when it next draws."""
-        lr = getattr(self.optimizer, "lr", None)
-        rate = f", lr {lr:.3g}" if isinstance(lr, Real) else ""
-        self.bar.set_postfix_str(f"loss {self.loss:.3g}{self.val_loss}, norm {self.norm:.3g}{rate}", refresh=False)
-
-    def close(self):
-        if self.bar is not None:
-            self.bar.close()
+def append_all(lists, values):
+    """Append each value to the list of its name."""
+    for name, value in values.items():
+        lists[name].append(value)

@@ -41,6 +41,21 @@ class _Optimizer:
     def lr(self, value):
         self._lr = self._checked_lr(value, "lr")
 
+    def hyperparameters(self) -> dict[str, object]:
+        """What the optimiser was made with, but for lr, which may change.
+
+        Returns
+        -------
+        dict of str to object
+            By the names of the properties.
+        """
+        names = [name for name in dir(type(self)) if isinstance(getattr(type(self), name), property)]
+        return {name: getattr(self, name) for name in names if name != "lr"}
+
+    def __repr__(self) -> str:
+        shown = {"lr": self.lr} | self.hyperparameters()
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def _checked(self, value, name) -> float:
         """A finite float of at least 0 that is no other in the type of params: neither Inf nor a 0 that it was not."""
         x = number(value, name, 0)

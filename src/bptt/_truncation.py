@@ -115,6 +115,20 @@ class ARTBP:
         """float: as given."""
         return self._a
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """pair of int: (key, passes), what the cuts are drawn from and how many passes were taken. Assign it to go on
+        with the same passes as another object, to resume a training."""
+        return self._key, self._passes
+
+    @state.setter
+    def state(self, value):
+        try:
+            key, passes = value
+        except (TypeError, ValueError):
+            raise TypeError(f"state must be the pair (key, passes), got {value!r}") from None
+        self._key, self._passes = index(key, "state[0]", 0), index(passes, "state[1]", 0)
+
     def __repr__(self) -> str:
         return f"ARTBP({self.mean_length!r}, a={self.a!r})"
 

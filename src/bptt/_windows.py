@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core
-from ._checks import brief, choice, index, threshold
+from ._checks import index, threshold
+from ._loss import Loss, LossFunction, measured, named_loss
 from ._sequences import flag_array, input_sequence, is_stream, outside_grads, real_array, sequence_along
 from ._truncation import ARTBP, TBPTT, Truncation, truncation_or_none
 
 if TYPE_CHECKING:
     from ._rnn import RNN
-
-Loss = Callable[..., tuple[float, np.ndarray]]
-
-LOSSES: dict[str, Loss] = {
-    "mse": _core.mse,
-    "cross_entropy": _core.cross_entropy,
-    "binary_cross_entropy": _core.binary_cross_entropy,
-}
 
 BURN_IN_ELEMENTS = 1 << 16
 """of x or of the states in one piece of the burn-in, so that its memory is small"""
@@ -55,8 +48,11 @@ class WindowOptions:
 
     Parameters
     ----------
-    loss : {"mse", "cross_entropy", "binary_cross_entropy"} or function (y, target) -> (loss, dy)
-        A function is called with mask=... and reduction="sum" too where they are given, and with mask=... for lengths.
+    loss : {"mse", "huber", "cross_entropy", "binary_cross_entropy"} or function (y, target) -> (loss, dy)
+        y and target are those of the window's own steps, laid out as x is. One of bptt's losses with options:
+        functools.partial(bptt.huber, delta=0.5). A function that names a keyword `start` is given the first of these
+        steps, counted in x, as Window.start. Where a mask or lengths are given it must take mask=, and reduction= where
+        that is not "mean". bptt.torch.loss makes such a function from a loss of torch.
     truncation : bptt.TBPTT or bptt.ARTBP, optional
         None is full BPTT, one window, and needs x as an array.
     burn_in : int
@@ -72,7 +68,8 @@ class WindowOptions:
     mask : array_like of bool, (T,B), with batch_first (B,T), or iterable of chunks, optional
         See the losses.
     reduction : {"mean", "sum"}
-        The mean is over the elements that count in the window's own steps.
+        The mean is over the elements that count in the window's own steps; with class weights of cross_entropy it is
+        divided by the sum of the weights of their labels.
     step_clip_norm, step_clip_value : float, optional
         See bptt.RNN.backward.
     checkpoint : int or "auto", optional
@@ -82,7 +79,7 @@ class WindowOptions:
         See bptt.RNN.forward, for each window; for windows that do not overlap.
     """
 
-    loss: str | Loss = "mse"
+    loss: str | Loss | LossFunction = "mse"
     truncation: Truncation | None = None
     burn_in: int = 0
     state: Any = None
@@ -99,6 +96,10 @@ class WindowOptions:
         self._set("loss", named_loss(self.loss))
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
+        if self.mask is not None or self.lengths is not None:
+            self.loss.check_takes_mask()
+        if self.reduction != "mean":
+            self.loss.check_takes_reduction(self.reduction)
         truncation_or_none(self.truncation)
         for name in ("step_clip_norm", "step_clip_value"):
             value = getattr(self, name)
@@ -117,39 +118,10 @@ class WindowOptions:
         object.__setattr__(self, name, value)
 
 
-def named_loss(loss: str | Loss) -> Loss:
-    if callable(loss):
-        return loss
-    return LOSSES[choice(loss, "loss", LOSSES, "a function (y, target) -> (loss, dy)")]
-
-
 def check_burn_in(burn_in, steps, name="x") -> None:
     """An error unless steps are left after the burn-in, of so many (None: not known)."""
     if steps is not None and burn_in >= steps:
         raise ValueError(f"burn_in must be below the {steps} steps of {name}, got {burn_in}")
-
-
-def measured(loss: Loss, y, target, **options):
-    """(loss, dy) of a loss function, which may be the user's own: checked."""
-    result = loss(y, target, **options)
-    try:
-        value, dy = result
-    except (TypeError, ValueError):
-        raise TypeError(f"loss must return (loss, dy), got {brief(result)}") from None
-    if not isinstance(value, float):
-        value = loss_value(value)
-    dy = real_array(dy, "the gradient that loss returns")
-    if dy.shape != y.shape:
-        raise ValueError(f"loss must return a gradient of y's shape {y.shape}, got {dy.shape}")
-    return value, dy
-
-
-def loss_value(value) -> float:
-    """What a loss function returned as the loss, a number of any type, as a float."""
-    array = np.asarray(value)
-    if array.ndim or array.dtype.kind not in "fiub":
-        raise TypeError(f"loss must return (loss, dy) with one number as the loss, got {brief(value)}")
-    return float(array)
 
 
 class Windows:
@@ -254,7 +226,7 @@ class Windows:
             options["mask"] = self.x.layout.within(self.lengths, start, stop) & (options.get("mask", True) != 0)
         if self.options.reduction != "mean":
             options["reduction"] = self.options.reduction
-        return measured(self.options.loss, y, self._along(self.target, start, stop), **options)
+        return measured(self.options.loss, y, self._along(self.target, start, stop), start=start, **options)
 
     def _inputs(self, start, stop):
         return self.x.layout.to_core(self.x.piece(start, stop), self.rnn.dtype)

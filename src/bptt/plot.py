@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ._diagnostics import LIMIT, GradientFlow
-from ._fit import History
+from ._history import History
 
 __all__ = ["gradient_flow", "history"]
 
@@ -92,7 +92,8 @@ def history(history: History, ax=None):
     -----
     The gradient norm is that before clipping; the broken line is clip_norm. The updates are drawn evenly spread over
     the epochs; where there are more than 1000, a line shows the median of each stretch of updates and a band reaches
-    from their 10th to their 90th percentile. A star marks the best validation loss. The loss has a log scale where it
+    from their 10th to their 90th percentile. A star marks the best validation loss; with patience the epoch whose
+    parameters the network has. The loss has a log scale where it
     is positive and changes by a factor of 10 or more.
     """
     if not isinstance(history, History):
@@ -105,7 +106,7 @@ def history(history: History, ax=None):
         _plot_updates(ax, epochs, history.update_loss, LIGHT, "training")
     _plot_epochs(ax, history.loss, DARK, "training, mean of the epoch")
     _plot_epochs(ax, history.val_loss, WARM, "validation")
-    _mark_best(ax, history.val_loss)
+    _mark_best(ax, history)
     _plot_updates(below, epochs, history.grad_norm, DARK)
     if history.clip_norm is not None:
         label = f"clip_norm = {history.clip_norm:g}"
@@ -128,14 +129,16 @@ def _plot_epochs(ax, values, color, label):
         ax.plot(np.arange(1, len(values) + 1), values, marker=marker, color=color, markersize=4, label=label)
 
 
-def _mark_best(ax, val_loss):
-    """A star at the least validation loss that is a number."""
-    finite = np.isfinite(val_loss)
-    if finite.any():
-        best = int(np.argmin(np.where(finite, val_loss, np.inf)))
-        label = f"best validation: {val_loss[best]:.4g}, epoch {best + 1}"
+def _mark_best(ax, history):
+    """A star at the epoch that patience found best, or at the least validation loss that is a number."""
+    losses, what = (history.val_loss, "best validation") if history.val_loss else (history.loss, "best epoch")
+    best, finite = history.best_epoch, np.isfinite(history.val_loss)
+    if best is None and finite.any():
+        best = int(np.argmin(np.where(finite, losses, np.inf)))
+    if best is not None:
         star = {"color": WARM, "markersize": 13, "markeredgecolor": "white"}
-        ax.plot(best + 1, val_loss[best], "*", **star, zorder=3, label=label)
+        label = f"{what}: {losses[best]:.4g}, epoch {best + 1}"
+        ax.plot(best + 1, losses[best], "*", **star, zorder=3, label=label)
 
 
 def _plot_updates(ax, epochs, values, color, name=""):

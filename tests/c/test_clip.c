@@ -53,6 +53,24 @@ static void check_norm_lengths(double scale) {
     }
 }
 
+/* Two arrays of 3-4-0 and 0-12 jointly: measured one by one, then scaled from 13 to 6.5. */
+static void check_joint_norm(void) {
+    REAL *one = copy_of(3, (double[]){3, -4, 0}), *two = copy_of(2, (double[]){0, 12});
+    const double expected[] = {1.5, -2, 0, 0, 6};
+    double norms[2], total;
+    name_case("two arrays jointly");
+    CHECK_STATUS(TYPED(bptt_clip_norm)(3, one, INFINITY, &norms[0]), BPTT_OK);
+    CHECK_STATUS(TYPED(bptt_clip_norm)(2, two, INFINITY, &norms[1]), BPTT_OK);
+    total = hypot(norms[0], norms[1]);
+    CHECK(total == 13);
+    CHECK_STATUS(TYPED(bptt_scale)(3, one, 6.5 / total), BPTT_OK);
+    CHECK_STATUS(TYPED(bptt_scale)(2, two, 6.5 / total), BPTT_OK);
+    for (int i = 0; i < 3; i++) CHECK((double)one[i] == expected[i]);
+    for (int i = 0; i < 2; i++) CHECK((double)two[i] == expected[3 + i]);
+    release(one);
+    release(two);
+}
+
 /* With a NaN or an infinity among the gradients nothing is scaled. */
 static void check_not_finite(double bad, double expected) {
     const double values[] = {1, bad, 300, -2};
@@ -97,6 +115,7 @@ int main(void) {
     if (!bptt_isa()) return SKIPPED;
     check_exact_norms();
     check_subnormal_norms();
+    check_joint_norm();
     check_norm_lengths(1);
     check_norm_lengths(REAL_BITS == 32 ? 1e30 : 1e200);   /* squares overflow the type */
     check_norm_lengths(REAL_BITS == 32 ? 1e-30 : 1e-200); /* squares underflow */

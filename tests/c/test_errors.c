@@ -328,10 +328,13 @@ static void check_bad_clips(arguments *a) {
     CHECK_STATUS(TYPED(bptt_clip_value)(3, NULL, 0.01, &norm), BPTT_ERROR_NULL);
     CHECK_STATUS(TYPED(bptt_clip_value)(0, a->out, 0.01, &norm), BPTT_ERROR_SIZE);
     CHECK_STATUS(TYPED(bptt_clip_value)(-1, a->out, 0.01, &norm), BPTT_ERROR_SIZE);
+    CHECK_STATUS(TYPED(bptt_scale)(3, NULL, 2), BPTT_ERROR_NULL);
+    CHECK_STATUS(TYPED(bptt_scale)(0, a->out, 2), BPTT_ERROR_SIZE);
+    CHECK_STATUS(TYPED(bptt_scale)(-1, a->out, 2), BPTT_ERROR_SIZE);
     CHECK(norm == 7 && untouched(a));
 }
 
-/* All three losses with these arguments; y or target may be NULL. */
+/* All losses with these arguments; y or target may be NULL. */
 static void expect_losses(int64_t N, int64_t C, const REAL *y, const REAL *target, int reduction, REAL *dy,
                           double *loss, bptt_status expected) {
     const int64_t labels[] = {0, 0, 0}, *given = target ? labels : NULL;
@@ -339,6 +342,8 @@ static void expect_losses(int64_t N, int64_t C, const REAL *y, const REAL *targe
     CHECK_STATUS(TYPED(bptt_mse)(N, C, y, target, NULL, r, dy, loss), expected);
     CHECK_STATUS(TYPED(bptt_cross_entropy)(N, C, y, given, -1, NULL, r, dy, loss), expected);
     CHECK_STATUS(TYPED(bptt_binary_cross_entropy)(N, C, y, target, NULL, r, dy, loss), expected);
+    CHECK_STATUS(TYPED(bptt_huber)(N, C, y, target, 1, NULL, r, dy, loss), expected);
+    CHECK_STATUS(TYPED(bptt_weighted_cross_entropy)(N, C, y, given, -1, NULL, 0.1, NULL, r, dy, loss), expected);
 }
 
 static void check_bad_losses(arguments *a) {
@@ -449,6 +454,9 @@ static void check_no_kernels(arguments *a) {
     CHECK_STATUS(TYPED(bptt_clip_norm)(3, a->out, 0.01, &value), BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_cross_entropy)(1, 2, a->in, (int64_t[]){0}, -1, NULL, 0, a->out, &value), BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_binary_cross_entropy)(1, 2, a->in, a->in, NULL, 0, a->out, &value), BPTT_ERROR_ISA);
+    CHECK_STATUS(
+        TYPED(bptt_weighted_cross_entropy)(1, 2, a->in, (int64_t[]){0}, -1, NULL, 0.1, NULL, 0, a->out, &value),
+        BPTT_ERROR_ISA);
     CHECK(value == 7 && untouched(a));
 }
 

@@ -277,6 +277,11 @@ BPTT_API bptt_status bptt_window_at(int64_t T, int64_t k1, int64_t k2, int64_t i
 BPTT_API bptt_status bptt_clip_norm_f32(int64_t n, float *grads, double max_norm, double *norm);
 BPTT_API bptt_status bptt_clip_norm_f64(int64_t n, double *grads, double max_norm, double *norm);
 
+/* x *= factor. To clip several arrays to one norm, measure each by bptt_clip_norm with INFINITY as max_norm; if the
+ * root of the sum of the squares of these norms is above the limit, scale each array by limit / root. */
+BPTT_API bptt_status bptt_scale_f32(int64_t n, float *x, double factor);
+BPTT_API bptt_status bptt_scale_f64(int64_t n, double *x, double factor);
+
 /* Clamp the n elements to [-limit, limit] (limit > 0, may be Inf); NaN stays NaN. *largest (NULL: not wanted)
  * receives the largest absolute value before, NaN if there is any NaN. */
 BPTT_API bptt_status bptt_clip_value_f32(int64_t n, float *grads, double limit, double *largest);
@@ -289,11 +294,16 @@ typedef enum bptt_reduction { BPTT_REDUCTION_MEAN = 0, BPTT_REDUCTION_SUM = 1 } 
 
 /* All take N rows (steps times batch rows) of C columns, an optional mask (N,) whose zeros leave a row out,
  * and write the gradient with respect to their first array to dy (N,C) (NULL: not wanted; rows left out get 0).
- * MEAN divides by the elements that count: rows * C, for cross-entropy the rows; if none counts, loss and
- * gradient are 0. *loss is double in both types.
+ * MEAN divides by the elements that count: rows * C, for cross-entropy the rows, for the weighted one the sum of the
+ * weights of their labels; if that is 0, loss and gradient are. *loss is double in both types.
  *   mse                   sum (y - target)^2
  *   cross_entropy         sum_rows -log softmax(logits)[label]; labels (N,) in 0..C-1, `ignore` leaves a row out
  *   binary_cross_entropy  sum -target*log s(z) - (1-target)*log(1-s(z)), z the logits, s the logistic function
+ *   huber                 sum (y - target)^2 / 2 where |y - target| <= delta, else delta (|y - target| - delta/2);
+ *                         delta > 0 in the type of the arrays, may be Inf
+ *   weighted_cross_entropy  cross_entropy with class weights w (C,), finite and >= 0 (NULL: all 1), and label_smoothing
+ *                         e in [0, 1]: sum_rows (1-e) w[label] (-log p[label]) + e/C sum_c w[c] (-log p[c]), p =
+ *                         softmax(logits)
  * Infinite logits give the limit: 0 where the logit is certain of the target, Inf where it rules the target out, NaN
  * where there is no limit (two logits of +Inf, or all of -Inf, in a row of cross_entropy). */
 BPTT_API bptt_status bptt_mse_f32(int64_t N, int64_t C, const float *y, const float *target, const uint8_t *mask,
@@ -312,6 +322,18 @@ BPTT_API bptt_status bptt_binary_cross_entropy_f32(int64_t N, int64_t C, const f
 BPTT_API bptt_status bptt_binary_cross_entropy_f64(int64_t N, int64_t C, const double *logits, const double *target,
                                                    const uint8_t *mask, bptt_reduction reduction, double *dy,
                                                    double *loss);
+BPTT_API bptt_status bptt_weighted_cross_entropy_f32(int64_t N, int64_t C, const float *logits, const int64_t *labels,
+                                                     int64_t ignore, const float *weight, double label_smoothing,
+                                                     const uint8_t *mask, bptt_reduction reduction, float *dy,
+                                                     double *loss);
+BPTT_API bptt_status bptt_weighted_cross_entropy_f64(int64_t N, int64_t C, const double *logits, const int64_t *labels,
+                                                     int64_t ignore, const double *weight, double label_smoothing,
+                                                     const uint8_t *mask, bptt_reduction reduction, double *dy,
+                                                     double *loss);
+BPTT_API bptt_status bptt_huber_f32(int64_t N, int64_t C, const float *y, const float *target, double delta,
+                                    const uint8_t *mask, bptt_reduction reduction, float *dy, double *loss);
+BPTT_API bptt_status bptt_huber_f64(int64_t N, int64_t C, const double *y, const double *target, double delta,
+                                    const uint8_t *mask, bptt_reduction reduction, double *dy, double *loss);
 
 /* ---- optimisers: one step over n parameters, in place --------------------------------------------- */
 

@@ -1,0 +1,141 @@
+"""The sequences that bptt.fit trains and validates on, in minibatches along the batch axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _core
+from ._checks import index
+from ._loss import counted_weight, measured
+from ._metrics import Means
+from ._sequences import is_stream, layout_of, outside_grads, real_array
+from ._truncation import ARTBP
+from ._windows import WindowOptions, check_burn_in
+
+IGNORED = -100  # the label that cross_entropy leaves out
+
+
+class Data:
+    """Sequences, and which of their steps count."""
+
+    def __init__(self, rnn, x, target, mask, reset, batch_size, prefix=""):
+        given = {"x": x, "target": target, "mask": mask, "reset": reset}
+        for name, array in given.items():
+            if is_stream(array):
+                kind = type(array).__name__
+                hint = "an iterable of chunks goes to rnn.windows"
+                raise TypeError(f"{prefix}{name} must be an array of real numbers, got {kind}: {hint}")
+        arrays = {name: real_array(array, prefix + name) for name, array in given.items() if array is not None}
+        self.arrays = {name: outside_grads(rnn, array) for name, array in arrays.items()}
+        x = self.arrays["x"]
+        self.layout = layout_of(rnn, x, prefix + "x", least_steps=1)
+        self.rows, self.steps = self.layout.batch, x.shape[self.layout.time_axis]
+        for name, array in self.arrays.items():
+            self.layout.check(array, prefix + name, self.steps)
+        self.axes = len(self.layout.axes(0))  # those of steps and rows, which come first
+        self.target_axes = self.arrays["target"].shape[self.axes :]
+        self.labels = not self.target_axes  # class labels, as cross-entropy takes them
+        self.lengths = None
+        self.batch_size = self.rows if batch_size is None else min(index(batch_size, prefix + "batch_size"), self.rows)
+
+    def windows_per_sequence(self, truncation, burn_in) -> int | None:
+        """The number of windows of a minibatch; None where their ends are drawn."""
+        if isinstance(truncation, ARTBP):
+            return None
+        return 1 if truncation is None else _core.window_count(self.steps - burn_in, truncation.k1, truncation.k2)
+
+    def batches(self) -> int:
+        """How many minibatches there are."""
+        return -(-self.rows // self.batch_size)
+
+    def minibatches(self, order=None, done=0):
+        """{x, target, and mask, reset and lengths where given} of each minibatch but the first `done`, in the given
+        order of the rows; views where it is None or the minibatch has all rows, which then stay in their order."""
+        for first in range(done * self.batch_size, self.rows, self.batch_size):
+            last = min(first + self.batch_size, self.rows)
+            whole = last - first == self.rows
+            chosen = slice(first, last) if order is None or whole else order[first:last]
+            part = {name: self._rows(array, chosen) for name, array in self.arrays.items()}
+            if self.lengths is not None:
+                part["lengths"] = self.lengths[chosen]
+            yield part
+
+    def rows_of(self, part) -> int:
+        """How many rows a minibatch has."""
+        return 1 if self.layout.unbatched else part["x"].shape[1 - self.layout.time_axis]
+
+    def counts(self, part, start, stop):
+        """Which (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
+        steps = self.layout.steps_of
+        counts = np.ones(steps(part["x"], start, stop).shape[: self.axes], bool)
+        if "mask" in part:
+            counts &= steps(part["mask"], start, stop) != 0
+        if "lengths" in part:
+            counts &= self.layout.within(part["lengths"], start, stop)
+        if self.labels:
+            counts &= steps(part["target"], start, stop) != IGNORED
+        return counts
+
+    def shapes(self) -> dict[str, list]:
+        """{name: [dtype, *shape]} of the arrays."""
+        given = self.arrays | ({} if self.lengths is None else {"lengths": self.lengths})
+        return {name: [array.dtype.name, *array.shape] for name, array in given.items()}
+
+    def _rows(self, array, chosen):
+        if self.layout.unbatched:
+            return array
+        return array[chosen] if self.layout.batch_first else array[:, chosen]
+
+
+class HeldOut:
+    """The validation sequences. Their loss is that of the steps after the burn-in, from a forward without a tape."""
+
+    def __init__(self, rnn, validation, options, batch_size, training):
+        names = "(x, target), (x, target, mask) or (x, target, mask, lengths)"
+        if not isinstance(validation, (tuple, list)) or not 2 <= len(validation) <= 4:
+            count = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
+            raise TypeError(f"validation must be {names}, got a {type(validation).__name__}{count}")
+        x, target, mask, lengths = [*validation, None, None][:4]
+        self.data = Data(rnn, x, target, mask, None, batch_size, "validation ")
+        check_burn_in(options.burn_in, self.data.steps, "validation x")
+        if self.data.target_axes != training.target_axes:
+            expected, got = training.target_axes, self.data.target_axes
+            raise ValueError(f"validation target must have the last axes {expected} of target, got {got}")
+        self.first = options.burn_in
+        if lengths is not None:
+            WindowOptions(burn_in=options.burn_in, lengths=lengths)  # whether the two go together
+            self.data.lengths = _core.checked_lengths(lengths, self.data.steps, self.data.rows, "validation lengths")
+        if mask is not None or lengths is not None:
+            options.loss.check_takes_mask()
+
+    def measure(self, rnn, loss, metrics) -> tuple[float, dict[str, float]]:
+        """The loss and {name: metric}: means over what counts, batch by batch."""
+        try:
+            means = Means(metrics)
+            for part in self.data.minibatches():
+                value = self._add(rnn, loss, part, means)
+        except Exception as error:
+            error.add_note("This came up in the validation.")
+            raise
+        return value if self.data.batches() == 1 else means.loss, means.metric_means()
+
+    def _add(self, rnn, loss, part, means) -> float:
+        """Adds a batch to the means; returns its loss."""
+        after, stop = self.data.layout.steps_of, self.data.steps
+        y, _ = rnn.forward(part["x"], lengths=part.get("lengths"), tape=False)
+        y, target = after(y, self.first, None), after(part["target"], self.first, None)
+        options = {"mask": self._mask(part)} if "mask" in part or "lengths" in part else {}
+        value, _ = measured(loss, y, target, start=self.first, **options)
+        counts = self.data.counts(part, self.first, stop)
+        means.add(value, counted_weight(loss, target, counts))
+        means.add_metrics(y, target, counts)
+        return value
+
+    def _mask(self, part):
+        """The steps after the burn-in that the mask and the lengths leave."""
+        layout, mask = self.data.layout, True
+        if "mask" in part:
+            mask = layout.steps_of(part["mask"], self.first, None)
+        if "lengths" not in part:
+            return mask
+        return layout.within(part["lengths"], self.first, self.data.steps) & (mask != 0)
