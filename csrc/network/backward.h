@@ -6,9 +6,11 @@
 #define BPTT_NETWORK_BACKWARD_H
 #include "network/dropout.h"
 #include "network/forward.h"
+#include "network/input_gradient.h"
 #include "network/param_grads.h"
 #include "network/recurrent_backward.h"
 #include "network/states.h"
+#include "network/token_grads.h"
 #include "train/norm.h"
 
 /* ---- from the outputs, and to the inputs --------------------------------------------------------------- */
@@ -64,29 +66,14 @@ LOCAL REAL *dh_below(const worker *here, int64_t t) {
     return dh_at(&below, t);
 }
 
-/* The rows of a block of the gradient by the layer's inputs: dx += W_ihT dz, in the first direction from zero. */
+/* The rows of a block of the gradient by the layer's inputs; the second direction adds to the first. */
 LOCAL void multiply_dz(const worker *worker, const block *block, REAL *dx) {
-    const call *call = worker->call;
-    const int64_t H = call->H, in = layer_inputs(call, worker->layer), ld = ld_dz(call);
-    const REAL *init = worker->direction ? dx : NULL;
-    EACH_PRODUCT(call, cell_product) {
-        if (cell_product->matrix != WEIGHT_IH) continue;
-        const product product = {.m = block->rows,
-                                 .n = in,
-                                 .k = cell_product->rows * H,
-                                 .a = dz_at(worker, block->t) + block->row * ld + cell_product->dz * H,
-                                 .lda = ld,
-                                 .panels = panels_of(call, &worker->weights, cell_product),
-                                 .init = init,
-                                 .ldinit = in,
-                                 .c = dx,
-                                 .ldc = in};
-        call->kernels->multiply(&product);
-        init = dx;
-    }
+    const int64_t ld = ld_dz(worker->call);
+    multiply_w_ih(worker, block->rows, dz_at(worker, block->t) + block->row * ld, ld, worker->direction ? dx : NULL,
+                  dx);
 }
 
-/* The gradient by the layer's inputs: dh of the layer below, or dx. The second direction adds to the first. */
+/* The gradient by the layer's inputs: dh of the layer below, or dx. */
 LOCAL void input_gradient(const worker *worker) {
     const call *call = worker->call;
     const int64_t in = layer_inputs(call, worker->layer);
@@ -106,9 +93,12 @@ LOCAL void input_gradient(const worker *worker) {
 /* ---- a chunk ------------------------------------------------------------------------------------------- */
 
 /* The operands of the weight gradients beside dz, for this member's rows: inputs and states after dropout, and which
- * rows had a zero entering state. */
+ * rows had a zero entering state. One member sorts the integer inputs of all
+ * rows of the shard. */
 LOCAL void prepare_param_grads(const worker *worker) {
-    const call *call = worker->call;
+    call *call = worker->call;
+    if (call->grads && takes_tokens(worker) && worker->sharer->rank == 0)
+        call->runs[worker->shard] = runs_of_shard(worker);
     const int64_t H = call->H, ld = ld_state(call), rows = worker->row_end - worker->row_begin;
     for (int64_t t = worker->t0; call->options.reset && worker->direction && t < worker->t0 + worker->steps; t++)
         for (int64_t row = worker->row_begin; row < worker->row_end; row++)
@@ -145,6 +135,7 @@ LOCAL int backward_layer_dir(worker *worker) {
     prepare_param_grads(worker);
     if (stopped_together(worker)) return 1;
     if (call->grads) add_layer_dir_grads(worker);
+    if (call->grads && takes_tokens(worker)) add_token_grads(worker);
     if (call->grads && worker->layer == call->L - 1 && worker->direction == 0) add_readout_grads(worker);
     if (worker->sharer->rank == 0 && call->options.step_norms) write_shard_squares(worker);
     bptt_internal_team_wait(worker->sharer); /* the next layer_dir or chunk overwrites dz */

@@ -97,13 +97,15 @@ LOCAL const REAL *dz_of(const worker *worker, const terms *terms) {
     return dz_at(worker, terms->t) + terms->row * ld_dz(worker->call);
 }
 
-/* W_ih and W_hh: x as the product took it, and h_prev, the operand of W_hh, or gates made of it */
+/* W_ih and W_hh: x as the product took it (NULL: integers, whose W_ih follows in token_grads.h), and h_prev, the
+ * operand of W_hh, or gates made of it */
 LOCAL void add_weight_grads(const worker *worker, const terms *terms, const REAL *x, const REAL *h_prev,
                             int64_t ld_prev) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
     EACH_PRODUCT(call, cell_product) {
         const int input = cell_product->matrix == WEIGHT_IH, gate = cell_product->gate_operand;
+        if (input && takes_tokens(worker)) continue;
         const int64_t columns = input ? layer_inputs(call, worker->layer) : H, rows = cell_product->rows * H;
         const REAL *dz = dz_of(worker, terms) + cell_product->dz * H;
         const REAL *gates = gate ? gates_at(worker, terms->t) + terms->row * gate_columns(call) + gate * H : NULL;

@@ -43,8 +43,9 @@ cdef extern from "bptt.h" nogil:
     ctypedef struct bptt_spec:
         size_t struct_size
         int64_t input_size, hidden_size, output_size
-        int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state, reserved
+        int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state, one_hot
         double dropout, recurrent_dropout
+        int64_t num_embeddings, padding_row
     ctypedef struct bptt_tensor:
         char name[32]
         int64_t offset, rows, cols
@@ -68,6 +69,7 @@ cdef extern from "bptt.h" nogil:
         uint64_t dropout_seed
         int64_t first_step
         bptt_team *team
+        const int64_t *tokens
     ctypedef struct bptt_sizes:
         size_t struct_size
         int64_t params, state, output, tape, forward_work, backward_work, packed, step_work

@@ -127,5 +127,7 @@ class Spec:
             "output_size": self.output_size or 0,
             "cell": CELLS.index(self.cell),
             "reset_before": not self.reset_after,
-            "reserved": 0,
+            "one_hot": 0,
+            "num_embeddings": 0,
+            "padding_row": 0,
         }

@@ -13,9 +13,9 @@
 
 /* Every code has a sentence of its own. */
 static void check_strings(void) {
-    const char *unknown = bptt_status_string((bptt_status)(BPTT_ERROR_MEMORY + 1));
+    const char *unknown = bptt_status_string((bptt_status)(BPTT_ERROR_TOKEN + 1));
     name_case("status strings");
-    for (int code = BPTT_OK; code <= BPTT_ERROR_MEMORY; code++) {
+    for (int code = BPTT_OK; code <= BPTT_ERROR_TOKEN; code++) {
         const char *text = bptt_status_string((bptt_status)code);
         CHECK(text && *text && text[strlen(text) - 1] != '.');
         CHECK(strcmp(text, unknown) != 0);
@@ -88,7 +88,7 @@ static void check_tensor_list(const bptt_spec *spec, int64_t expected, const bpt
     CHECK(sizes.params == offset);
 }
 
-/* Gates, layers, directions, peepholes, learned states. */
+/* Gates, layers, directions, peepholes, learned states; an embedding, which lies behind all others. */
 static void check_more_tensors(void) {
     bptt_spec lstm = small_spec(), gru = small_spec();
     static const bptt_tensor of_lstm[] = {{"weight_ih_l0", 0, 16, 3},
@@ -114,7 +114,8 @@ static void check_more_tensors(void) {
                                           {"weight_ho", 0, 2, 8},
                                           {"bias_o", 0, 2, 0},
                                           {"state_h0", 0, 4, 4},
-                                          {"state_c0", 0, 4, 4}};
+                                          {"state_c0", 0, 4, 4},
+                                          {"embedding", 0, 9, 3}};
     static const bptt_tensor of_gru[] = {
         {"weight_ih_l0", 0, 12, 3}, {"weight_hh_l0", 0, 12, 4}, {"weight_ih_l1", 0, 12, 4}, {"weight_hh_l1", 0, 12, 4},
         {"weight_ih_l2", 0, 12, 4}, {"weight_hh_l2", 0, 12, 4}, {"state_h0", 0, 3, 4}};
@@ -122,9 +123,12 @@ static void check_more_tensors(void) {
     lstm.cell = BPTT_CELL_LSTM;
     lstm.peepholes = lstm.bidirectional = lstm.learn_state = 1;
     lstm.num_layers = 2;
+    check_tensor_list(&lstm, sizeof of_lstm / sizeof of_lstm[0] - 1, of_lstm);
+    lstm.num_embeddings = 9;
+    lstm.padding_row = 9;
     check_tensor_list(&lstm, sizeof of_lstm / sizeof of_lstm[0], of_lstm);
     gru.cell = BPTT_CELL_GRU;
-    gru.learn_state = 1;
+    gru.learn_state = gru.one_hot = 1;
     gru.num_layers = 3;
     gru.bias = gru.output_size = 0;
     check_tensor_list(&gru, sizeof of_gru / sizeof of_gru[0], of_gru);

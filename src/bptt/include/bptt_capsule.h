@@ -35,7 +35,8 @@
     F(binary_cross_entropy_f32) F(binary_cross_entropy_f64) F(sgd_f32) F(sgd_f64)                                      \
     F(rmsprop_f32) F(rmsprop_f64) F(adagrad_f32) F(adagrad_f64) F(adam_f32) F(adam_f64) F(cell_name)   \
     F(team_make) F(team_free)                                                                                          \
-    F(huber_f32) F(huber_f64) F(weighted_cross_entropy_f32) F(weighted_cross_entropy_f64) F(scale_f32) F(scale_f64)
+    F(huber_f32) F(huber_f64) F(weighted_cross_entropy_f32) F(weighted_cross_entropy_f64) F(scale_f32) F(scale_f64) \
+    F(step_tokens_f32) F(step_tokens_f64)
 /* clang-format on */
 
 #ifdef __cplusplus
@@ -124,6 +125,8 @@ static inline int bptt_import(void) {
 #define bptt_weighted_cross_entropy_f64 (*bptt_functions->weighted_cross_entropy_f64)
 #define bptt_scale_f32 (*bptt_functions->scale_f32)
 #define bptt_scale_f64 (*bptt_functions->scale_f64)
+#define bptt_step_tokens_f32 (*bptt_functions->step_tokens_f32)
+#define bptt_step_tokens_f64 (*bptt_functions->step_tokens_f64)
 
 #endif
 #endif
