@@ -11,7 +11,9 @@ import weakref
 import numpy as np
 
 from ._checkpoint import check_checkpoint, segment_length
-from ._checks import flag, index, input_hint, labels_hint, target_hint, threshold, uint64
+from ._checks import (
+    flag, index, input_hint, labels_hint, target_hint, threshold, token_error, token_hint, uint64,
+)
 
 cimport cython
 from cpython.buffer cimport (
@@ -29,6 +31,7 @@ cdef extern from "bptt.h" nogil:
     bptt_status BPTT_ERROR_LABEL
     bptt_status BPTT_ERROR_INTERRUPTED
     bptt_status BPTT_ERROR_ISA
+    bptt_status BPTT_ERROR_TOKEN
     const char *bptt_status_string(bptt_status)
     const char *bptt_version()
     const char *bptt_isa()
@@ -37,8 +40,9 @@ cdef extern from "bptt.h" nogil:
     ctypedef struct bptt_spec:
         size_t struct_size
         int64_t input_size, hidden_size, output_size
-        int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state, reserved
+        int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state, one_hot
         double dropout, recurrent_dropout
+        int64_t num_embeddings, padding_row
     ctypedef struct bptt_tensor:
         char name[32]
         int64_t offset, rows, cols
@@ -62,6 +66,7 @@ cdef extern from "bptt.h" nogil:
         uint64_t dropout_seed
         int64_t first_step
         bptt_team *team
+        const int64_t *tokens
     ctypedef struct bptt_sizes:
         size_t struct_size
         int64_t params, state, output, tape, forward_work, backward_work, packed, step_work
@@ -86,6 +91,7 @@ cdef extern from *:
     #define any_tape_shift(bits, ...) BPTT_TYPED(bptt_tape_shift, bits, __VA_ARGS__)
     #define any_pack(bits, ...) BPTT_TYPED(bptt_pack, bits, __VA_ARGS__)
     #define any_step(bits, ...) BPTT_TYPED(bptt_step, bits, __VA_ARGS__)
+    #define any_step_tokens(bits, ...) BPTT_TYPED(bptt_step_tokens, bits, __VA_ARGS__)
     #define any_clip_norm(bits, ...) BPTT_TYPED(bptt_clip_norm, bits, __VA_ARGS__)
     #define any_clip_value(bits, ...) BPTT_TYPED(bptt_clip_value, bits, __VA_ARGS__)
     #define any_mse(bits, ...) BPTT_TYPED(bptt_mse, bits, __VA_ARGS__)
@@ -112,6 +118,8 @@ cdef extern from *:
     bptt_status any_pack(int, const bptt_spec *, void *, void *) nogil
     bptt_status any_step(int, const bptt_spec *, int64_t, void *packed, void *x, void *state, void *y,
                          void *work) nogil
+    bptt_status any_step_tokens(int, const bptt_spec *, int64_t, void *packed, const int64_t *, void *state, void *y,
+                                void *work) nogil
     bptt_status any_clip_norm(int, int64_t, void *, double, double *) nogil
     bptt_status any_clip_value(int, int64_t, void *, double, double *) nogil
     bptt_status any_mse(int, int64_t, int64_t, void *, void *, const uint8_t *, bptt_reduction, void *,
@@ -136,6 +144,7 @@ cdef object empty = np.empty
 cdef object float32 = np.dtype(np.float32)
 cdef object float64 = np.dtype(np.float64)
 cdef object int64 = np.dtype(np.int64)
+cdef object int64_scalar = np.int64
 cdef object bool_ = np.dtype(np.bool_)
 
 
@@ -153,6 +162,10 @@ CELLS = cell_names()  # by their numbers
 
 # ---- status codes ----------------------------------------------------------------------------------------
 
+class TokenError(ValueError):
+    """An integer of the input is out of range; callers say where it is in what the user gave."""
+
+
 cdef int check(bptt_status status) except -1:
     """The one place that turns a status of the core into an exception."""
     if status == BPTT_OK:
@@ -166,6 +179,8 @@ cdef int check(bptt_status status) except -1:
         raise MemoryError(text)
     if status == BPTT_ERROR_ISA:
         raise RuntimeError(f"{text}; the choices are {bptt_isa_choices().decode()}")
+    if status == BPTT_ERROR_TOKEN:
+        raise TokenError(text)
     raise ValueError(text)
 
 
