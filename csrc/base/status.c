@@ -19,6 +19,7 @@ const char *bptt_status_string(bptt_status status) {
     case BPTT_ERROR_ISA: return "BPTT_ISA names a kernel set that is unknown or does not run here";
     case BPTT_ERROR_LENGTHS: return "a length is not in 1..T, or above the one before it";
     case BPTT_ERROR_MEMORY: return "there is not enough memory";
+    case BPTT_ERROR_TOKEN: return "an integer input is not in 0..V-1";
     }
     return "an unknown status";
 }

@@ -187,6 +187,15 @@ bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packe
     return BPTT_OK;
 }
 
+/* bptt_step_tokens_f32(), bptt_step_tokens_f64() */
+bptt_status TYPED(bptt_step_tokens)(const bptt_spec *spec, int64_t B, const REAL *packed, const int64_t *tokens,
+                                    REAL *state, REAL *y, REAL *work) {
+    (void)packed, (void)tokens, (void)state, (void)y, (void)work;
+    call call;
+    bptt_status status = begin_single_step(&call, spec, B);
+    return status ? status : BPTT_ERROR_OPTION;
+}
+
 /* ---- sizes and the tape ------------------------------------------------------------------------------ */
 
 /* bptt_sizes_f32(), bptt_sizes_f64() */

@@ -30,6 +30,7 @@ static void network_shapes(const bptt_spec *spec, tensor_shape shapes[NETWORK_TE
     shapes[BIAS_O] = (tensor_shape){"bias_o", spec->bias ? O : 0, 0};
     shapes[STATE_H0] = (tensor_shape){"state_h0", layer_dirs, H};
     shapes[STATE_C0] = (tensor_shape){"state_c0", bptt_internal_shape_of(spec)->states == 2 ? layer_dirs : 0, H};
+    shapes[EMBEDDING] = (tensor_shape){"embedding", spec->num_embeddings, spec->input_size};
 }
 
 static int64_t elements(tensor_shape shape) { return shape.rows * (shape.cols ? shape.cols : 1); }
@@ -103,7 +104,7 @@ static bptt_tensor pick(const tensor_shape *shapes, int count, int64_t index, in
 
 bptt_status bptt_tensor_at(const bptt_spec *spec, int64_t index, bptt_tensor *tensor) {
     bptt_spec full;
-    tensor_shape shapes[LAYER_DIR_TENSORS]; /* more than NETWORK_TENSORS */
+    tensor_shape shapes[LAYER_DIR_TENSORS]; /* no fewer than NETWORK_TENSORS */
     int64_t count;
     bptt_status status = bptt_tensor_count(spec, &count);
     if (status) return status;

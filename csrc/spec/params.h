@@ -8,7 +8,7 @@
 /* the tensors of one layer_dir, in memory order */
 enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PEEPHOLES, LAYER_DIR_TENSORS };
 /* the tensors of the network, behind those of all layers */
-enum { WEIGHT_HO, BIAS_O, STATE_H0, STATE_C0, NETWORK_TENSORS };
+enum { WEIGHT_HO, BIAS_O, STATE_H0, STATE_C0, EMBEDDING, NETWORK_TENSORS };
 
 LOCAL int bptt_internal_layers(const bptt_spec *spec) { return spec->num_layers ? spec->num_layers : 1; }
 LOCAL int bptt_internal_directions(const bptt_spec *spec) { return spec->bidirectional ? 2 : 1; }

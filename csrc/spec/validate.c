@@ -33,8 +33,10 @@ static int64_t widest(const bptt_spec *spec) {
 static bptt_status check_sizes(const bptt_spec *spec) {
     if (spec->input_size < 1 || spec->hidden_size < 1 || spec->output_size < 0) return BPTT_ERROR_SIZE;
     if (spec->num_layers < 0 || spec->num_layers > LAYERS_MAX) return BPTT_ERROR_SIZE;
+    if (spec->num_embeddings < 0) return BPTT_ERROR_SIZE;
     const int64_t most = most_elements / 2 - ROUNDING;
     if (spec->input_size > most || spec->hidden_size > most || spec->output_size > most) return BPTT_ERROR_OVERFLOW;
+    if (!fits(spec->input_size, spec->num_embeddings ? spec->num_embeddings : 1, 1, 1)) return BPTT_ERROR_OVERFLOW;
     if (!fits(widest(spec) + ROUNDING, spec->hidden_size + ROUNDING, 16, bptt_internal_layer_dirs(spec)))
         return BPTT_ERROR_OVERFLOW;
     return BPTT_OK;
@@ -47,6 +49,11 @@ static bptt_status check_cell(const bptt_spec *spec) {
     return !shape || (spec->peepholes && !shape->peepholes) ? BPTT_ERROR_OPTION : BPTT_OK;
 }
 
+static bptt_status check_tokens(const bptt_spec *spec) {
+    if (!is_flag(spec->one_hot) || (spec->one_hot && spec->num_embeddings)) return BPTT_ERROR_OPTION;
+    return spec->padding_row < 0 || spec->padding_row > larger(spec->num_embeddings, 0) ? BPTT_ERROR_OPTION : BPTT_OK;
+}
+
 bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full) {
     if (!spec) return BPTT_ERROR_NULL;
     if (!bptt_internal_size_fits(spec->struct_size, sizeof *spec)) return BPTT_ERROR_STRUCT;
@@ -55,8 +62,9 @@ bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full) {
     bptt_status status = check_cell(full);
     if (status) return status;
     if (!is_flag(full->bias) || !is_flag(full->bidirectional) || !is_flag(full->learn_state)) return BPTT_ERROR_OPTION;
-    if (full->reserved || !is_rate(full->dropout) || !is_rate(full->recurrent_dropout)) return BPTT_ERROR_OPTION;
-    return check_sizes(full);
+    if (!is_rate(full->dropout) || !is_rate(full->recurrent_dropout)) return BPTT_ERROR_OPTION;
+    status = check_tokens(full);
+    return status ? status : check_sizes(full);
 }
 
 static bptt_status check_lengths(const int64_t *lengths, int64_t T, int64_t B) {
@@ -74,6 +82,7 @@ static bptt_status check_options(const bptt_spec *spec, const bptt_options *opti
     if (tape_first > (tape_steps ? tape_steps : T) - T) return BPTT_ERROR_OPTION;
     if (options->segment && (spec->bidirectional || tape_steps || tape_first)) return BPTT_ERROR_OPTION;
     if (spec->bidirectional && (tape_first || (tape_steps && tape_steps != T))) return BPTT_ERROR_OPTION;
+    if (options->tokens && !bptt_internal_takes_tokens(spec)) return BPTT_ERROR_OPTION;
     if (!(options->step_clip_norm >= 0) || !(options->step_clip_value >= 0)) return BPTT_ERROR_THRESHOLD;
     return BPTT_OK;
 }

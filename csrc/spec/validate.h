@@ -12,6 +12,9 @@ bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full);
 bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
                                      bptt_spec *full_spec, bptt_options *full);
 
+/* Whether the network's inputs are integers. */
+LOCAL int bptt_internal_takes_tokens(const bptt_spec *spec) { return spec->one_hot || spec->num_embeddings; }
+
 /* Whether a caller's struct_size is set and not that of a later version. */
 LOCAL int bptt_internal_size_fits(size_t struct_size, size_t size) {
     return struct_size >= sizeof struct_size && struct_size <= size;

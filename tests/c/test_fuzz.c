@@ -42,7 +42,7 @@ static bptt_spec fuzz_spec(void) {
                        .reset_before = fuzz32(usual.reset_before),
                        .peepholes = fuzz32(usual.peepholes),
                        .learn_state = fuzz32((int32_t)any_of(2)),
-                       .reserved = fuzz32(0),
+                       .one_hot = fuzz32(0),
                        .dropout = fuzz_number(0.25),
                        .recurrent_dropout = fuzz_number(0.25)};
 }

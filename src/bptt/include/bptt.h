@@ -66,7 +66,8 @@ typedef enum bptt_status {
     BPTT_ERROR_INTERRUPTED = 11,    /* bptt_options.poll asked to stop: outputs and gradients are unfinished */
     BPTT_ERROR_ISA = 12,            /* BPTT_ISA names a kernel set that is unknown or does not run here */
     BPTT_ERROR_LENGTHS = 13,        /* a length is not in 1..T, or above the one before it */
-    BPTT_ERROR_MEMORY = 14          /* malloc failed */
+    BPTT_ERROR_MEMORY = 14,         /* malloc failed */
+    BPTT_ERROR_TOKEN = 15           /* an integer input is not in 0..V-1 */
 } bptt_status;
 
 /* One English sentence without a full stop; never NULL, also for numbers that are no status. */
@@ -115,17 +116,30 @@ typedef struct bptt_spec {
     int32_t reset_before;     /* GRU: 1: the reset gate acts before the product with W_hn */
     int32_t peepholes;        /* LSTM: 1: the gates see the cell state */
     int32_t learn_state;      /* 1: the initial state is a parameter, the same for all rows, where none is given */
-    int32_t reserved;         /* 0; the next int32_t field takes this place */
+    int32_t one_hot;          /* 1: the inputs are integers 0..V-1 with V = input_size, see INTEGER INPUTS */
     double dropout;           /* in [0,1), to the nearest 2^-16 below 1: share of the inputs of layers above the
                                  first that training drops */
     double recurrent_dropout; /* in [0,1): share of h_{t-1} that training drops before the product with W_hh, the same
                                  units at all steps (Gal & Ghahramani 2016) */
+    int64_t num_embeddings;   /* V >= 1: the inputs are integers 0..V-1, see INTEGER INPUTS; 0: none */
+    int64_t padding_row;      /* r+1: row r of the embedding, 0 <= r < V, gets no gradient; 0: all rows get theirs */
 } bptt_spec;
+
+/* INTEGER INPUTS. A network with one_hot or num_embeddings takes integers (bptt_options.tokens) in place of x; x and dx
+ * are NULL, as an integer has no gradient.
+ *   one_hot         the integer v stands for the unit vector e_v of V = input_size elements, which is never made:
+ *                   W_ih x_t + b_ih is column v of W_ih plus b_ih, to the bit what a product with e_v gives
+ *   num_embeddings  the integer v picks row v of the trained tensor `embedding` (V,I), which is the input x_t (PyTorch's
+ *                   nn.Embedding in front of the network; padding_row is its padding_idx + 1)
+ * The time of a call depends on the integers it gets, not on V. The gradients by rows and columns that occur in several
+ * places are summed chunk by chunk in the order in which backward goes over the chunks, within a chunk in the order of
+ * (t,b); the order does not depend on threads. */
 
 /* One named tensor inside the flat parameter buffer (gradients lie in the same places of their own buffer).
  * Names and shapes are PyTorch's, for each layer k and direction ("" or "_reverse"): weight_ih_l{k} (G*H,I or D*H),
  * weight_hh_l{k} (G*H,H), bias_ih_l{k} (G*H), bias_hh_l{k} (G*H), weight_peephole_l{k} (3,H: i,f,o); then weight_ho
- * (O,D*H), bias_o (O), state_h0 (L*D,H), state_c0 (L*D,H). Rows of W are output units. */
+ * (O,D*H), bias_o (O), state_h0 (L*D,H), state_c0 (L*D,H), and embedding (V,I) at the end: what lies before it is one
+ * array whose size does not grow with V. Rows of W are output units. */
 typedef struct bptt_tensor {
     char name[32];
     int64_t offset, rows, cols; /* cols = 0: a vector of `rows` elements */
@@ -182,6 +196,9 @@ typedef struct bptt_options {
     int64_t first_step;     /* index of this call's step 0 within the whole sequence; selects the dropout masks */
     bptt_team *team;        /* threads that stay between calls, so that smaller work is worth sharing out; NULL: the
                                call makes its threads and joins them */
+    const int64_t *tokens;  /* (T,B), each in 0..V-1: the inputs of a network that takes integers, which must have them,
+                               and of no other. Those beyond a row's length are not read. Backward needs the same as
+                               forward. */
 } bptt_options;
 
 /* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps and segment matter.
@@ -206,7 +223,7 @@ BPTT_API bptt_status bptt_sizes_f64(const bptt_spec *spec, int64_t T, int64_t B,
 
 /* Forward over T steps.
  *   params  (params)   flat parameters
- *   x       (T,B,I)    inputs
+ *   x       (T,B,I)    inputs; NULL where they are bptt_options.tokens
  *   state0  (state)    the initial state, which enters step 0; NULL: zeros or the learned state (see tape_first)
  *   y       (T,B,Y)    receives the outputs; NULL: not wanted
  *   state1  (state)    receives the state after the last step; NULL: not wanted; may be state0
@@ -225,7 +242,7 @@ BPTT_API bptt_status bptt_forward_f64(const bptt_spec *spec, int64_t T, int64_t 
  *   params, x, tape     those of the forward call (parameters changed since then are used as they are)
  *   dy       (T-dy_start,B,Y)  gradient of the loss with respect to the outputs; NULL: zeros
  *   dstate1  (state)    gradient with respect to the state after the last step; NULL: zeros
- *   dx       (T,B,I)    receives the gradient with respect to x; NULL: not wanted
+ *   dx       (T,B,I)    receives the gradient with respect to x; NULL: not wanted, or the inputs are tokens
  *   dstate0  (state)    receives the gradient with respect to the initial state; NULL: not wanted; may be dstate1
  *   grads    (params)   the gradients with respect to the parameters are ADDED here; NULL: not wanted
  *   work     (backward_work) */
@@ -245,9 +262,11 @@ BPTT_API bptt_status bptt_tape_shift_f32(const bptt_spec *spec, int64_t B, int64
 BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used,
                                          int64_t keep, double *tape);
 
-/* One step at a time, weights packed once. One direction only; nothing is dropped.
+/* One step at a time, weights packed once. One direction only; nothing is dropped. bptt_step_tokens is bptt_step for a
+ * network that takes integers, and for no other.
  *   packed  (packed)     written by bptt_pack; valid at this address until the parameters change
  *   x       (B,I)        the input of this step
+ *   tokens  (B,)         the same as integers
  *   state   (state)      read and overwritten
  *   y       (B,Y)        receives the output; NULL: not wanted; may overlap x
  *   work    (step_work)  */
@@ -257,6 +276,10 @@ BPTT_API bptt_status bptt_step_f32(const bptt_spec *spec, int64_t B, const float
                                    float *y, float *work);
 BPTT_API bptt_status bptt_step_f64(const bptt_spec *spec, int64_t B, const double *packed, const double *x,
                                    double *state, double *y, double *work);
+BPTT_API bptt_status bptt_step_tokens_f32(const bptt_spec *spec, int64_t B, const float *packed, const int64_t *tokens,
+                                          float *state, float *y, float *work);
+BPTT_API bptt_status bptt_step_tokens_f64(const bptt_spec *spec, int64_t B, const double *packed, const int64_t *tokens,
+                                          double *state, double *y, double *work);
 
 /* ---- windows of truncated BPTT (Williams & Peng 1990) -------------------------------------------- */
 

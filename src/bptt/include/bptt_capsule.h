@@ -34,7 +34,7 @@
     F(mse_f32) F(mse_f64) F(cross_entropy_f32) F(cross_entropy_f64)                                                    \
     F(binary_cross_entropy_f32) F(binary_cross_entropy_f64) F(sgd_f32) F(sgd_f64)                                      \
     F(rmsprop_f32) F(rmsprop_f64) F(adagrad_f32) F(adagrad_f64) F(adam_f32) F(adam_f64) F(cell_name)   \
-    F(team_make) F(team_free)
+    F(team_make) F(team_free) F(step_tokens_f32) F(step_tokens_f64)
 /* clang-format on */
 
 #ifdef __cplusplus
@@ -117,6 +117,8 @@ static inline int bptt_import(void) {
 #define bptt_cell_name (*bptt_functions->cell_name)
 #define bptt_team_make (*bptt_functions->team_make)
 #define bptt_team_free (*bptt_functions->team_free)
+#define bptt_step_tokens_f32 (*bptt_functions->step_tokens_f32)
+#define bptt_step_tokens_f64 (*bptt_functions->step_tokens_f64)
 
 #endif
 #endif
