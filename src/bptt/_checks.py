@@ -87,6 +87,11 @@ def input_hint(x, width) -> str:
     return ""
 
 
+def token_shape(batch_first, vocabulary) -> str:
+    """What the input of a network of integers must be, in words."""
+    return f"({'B,T' if batch_first else 'T,B'}) or (T,), integers in 0..{vocabulary - 1} and no empty axis"
+
+
 def token_hint(x, vocabulary) -> str:
     """What to do with an input that should hold integers below `vocabulary`, behind an error; empty if unknown."""
     x = np.asarray(x)

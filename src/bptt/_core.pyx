@@ -12,7 +12,8 @@ import numpy as np
 
 from ._checkpoint import check_checkpoint, segment_length
 from ._checks import (
-    flag, index, input_hint, labels_hint, target_hint, threshold, token_error, token_hint, uint64,
+    flag, index, input_hint, labels_hint, target_hint, threshold, token_error, token_hint, token_shape,
+    uint64,
 )
 
 cimport cython

@@ -10,6 +10,7 @@ import numpy as np
 from ._checks import index
 from ._fit import Data
 from ._rnn import RNN
+from ._sequences import check_tokens
 from ._windows import Loss, measured, named_loss
 
 LIMIT = 100.0
@@ -190,6 +191,7 @@ def gradient_flow(
         raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
     loss = named_loss(loss)
     data = Data(rnn, x, target, mask, reset, None)
+    check_tokens(rnn, data.arrays["x"], "x", data.layout)
     weights = {name: w for name, w in rnn.param_views().items() if name.startswith("weight_hh")}
     layers = tuple(name.removeprefix("weight_hh_") for name in weights)
     both_ways = any(_runs_backward(layer) for layer in layers)

@@ -14,7 +14,7 @@ from . import _core, _optim
 from ._checks import choice, flag, index, threshold
 from ._init import generator
 from ._rnn import RNN
-from ._sequences import is_stream, layout_of, outside_grads, real_array
+from ._sequences import check_tokens, is_stream, layout_of, outside_grads, real_array
 from ._truncation import ARTBP, Truncation
 from ._windows import Loss, WindowOptions, Windows, check_burn_in, measured
 
@@ -133,6 +133,7 @@ def fit(
     check_burn_in(options.burn_in, data.steps)
     if lengths is not None:
         data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
+    check_tokens(rnn, data.arrays["x"], "x", data.layout, data.lengths)
     held_out = None if validation is None else HeldOut(rnn, validation, options.burn_in, data)
     rng = generator(seed) if flag(shuffle, "shuffle") else None
     if callback is not None and not callable(callback):
@@ -224,7 +225,8 @@ class Data:
         self.rows, self.steps = self.layout.batch, x.shape[self.layout.time_axis]
         for name, array in self.arrays.items():
             self.layout.check(array, prefix + name, self.steps)
-        self.target_axes = self.arrays["target"].shape[x.ndim - 1 :]  # those beyond the axes of steps and rows
+        self.axes = len(self.layout.axes(0))  # those of steps and rows, which come first
+        self.target_axes = self.arrays["target"].shape[self.axes :]
         self.labels = not self.target_axes  # class labels, as cross-entropy takes them
         self.lengths = None
         self.batch_size = self.rows if batch_size is None else min(index(batch_size, "batch_size"), self.rows)
@@ -255,7 +257,7 @@ class Data:
     def counts(self, part, start, stop):
         """Which (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
         steps = self.layout.steps_of
-        counts = np.ones(steps(part["x"], start, stop).shape[:-1], bool)
+        counts = np.ones(steps(part["x"], start, stop).shape[: self.axes], bool)
         if "mask" in part:
             counts &= steps(part["mask"], start, stop) != 0
         if "lengths" in part:
@@ -298,6 +300,7 @@ class HeldOut:
             self.lengths = _core.checked_lengths(lengths, data.steps, data.rows, "validation lengths")
             inside = self.layout.within(self.lengths, 0, data.steps)
             self.mask = {"mask": inside & (self.mask.get("mask", True) != 0)}
+        check_tokens(rnn, self.x, "validation x", self.layout, self.lengths)
 
     def loss(self, rnn, loss):
         try:

@@ -31,9 +31,8 @@ cdef object tokens_to_core(Network network, object obj, str name, Array *array, 
     obj = as_tokens(obj, name, network.vocabulary, array)
     unbatched[0] = array.ndim == 1
     if array.ndim not in (1, 2) or obj.size == 0:
-        order = "B,T" if network.batch_first else "T,B"
-        raise ValueError(f"{name} must have shape ({order}) or (T,), integers in 0..{network.vocabulary - 1} and no "
-                         f"empty axis, got {shape_of(array)}{token_hint(obj, network.vocabulary)}")
+        expected = token_shape(network.batch_first, network.vocabulary)
+        raise ValueError(f"{name} must have shape {expected}, got {shape_of(array)}")
     if unbatched[0]:
         obj = obj[:, None]
     elif network.batch_first:
