@@ -68,6 +68,7 @@ ctest: core
 
 demo: core
 	$(BIN)/python examples/char_rnn.py $(if $(FILE),'$(FILE)')
+	$(BIN)/python examples/char_rnn.py --sample
 
 # ARGS goes to pytest: make test ARGS='-n0 -k windows tests/test_fit.py'
 test: $(VENV)/tested core

@@ -272,7 +272,8 @@ class _Reader:
     def read_onehot(self, node):
         depth, values = self.constant(node, 1, "depth"), self.constant(node, 2, "values")
         axis = node.attributes.get("axis", -1)
-        if not self.are_integers() or axis not in (-1, 2) or depth.size != 1 or not (values == [0, 1]).all():
+        number = depth.size == 1 and depth.dtype.kind in "iu"
+        if not self.are_integers() or axis not in (-1, 2) or not number or values.tolist() != [0, 1]:
             raise node.error("it may only make unit vectors, along the last axis, of the integers of the input")
         self.one_hot = True
         self.add_features(int(depth.reshape(())))
