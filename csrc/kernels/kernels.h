@@ -97,6 +97,8 @@ typedef struct TYPED(kernels) {
     void (*activation_grad)(int activation, int64_t n, const REAL *h, const REAL *dh, REAL *dz);
     /* sums[j] += the sum over rows of a[row*lda + j], j < n */
     void (*add_column_sums)(int64_t rows, int64_t n, const REAL *a, int64_t lda, REAL *sums);
+    /* sums[j] += the sum over i < count of a[rows[i]*lda + j], j < n */
+    void (*add_listed_rows)(int64_t count, const int64_t *rows, int64_t n, const REAL *a, int64_t lda, REAL *sums);
     /* sum of squares, accumulated in double */
     double (*sum_squares)(int64_t n, const REAL *x);
     /* y = exp(x - shift), returns the sum of y; in place allowed */

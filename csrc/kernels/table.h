@@ -14,6 +14,7 @@
 #include "kernels/outer.h"
 #include "kernels/reduce.h"
 #endif
+#include "kernels/listed_rows.h"
 #include "kernels/optim_pointwise.h"
 
 /* the gate arithmetic of all cells */
@@ -30,6 +31,7 @@ const kernels TABLE = {.packed_size = packed_size,
                        .outer_scratch = outer_scratch,
                        .activation_grad = activation_grad,
                        .add_column_sums = add_column_sums,
+                       .add_listed_rows = add_listed_rows,
                        .sum_squares = sum_squares,
                        .exp_shifted = exp_shifted,
                        .logistic = logistic,

@@ -9,6 +9,7 @@
 #include "network/backward.h"
 #include "network/forward.h"
 #include "network/states.h"
+#include "network/tokens.h"
 #include "spec/params.h"
 #include "spec/validate.h"
 
@@ -27,6 +28,16 @@ LOCAL void alloc_hh_products(call *call, arena *from) {
     if (call->shape->separate_hh) call->hh_products = arena_alloc(from, call->B * call->shape->blocks * call->H);
 }
 
+/* for integer inputs; `columns` of the rows of a run */
+LOCAL void alloc_tokens(call *call, arena *from, int pass, int64_t columns) {
+    token_scratch *scratch = &call->token_scratch[pass];
+    const int64_t rows = call->chunk * call->B, embeds = call->spec.num_embeddings > 0;
+    if (!call->V) return;
+    scratch->runs = arena_alloc(from, runs_size(call));
+    scratch->inputs = arena_alloc(from, embeds ? rows * call->I : 0);
+    scratch->rows = arena_alloc(from, pass == FORWARD || embeds ? rows * columns : 0);
+}
+
 LOCAL void alloc_activations(call *call, arena *from, int64_t steps) {
     call->activation_steps = steps;
     call->activations = arena_alloc(from, call->L * layer_activations(call, steps));
@@ -37,6 +48,7 @@ LOCAL int64_t plan_forward(call *call, REAL *work, int tape) {
     call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
     alloc_forward_scratch(call, &from);
     alloc_hh_products(call, &from);
+    alloc_tokens(call, &from, FORWARD, call->shape->blocks * call->H);
     call->masked_h = arena_alloc(&from, call->spec.recurrent_dropout > 0 ? call->B * call->H : 0);
     if (tape) return from.used;
     call->rolling = call->D == 1;
@@ -61,11 +73,14 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->dc_next = arena_alloc(&from, call->shape->states == 2 ? layer_dirs * BH : 0);
     call->d_operand = arena_alloc(&from, multiplies_gates(call) || recurrent_dropout ? BH : 0);
     call->learned_state_grad = arena_alloc(&from, call->spec.learn_state ? call->shape->states * call->state_size : 0);
+    alloc_tokens(call, &from, BACKWARD, dz_columns(call));
+    call->d_token_inputs = arena_alloc(&from, call->spec.num_embeddings ? rows * call->I : 0);
     call->dh_squares = (double *)arena_alloc(&from, rows * (int64_t)(sizeof(double) / sizeof(REAL)));
     call->skip = (uint8_t *)arena_alloc(&from, call->D == 2 ? rows / (int64_t)sizeof(REAL) + 1 : 0);
     if (!call->options.segment) return from.used;
     call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
     alloc_hh_products(call, &from);
+    alloc_tokens(call, &from, FORWARD, call->shape->blocks * call->H);
     alloc_activations(call, &from, min_of(call->options.segment, call->T));
     return from.used;
 }
@@ -88,6 +103,11 @@ LOCAL void use_tape(call *call, REAL *tape) {
     }
 }
 
+LOCAL void use_params(call *call, const REAL *params) {
+    call->params = params;
+    if (call->spec.num_embeddings) call->token_rows = network_param(call, EMBEDDING);
+}
+
 /* ---- forward and backward ---------------------------------------------------------------------------- */
 
 /* bptt_forward_f32(), bptt_forward_f64() */
@@ -97,8 +117,10 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     call call;
     bptt_status status = begin_call(&call, spec, T, B, options);
     if (status) return status;
-    if (!params || !x || !work) return BPTT_ERROR_NULL;
-    call.params = params;
+    if (!params || !work) return BPTT_ERROR_NULL;
+    status = check_inputs(&call, x);
+    if (status) return status;
+    use_params(&call, params);
     call.x = x;
     call.state0 = state0;
     call.y = y;
@@ -119,12 +141,14 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     call call;
     bptt_status status = begin_call(&call, spec, T, B, options);
     if (status) return status;
-    if (!params || !x || !tape || !work) return BPTT_ERROR_NULL;
-    call.params = params;
+    if (!params || !tape || !work) return BPTT_ERROR_NULL;
+    call.dx = dx;
+    status = check_inputs(&call, x);
+    if (status) return status;
+    use_params(&call, params);
     call.x = x;
     call.dy = dy;
     call.dstate1 = dstate1;
-    call.dx = dx;
     call.grads = grads;
     call.needs_dh_norms =
         call.options.step_clip_norm > 0 || call.options.step_clip_value > 0 || call.options.step_norms;
@@ -151,6 +175,15 @@ LOCAL int64_t plan_step(call *call, REAL *work) {
     arena from = arena_at(work);
     alloc_activations(call, &from, 1);
     alloc_hh_products(call, &from);
+    alloc_tokens(call, &from, FORWARD, call->shape->blocks * call->H);
+    return from.used;
+}
+
+/* Weights for single steps: the panels, and for integer inputs a row for each integer. */
+LOCAL int64_t plan_packed(call *call, REAL *packed) {
+    arena from = arena_at(packed);
+    call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
+    if (call->V) call->token_rows = arena_alloc(&from, call->V * token_row_columns(call));
     return from.used;
 }
 
@@ -161,10 +194,22 @@ bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *pa
     if (status) return status;
     if (!params || !packed) return BPTT_ERROR_NULL;
     call.params = params;
-    arena from = arena_at(packed);
-    call.panels[FORWARD] = alloc_panels(&call, &from, FORWARD);
+    plan_packed(&call, packed);
     pack_forward(&call);
+    if (call.V) pack_tokens(&call, (REAL *)call.token_rows);
     return BPTT_OK;
+}
+
+/* One step of x or of the options' tokens. */
+LOCAL void run_single_step(call *call, int64_t B, const REAL *packed, REAL *state, REAL *y, REAL *work) {
+    const bptt_internal_member alone = {NULL, 0, 1};
+    worker worker = {.call = call, .member = &alone, .row_end = B};
+    plan_packed(call, (REAL *)packed);
+    plan_step(call, work);
+    call->state0 = call->state1 = state;
+    call->y = y;
+    load_state(&worker);
+    forward_chunks(&worker, 0, 1);
 }
 
 /* bptt_step_f32(), bptt_step_f64() */
@@ -173,27 +218,26 @@ bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packe
     call call;
     bptt_status status = begin_single_step(&call, spec, B);
     if (status) return status;
+    if (call.V) return BPTT_ERROR_OPTION;
     if (!packed || !x || !state || !work) return BPTT_ERROR_NULL;
-    const bptt_internal_member alone = {NULL, 0, 1};
-    worker worker = {.call = &call, .member = &alone, .row_end = B};
-    arena from = arena_at((REAL *)packed);
-    call.panels[FORWARD] = arena_alloc(&from, 0);
-    plan_step(&call, work);
     call.x = x;
-    call.state0 = call.state1 = state;
-    call.y = y;
-    load_state(&worker);
-    forward_chunks(&worker, 0, 1);
+    run_single_step(&call, B, packed, state, y, work);
     return BPTT_OK;
 }
 
 /* bptt_step_tokens_f32(), bptt_step_tokens_f64() */
 bptt_status TYPED(bptt_step_tokens)(const bptt_spec *spec, int64_t B, const REAL *packed, const int64_t *tokens,
                                     REAL *state, REAL *y, REAL *work) {
-    (void)packed, (void)tokens, (void)state, (void)y, (void)work;
     call call;
     bptt_status status = begin_single_step(&call, spec, B);
-    return status ? status : BPTT_ERROR_OPTION;
+    if (status) return status;
+    if (!call.V) return BPTT_ERROR_OPTION;
+    if (!packed || !state || !work) return BPTT_ERROR_NULL;
+    call.options.tokens = tokens;
+    status = check_inputs(&call, NULL);
+    if (status) return status;
+    run_single_step(&call, B, packed, state, y, work);
+    return BPTT_OK;
 }
 
 /* ---- sizes and the tape ------------------------------------------------------------------------------ */
@@ -206,8 +250,6 @@ bptt_status TYPED(bptt_sizes)(const bptt_spec *spec, int64_t T, int64_t B, const
     if (status) return status;
     if (!sizes) return BPTT_ERROR_NULL;
     if (!bptt_internal_size_fits(sizes->struct_size, sizeof *sizes)) return BPTT_ERROR_STRUCT;
-    arena packed = arena_at(NULL);
-    alloc_panels(&call, &packed, FORWARD);
     bptt_sizes all = {.struct_size = sizes->struct_size};
     all.params = bptt_internal_params(&call.spec);
     all.state = call.shape->states * call.state_size;
@@ -215,7 +257,7 @@ bptt_status TYPED(bptt_sizes)(const bptt_spec *spec, int64_t T, int64_t B, const
     all.tape = tape_size(&call);
     all.forward_work = plan_forward(&call, NULL, 0);
     all.backward_work = plan_backward(&call, NULL);
-    all.packed = packed.used;
+    all.packed = plan_packed(&call, NULL);
     all.step_work = plan_step(&call, NULL);
     memcpy(sizes, &all, sizes->struct_size);
     return BPTT_OK;

@@ -4,9 +4,11 @@
 #define BPTT_NETWORK_BACKWARD_H
 #include "network/dropout.h"
 #include "network/forward.h"
+#include "network/input_gradient.h"
 #include "network/param_grads.h"
 #include "network/recurrent_backward.h"
 #include "network/states.h"
+#include "network/token_grads.h"
 #include "train/norm.h"
 
 /* ---- from the outputs, and to the inputs --------------------------------------------------------------- */
@@ -39,27 +41,13 @@ LOCAL REAL *dh_below(const worker *here, int64_t t) {
  * the first. */
 LOCAL void input_gradient(const worker *worker) {
     const call *call = worker->call;
-    const int64_t H = call->H, layer = worker->layer, in = layer_inputs(call, layer), ld = ld_dz(call);
+    const int64_t layer = worker->layer, in = layer_inputs(call, layer), ld = ld_dz(call);
     const int last_direction = worker->direction == call->D - 1;
     if (!layer && !call->dx) return;
     EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
         REAL *dx = (layer ? dh_below(worker, block.t) : call->dx + block.t * call->B * in) + block.row * in;
-        const REAL *init = worker->direction ? dx : NULL;
-        EACH_PRODUCT(call, cell_product) {
-            if (cell_product->matrix != WEIGHT_IH) continue;
-            const product product = {.m = block.rows,
-                                     .n = in,
-                                     .k = cell_product->rows * H,
-                                     .a = dz_at(worker, block.t) + block.row * ld + cell_product->dz * H,
-                                     .lda = ld,
-                                     .panels = panels_of(call, &worker->weights, cell_product),
-                                     .init = init,
-                                     .ldinit = in,
-                                     .c = dx,
-                                     .ldc = in};
-            call->kernels->multiply(&product);
-            init = dx;
-        }
+        multiply_w_ih(worker, block.rows, dz_at(worker, block.t) + block.row * ld, ld, worker->direction ? dx : NULL,
+                      dx);
         if (drops_inputs(worker) && last_direction) drop_inputs(worker, block.t, block.row, block.rows, in, dx, dx);
     }
     if (!layer) clear_beyond_lengths(worker, in, call->dx);
@@ -68,9 +56,11 @@ LOCAL void input_gradient(const worker *worker) {
 /* ---- a chunk ------------------------------------------------------------------------------------------- */
 
 /* The operands of the weight gradients beside dz, for this member's rows: inputs and states after dropout, and which
- * rows had a zero entering state. */
+ * rows had a zero entering state. One member sorts the integer inputs of all rows. */
 LOCAL void prepare_param_grads(const worker *worker) {
-    const call *call = worker->call;
+    call *call = worker->call;
+    if (call->grads && takes_tokens(worker) && worker->member->rank == 0)
+        call->runs = runs_of(worker, 0, call->B, call->token_scratch[BACKWARD].runs);
     const int64_t H = call->H, ld = ld_state(call), rows = worker->row_end - worker->row_begin;
     for (int64_t t = worker->t0; call->options.reset && worker->direction && t < worker->t0 + worker->steps; t++)
         for (int64_t row = worker->row_begin; row < worker->row_end; row++)
@@ -106,6 +96,7 @@ LOCAL int backward_layer_dir(worker *worker) {
     prepare_param_grads(worker);
     if (stopped_together(worker)) return 1;
     if (call->grads) add_layer_dir_grads(worker);
+    if (call->grads && takes_tokens(worker)) add_token_grads(worker);
     if (call->grads && worker->layer == call->L - 1 && worker->direction == 0) add_readout_grads(worker);
     if (worker->member->rank == 0 && call->options.step_norms) write_step_norms(worker);
     bptt_internal_team_wait(worker->member); /* the next layer_dir or chunk overwrites dz */

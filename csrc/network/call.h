@@ -15,12 +15,27 @@
 
 enum { BACKWARD, FORWARD }; /* the pass that weights are packed for */
 
+/* The integer inputs of some rows of a chunk, sorted. A run is all places that have the same integer. */
+typedef struct {
+    int64_t count;
+    int64_t *places; /* (t - t0) * B + row, by integer and within a run in order */
+    int64_t *begin;  /* (count + 1): the first of each run's places, and one past the last of all */
+} token_runs;
+
+/* Scratch for integer inputs. */
+typedef struct {
+    REAL *runs;   /* memory of token_runs */
+    REAL *inputs; /* an embedding: its row for each run (chunk,B,I) */
+    REAL *rows;   /* forward: W_ih x + bias of each run (chunk,B,G*H); backward: its sum of dz (chunk,B,dz blocks*H) */
+} token_scratch;
+
 typedef struct {
     const kernels *kernels;
     bptt_spec spec;
     bptt_options options;
     const bptt_internal_shape *shape; /* of the cell */
     int64_t I, H, O, Y, T, B, L, D;   /* as bptt.h names them */
+    int64_t V;                        /* the inputs are integers below V; 0: they are x */
     int64_t state_size;               /* elements of h of all layers and directions (L*D,B,H) */
     int64_t chunk;                    /* steps whose tall products are done together */
     int64_t poll_steps;               /* steps between two calls of the caller's poll */
@@ -36,6 +51,8 @@ typedef struct {
     int64_t activation_steps; /* their number: of the caller's tape, or of a chunk or a segment */
     int rolling;              /* the activations hold one chunk at a time and are overwritten by the next */
     REAL *checkpoints;        /* with a segment: the state that enters each, (segments,states,L*D,B,H) */
+    const REAL *token_rows;   /* integer inputs: the embedding (V,I); in packed weights a copy of it, or of a one_hot
+                                 network W_ih e_v + bias for each v (V,G*H) */
 
     /* scratch; each thread uses its own rows of the batch */
     REAL *entering_state;     /* the state that enters a step, rows of a reset zeroed (states,B,H) */
@@ -53,7 +70,10 @@ typedef struct {
     REAL *learned_state_grad; /* gradient by the learned state where the caller does not ask for dstate0 (state) */
     double *dh_squares;       /* ||dh_t||^2 of each row of a chunk (chunk,B) */
     uint8_t *skip;            /* reverse direction: rows of a chunk whose entering state is zero (chunk,B) */
-    atomic_int stop;          /* set by the poll */
+    token_scratch token_scratch[2]; /* for BACKWARD and FORWARD */
+    token_runs runs;                /* backward: those of all rows of the chunk */
+    REAL *d_token_inputs;           /* an embedding: the gradient by its row of each run (chunk,B,I) */
+    atomic_int stop;                /* set by the poll */
 } call;
 
 enum {
@@ -93,7 +113,7 @@ LOCAL int underflows(double threshold) { return threshold > 0 && !((REAL)thresho
 
 LOCAL double flops_of_step(const call *call) {
     const double H = (double)call->H, D = (double)call->D, L = (double)call->L;
-    const double inputs = (double)call->I + (L - 1) * D * H + L * H;
+    const double inputs = (call->spec.one_hot ? 1 : (double)call->I) + (L - 1) * D * H + L * H;
     return 2.0 * (double)call->B * (D * (double)call->shape->blocks * H * inputs + (double)call->O * D * H);
 }
 
@@ -119,6 +139,7 @@ LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64
     call->O = call->spec.output_size;
     call->L = bptt_internal_layers(&call->spec);
     call->D = bptt_internal_directions(&call->spec);
+    call->V = call->spec.one_hot ? call->I : call->spec.num_embeddings;
     call->Y = call->O ? call->O : call->D * call->H;
     call->T = T;
     call->B = B;

@@ -9,11 +9,13 @@
 #include "network/layout.h"
 #include "network/sequence.h"
 #include "network/states.h"
+#include "network/tokens.h"
 #include "network/weights.h"
 
-/* the inputs of the worker's layer at step t, row 0 */
+/* the inputs of the worker's layer at step t, row 0; NULL: they are integers */
 LOCAL const REAL *layer_input(const worker *worker, int64_t t) {
     const call *call = worker->call;
+    if (takes_tokens(worker)) return NULL;
     return worker->layer ? state_at(call, worker->layer - 1, 0, 0, slot_of(worker, t))
                          : call->x + t * call->B * call->I;
 }
@@ -41,6 +43,12 @@ LOCAL void multiply_inputs(const worker *worker) {
     const call *call = worker->call;
     const int64_t in = layer_inputs(call, worker->layer), gates = gate_columns(call);
     const int64_t ld = gates ? gates : ld_state(call);
+    if (takes_tokens(worker)) {
+        REAL *z = gates ? gates_at(worker, worker->t0) : in_slot(worker, worker->h, slot_of(worker, worker->t0));
+        if (call->spec.one_hot && call->token_rows) copy_packed_tokens(call, z, ld);
+        else multiply_tokens(worker, z, ld);
+        return;
+    }
     EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
         const REAL *x = block_input(worker, &block);
         REAL *z = gates ? gates_at(worker, block.t) : in_slot(worker, worker->h, slot_of(worker, block.t));

@@ -63,13 +63,15 @@ LOCAL const uint8_t *skip_of(const worker *worker, const block *block) {
     return call->skip + (block->t - worker->t0) * call->B;
 }
 
-/* W_ih and W_hh from a block: x as the product took it, and h_prev, the operand of W_hh, or gates made of it */
+/* W_ih and W_hh from a block: x as the product took it (NULL: integers, whose W_ih follows in token_grads.h), and h_prev,
+ * the operand of W_hh, or gates made of it */
 LOCAL void add_weight_grads(const worker *worker, const block *block, const REAL *x, const REAL *h_prev,
                             int64_t ld_prev) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
     EACH_PRODUCT(call, cell_product) {
         const int input = cell_product->matrix == WEIGHT_IH, gate = cell_product->gate_operand;
+        if (input && takes_tokens(worker)) continue;
         const int64_t columns = input ? layer_inputs(call, worker->layer) : H, rows = cell_product->rows * H;
         const REAL *dz = dz_at(worker, block->t) + cell_product->dz * H;
         const REAL *operand = input ? x : gate ? gates_at(worker, block->t) + gate * H : h_prev;

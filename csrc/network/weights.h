@@ -6,7 +6,7 @@
 
 /* The weights of one layer_dir. */
 typedef struct {
-    REAL *inputs;                      /* forward: the whole W_ih transposed */
+    REAL *inputs;                      /* forward: the whole W_ih transposed; NULL: integers pick its columns */
     REAL *products[CELL_PRODUCTS_MAX]; /* the cell's products in their order; forward: only those of W_hh */
     REAL *input_bias;                  /* forward: initial value of the product of x, b_ih + b_hh (G*H) */
     REAL *hh_bias;                     /* forward, where W_hh h is separate: its initial value b_hh (G*H) */
@@ -28,11 +28,17 @@ LOCAL int multiplies_gates(const call *call) {
     return 0;
 }
 
+/* Whether a product has no panels: the integers choose columns of the matrix itself. */
+LOCAL int picks_columns(const call *call, int64_t layer, int matrix) {
+    return call->spec.one_hot && !layer && matrix == WEIGHT_IH;
+}
+
 /* elements of the panels of one product */
 LOCAL int64_t product_panels(const call *call, const bptt_internal_cell_product *cell_product, int64_t layer,
                              int pass) {
     const int64_t rows = cell_product->rows * call->H,
                   in = cell_product->matrix == WEIGHT_IH ? layer_inputs(call, layer) : call->H;
+    if (picks_columns(call, layer, cell_product->matrix)) return 0;
     if (pass == BACKWARD) return call->kernels->packed_size(rows, in);
     return cell_product->matrix == WEIGHT_IH ? 0 : call->kernels->packed_size(in, rows);
 }
@@ -45,7 +51,8 @@ LOCAL REAL *panels_of(const call *call, const weights *weights, const bptt_inter
 LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int pass) {
     const int64_t H = call->H, columns = call->shape->blocks * H, forward = pass == FORWARD;
     weights weights = {0};
-    if (forward) weights.inputs = arena_alloc(from, call->kernels->packed_size(layer_inputs(call, layer), columns));
+    if (forward && !picks_columns(call, layer, WEIGHT_IH))
+        weights.inputs = arena_alloc(from, call->kernels->packed_size(layer_inputs(call, layer), columns));
     int i = 0;
     EACH_PRODUCT(call, cell_product)
         weights.products[i++] = arena_alloc(from, product_panels(call, cell_product, layer, pass));
@@ -120,7 +127,7 @@ LOCAL void pack_forward(const call *call) {
         const REAL *w_ih = layer_dir_param(call, layer_dir, WEIGHT_IH);
         const REAL *w_hh = layer_dir_param(call, layer_dir, WEIGHT_HH);
         const weights weights = weights_of(call, layer_dir, FORWARD);
-        kernels->pack(in, call->shape->blocks * H, w_ih, 1, in, weights.inputs);
+        if (weights.inputs) kernels->pack(in, call->shape->blocks * H, w_ih, 1, in, weights.inputs);
         EACH_PRODUCT(call, cell_product)
             if (cell_product->matrix == WEIGHT_HH)
                 kernels->pack(H, cell_product->rows * H, w_hh + cell_product->row * H * H, 1, H,
@@ -134,7 +141,12 @@ LOCAL void pack_forward(const call *call) {
     copy_or_clear(readout.bias_o, network_param(call, BIAS_O), call->O);
 }
 
-/* Panels of W itself: backward multiplies rows of gradients by it. Those of the first layer's W_ih only for dx. */
+/* Whether backward multiplies by W_ih: of the first layer only for dx and for the gradient of an embedding. */
+LOCAL int needs_input_grad(const call *call, int64_t layer) {
+    return layer || call->dx || (call->spec.num_embeddings && call->grads);
+}
+
+/* Panels of W itself: backward multiplies rows of gradients by it. */
 LOCAL void pack_backward(const call *call) {
     const kernels *kernels = call->kernels;
     const int64_t H = call->H, DH = call->D * H;
@@ -144,7 +156,7 @@ LOCAL void pack_backward(const call *call) {
             const int input = cell_product->matrix == WEIGHT_IH;
             const int64_t columns = input ? layer_inputs(call, layer_dir / call->D) : H;
             const REAL *w = layer_dir_param(call, layer_dir, cell_product->matrix) + cell_product->row * H * columns;
-            if (!input || call->dx || layer_dir >= call->D)
+            if (!input || needs_input_grad(call, layer_dir / call->D))
                 kernels->pack(cell_product->rows * H, columns, w, columns, 1, panels_of(call, &weights, cell_product));
         }
         pack_peepholes(call, layer_dir, weights.peepholes);

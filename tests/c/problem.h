@@ -13,6 +13,7 @@ typedef struct {
     bptt_spec spec;
     int64_t T, B, Y;
     double *params, *x, *state0, *dy, *dstate1, *carry;
+    int64_t *tokens; /* the inputs of a network that takes integers, in place of x; -1 beyond a row's length */
     uint8_t *reset;
     int64_t *lengths;
     int32_t carry_per_row, training;
@@ -71,6 +72,18 @@ LOCAL bptt_spec spec_of(shape s, int which, int32_t layers, int32_t directions) 
                        .peepholes = forms[which].peepholes};
 }
 
+/* The same network with integer inputs: below I as unit vectors (V = 0), or below V as rows of an embedding, of which
+ * that with number `padding` gets no gradient (-1: none). */
+LOCAL bptt_spec with_tokens(bptt_spec spec, int64_t V, int64_t padding) {
+    spec.one_hot = V == 0;
+    spec.num_embeddings = V;
+    spec.padding_row = padding + 1;
+    return spec;
+}
+
+/* The number of different integers that the network takes; 0: it takes none. */
+LOCAL int64_t integers_of(const bptt_spec *s) { return s->one_hot ? s->input_size : s->num_embeddings; }
+
 /* ---- sizes ------------------------------------------------------------------------------------------ */
 
 LOCAL int64_t layers_of(const bptt_spec *s) { return s->num_layers ? s->num_layers : 1; }
@@ -116,7 +129,7 @@ LOCAL layer_dir_tensors layer_dir_tensors_of(const bptt_spec *s, int64_t layer_d
 
 /* Offsets of the tensors behind those of all layers; state[0] is state_h0, state[1] is state_c0. */
 typedef struct {
-    int64_t ho, b_o, state[2], total;
+    int64_t ho, b_o, state[2], embedding, total;
 } network_tensors;
 
 LOCAL network_tensors network_tensors_of(const bptt_spec *s) {
@@ -125,7 +138,8 @@ LOCAL network_tensors network_tensors_of(const bptt_spec *s) {
     w.b_o = w.ho + O * directions_of(s) * H;
     w.state[0] = w.b_o + (s->bias ? O : 0);
     w.state[1] = w.state[0] + learned;
-    w.total = w.state[1] + (parts_of(s) - 1) * learned;
+    w.embedding = w.state[1] + (parts_of(s) - 1) * learned;
+    w.total = w.embedding + s->num_embeddings * s->input_size;
     return w;
 }
 
@@ -227,14 +241,28 @@ LOCAL int64_t *lengths_of(int64_t T, int64_t B) {
     return lengths;
 }
 
+LOCAL int64_t length_of(const problem *p, int64_t row) { return p->lengths ? p->lengths[row] : p->T; }
+
+/* Integers for all steps; some occur more often than others. */
+LOCAL int64_t *tokens_of(const problem *p) {
+    int64_t *tokens = buffer_of(p->T * p->B * (int64_t)sizeof *tokens), V = integers_of(&p->spec);
+    for (int64_t i = 0; i < p->T * p->B; i++) {
+        tokens[i] = any_of(1 + any_of(V));
+        if (i / p->B >= length_of(p, i % p->B)) tokens[i] = -1;
+    }
+    return tokens;
+}
+
 LOCAL void name_problem(const problem *p, unsigned features) {
     const bptt_spec *s = &p->spec;
     name_case(
         "T=%lld B=%lld I=%lld H=%lld O=%lld cell=%d reset_before=%d peepholes=%d bias=%d L=%d D=%d learn=%d drop=%g,%g "
-        "features=%u",
+        "features=%u V=%lld"
+        " padding=%lld",
         (long long)p->T, (long long)p->B, (long long)s->input_size, (long long)s->hidden_size,
         (long long)s->output_size, (int)s->cell, (int)s->reset_before, (int)s->peepholes, (int)s->bias,
-        (int)s->num_layers, (int)s->bidirectional + 1, (int)s->learn_state, s->dropout, s->recurrent_dropout, features);
+        (int)s->num_layers, (int)s->bidirectional + 1, (int)s->learn_state, s->dropout, s->recurrent_dropout, features,
+        (long long)integers_of(s), (long long)s->padding_row - 1);
 }
 
 LOCAL problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features) {
@@ -244,13 +272,14 @@ LOCAL problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features
     p.norms = (features & NORMS) != 0;
     p.dy_start = features & LATE_DY ? T / 3 : 0;
     p.params = uniform_array(network_tensors_of(&spec).total, 1.5 / sqrt((double)spec.hidden_size));
-    p.x = uniform_array(T * B * spec.input_size, 1);
+    p.x = integers_of(&spec) ? NULL : uniform_array(T * B * spec.input_size, 1);
     p.dy = uniform_array((T - p.dy_start) * B * p.Y, 1);
     p.state0 = features & STATE0 ? uniform_array(state_size(&p), 1) : NULL;
     p.dstate1 = features & DSTATE1 ? uniform_array(state_size(&p), 1) : NULL;
     p.reset = features & RESET ? reset_of(T * B) : NULL;
     p.carry = carries ? carry_of(per_row ? T * B : T) : NULL;
     p.lengths = features & LENGTHS ? lengths_of(T, B) : NULL;
+    p.tokens = integers_of(&spec) ? tokens_of(&p) : NULL;
     p.clip_norm = features & CLIP_NORM ? 0.5 * sqrt((double)spec.hidden_size) : 0;
     p.clip_value = features & CLIP_VALUE ? 0.6 : 0;
     if (!(features & TRAINING)) return p;
@@ -263,14 +292,12 @@ LOCAL problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features
 }
 
 LOCAL void free_problem(problem *p) {
-    void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,
+    void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,       p->tokens,
                          p->carry,  p->reset, p->lengths, p->input_mask, p->recurrent_mask};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
 /* ---- queries ------------------------------------------------------------------------------------------ */
-
-LOCAL int64_t length_of(const problem *p, int64_t row) { return p->lengths ? p->lengths[row] : p->T; }
 
 LOCAL int resets(const problem *p, int64_t t, int64_t row) { return p->reset && p->reset[t * p->B + row]; }
 

@@ -111,13 +111,27 @@ LOCAL double entering_state(const scratch *s, int part, int64_t j) {
 /* The row's place in the dropout mask of the layer's inputs, at this step. */
 LOCAL int64_t mask_offset(const scratch *s) { return ((s->layer * s->p->T + s->t) * s->p->B + s->row) * s->w.in; }
 
+/* The place in the parameters of the row of the embedding that is the input. */
+LOCAL int64_t embedding_row(const scratch *s) {
+    const problem *p = s->p;
+    return network_tensors_of(&p->spec).embedding + p->tokens[s->t * p->B + s->row] * p->spec.input_size;
+}
+
+/* An element of the first layer's input: of x, of a unit vector or of a row of the embedding. */
+LOCAL double first_input(const scratch *s, int64_t j) {
+    const problem *p = s->p;
+    const int64_t place = s->t * p->B + s->row;
+    if (p->spec.one_hot) return p->tokens[place] == j;
+    return p->tokens ? p->params[embedding_row(s) + j] : p->x[place * s->w.in + j];
+}
+
 /* Loads the inputs and the entering state of step t, and applies the dropout masks. */
 LOCAL void load_step(scratch *s, int64_t t) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size, D = directions_of(&p->spec);
     s->t = t;
     for (int64_t j = 0; j < s->w.in; j++) {
-        if (!s->layer) s->x[j] = p->x[(t * p->B + s->row) * s->w.in + j];
+        if (!s->layer) s->x[j] = first_input(s, j);
         else s->x[j] = s->trace->h[row_offset(s, (s->layer - 1) * D + j / H, t) + j % H];
         if (s->layer && p->input_mask) s->x[j] *= p->input_mask[mask_offset(s) + j];
     }
@@ -383,14 +397,17 @@ LOCAL void naive_add_param_grads(const scratch *s, double *grads) {
     add_vector(rows, s->z_hh, grads + s->w.b_hh);
 }
 
-/* Adds the gradient by the inputs to `below` (T,B,inputs). */
-LOCAL void naive_add_input_grads(const scratch *s, double *below) {
+/* Adds the gradient by the inputs to `below` (T,B,inputs), and to the row of the embedding that they are. */
+LOCAL void naive_add_input_grads(const scratch *s, double *below, double *grads) {
     const problem *p = s->p;
     double *to = below + (s->t * p->B + s->row) * s->w.in;
     memset(s->dx, 0, (size_t)s->w.in * sizeof *s->dx);
     add_transposed(blocks_of(&p->spec) * p->spec.hidden_size, s->w.in, p->params + s->w.ih, s->z_ih, s->dx);
     for (int64_t j = 0; j < s->w.in; j++)
         to[j] += s->dx[j] * (s->layer && p->input_mask ? p->input_mask[mask_offset(s) + j] : 1);
+    if (s->layer || !p->spec.num_embeddings) return;
+    if (p->tokens[s->t * p->B + s->row] != p->spec.padding_row - 1)
+        add_vector(s->w.in, s->dx, grads + embedding_row(s));
 }
 
 /* Sets dh and dc to the recurrent gradient of the previous step; at the row's first step also writes dstate0. */
@@ -417,7 +434,7 @@ LOCAL void naive_step_backward(scratch *s, const double *above, double *below, g
     naive_clip(p, own, s->dh);
     naive_cell_backward(s);
     naive_add_param_grads(s, out->grads);
-    naive_add_input_grads(s, below);
+    naive_add_input_grads(s, below, out->grads);
     naive_grad_to_prev(s, out->dstate0);
 }
 

@@ -14,7 +14,8 @@ static problem part_of(const problem *p, int64_t t_begin, int64_t T) {
     problem part = *p;
     part.T = T;
     part.first_step = p->first_step + t_begin;
-    part.x += t_begin * p->B * p->spec.input_size;
+    if (p->tokens) part.tokens += t_begin * p->B;
+    else part.x += t_begin * p->B * p->spec.input_size;
     part.dy += t_begin * p->B * p->Y;
     part.reset = p->reset ? p->reset + t_begin * p->B : NULL;
     part.carry = p->carry ? p->carry + t_begin * (p->carry_per_row ? p->B : 1) : NULL;
