@@ -8,8 +8,8 @@ so that a state_dict goes both ways. Forward and backward run in bptt, without a
 time-major, on the CPU in float32 or float64, with as many threads as torch.get_num_threads() says. The masks of dropout
 are drawn from torch's generator, but they are others than torch.nn's.
 
-Beyond torch.nn's arguments they take one_hot, num_embeddings and padding_idx of bptt.RNN: then the input is integers, (T,B)
-or (T,), and a parameter `embedding` stands in the module.
+Beyond torch.nn's arguments they take one_hot, num_embeddings and padding_idx as bptt.RNN does: the input is integers
+then, (T,B) or (T,), and with num_embeddings the table is a parameter of the module, `embedding`.
 
 Some calls are computed by torch.nn, with its results and errors: within traces, torch.compile, torch.export and the
 transforms of torch.func, in forward-mode differentiation, for empty batches and dropout=1. With create_graph=True the

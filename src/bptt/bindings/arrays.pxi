@@ -123,14 +123,16 @@ def token_array(obj, name, vocabulary):
         return as_ndarray(obj, name, "iu", f"integers in 0..{vocabulary - 1}")
     except TypeError as error:
         if not has_mask(obj) and beyond_int64(obj):
-            raise token_error(obj, name, vocabulary) from None
+            raise token_error(np.asarray(obj, object), name, vocabulary) from None
         raise TypeError(f"{error}{token_hint(obj, vocabulary)}") from None
 
 
 cdef bint beyond_int64(object obj) except -1:
-    """Whether these are integers of Python that NumPy has no type for."""
-    array = np.asarray(obj)
-    return array.dtype.kind == "O" and array.size > 0 and all(type(value) is int for value in array.flat)
+    """Whether these are integers of Python that NumPy has no type for, which it takes as objects or as floats."""
+    if not isinstance(obj, (int, list, tuple)):
+        return False
+    array = np.asarray(obj, object)
+    return array.size > 0 and all(type(value) is int for value in array.flat)
 
 
 cdef object as_tokens(object obj, str name, int64_t vocabulary, Array *array):

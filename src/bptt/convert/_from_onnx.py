@@ -62,11 +62,11 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
 
     Notes
     -----
-    An input of integers goes through Gather with a constant table, which becomes `embedding`, or through OneHot with the
-    values 0 and 1. A readout is MatMul and Add, or Gemm. The activations of the gates must be ONNX's defaults. Initial states that are
-    constant and not zero become a learned state. Initial states that are inputs of the graph become the `state` of
-    `bptt.RNN.forward`, of each layer what its node receives, and sequence_lens becomes its `lengths`. The model's opset
-    must be 7 or later.
+    Integers as the input go through Gather with a constant table, which becomes `embedding`, or through OneHot with the
+    values 0 and 1. A readout is MatMul and Add, or Gemm. The activations of the gates must be ONNX's defaults. Initial
+    states that are constant and not zero become a learned state. Initial states that are inputs of the graph become the
+    `state` of `bptt.RNN.forward`, of each layer what its node receives, and sequence_lens becomes its `lengths`. The
+    model's opset must be 7 or later.
     """
     weights = _weights(weights)
     if isinstance(path, onnx.ModelProto):

@@ -135,23 +135,26 @@ def _add_embedding(description, state, embedding):
     if description.get("one_hot") or description.get("num_embeddings"):
         raise ValueError("embedding must be None for a module that takes integers itself")
     _refresh(embedding)
-    width = description["input_size"]
-    if embedding.embedding_dim != width:
-        raise ValueError(f"embedding must have embedding_dim = {width}, the module's inputs, got {embedding.embedding_dim}")
-    for name, plain in (("max_norm", None), ("scale_grad_by_freq", False)):
-        if getattr(embedding, name) != plain:
-            raise ValueError(f"embedding must have {name}={plain}, bptt has no such option, got {getattr(embedding, name)}")
-    table = _tensor(embedding, "weight", "embedding", (embedding.num_embeddings, width))
-    identity = not table.requires_grad and embedding.num_embeddings == width and torch.equal(table, _identity_like(table))
-    if identity and embedding.padding_idx is None:
+    V, E = embedding.num_embeddings, embedding.embedding_dim
+    if description["input_size"] != E:
+        raise ValueError(
+            f"embedding must have embedding_dim = {description['input_size']}, the module's inputs, got {E}"
+        )
+    for name, plain in (("max_norm", None), ("scale_grad_by_freq", False)):  # sparse has the same gradients
+        found = getattr(embedding, name)
+        if found != plain:
+            raise ValueError(f"embedding must have {name}={plain}, bptt has no such option, got {found}")
+    table = _tensor(embedding, "weight", "embedding", (V, E))
+    if embedding.padding_idx is None and _is_frozen_identity(table):
         description["one_hot"] = True
     else:
-        description |= {"num_embeddings": embedding.num_embeddings, "padding_idx": embedding.padding_idx}
+        description |= {"num_embeddings": V, "padding_idx": embedding.padding_idx}
         state["embedding"] = table
 
 
-def _identity_like(table):
-    return torch.eye(len(table), dtype=table.dtype, device=table.device)
+def _is_frozen_identity(table):
+    identity = torch.eye(len(table), dtype=table.dtype, device=table.device)
+    return not table.requires_grad and table.shape == identity.shape and torch.equal(table, identity)
 
 
 def _add_readout(description, state, readout):

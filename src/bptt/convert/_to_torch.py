@@ -64,7 +64,7 @@ def to_torch(rnn: RNN):
 
 
 def _embedding(rnn, state):
-    """The module in front of the recurrent ones, None where inputs are real numbers; takes the table out of the state."""
+    """The module in front of the recurrent ones, None for real inputs; takes the table out of the state."""
     if rnn.one_hot:
         return torch.nn.Embedding.from_pretrained(torch.eye(rnn.input_size, dtype=state["weight_ih_l0"].dtype))
     if rnn.num_embeddings is None:
