@@ -99,7 +99,7 @@ class _Writer:
             node.output[:] = [new if name == old else name for name in node.output]
 
     def constant(self, name, array):
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def indices(self, name, *values):
@@ -111,8 +111,9 @@ class _Writer:
         if rnn.num_embeddings is not None:
             return self.node("Gather", [self.constant("embedding", self.params["embedding"]), x], "x_embedded", axis=0)
         if rnn.one_hot:
-            depth, values = self.indices("x_depth", rnn.input_size), np.array([0, 1], rnn.dtype)
-            return self.node("OneHot", [x, depth, self.constant("x_off_on", values)], "x_one_hot", axis=-1)
+            depth = self.constant("x_depth", np.array(rnn.input_size, np.int64))
+            off_on = self.constant("x_off_on", np.array([0, 1], rnn.dtype))
+            return self.node("OneHot", [x, depth, off_on], "x_one_hot", axis=-1)
         return x
 
     def initial_states(self, letter):
