@@ -245,10 +245,11 @@ def print_sample(options):
     except OSError as error:
         raise SystemExit(f"char_rnn: no model in {options.out}, train one first: {error.strerror}") from None
     ids = {character: i for i, character in enumerate(vocabulary)}
-    unknown = sorted(set(options.sample) - ids.keys())
+    text = options.sample or ("\n" if "\n" in ids else vocabulary[0])
+    unknown = sorted(set(text) - ids.keys())
     if unknown:
         raise SystemExit(f"char_rnn: the model knows no {', '.join(map(repr, unknown))}")
-    prompt = [ids[character] for character in options.sample]
+    prompt = [ids[character] for character in text]
     began = time.perf_counter()
     drawn = sample(rnn, prompt, options.length, np.random.default_rng(options.seed))
     seconds = time.perf_counter() - began
@@ -303,12 +304,12 @@ def arguments():
     parser.add_argument("--out", type=Path, default="demo", metavar="DIR", help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument("--threads", type=int, help="of each network (default: half of the processors)")
-    prompt = "The statement "
-    parser.add_argument("--sample", nargs="?", const=prompt, metavar="PROMPT", help="no training: continue this text")
+    sample_help = "no training: what the model in DIR writes after this text, by default after the end of a line"
+    parser.add_argument("--sample", nargs="?", const="", metavar="PROMPT", help=sample_help)
     parser.add_argument("--length", type=int, default=600, help="of the sample (default %(default)s)")
     options = parser.parse_args()
-    if options.sample == "" or options.length < 1:
-        parser.error("--sample must be at least one character, --length at least 1")
+    if options.length < 1:
+        parser.error("--length must be at least 1")
     if not 0 < options.seconds < math.inf:
         parser.error("--seconds must be above 0")
     if options.seed < 0 or any(n is not None and n < 1 for n in (options.hidden, options.threads)):

@@ -312,6 +312,17 @@ def test_models_that_torch_exported(kind, batch_first, bidirectional, num_layers
     same(rnn, bptt.convert.from_torch(module.rnn, module.readout))
 
 
+def test_an_embedding_that_torch_exported():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Embedding(9, 3), torch.nn.GRU(3, 5, batch_first=True)).eval()
+    file, x = io.BytesIO(), torch.randint(0, 9, (4, 6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (x,), file, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "b", 1: "t"}})
+    rnn = bptt.convert.from_onnx(onnx.load_from_string(file.getvalue()))
+    same(rnn, bptt.convert.from_torch(module[1], embedding=module[0]))
+
+
 def layer(op, *, name="n", inputs=("x",), outputs=("Y",), H=3, I=2, D=1, bias=False, extra=(), **attributes):
     """A recurrent node and its constants."""
     G = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
