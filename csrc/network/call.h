@@ -20,6 +20,7 @@ typedef struct {
     int64_t count;
     int64_t *places; /* (t - t0) * B + row, by integer and within a run in order */
     int64_t *begin;  /* (count + 1): the first of each run's places, and one past the last of all */
+    int64_t *run_at; /* (chunk,B): the run of each place */
 } token_runs;
 
 /* Scratch for integer inputs. */

@@ -63,8 +63,8 @@ LOCAL const uint8_t *skip_of(const worker *worker, const block *block) {
     return call->skip + (block->t - worker->t0) * call->B;
 }
 
-/* W_ih and W_hh from a block: x as the product took it (NULL: integers, whose W_ih follows in token_grads.h), and h_prev,
- * the operand of W_hh, or gates made of it */
+/* W_ih and W_hh from a block: x as the product took it (NULL: integers, whose W_ih follows in token_grads.h), and
+ * h_prev, the operand of W_hh, or gates made of it */
 LOCAL void add_weight_grads(const worker *worker, const block *block, const REAL *x, const REAL *h_prev,
                             int64_t ld_prev) {
     const call *call = worker->call;

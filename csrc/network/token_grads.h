@@ -65,8 +65,7 @@ LOCAL void add_embedding_grads(const worker *worker) {
     multiply_w_ih(worker, end - begin, scratch->rows + begin * ld, ld, NULL, dx + begin * I);
     for (int64_t run = begin; run < end; run++) {
         const int64_t token = token_of(worker, runs, run);
-        if (token != call->spec.padding_row - 1)
-            call->kernels->add_scaled(I, 1, dx + run * I, embedding + token * I);
+        if (token != call->spec.padding_row - 1) call->kernels->add_scaled(I, 1, dx + run * I, embedding + token * I);
     }
 }
 

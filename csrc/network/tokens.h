@@ -41,16 +41,18 @@ LOCAL void sort_by_digit(const int64_t *tokens, int shift, int64_t n, const int6
     for (int64_t i = 0; i < n; i++) to[begin[tokens[from[i]] >> shift & (DIGITS - 1)]++] = from[i];
 }
 
-/* elements of the memory of runs_of for all rows of a chunk */
+/* elements of the memory of runs_of for all rows of a chunk: three arrays, of which two have an element more for each
+ * member, of whom there are at most B */
 LOCAL int64_t runs_size(const call *call) {
-    return 2 * (call->chunk + 1) * call->B * (int64_t)(sizeof(int64_t) / sizeof(REAL));
+    return (3 * call->chunk + 2) * call->B * (int64_t)(sizeof(int64_t) / sizeof(REAL));
 }
 
 /* The chunk's integers in rows [row_begin,row_end), sorted. Members that sort their own rows have a part each. */
 LOCAL token_runs runs_of(const worker *worker, int64_t row_begin, int64_t row_end, REAL *memory) {
     const call *call = worker->call;
     const int64_t *tokens = call->options.tokens + worker->t0 * call->B, size = call->chunk + 1;
-    int64_t *places = (int64_t *)memory + 2 * size * row_begin, *other = places + size * (row_end - row_begin), n = 0;
+    int64_t *run_at = (int64_t *)memory, *places = run_at + call->chunk * call->B + 2 * size * row_begin;
+    int64_t *other = places + size * (row_end - row_begin), n = 0;
     EACH_BLOCK(worker, block, row_begin, row_end)
         for (int64_t i = 0; i < block.rows; i++) places[n++] = (block.t - worker->t0) * call->B + block.row + i;
     for (int shift = 0; n > 1 && (call->V - 1) >> shift; shift += DIGIT_BITS) {
@@ -59,9 +61,11 @@ LOCAL token_runs runs_of(const worker *worker, int64_t row_begin, int64_t row_en
         other = places;
         places = sorted;
     }
-    token_runs runs = {.places = places, .begin = other};
-    for (int64_t i = 0; i < n; i++)
+    token_runs runs = {.places = places, .begin = other, .run_at = run_at};
+    for (int64_t i = 0; i < n; i++) {
         if (!i || tokens[places[i]] != tokens[places[i - 1]]) runs.begin[runs.count++] = i;
+        run_at[places[i]] = runs.count - 1;
+    }
     if (n) runs.begin[runs.count] = n;
     return runs;
 }
@@ -115,9 +119,11 @@ LOCAL void multiply_tokens(const worker *worker, REAL *z, int64_t ld) {
                                            .c = products,
                                            .ldc = columns});
     }
-    for (int64_t run = 0; run < runs.count; run++)
-        for (int64_t i = runs.begin[run]; i < runs.begin[run + 1]; i++)
-            memcpy(z + runs.places[i] * ld, products + run * columns, (size_t)columns * sizeof(REAL));
+    EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {
+        const int64_t begin = (block.t - worker->t0) * call->B + block.row;
+        for (int64_t place = begin; place < begin + block.rows; place++)
+            memcpy(z + place * ld, products + runs.run_at[place] * columns, (size_t)columns * sizeof(REAL));
+    }
 }
 
 /* The same in a single step of a one_hot network, whose packed weights hold the sum for each integer. */
@@ -137,7 +143,8 @@ LOCAL void pack_tokens(const call *call, REAL *rows) {
     const REAL *w = layer_dir_param(call, 0, WEIGHT_IH), *bias = weights_of(call, 0, FORWARD).input_bias;
     for (int64_t begin = 0; begin < columns; begin += LINE)
         for (int64_t v = 0; v < V; v++)
-            for (int64_t i = begin; i < min_of(begin + LINE, columns); i++) rows[v * columns + i] = w[i * V + v] + bias[i];
+            for (int64_t i = begin; i < min_of(begin + LINE, columns); i++)
+                rows[v * columns + i] = w[i * V + v] + bias[i];
 }
 
 #endif

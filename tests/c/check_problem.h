@@ -129,7 +129,8 @@ LOCAL void check_unwanted(const run *r) {
  */
 LOCAL void check_steps(const run *r, int64_t shift) {
     const problem *p = r->p;
-    const int64_t step_inputs = p->tokens ? 0 : p->B * p->spec.input_size, step_outputs = p->B * p->Y, H = p->spec.hidden_size;
+    const int64_t step_inputs = p->tokens ? 0 : p->B * p->spec.input_size, step_outputs = p->B * p->Y,
+                  H = p->spec.hidden_size;
     if (p->spec.bidirectional || p->reset || p->lengths || p->training) return;
     buffer_shift = shift * (int64_t)sizeof(REAL);
     REAL *packed = array(r->sizes.packed), *work = array(r->sizes.step_work);
@@ -147,10 +148,10 @@ LOCAL void check_steps(const run *r, int64_t shift) {
         const int last = t == p->T - 1; /* whose output is not wanted: the state must be computed all the same */
         const REAL *x = p->tokens ? NULL : r->x + t * step_inputs;
         if (x && t % 2) x = memcpy(y + t / 2 % 2, x, (size_t)step_inputs * sizeof(REAL));
-        CHECK_STATUS(x ? TYPED(bptt_step)(&p->spec, p->B, packed, x, state, last ? NULL : y, work)
-                       : TYPED(bptt_step_tokens)(&p->spec, p->B, packed, p->tokens + t * p->B, state, last ? NULL : y,
-                                                 work),
-                     BPTT_OK);
+        CHECK_STATUS(
+            x ? TYPED(bptt_step)(&p->spec, p->B, packed, x, state, last ? NULL : y, work)
+              : TYPED(bptt_step_tokens)(&p->spec, p->B, packed, p->tokens + t * p->B, state, last ? NULL : y, work),
+            BPTT_OK);
         CHECK(last || same_bits(step_outputs, y, r->y + t * step_outputs));
     }
     CHECK(same_bits(r->sizes.state, state, r->state1));

@@ -165,6 +165,28 @@ LOCAL void check_add_column_sums(const kernels *table, int64_t rows, int64_t n) 
     end_case();
 }
 
+/* Rows of 9 that a list names, some twice. The rows that it does not name hold NaN. */
+LOCAL void check_add_listed_rows(const kernels *table, int64_t count, int64_t n) {
+    static const int64_t rows[] = {7, 0, 7, 3, 8, 3};
+    kernel_case("add_listed_rows count=%d n=%d", (int)count, (int)n);
+    const int64_t lda = n + any_of(3);
+    REAL *a = matrix(9, n, lda, 1), *sums = numbers(n, 1), *one = twin(sums);
+    for (int64_t row = 0; row < 9; row++) {
+        int listed = 0;
+        for (int64_t i = 0; i < count; i++) listed |= rows[i] == row;
+        for (int64_t j = 0; !listed && j < n; j++) a[row * lda + j] = (REAL)NAN;
+    }
+    settle(a);
+    for (int64_t j = 0; j < n; j++) {
+        double sum = (double)sums[j];
+        for (int64_t i = 0; i < count; i++) sum += (double)a[rows[i] * lda + j];
+        want(sums, j, sum, 1 + (double)count);
+    }
+    for (int64_t j = 0; j < n; j++) table->add_listed_rows(count, rows, 1, a + j, lda, one + j);
+    table->add_listed_rows(count, rows, n, a, lda, sums);
+    end_case();
+}
+
 LOCAL void check_sum_squares(const kernels *table, int64_t n) {
     kernel_case("sum_squares n=%d", (int)n);
     const REAL *x = numbers(n, 3);
@@ -264,6 +286,7 @@ LOCAL void check_pointwise(const kernels *table) {
         check_rmsprop(table, n);
         check_adam(table, n);
         for (int64_t rows = 1; rows < 9; rows += 3) check_add_column_sums(table, rows, n);
+        for (int64_t count = 0; count < 7; count += 3) check_add_listed_rows(table, count, n);
     }
 }
 #endif

@@ -27,6 +27,12 @@ static void run_outer(const job *j) { j->table->outer(&j->outer); }
 static void run_pack(const job *j) { j->table->pack(128, 128, j->w, 1, 128, j->y); }
 static void run_activation_grad(const job *j) { j->table->activation_grad(BPTT_CELL_TANH, j->n, j->x, j->x, j->y); }
 static void run_add_column_sums(const job *j) { j->table->add_column_sums(j->n / 128, 128, j->x, 128, j->y); }
+static void run_add_listed_rows(const job *j) {
+    enum { ROWS = 128 };
+    int64_t rows[ROWS];
+    for (int64_t i = 0; i < ROWS; i++) rows[i] = i * 37 % ROWS;
+    j->table->add_listed_rows(ROWS, rows, 128, j->x, 128, j->y);
+}
 static void run_exp_shifted(const job *j) { j->table->exp_shifted(j->n, j->x, 1, j->y); }
 static void run_logistic(const job *j) { j->table->logistic(j->n, j->x, j->y); }
 static void run_add_scaled(const job *j) { j->table->add_scaled(j->n, (REAL)1e-6, j->x, j->y); }
@@ -119,6 +125,7 @@ LOCAL void measure_speed(const kernels *table) {
     measure_products(j);
     print_time("activation_grad (tanh)", run_activation_grad, &j);
     print_time("add_column_sums", run_add_column_sums, &j);
+    print_time("add_listed_rows", run_add_listed_rows, &j);
     print_time("sum_squares", run_sum_squares, &j);
     print_time("exp_shifted", run_exp_shifted, &j);
     print_time("logistic", run_logistic, &j);

@@ -53,6 +53,10 @@ static bptt_status call_step(arguments *a) {
     return TYPED(bptt_step)(&a->spec, a->B, a->in, a->in, a->state, a->out, a->work);
 }
 
+static bptt_status call_step_tokens(arguments *a) {
+    return TYPED(bptt_step_tokens)(&a->spec, a->B, a->in, (int64_t[]){0, 0}, a->state, a->out, a->work);
+}
+
 typedef bptt_status caller(arguments *);
 
 /* Whether the buffers hold what valid_arguments wrote, and sizes nothing. */
@@ -70,7 +74,8 @@ static void expect(caller *call, arguments a, bptt_status expected) {
 /* ---- specs ------------------------------------------------------------------------------------------- */
 
 static void check_specs(const arguments *valid) {
-    caller *const callers[] = {call_sizes, call_forward, call_backward, call_shift, call_pack, call_step};
+    caller *const callers[] = {call_sizes, call_forward, call_backward,   call_shift,
+                               call_pack,  call_step,    call_step_tokens};
     for (size_t i = 0; i < sizeof bad_specs / sizeof bad_specs[0]; i++)
         for (size_t k = 0; k < sizeof callers / sizeof callers[0]; k++) {
             arguments a = *valid;
@@ -84,7 +89,7 @@ static void check_specs(const arguments *valid) {
 
 static void check_steps_and_rows(const arguments *valid) {
     static const int64_t bad[] = {0, -1, INT64_MIN, INT64_MAX, INT64_C(1) << 56, INT64_C(1) << 52};
-    caller *const callers[] = {call_sizes, call_forward, call_backward, call_shift, call_step};
+    caller *const callers[] = {call_sizes, call_forward, call_backward, call_shift, call_step, call_step_tokens};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         for (size_t k = 0; k < sizeof callers / sizeof callers[0]; k++) {
             arguments a = *valid, b = *valid;
@@ -93,7 +98,7 @@ static void check_steps_and_rows(const arguments *valid) {
             a.B = bad[i];
             b.T = bad[i];
             expect(callers[k], a, expected);
-            if (callers[k] != call_step) expect(callers[k], b, expected);
+            if (callers[k] != call_step && callers[k] != call_step_tokens) expect(callers[k], b, expected);
         }
 }
 
@@ -215,6 +220,7 @@ static void check_two_directions(const arguments *valid) {
     expect(call_shift, a, BPTT_ERROR_OPTION);
     expect(call_pack, a, BPTT_ERROR_OPTION);
     expect(call_step, a, BPTT_ERROR_OPTION);
+    expect(call_step_tokens, a, BPTT_ERROR_OPTION);
 }
 
 /* Lengths for 5 steps and 2 rows. */
@@ -266,8 +272,9 @@ static void compute(const arguments *a, const bptt_spec *spec, const bptt_option
 /* Fields beyond the caller's struct_size count as zero, and the memory there is not read. */
 static void check_older_structs(arguments a) {
     const size_t specs[] = {offsetof(bptt_spec, num_layers), offsetof(bptt_spec, bidirectional),
-                            offsetof(bptt_spec, dropout)};
-    const size_t options[] = {STRUCT_LEAST, offsetof(bptt_options, segment), offsetof(bptt_options, dropout_seed)};
+                            offsetof(bptt_spec, dropout), offsetof(bptt_spec, num_embeddings)};
+    const size_t options[] = {STRUCT_LEAST, offsetof(bptt_options, segment), offsetof(bptt_options, dropout_seed),
+                              offsetof(bptt_options, tokens)};
     REAL *y = array(OUTPUTS), *grads = array(PARAMS), *older_y = array(OUTPUTS), *older_grads = array(PARAMS);
     name_case("older structs");
     CHECK_STATUS(call_sizes(&a), BPTT_OK);
@@ -446,6 +453,7 @@ static void check_no_kernels(arguments *a) {
     expect(call_backward, *a, BPTT_ERROR_ISA);
     expect(call_pack, *a, BPTT_ERROR_ISA);
     expect(call_step, *a, BPTT_ERROR_ISA);
+    expect(call_step_tokens, *a, BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_clip_norm)(3, a->out, 0.01, &value), BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_cross_entropy)(1, 2, a->in, (int64_t[]){0}, -1, NULL, 0, a->out, &value), BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_binary_cross_entropy)(1, 2, a->in, a->in, NULL, 0, a->out, &value), BPTT_ERROR_ISA);

@@ -42,13 +42,15 @@ static bptt_spec fuzz_spec(void) {
                        .reset_before = fuzz32(usual.reset_before),
                        .peepholes = fuzz32(usual.peepholes),
                        .learn_state = fuzz32((int32_t)any_of(2)),
-                       .one_hot = fuzz32(0),
+                       .one_hot = fuzz32(any_of(3) == 0),
                        .dropout = fuzz_number(0.25),
-                       .recurrent_dropout = fuzz_number(0.25)};
+                       .recurrent_dropout = fuzz_number(0.25),
+                       .num_embeddings = any_of(3) ? 0 : fuzz(3),
+                       .padding_row = any_of(6) ? 0 : fuzz(2)};
 }
 
-/* lengths (4,) or NULL. */
-static bptt_options fuzz_options(const int64_t *lengths) {
+/* lengths (4,) or NULL, tokens or NULL. */
+static bptt_options fuzz_options(const int64_t *lengths, const int64_t *tokens) {
     return (bptt_options){.struct_size = (size_t)fuzz(sizeof(bptt_options)),
                           .threads = fuzz32(1),
                           .carry_per_row = fuzz32(0),
@@ -62,7 +64,8 @@ static bptt_options fuzz_options(const int64_t *lengths) {
                           .training = fuzz32((int32_t)any_of(2)),
                           .state_given = fuzz32(0),
                           .dropout_seed = (uint64_t)fuzz(1),
-                          .first_step = fuzz(0)};
+                          .first_step = fuzz(0),
+                          .tokens = tokens};
 }
 
 /* How many fuzzed calls were not refused. */
@@ -83,10 +86,21 @@ static void release_buffers(call_buffers b, int untouched, const bptt_sizes *s, 
     REAL *const all[] = {b.params, b.x, b.state, b.dy, b.y, b.tape, b.dx, b.grads};
     const int64_t n[] = {s->params, inputs, s->state, s->output, s->output, s->tape, inputs, s->params};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        CHECK(!untouched || all_bytes(all[i], n[i] * (int64_t)sizeof(REAL), 0xff));
+        CHECK(!untouched || !all[i] || all_bytes(all[i], n[i] * (int64_t)sizeof(REAL), 0xff));
         release(all[i]);
     }
     release(b.work);
+}
+
+/* Integers below V; in one case of 9 the first is not, and *status becomes what is to be expected. */
+static int64_t *fuzz_tokens(int64_t n, int64_t V, bptt_status *status) {
+    int64_t *tokens = buffer_of(n * (int64_t)sizeof *tokens);
+    for (int64_t i = 0; i < n; i++) tokens[i] = any_of(V);
+    if (any_of(9) == 0) {
+        tokens[0] = any_of(2) ? V + any_of(3) : -1 - any_of(3);
+        *status = BPTT_ERROR_TOKEN;
+    }
+    return tokens;
 }
 
 /* All functions must return the same status. A refused call writes nothing, an accepted one stays within its buffers.
@@ -94,12 +108,12 @@ static void release_buffers(call_buffers b, int untouched, const bptt_sizes *s, 
 static void check_fuzzed_call(void) {
     const int64_t lengths[] = {4, fuzz(3), 2, 2};
     const bptt_spec spec = fuzz_spec();
-    const bptt_options o = fuzz_options(any_of(3) ? NULL : lengths);
+    bptt_options o = fuzz_options(any_of(3) ? NULL : lengths, any_of(9) ? NULL : lengths);
     const int64_t T = fuzz(4), B = o.lengths ? 4 : fuzz(4);
     const bptt_sizes small = {.params = 9, .state = 9, .output = 9, .tape = 9, .forward_work = 9, .backward_work = 9};
     bptt_sizes sizes = {.struct_size = sizeof sizes};
     name_case("fuzzed arguments");
-    const bptt_status status = TYPED(bptt_sizes)(&spec, T, B, &o, &sizes);
+    bptt_status status = TYPED(bptt_sizes)(&spec, T, B, &o, &sizes);
     const int64_t inputs = status ? 9 : T * B * spec.input_size;
     if (!status && (sizes.params > 200000 || sizes.backward_work > 200000 || sizes.forward_work > 200000 ||
                     sizes.tape > 200000 || inputs > 200000))
@@ -108,6 +122,13 @@ static void check_fuzzed_call(void) {
     call_buffers b = buffers_for(s, inputs);
     if (status) CHECK(sizes.params == 0 && sizes.tape == 0 && sizes.step_work == 0);
     else accepted_calls++;
+    int64_t *tokens = NULL;
+    if (!status && integers_of(&spec)) {
+        o.tokens = tokens = fuzz_tokens(T * B, integers_of(&spec), &status);
+        release(b.x);
+        release(b.dx);
+        b.x = b.dx = NULL;
+    }
     CHECK_STATUS(TYPED(bptt_forward)(&spec, T, B, b.params, b.x, o.tape_first > 0 ? NULL : b.state, b.y, b.state,
                                      b.tape, b.work, &o),
                  status);
@@ -115,6 +136,7 @@ static void check_fuzzed_call(void) {
         TYPED(bptt_backward)(&spec, T, B, b.params, b.x, b.tape, b.dy, b.state, b.dx, b.state, b.grads, b.work, &o),
         status);
     release_buffers(b, status != BPTT_OK, s, inputs);
+    release(tokens);
 }
 
 /* ---- random problems ---------------------------------------------------------------------------------- */
@@ -135,7 +157,8 @@ static bptt_spec random_spec(shape s) {
     spec.learn_state = (int32_t)any_of(2);
     spec.dropout = any_of(2) ? 0 : 0.3;
     spec.recurrent_dropout = any_of(2) ? 0 : 0.3;
-    return spec;
+    const int64_t V = any_of(3) ? 0 : 1 + any_of(30);
+    return V ? with_tokens(spec, V, any_of(1 + V) - 1) : any_of(3) ? spec : with_tokens(spec, 0, -1);
 }
 
 /* Each feature with a chance of a third. */

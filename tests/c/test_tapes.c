@@ -122,8 +122,7 @@ static void check_pieces(const run *whole) {
     release(state);
 }
 
-static void check_tape(int which, int32_t layers, unsigned features) {
-    bptt_spec spec = spec_of((shape){.I = 5, .H = 7, .O = 2}, which, layers, 1);
+static void check_tape(bptt_spec spec, unsigned features) {
     spec.learn_state = 1;
     spec.dropout = spec.recurrent_dropout = 0.3;
     problem p = problem_of(spec, 12, 3, features);
@@ -165,9 +164,13 @@ static void check_sizes_grow(int which, int32_t directions, int64_t segment) {
 int main(void) {
     if (!bptt_isa()) return SKIPPED;
     for (int which = 0; which < FORMS; which++) {
-        check_tape(which, 1, STATE0);
-        check_tape(which, 2, RESET);
-        check_tape(which, 2, TRAINING | STATE0 | RESET | CARRY_PER_ROW | CLIP_NORM | NORMS);
+        const shape s = {.I = 5, .H = 7, .O = 2};
+        const bptt_spec one_layer = spec_of(s, which, 1, 1), two_layers = spec_of(s, which, 2, 1);
+        check_tape(one_layer, STATE0);
+        check_tape(two_layers, RESET);
+        check_tape(two_layers, TRAINING | STATE0 | RESET | CARRY_PER_ROW | CLIP_NORM | NORMS);
+        check_tape(with_tokens(two_layers, 0, -1), STATE0 | RESET);
+        check_tape(with_tokens(one_layer, 20, 3), TRAINING | STATE0);
         check_sizes_grow(which, 1, 0);
         check_sizes_grow(which, 1, 5);
         check_sizes_grow(which, 2, 0);

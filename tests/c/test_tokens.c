@@ -31,8 +31,8 @@ static void check_network(bptt_spec spec, int64_t T, int64_t B, unsigned feature
 }
 
 static void check_form(int which, int32_t layers, int32_t directions, int kind) {
-    static const unsigned features[] = {0, STATE0 | RESET, TRAINING | LATE_DY, LENGTHS,
-                                        LENGTHS | RESET | CARRY | DSTATE1 | CLIP_NORM, ALL_FEATURES};
+    static const unsigned features[] = {
+        0, STATE0 | RESET, TRAINING | LATE_DY, LENGTHS, LENGTHS | RESET | CARRY | DSTATE1 | CLIP_NORM, ALL_FEATURES};
     for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
         bptt_spec spec = with_kind(spec_of((shape){.I = 5, .H = 17, .O = 3}, which, layers, directions), kind);
         spec.learn_state = i % 2 == 0;
