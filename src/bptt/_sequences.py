@@ -16,6 +16,9 @@ from ._checks import input_hint, token_error, token_shape
 AsArray = Callable[[object, str], np.ndarray]
 """(what the user gave, its name) -> an ndarray, or an error"""
 
+TOKENS_AT_ONCE = 1 << 20
+"""integers in one piece of check_tokens, so that its memory is small"""
+
 
 def real_array(array, name) -> np.ndarray:
     """array as an ndarray of real numbers; a memmap is not read."""
@@ -116,10 +119,6 @@ def layout_of(rnn, x, name, least_steps) -> Layout:
         )
     batch = 1 if axes == 1 else x.shape[1 - time_axis]
     return Layout(batch, bool(time_axis), axes == 1)
-
-
-TOKENS_AT_ONCE = 1 << 20
-"""integers in one piece of check_tokens, so that its memory is small"""
 
 
 def check_tokens(rnn, x, name, layout, lengths=None) -> None:

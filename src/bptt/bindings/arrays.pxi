@@ -118,7 +118,7 @@ cdef object as_input(object obj, str name, object dtype, Array *array):
 
 
 def token_array(obj, name, vocabulary):
-    """obj, the input of a network of integers, as an ndarray of them; a memmap is not read, and no range is looked at."""
+    """obj, an input of integers, as an ndarray of them; a memmap is not read, and their range is not looked at."""
     try:
         return as_ndarray(obj, name, "iu", f"integers in 0..{vocabulary - 1}")
     except TypeError as error:

@@ -142,8 +142,11 @@ cdef class Stream:
             tokens = <const int64_t *>a.data
             one_row = a.ndim == 0
         else:
-            x = self.reals_of(x, &a)
-            one_row = a.ndim == 1
+            x = as_input(x, "x", network.dtype, &a)
+            one_row = self.batch == 1 and a.ndim == 1
+            if a.shape[0 if one_row else 1] != network.core_spec.input_size or (
+                    not one_row and (a.ndim != 2 or a.shape[0] != self.batch)):
+                self.refuse(given, &a, one_row)
         if out is None:
             out = empty(width, network.dtype) if one_row else empty((self.batch, width), network.dtype)
         as_output(out, "out", network.dtype, &o)
@@ -164,27 +167,28 @@ cdef class Stream:
             check(status)
         return out
 
-    cdef object reals_of(self, object x, Array *array):
-        """An input (I,) or (B,I) as the core reads it."""
-        cdef int64_t I = self.network.core_spec.input_size
-        given, x = x, as_input(x, "x", self.network.dtype, array)
+    cdef int refuse(self, object given, const Array *array, bint one_row) except -1:
+        """The error for an input that is neither (I,) nor (B,I)."""
+        cdef int64_t inputs = self.network.core_spec.input_size
         try:
-            if array.ndim == 1 and self.batch == 1:
-                expect(array, "x", "(I,)", 1, I)
+            if one_row:
+                expect(array, "x", "(I,)", 1, inputs)
             else:
-                expect(array, "x", "(B,I)", 2, self.batch, I)
+                expect(array, "x", "(B,I)", 2, self.batch, inputs)
         except ValueError as error:
-            raise ValueError(f"{error}{input_hint(given, I)}") from None
-        return x
+            raise ValueError(f"{error}{input_hint(given, inputs)}") from None
+        return 0
 
     cdef object tokens_of(self, object x, Array *array, int64_t *token):
         """An input () or (B,) of integers as the core reads it; one that is no array goes into *token."""
-        cdef int64_t vocabulary = self.network.vocabulary
+        cdef int overflow = 0
         if self.batch == 1 and (type(x) is int or type(x) is int64_scalar):
             array.ndim, array.data = 0, token
-            token[0] = x if 0 <= x < vocabulary else -1
+            token[0] = PyLong_AsLongLongAndOverflow(x, &overflow)
+            if overflow:
+                token[0] = -1  # as far out of range
             return x
-        x = as_tokens(x, "x", vocabulary, array)
+        x = as_tokens(x, "x", self.network.vocabulary, array)
         if array.ndim or self.batch != 1:
             expect(array, "x", "(B,)", 1, self.batch)
         return x

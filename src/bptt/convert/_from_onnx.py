@@ -31,7 +31,7 @@ OPTIONS = {  # what only the metadata tell
     "padding_idx": lambda value, name: optional(integer, value, name),
 }
 REAL_TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.DOUBLE: "float64"}
-INTEGER_TYPES = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+INTEGER_TYPES = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
 
 
 def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads: int | None = None) -> RNN:
