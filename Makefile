@@ -130,6 +130,7 @@ bench: $(VENV)/benched core
 	$(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --threads 2
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
 	$(BIN)/python benchmarks/costs.py
+	$(BIN)/python benchmarks/tokens.py
 
 bench-quick: core
 	$(BIN)/python benchmarks/train_step.py --quick

@@ -142,13 +142,14 @@ class Torch:
             for name, p in self.parameters().items():
                 p.copy_(torch.tensor(case["params"][name]))
         self.x, self.target = torch.tensor(case["x"]), torch.tensor(case["target"])
+        self.params = [*self.parameters().values()]
 
     def parameters(self):
         readout = {"weight_ho": self.linear.weight, "bias_o": self.linear.bias}
         return dict(self.rnn.named_parameters()) | readout | ({"embedding": self.table.weight} if self.table else {})
 
     def step(self):
-        for param in self.parameters().values():
+        for param in self.params:
             param.grad = None
         x = self.x
         if self.one_hot:
