@@ -315,7 +315,7 @@ def later_headers(folder, *replacements):
         (
             [
                 ("/* ---- windows", "BPTT_API void bptt_later(void);\n/* ---- windows"),
-                ("F(team_free)\n", "F(team_free) F(later)\n"),
+                ("\n/* clang-format on */", " \\\n    F(later)\n/* clang-format on */"),  # at the end of the list
             ],
             r"\(ABI 1, {more} functions\).*\(ABI 1, {n} functions\)",
         ),
