@@ -63,6 +63,22 @@ def test_char_rnn_says_what_is_wrong(tmp_path, refused):
     assert "small.txt" in refused("char_rnn.py", small, code=1)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_words(tmp_path):
+    """Both begin alike, and stay so for as long as rounding lets them."""
+    text = run("words.py", tmp_path / "words.png", "--updates", 20)
+    assert int(re.search(r"(\d+) different numbers", text)[1]) > 5000
+    found = {name: float(p) for p, name in re.findall(r"^ +([\d.]+)  (bptt|torch)", text, re.M)}
+    assert 100 < found["bptt"] < 1000
+    assert found.get("torch", found["bptt"]) == pytest.approx(found["bptt"], rel=0.02)
+    assert (tmp_path / "words.png").stat().st_size > 20_000
+
+
+def test_words_says_what_is_wrong(refused):
+    assert "--updates and --threads must be at least 1" in refused("words.py", "--updates", 0, code=2)
+
+
 @pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
 def test_gradient_flow(tmp_path, refused):
     text = run("gradient_flow.py", tmp_path / "flow.png", "--steps", 60, "--hidden", 20)
