@@ -28,10 +28,11 @@ LOCAL void alloc_hh_products(call *call, arena *from) {
     if (call->shape->separate_hh) call->hh_products = arena_alloc(from, call->B * call->shape->blocks * call->H);
 }
 
-/* for integer inputs; `columns` of the rows of a run */
-LOCAL void alloc_tokens(call *call, arena *from, int pass, int64_t columns) {
+/* scratch for integer inputs */
+LOCAL void alloc_tokens(call *call, arena *from, int pass) {
     token_scratch *scratch = &call->token_scratch[pass];
     const int64_t rows = call->chunk * call->B, embeds = call->spec.num_embeddings > 0;
+    const int64_t columns = pass == FORWARD ? call->shape->blocks * call->H : dz_columns(call);
     if (!call->V) return;
     scratch->runs = arena_alloc(from, runs_size(call));
     scratch->inputs = arena_alloc(from, embeds ? rows * call->I : 0);
@@ -48,7 +49,7 @@ LOCAL int64_t plan_forward(call *call, REAL *work, int tape) {
     call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
     alloc_forward_scratch(call, &from);
     alloc_hh_products(call, &from);
-    alloc_tokens(call, &from, FORWARD, call->shape->blocks * call->H);
+    alloc_tokens(call, &from, FORWARD);
     call->masked_h = arena_alloc(&from, call->spec.recurrent_dropout > 0 ? call->B * call->H : 0);
     if (tape) return from.used;
     call->rolling = call->D == 1;
@@ -73,14 +74,14 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->dc_next = arena_alloc(&from, call->shape->states == 2 ? layer_dirs * BH : 0);
     call->d_operand = arena_alloc(&from, multiplies_gates(call) || recurrent_dropout ? BH : 0);
     call->learned_state_grad = arena_alloc(&from, call->spec.learn_state ? call->shape->states * call->state_size : 0);
-    alloc_tokens(call, &from, BACKWARD, dz_columns(call));
+    alloc_tokens(call, &from, BACKWARD);
     call->d_token_inputs = arena_alloc(&from, call->spec.num_embeddings ? rows * call->I : 0);
     call->dh_squares = (double *)arena_alloc(&from, rows * (int64_t)(sizeof(double) / sizeof(REAL)));
     call->skip = (uint8_t *)arena_alloc(&from, call->D == 2 ? rows / (int64_t)sizeof(REAL) + 1 : 0);
     if (!call->options.segment) return from.used;
     call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
     alloc_hh_products(call, &from);
-    alloc_tokens(call, &from, FORWARD, call->shape->blocks * call->H);
+    alloc_tokens(call, &from, FORWARD);
     alloc_activations(call, &from, min_of(call->options.segment, call->T));
     return from.used;
 }
@@ -175,16 +176,16 @@ LOCAL int64_t plan_step(call *call, REAL *work) {
     arena from = arena_at(work);
     alloc_activations(call, &from, 1);
     alloc_hh_products(call, &from);
-    alloc_tokens(call, &from, FORWARD, call->shape->blocks * call->H);
+    alloc_tokens(call, &from, FORWARD);
     return from.used;
 }
 
-/* Weights for single steps: the panels, and for integer inputs a row for each integer. */
-LOCAL int64_t plan_packed(call *call, REAL *packed) {
+/* Weights for single steps: for integer inputs a row for each integer, then the panels. */
+LOCAL arena use_packed(call *call, REAL *packed) {
     arena from = arena_at(packed);
-    call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
     if (call->V) call->token_rows = arena_alloc(&from, call->V * token_row_columns(call));
-    return from.used;
+    call->panels[FORWARD] = arena_alloc(&from, 0);
+    return from;
 }
 
 /* bptt_pack_f32(), bptt_pack_f64() */
@@ -194,7 +195,7 @@ bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *pa
     if (status) return status;
     if (!params || !packed) return BPTT_ERROR_NULL;
     call.params = params;
-    plan_packed(&call, packed);
+    use_packed(&call, packed);
     pack_forward(&call);
     if (call.V) pack_tokens(&call, (REAL *)call.token_rows);
     return BPTT_OK;
@@ -204,7 +205,7 @@ bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *pa
 LOCAL void run_single_step(call *call, int64_t B, const REAL *packed, REAL *state, REAL *y, REAL *work) {
     const bptt_internal_member alone = {NULL, 0, 1};
     worker worker = {.call = call, .member = &alone, .row_end = B};
-    plan_packed(call, (REAL *)packed);
+    use_packed(call, (REAL *)packed);
     plan_step(call, work);
     call->state0 = call->state1 = state;
     call->y = y;
@@ -257,7 +258,9 @@ bptt_status TYPED(bptt_sizes)(const bptt_spec *spec, int64_t T, int64_t B, const
     all.tape = tape_size(&call);
     all.forward_work = plan_forward(&call, NULL, 0);
     all.backward_work = plan_backward(&call, NULL);
-    all.packed = plan_packed(&call, NULL);
+    arena packed = use_packed(&call, NULL);
+    alloc_panels(&call, &packed, FORWARD);
+    all.packed = packed.used;
     all.step_work = plan_step(&call, NULL);
     memcpy(sizes, &all, sizes->struct_size);
     return BPTT_OK;

@@ -45,8 +45,7 @@ LOCAL void multiply_inputs(const worker *worker) {
     const int64_t ld = gates ? gates : ld_state(call);
     if (takes_tokens(worker)) {
         REAL *z = gates ? gates_at(worker, worker->t0) : in_slot(worker, worker->h, slot_of(worker, worker->t0));
-        if (call->spec.one_hot && call->token_rows) copy_packed_tokens(call, z, ld);
-        else multiply_tokens(worker, z, ld);
+        multiply_tokens(worker, z, ld);
         return;
     }
     EACH_BLOCK(worker, block, worker->row_begin, worker->row_end) {

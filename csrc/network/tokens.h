@@ -98,10 +98,21 @@ LOCAL void gather_embeddings(const worker *worker, const token_runs *runs, int64
         memcpy(out, call->token_rows + token_of(worker, runs, run) * call->I, (size_t)call->I * sizeof(REAL));
 }
 
+/* W_ih x + bias in a single step of a one_hot network, whose packed weights hold the sum for each integer. */
+LOCAL void copy_packed_tokens(const call *call, REAL *z, int64_t ld) {
+    const int64_t columns = call->shape->blocks * call->H;
+    for (int64_t row = 0; row < call->B; row++)
+        memcpy(z + row * ld, call->token_rows + call->options.tokens[row] * columns, (size_t)columns * sizeof(REAL));
+}
+
 /* W_ih x + bias for the chunk's rows into z, rows ld apart: of each run once, then copied to all its places. */
 LOCAL void multiply_tokens(const worker *worker, REAL *z, int64_t ld) {
     const call *call = worker->call;
     const int64_t columns = call->shape->blocks * call->H, before = call->chunk * worker->row_begin;
+    if (call->spec.one_hot && call->token_rows) {
+        copy_packed_tokens(call, z, ld);
+        return;
+    }
     const token_scratch *scratch = &call->token_scratch[FORWARD];
     const token_runs runs = runs_of(worker, worker->row_begin, worker->row_end, scratch->runs);
     REAL *products = scratch->rows + before * columns, *x = scratch->inputs + before * call->I;
@@ -126,13 +137,6 @@ LOCAL void multiply_tokens(const worker *worker, REAL *z, int64_t ld) {
     }
 }
 
-/* The same in a single step of a one_hot network, whose packed weights hold the sum for each integer. */
-LOCAL void copy_packed_tokens(const call *call, REAL *z, int64_t ld) {
-    const int64_t columns = call->shape->blocks * call->H;
-    for (int64_t row = 0; row < call->B; row++)
-        memcpy(z + row * ld, call->token_rows + call->options.tokens[row] * columns, (size_t)columns * sizeof(REAL));
-}
-
 /* Packs a row for each integer: W_ih e_v + bias, or a copy of the embedding. */
 LOCAL void pack_tokens(const call *call, REAL *rows) {
     const int64_t columns = token_row_columns(call), V = call->V;
@@ -146,5 +150,4 @@ LOCAL void pack_tokens(const call *call, REAL *rows) {
             for (int64_t i = begin; i < min_of(begin + LINE, columns); i++)
                 rows[v * columns + i] = w[i * V + v] + bias[i];
 }
-
 #endif

@@ -33,10 +33,9 @@ static int64_t widest(const bptt_spec *spec) {
 static bptt_status check_sizes(const bptt_spec *spec) {
     if (spec->input_size < 1 || spec->hidden_size < 1 || spec->output_size < 0) return BPTT_ERROR_SIZE;
     if (spec->num_layers < 0 || spec->num_layers > LAYERS_MAX) return BPTT_ERROR_SIZE;
-    if (spec->num_embeddings < 0) return BPTT_ERROR_SIZE;
     const int64_t most = most_elements / 2 - ROUNDING;
     if (spec->input_size > most || spec->hidden_size > most || spec->output_size > most) return BPTT_ERROR_OVERFLOW;
-    if (!fits(spec->input_size, spec->num_embeddings ? spec->num_embeddings : 1, 1, 1)) return BPTT_ERROR_OVERFLOW;
+    if (spec->num_embeddings && spec->num_embeddings > most_elements / spec->input_size) return BPTT_ERROR_OVERFLOW;
     if (!fits(widest(spec) + ROUNDING, spec->hidden_size + ROUNDING, 16, bptt_internal_layer_dirs(spec)))
         return BPTT_ERROR_OVERFLOW;
     return BPTT_OK;
@@ -51,7 +50,8 @@ static bptt_status check_cell(const bptt_spec *spec) {
 
 static bptt_status check_tokens(const bptt_spec *spec) {
     if (!is_flag(spec->one_hot) || (spec->one_hot && spec->num_embeddings)) return BPTT_ERROR_OPTION;
-    return spec->padding_row < 0 || spec->padding_row > larger(spec->num_embeddings, 0) ? BPTT_ERROR_OPTION : BPTT_OK;
+    if (spec->num_embeddings < 0) return BPTT_ERROR_SIZE;
+    return spec->padding_row < 0 || spec->padding_row > spec->num_embeddings ? BPTT_ERROR_OPTION : BPTT_OK;
 }
 
 bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full) {

@@ -88,21 +88,34 @@ static void check_tensor_list(const bptt_spec *spec, int64_t expected, const bpt
     CHECK(sizes.params == offset);
 }
 
-/* Those of two layers in two directions. */
-#define LSTM_TENSORS                                                                                                   \
-    {"weight_ih_l0", 0, 16, 3}, {"weight_hh_l0", 0, 16, 4}, {"bias_ih_l0", 0, 16, 0}, {"bias_hh_l0", 0, 16, 0},        \
-        {"weight_peephole_l0", 0, 3, 4}, {"weight_ih_l0_reverse", 0, 16, 3}, {"weight_hh_l0_reverse", 0, 16, 4},       \
-        {"bias_ih_l0_reverse", 0, 16, 0}, {"bias_hh_l0_reverse", 0, 16, 0}, {"weight_peephole_l0_reverse", 0, 3, 4},   \
-        {"weight_ih_l1", 0, 16, 8}, {"weight_hh_l1", 0, 16, 4}, {"bias_ih_l1", 0, 16, 0}, {"bias_hh_l1", 0, 16, 0},    \
-        {"weight_peephole_l1", 0, 3, 4}, {"weight_ih_l1_reverse", 0, 16, 8}, {"weight_hh_l1_reverse", 0, 16, 4},       \
-        {"bias_ih_l1_reverse", 0, 16, 0}, {"bias_hh_l1_reverse", 0, 16, 0}, {"weight_peephole_l1_reverse", 0, 3, 4},   \
-        {"weight_ho", 0, 2, 8}, {"bias_o", 0, 2, 0}, {"state_h0", 0, 4, 4}, {"state_c0", 0, 4, 4}
-
 /* Gates, layers, directions, peepholes, learned states; an embedding, which lies behind all others. */
 static void check_more_tensors(void) {
     bptt_spec lstm = small_spec(), gru = small_spec();
-    static const bptt_tensor of_lstm[] = {LSTM_TENSORS};
-    static const bptt_tensor with_embedding[] = {LSTM_TENSORS, {"embedding", 0, 9, 3}};
+    static const bptt_tensor of_lstm[] = {{"weight_ih_l0", 0, 16, 3},
+                                          {"weight_hh_l0", 0, 16, 4},
+                                          {"bias_ih_l0", 0, 16, 0},
+                                          {"bias_hh_l0", 0, 16, 0},
+                                          {"weight_peephole_l0", 0, 3, 4},
+                                          {"weight_ih_l0_reverse", 0, 16, 3},
+                                          {"weight_hh_l0_reverse", 0, 16, 4},
+                                          {"bias_ih_l0_reverse", 0, 16, 0},
+                                          {"bias_hh_l0_reverse", 0, 16, 0},
+                                          {"weight_peephole_l0_reverse", 0, 3, 4},
+                                          {"weight_ih_l1", 0, 16, 8},
+                                          {"weight_hh_l1", 0, 16, 4},
+                                          {"bias_ih_l1", 0, 16, 0},
+                                          {"bias_hh_l1", 0, 16, 0},
+                                          {"weight_peephole_l1", 0, 3, 4},
+                                          {"weight_ih_l1_reverse", 0, 16, 8},
+                                          {"weight_hh_l1_reverse", 0, 16, 4},
+                                          {"bias_ih_l1_reverse", 0, 16, 0},
+                                          {"bias_hh_l1_reverse", 0, 16, 0},
+                                          {"weight_peephole_l1_reverse", 0, 3, 4},
+                                          {"weight_ho", 0, 2, 8},
+                                          {"bias_o", 0, 2, 0},
+                                          {"state_h0", 0, 4, 4},
+                                          {"state_c0", 0, 4, 4},
+                                          {"embedding", 0, 9, 3}};
     static const bptt_tensor of_gru[] = {
         {"weight_ih_l0", 0, 12, 3}, {"weight_hh_l0", 0, 12, 4}, {"weight_ih_l1", 0, 12, 4}, {"weight_hh_l1", 0, 12, 4},
         {"weight_ih_l2", 0, 12, 4}, {"weight_hh_l2", 0, 12, 4}, {"state_h0", 0, 3, 4}};
@@ -110,10 +123,10 @@ static void check_more_tensors(void) {
     lstm.cell = BPTT_CELL_LSTM;
     lstm.peepholes = lstm.bidirectional = lstm.learn_state = 1;
     lstm.num_layers = 2;
-    check_tensor_list(&lstm, sizeof of_lstm / sizeof of_lstm[0], of_lstm);
+    check_tensor_list(&lstm, sizeof of_lstm / sizeof of_lstm[0] - 1, of_lstm);
     lstm.num_embeddings = 9;
     lstm.padding_row = 9;
-    check_tensor_list(&lstm, sizeof with_embedding / sizeof with_embedding[0], with_embedding);
+    check_tensor_list(&lstm, sizeof of_lstm / sizeof of_lstm[0], of_lstm);
     gru.cell = BPTT_CELL_GRU;
     gru.learn_state = gru.one_hot = 1;
     gru.num_layers = 3;
