@@ -2,7 +2,8 @@
 
 A step is forward, mean squared error and backward. That of torch and of jax makes the gradients anew, so they are
 compared with ours and its zero_grad. The optimiser is apart: zero_grad and Adam go over the whole table, whose size
-grows with V, the rest of a step does not. All steps of a row take turns of a fifth of a second, see train_step.py,
+grows with V, the rest of a step does not. On real numbers the network is timed without the gradient by its inputs and
+with it, which a table needs for its rows. All steps of a row take turns of a fifth of a second, see train_step.py,
 which also checks that the gradients are the same.
 
     python benchmarks/tokens.py [--threads N] [--dtype float64] [--cell tanh,lstm,gru] [--isa avx2] [--peers torch,jax]
@@ -27,13 +28,13 @@ class Part:
         self.name, self.step = name, step
 
 
-def without_zero_grad(contestant):
+def without_zero_grad(contestant, input_grad=False):
     """A step of ours that adds to the gradients."""
     rnn, x, target, mse = contestant.rnn, contestant.x, contestant.target, contestant.bptt.mse
 
     def step():
         y, _ = rnn.forward(x)
-        rnn.backward(mse(y, target)[1], input_grad=False, state_grad=False)
+        rnn.backward(mse(y, target)[1], input_grad=input_grad, state_grad=False)
 
     return step
 
@@ -49,12 +50,14 @@ def measure(np, name, cell, peers, args):
     check_same(np, [ours, *others])
     adam = ours.bptt.Adam(ours.rnn.params, ours.rnn.grads, lr=1e-9)
     parts = [Part("integers", without_zero_grad(ours)), Part("zero_grad", ours.rnn.zero_grad), Part("adam", adam.step)]
-    parts.append(Part("real", without_zero_grad(Ours(np, plain, args.threads))))
+    real = Ours(np, plain, args.threads)
+    parts += [Part("real", without_zero_grad(real)), Part("real, dx", without_zero_grad(real, input_grad=True))]
     median = {part: 1e3 * seconds for part, seconds in race([*parts, *others], args.seconds).items()}
     whole = median["integers"] + median["zero_grad"]
     shape = f"{T},{B},{inputs.get('num_embeddings', I)},{I},{H},{O}"
-    line = f"{name:<13}{cell:<6}{shape:>22}{median['integers']:>10.3f}{median['real']:>10.3f}"
-    line += f"{median['integers'] / median['real']:>7.2f}{median['zero_grad']:>11.3f}{median['adam']:>8.3f}"
+    line = f"{name:<13}{cell:<6}{shape:>22}{median['integers']:>10.3f}"
+    line += "".join(f"{median[p]:>10.3f}{median['integers'] / median[p]:>7.2f}" for p in ("real", "real, dx"))
+    line += f"{median['zero_grad']:>11.3f}{median['adam']:>8.3f}"
     print(line + "".join(f"{median[p.name]:>11.3f}{median[p.name] / whole:>7.2f}" for p in others), flush=True)
 
 
@@ -81,7 +84,8 @@ def main():
     peers = [peer for peer in available(args.peers.split(",")) if peer in (Torch, Jax)]
     print(f"bptt {bptt.__version__} ({_core.isa()}), {args.dtype}, {args.threads} thread(s), {processor()}")
     print("medians in ms; ratio: to the step on real numbers, of a peer to ours with zero_grad")
-    print(f"{'':<19}{'T,B,V,I,H,O':>22}{'integers':>10}{'real':>10}{'ratio':>7}{'zero_grad':>11}{'Adam':>8}", end="")
+    print(f"{'':<19}{'T,B,V,I,H,O':>22}{'integers':>10}{'real':>10}{'ratio':>7}{'real, dx':>10}{'ratio':>7}", end="")
+    print(f"{'zero_grad':>11}{'Adam':>8}", end="")
     print("".join(f"{peer.name:>11}{'ratio':>7}" for peer in peers))
     for cell in args.cell.split(","):
         for name in args.case.split(","):
