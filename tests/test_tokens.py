@@ -1,7 +1,9 @@
 """Integers as inputs, by one_hot and by an embedding, wherever an input enters."""
 
 import copy
+import itertools
 import pickle
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -372,6 +374,20 @@ def test_the_place_of_a_bad_integer_in_the_whole_sequence(batch_first):
         np.testing.assert_array_equal(rnn.params, params)
     with pytest.raises(ValueError, match=text.replace("^x", "^validation x")):
         bptt.fit(rnn, x * 0, target, loss="cross_entropy", progress=False, validation=(x, target))
+
+
+def test_a_long_memmap_is_read_window_by_window(tmp_path):
+    x = np.memmap(tmp_path / "x", np.uint16, "w+", shape=(50_000_000, 1))  # sparse files
+    target = np.memmap(tmp_path / "target", np.int8, "w+", shape=x.shape)
+    rnn = bptt.RNN(4, 6, 3, num_embeddings=1000, seed=0)
+    tracemalloc.start()
+    try:
+        windows = rnn.windows(x, target, "cross_entropy", truncation=bptt.TBPTT(50), burn_in=2000)
+        for w in itertools.islice(windows, 20):
+            assert w.stop <= 3000
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_fit(rng):

@@ -222,7 +222,7 @@ class Windows:
 
     def _burn_in(self):
         burn_in = self.options.burn_in
-        width = self.rnn.hidden_size if self.rnn.spec.vocabulary else max(self.rnn.input_size, self.rnn.hidden_size)
+        width = self.rnn.hidden_size if self.rnn.one_hot else max(self.rnn.input_size, self.rnn.hidden_size)
         most = max(1, BURN_IN_ELEMENTS // (self.x.layout.batch * width))
         start = 0
         while start < burn_in:

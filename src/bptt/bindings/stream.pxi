@@ -186,7 +186,7 @@ cdef class Stream:
             array.ndim, array.data = 0, token
             token[0] = PyLong_AsLongLongAndOverflow(x, &overflow)
             if overflow:
-                token[0] = -1  # as far out of range
+                token[0] = -1  # out of range as well
             return x
         x = as_tokens(x, "x", self.network.vocabulary, array)
         if array.ndim or self.batch != 1:
