@@ -68,8 +68,8 @@ static void check_rare_resets(int which, int64_t H, int threads) {
 }
 
 /* Few rows, which are not split, while the gradients of the weights are. One row: sums have another order (gemv). */
-static void check_few_rows(int64_t B, int threads) {
-    problem p = problem_of(spec_of((shape){.I = 90, .H = 151, .O = 70}, LSTM, 2, 1), 330 / B, B, STATE0 | RESET);
+static void check_few_rows(bptt_spec spec, int64_t B, int threads) {
+    problem p = problem_of(spec, 330 / B, B, STATE0 | RESET);
     check_threads_of(&p, threads, 0);
     free_problem(&p);
 }
@@ -253,8 +253,11 @@ int main(void) {
     check_large(RESET_BEFORE_GRU, 2, 1, TRAINING | LENGTHS | RESET | NORMS, 7, 17);
     check_rare_resets(TANH, 271, 7);
     check_rare_resets(LSTM, 131, 3);
-    check_few_rows(1, 2);
-    check_few_rows(5, 2);
+    const bptt_spec few = spec_of((shape){.I = 90, .H = 151, .O = 70}, LSTM, 2, 1);
+    check_few_rows(few, 1, 2);
+    check_few_rows(few, 5, 2);
+    check_few_rows(with_tokens(few, 0, -1), 1, 2);
+    check_few_rows(with_tokens(few, 40, 3), 5, 2);
     for (int threads = 2; threads <= 8; threads += 2) check_wide(threads % 4 ? GRU : RESET_BEFORE_GRU, threads);
     check_shared_team();
     if (is_best_set()) check_all_polls();

@@ -58,12 +58,12 @@ static void check_forms(void) {
 static void check_sizes_of_all_kinds(void) {
     for (int kind = 0; kind < TOKEN_KINDS; kind++) {
         check_network(with_kind(spec_of((shape){.I = 1, .H = 1, .O = 1}, TANH, 1, 1), kind), 1, 1, STATE0);
-        check_network(with_kind(spec_of((shape){.I = 67, .H = 33, .O = 5}, GRU, 1, 2), kind), 40, 13, LENGTHS);
-        check_network(with_kind(spec_of((shape){.I = 3, .H = 71}, LSTM, 2, 1), kind), 900, 1, 0);
-        check_network(with_kind(spec_of((shape){.I = 300, .H = 5}, TANH, 1, 1), kind), 400, 9, RESET);
+        check_network(with_kind(spec_of((shape){.I = 67, .H = 33, .O = 5}, GRU, 1, 2), kind), 11, 13, LENGTHS);
+        check_network(with_kind(spec_of((shape){.I = 3, .H = 71}, LSTM, 1, 1), kind), 60, 9, 0);
+        check_network(with_kind(spec_of((shape){.I = 300, .H = 5}, TANH, 1, 1), kind), 40, 9, RESET);
     }
-    check_network(with_tokens(spec_of((shape){.I = 70000, .H = 2}, GRU, 1, 1), 0, -1), 30, 9, 0);
-    check_network(with_tokens(spec_of((shape){.I = 2, .H = 3}, RESET_BEFORE_GRU, 1, 1), 70000, 69999), 30, 9, 0);
+    check_network(with_tokens(spec_of((shape){.I = 70000, .H = 2}, TANH, 1, 1), 0, -1), 4, 9, 0);
+    check_network(with_tokens(spec_of((shape){.I = 2, .H = 3}, RESET_BEFORE_GRU, 1, 1), 70000, 69999), 4, 9, 0);
 }
 
 /* ---- against the same network on floats ----------------------------------------------------------------- */
@@ -104,9 +104,9 @@ static void check_same_as_floats(int which, int32_t layers, int32_t directions, 
 
 static void check_all_as_floats(void) {
     for (int which = 0; which < FORMS; which++)
-        for (int kind = 0; kind < TOKEN_KINDS; kind++) {
+        for (int kind = which % 2; kind < TOKEN_KINDS; kind += 2) {
             check_same_as_floats(which, 1, 1, kind, 12, 31, STATE0 | DSTATE1);
-            check_same_as_floats(which, 1, 1 + which % 2, kind, 300, 1, 0);
+            check_same_as_floats(which, 1, 1 + which % 2, kind, 90, 1, 0);
             check_same_as_floats(which, 2, 1 + kind % 2, kind, 9, 17, LENGTHS | RESET);
         }
 }
@@ -162,11 +162,11 @@ static void check_threads(int which, int32_t layers, int32_t directions, int kin
 static void check_all_threads(void) {
     CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
     for (int kind = 0; kind < TOKEN_KINDS; kind++) {
-        check_threads(TANH, 1, 1, kind, 120, 31, 0, 0);
-        check_threads(LSTM, 2, 2, kind, 30, 31, LENGTHS | RESET, 0);
-        check_threads(GRU, 2, 1, kind, 60, 31, LENGTHS | TRAINING, 17);
-        check_threads(RESET_BEFORE_GRU, 1, 2, kind, 60, 29, STATE0, 0);
-        check_threads(PEEPHOLE_LSTM, 1, 1, kind, 300, 3, 0, 0);
+        check_threads(TANH, 1, 1, kind, is_best_set() ? 600 : 60, 31, 0, 0); /* many chunks: members overlap */
+        if (kind == 2) continue;                                             /* one integer: too little to share out */
+        check_threads(LSTM, 2, 2, kind, 12, 31, LENGTHS | RESET, 0);
+        check_threads(GRU, 2, 1, kind, 30, 31, LENGTHS | TRAINING, 17);
+        check_threads(RESET_BEFORE_GRU, 1, 2, kind, 30, 29, STATE0, 0);
     }
     bptt_team_free(team);
 }
