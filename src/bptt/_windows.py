@@ -264,8 +264,11 @@ class Windows:
         return measured(self.options.loss, y, self._along(self.target, start, stop), **options)
 
     def _inputs(self, start, stop):
-        dtype = np.int64 if self.rnn.spec.vocabulary else self.rnn.dtype  # of uint64 what is too large becomes negative
-        return self.x.layout.to_core(self.x.piece(start, stop), dtype)
+        piece = self.x.piece(start, stop)
+        if not self.rnn.spec.vocabulary:
+            return self.x.layout.to_core(piece, self.rnn.dtype)
+        # Of uint64 what is too large becomes negative. A copy: what the core has checked no other thread may change.
+        return self.x.layout.to_core(piece, np.int64).copy()
 
     def _token_error(self, start, stop):
         """The error for the first integer out of range in these steps, which were read last."""

@@ -188,7 +188,7 @@ cdef class Network:
         x : array_like, (T,B,I), with batch_first (B,T,I), or (T,I) for a batch of one
             The inputs. They are not copied where they have the network's dtype: do not change them before backward.
             With one_hot or num_embeddings integers of any type, (T,B), with batch_first (B,T), or (T,), each in 0..V-1
-            (beyond a row's length any); int64 is not copied.
+            (beyond a row's length any). These are copied.
         state : array_like, (L*D,B,H), for an LSTM the pair (h, c) of these or (2,L*D,B,H), optional
             The initial state; zeros, or the learned state, by default.
         lengths : array_like of int, (B,), optional
@@ -330,13 +330,8 @@ cdef class Network:
             of_input = of_input and not self.vocabulary
             dx = empty((run.T, run.B, self.core_spec.input_size), self.dtype) if of_input else None
             dstate0 = new_state(self, run.B) if of_state else None
-            try:
-                run.backward_core(self, dy, dstate, dx, dstate0, self.grads_, self.work, carry, step_norms, clip_norm,
-                                  clip_value)
-            except TokenError:
-                given = sequence_from_core(self, back_in_order(run.x, run.order, 1), run.unbatched)
-                lengths = back_in_order(run.lengths, run.order, 0)
-                raise token_error_in(self, given, "x, changed since forward,", lengths, run.unbatched) from None
+            run.backward_core(self, dy, dstate, dx, dstate0, self.grads_, self.work, carry, step_norms, clip_norm,
+                              clip_value)
             return (None if dx is None else sequence_from_core(self, back_in_order(dx, run.order, 1), run.unbatched),
                     None if dstate0 is None else state_from_core(back_in_order(dstate0, run.order, 2)))
         finally:

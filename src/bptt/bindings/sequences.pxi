@@ -27,7 +27,8 @@ cdef object input_to_core(Network network, object obj, str name, Array *array, b
 
 
 cdef object tokens_to_core(Network network, object obj, str name, Array *array, bint *unbatched):
-    """(T,B) of int64 from what the user's layout is. The core looks at the range."""
+    """(T,B) of int64 from what the user's layout is, a copy: what the core has checked and reads again, no other thread
+    may change. The core looks at the range."""
     obj = as_tokens(obj, name, network.vocabulary, array)
     unbatched[0] = array.ndim == 1
     if array.ndim not in (1, 2) or obj.size == 0:
@@ -36,7 +37,8 @@ cdef object tokens_to_core(Network network, object obj, str name, Array *array, 
     if unbatched[0]:
         obj = obj[:, None]
     elif network.batch_first:
-        obj = np.ascontiguousarray(obj.swapaxes(0, 1))
+        obj = obj.swapaxes(0, 1)
+    obj = obj.copy("C")
     view_as(obj, int64, False, array)
     return obj
 
