@@ -126,14 +126,14 @@ typedef struct bptt_spec {
 } bptt_spec;
 
 /* INTEGER INPUTS. A network with one_hot or num_embeddings takes integers (bptt_options.tokens) in place of x; x and dx
- * are NULL, as an integer has no gradient.
+ * are NULL, as an integer has no gradient. NaN or Inf in a column or row that no integer picks reaches nothing. The
+ * time of a call depends on how many integers it gets and not on V (that of bptt_pack does). Gradients of a column or
+ * row are summed chunk by chunk as backward goes over the steps, within a chunk in the order of (t,b); neither depends
+ * on threads.
  *   one_hot         the integer v stands for the unit vector e_v of V = input_size elements, which is never made:
  *                   W_ih x_t + b_ih is column v of W_ih plus b_ih, to the bit what a product with e_v gives
- *   num_embeddings  the integer v picks row v of the trained tensor `embedding` (V,I), which is the input x_t
- * (PyTorch's nn.Embedding in front of the network; padding_row is its padding_idx + 1) The time of a call depends on
- * the integers it gets, not on V. The gradients by rows and columns that occur in several places are summed chunk by
- * chunk in the order in which backward goes over the chunks, within a chunk in the order of (t,b); the order does not
- * depend on threads. */
+ *   num_embeddings  the integer v picks row v of the trained tensor `embedding` (V,I), which is the input x_t (as
+ *                   PyTorch's nn.Embedding in front of the network; padding_row is its padding_idx + 1) */
 
 /* One named tensor inside the flat parameter buffer (gradients lie in the same places of their own buffer).
  * Names and shapes are PyTorch's, for each layer k and direction ("" or "_reverse"): weight_ih_l{k} (G*H,I or D*H),
