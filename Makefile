@@ -68,6 +68,7 @@ ctest: core
 
 demo: core
 	$(BIN)/python examples/char_rnn.py $(if $(FILE),'$(FILE)')
+	$(BIN)/python examples/char_rnn.py --sample
 
 # ARGS goes to pytest: make test ARGS='-n0 -k windows tests/test_fit.py'
 test: $(VENV)/tested core
@@ -129,6 +130,7 @@ bench: $(VENV)/benched core
 	$(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --threads 2
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
 	$(BIN)/python benchmarks/costs.py
+	$(BIN)/python benchmarks/tokens.py
 
 bench-quick: core
 	$(BIN)/python benchmarks/train_step.py --quick

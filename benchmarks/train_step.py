@@ -64,7 +64,8 @@ class Ours:
 
         self.bptt = bptt
         T, B, I, H, O = case["shape"]
-        self.rnn = bptt.RNN(I, H, O, cell=case["cell"], dtype=case["dtype"], threads=threads)
+        options = {"cell": case["cell"], "dtype": case["dtype"], **case["inputs"]}
+        self.rnn = bptt.RNN(I, H, O, **options, threads=threads)
         self.rnn.load_state_dict(case["params"])
         self.x, self.target = case["x"], case["target"]
 
@@ -135,18 +136,25 @@ class Torch:
         gated = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(case["cell"])
         self.rnn = gated(I, H, dtype=dtype) if gated else torch.nn.RNN(I, H, nonlinearity=case["cell"], dtype=dtype)
         self.linear = torch.nn.Linear(H, O, dtype=dtype)
+        self.one_hot, V = case["inputs"].get("one_hot"), case["inputs"].get("num_embeddings")
+        self.table = torch.nn.Embedding(V, I, dtype=dtype) if V else None
         with torch.no_grad():
             for name, p in self.parameters().items():
                 p.copy_(torch.tensor(case["params"][name]))
         self.x, self.target = torch.tensor(case["x"]), torch.tensor(case["target"])
+        self.params = [*self.parameters().values()]
 
     def parameters(self):
-        return dict(self.rnn.named_parameters()) | {"weight_ho": self.linear.weight, "bias_o": self.linear.bias}
+        readout = {"weight_ho": self.linear.weight, "bias_o": self.linear.bias}
+        return dict(self.rnn.named_parameters()) | readout | ({"embedding": self.table.weight} if self.table else {})
 
     def step(self):
-        self.rnn.zero_grad()
-        self.linear.zero_grad()
-        h, _ = self.rnn(self.x)
+        for param in self.params:
+            param.grad = None
+        x = self.x
+        if self.one_hot:
+            x = self.torch.nn.functional.one_hot(x, self.rnn.input_size).to(self.target.dtype)
+        h, _ = self.rnn(self.table(x) if self.table else x)
         loss = self.torch.nn.functional.mse_loss(self.linear(h), self.target)
         loss.backward()
         return loss.item()
@@ -189,10 +197,17 @@ class Jax:
             return h, h
 
         step = {"lstm": lstm, "gru": gru}.get(cell, vanilla)
+        one_hot = case["inputs"].get("one_hot")
+
+        def product(p, x):
+            w = p["weight_ih_l0"].T
+            if one_hot:
+                return w[x]
+            return (p["embedding"][x] if "embedding" in p else x) @ w
 
         def loss(p, x, target):
             bias = p["bias_ih_l0"] + (0 if cell == "gru" else p["bias_hh_l0"])
-            z = x @ p["weight_ih_l0"].T + bias
+            z = product(p, x) + bias
             zeros = jnp.zeros((z.shape[1], p["weight_hh_l0"].shape[1]), z.dtype)
             start = (zeros, zeros) if cell == "lstm" else zeros
             _, h = jax.lax.scan(lambda s, z: step(p["weight_hh_l0"].T, p["bias_hh_l0"], s, z), start, z)
@@ -211,14 +226,18 @@ class Jax:
         return self.function(self.p, self.x, self.target)[1]
 
 
-def make_case(np, shape, dtype, cell):
+def make_case(np, shape, dtype, cell, **inputs):
+    """inputs: options of bptt.RNN that have x hold integers."""
     import bptt
 
     T, B, I, H, O = shape
     rng = np.random.default_rng(0)
-    params = bptt.RNN(I, H, O, cell=cell, dtype=dtype, seed=0).state_dict()
+    params = bptt.RNN(I, H, O, cell=cell, dtype=dtype, seed=0, **inputs).state_dict()
     x, target = (rng.normal(size=(T, B, n)).astype(dtype) for n in (I, O))
-    return {"shape": shape, "dtype": dtype, "cell": cell, "params": params, "x": x, "target": target}
+    if inputs:
+        x = rng.integers(inputs.get("num_embeddings") or I, size=(T, B))
+    case = {"shape": shape, "dtype": dtype, "cell": cell, "inputs": inputs}
+    return case | {"params": params, "x": x, "target": target}
 
 
 def flops(shape, cell):

@@ -2,7 +2,10 @@
 
 An LSTM and a tanh network learn FILE, or the language reference that every CPython has within it, at the same time and
 for the same time, half of the processors each. Printed are their bits per character on the last tenth of the text, held
-out, beside those of an order-2 Markov model. The LSTM and a plot of both trainings go to DIR.
+out, beside those of an order-2 Markov model, and the characters that each learned from in a second. The LSTM and a plot
+of both trainings go to DIR. Characters are the networks' inputs as integers.
+
+    python examples/char_rnn.py --sample [PROMPT]     what the LSTM that lies in DIR writes after the prompt
 """
 
 import argparse
@@ -23,7 +26,7 @@ import bptt
 
 BATCH = 32  # streams that the training text is cut into
 TRUNCATION = bptt.TBPTT(50)  # an update every 50 steps, back over these 50; the state is carried on
-CHUNK = 10 * TRUNCATION.k1  # steps that are made one-hot at a time
+CHUNK = 1000  # steps of an evaluation at a time
 WARMUP = 0.1  # the part of the training after which the learning rate is highest
 CLIP_NORM = 1.0
 EVALUATIONS = 30  # on the validation text: the last twentieth of the text to learn, which is not trained on
@@ -39,7 +42,7 @@ class Kind:
     hidden: int  # by default
     lr: float  # the highest
     weight_decay: float
-    blanked: float  # part of the training inputs that are set to zero, against overfitting
+    blanked: float  # part of the training inputs that a symbol of its own replaces, against overfitting
     color: str
 
 
@@ -70,12 +73,6 @@ def streams(text, rows):
     return inputs.reshape(rows, steps).T, labels.reshape(rows, steps).T
 
 
-def one_hot(ids, size):
-    x = np.zeros((*ids.shape, size), np.float32)
-    np.put_along_axis(x, ids[..., None], 1, axis=-1)
-    return x
-
-
 # ---- training -----------------------------------------------------------------------------------------
 
 
@@ -83,21 +80,15 @@ def training_windows(rnn, text, blanked, rng):
     """Window after window, epoch after epoch; rnn.grads holds the gradient of the last one."""
     while True:
         x, labels = streams(np.roll(text, -rng.integers(len(text))), BATCH)  # cut elsewhere in each epoch
-        state = None
-        for start in range(0, len(x), CHUNK):
-            chunk = one_hot(x[start : start + CHUNK], rnn.input_size)
-            chunk[rng.random(chunk.shape[:2]) < blanked] = 0
-            target = labels[start : start + CHUNK]
-            for window in rnn.windows(chunk, target, "cross_entropy", truncation=TRUNCATION, state=state):
-                yield window
-            state = window.state
+        x = np.where(rng.random(x.shape) < blanked, rnn.output_size, x)  # the symbol behind the characters
+        yield from rnn.windows(x, labels, "cross_entropy", truncation=TRUNCATION)
 
 
 def bits_per_character(rnn, x, labels):
     """The loss over all labels, with the state carried from the first step to the last."""
     state, loss = None, 0.0
     for start in range(0, len(x), CHUNK):
-        logits, state = rnn.forward(one_hot(x[start : start + CHUNK], rnn.input_size), state, tape=False)
+        logits, state = rnn.forward(x[start : start + CHUNK], state, tape=False)
         loss += bptt.cross_entropy(logits, labels[start : start + CHUNK], reduction="sum")[0]
     return BITS * loss / labels.size
 
@@ -113,11 +104,13 @@ class Log:
     def __init__(self):
         self.loss, self.smoothed, self.grad_norm = [], [], []  # of each update, in bits per character; before clipping
         self.validation = []  # (updates, bits per character)
+        self.characters, self.seconds = 0, 0.0  # learned from, and the time it took
 
     def best(self):
         return min(self.validation, key=lambda entry: entry[1])
 
-    def record(self, loss, grad_norm):
+    def record(self, loss, grad_norm, characters):
+        self.characters += characters
         before = self.smoothed[-1] if self.smoothed else loss
         self.loss.append(loss)
         self.smoothed.append(before + max(0.02, 1 / len(self.loss)) * (loss - before))
@@ -148,15 +141,18 @@ def train(kind, rnn, text, validation, clock, log, rng):
             best = rnn.params.copy()
 
     optimizer = bptt.Adam(rnn.params, rnn.grads, weight_decay=kind.weight_decay, decoupled=True)
+    began = time.perf_counter()
     for window in training_windows(rnn, text, kind.blanked, rng):
         if clock.done() == 1:
             break
         optimizer.lr = learning_rate(kind.lr, clock.done())
         grad_norm = rnn.clip_grad_norm(CLIP_NORM)
         optimizer.step()
-        log.record(BITS * window.loss, grad_norm)
+        log.record(BITS * window.loss, grad_norm, window.y[..., 0].size)
+        log.seconds += time.perf_counter() - began
         if clock.done() >= (len(log.validation) + 1) / EVALUATIONS:
             validate()
+        began = time.perf_counter()
     validate()
     rnn.params = best
 
@@ -182,8 +178,7 @@ def train_together(trainings, clock):
 def norms_by_distance(rnn, x, labels):
     """||dL/dh|| 0, 1, ..., back-1 steps before the step whose loss is L: the mean over windows of TBPTT(1, back)."""
     back = min(TRUNCATION.k2, len(x) // 2)
-    x, labels = one_hot(x[: 4 * back], rnn.input_size), labels[: 4 * back]
-    windows = rnn.windows(x, labels, "cross_entropy", truncation=bptt.TBPTT(1, back))
+    windows = rnn.windows(x[: 4 * back], labels[: 4 * back], "cross_entropy", truncation=bptt.TBPTT(1, back))
     norms = [window.grad_norms[::-1] for window in windows]
     return np.mean(norms[back - 1 :], axis=0)  # the first windows are shorter
 
@@ -231,15 +226,36 @@ def look_up(keys, values, wanted):
 
 def sample(rnn, prompt, length, rng, temperature=0.7):
     """The ids of `length` characters drawn one by one after the prompt."""
-    stream, x, logits = rnn.stream(), np.eye(rnn.input_size, dtype=np.float32), np.empty(rnn.output_size, np.float32)
+    stream, logits = rnn.stream(), np.empty(rnn.output_size, rnn.dtype)
     for i in prompt:
-        stream(x[i], out=logits)
+        stream(i, out=logits)
     drawn = []
     for _ in range(length):
         p = np.exp((logits - logits.max()) / temperature, dtype=np.float64)
         drawn.append(rng.choice(len(p), p=p / p.sum()))
-        stream(x[drawn[-1]], out=logits)
+        stream(drawn[-1], out=logits)
     return drawn
+
+
+def print_sample(options):
+    """What the model that a training left in DIR writes after a prompt."""
+    try:
+        rnn = bptt.RNN.load(options.out / "char_rnn.safetensors", threads=1)
+        vocabulary = json.loads((options.out / "char_rnn_vocabulary.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SystemExit(f"char_rnn: no model in {options.out}, train one first: {error.strerror}") from None
+    ids = {character: i for i, character in enumerate(vocabulary)}
+    text = options.sample or ("\n" if "\n" in ids else vocabulary[0])
+    unknown = sorted(set(text) - ids.keys())
+    if unknown:
+        raise SystemExit(f"char_rnn: the model knows no {', '.join(map(repr, unknown))}")
+    prompt = [ids[character] for character in text]
+    began = time.perf_counter()
+    drawn = sample(rnn, prompt, options.length, np.random.default_rng(options.seed))
+    seconds = time.perf_counter() - began
+    print(f"{rnn}, one step at a time, temperature 0.7:\n{'-' * 80}")
+    print(options.sample + "".join(vocabulary[i] for i in drawn) + "\n" + "-" * 80)
+    print(f"{(len(prompt) + len(drawn)) / seconds:,.0f} characters per second")
 
 
 def plot(results, markov, path):
@@ -288,7 +304,12 @@ def arguments():
     parser.add_argument("--out", type=Path, default="demo", metavar="DIR", help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument("--threads", type=int, help="of each network (default: half of the processors)")
+    sample_help = "no training: what the model in DIR writes after this text, by default after the end of a line"
+    parser.add_argument("--sample", nargs="?", const="", metavar="PROMPT", help=sample_help)
+    parser.add_argument("--length", type=int, default=600, help="of the sample (default %(default)s)")
     options = parser.parse_args()
+    if options.length < 1:
+        parser.error("--length must be at least 1")
     if not 0 < options.seconds < math.inf:
         parser.error("--seconds must be above 0")
     if options.seed < 0 or any(n is not None and n < 1 for n in (options.hidden, options.threads)):
@@ -296,8 +317,9 @@ def arguments():
     return options
 
 
-def main():
-    began, options = time.perf_counter(), arguments()
+def compare(options):
+    """Train the networks and print how they do."""
+    began = time.perf_counter()
     text = read_text(options.file)
     options.out.mkdir(parents=True, exist_ok=True)
     vocabulary, ids = np.unique(list(text), return_inverse=True)
@@ -315,7 +337,8 @@ def main():
     for kind in KINDS:
         rng = np.random.default_rng(options.seed)
         settings = {"cell": kind.cell, "forget_bias": float(kind.cell == "lstm"), "init": "orthogonal"}
-        rnn = bptt.RNN(size, options.hidden or kind.hidden, size, **settings, seed=rng, threads=threads)
+        hidden = options.hidden or kind.hidden
+        rnn = bptt.RNN(size + 1, hidden, size, one_hot=True, **settings, seed=rng, threads=threads)
         trainings.append(((kind, rnn, *texts), Log(), rng))
         print(rnn)
     train_together(trainings, Clock(options.seconds))
@@ -325,7 +348,8 @@ def main():
     for (kind, rnn, *_), log, _ in trainings:
         bits = bits_per_character(rnn, *held_out)
         results.append(Result(rnn, log, kind.color, bits, norms_by_distance(rnn, *held_out)))
-        print(f"  {bits:.3f}  {rnn.cell} network of {rnn.hidden_size}, {log.best()[0]} of {len(log.loss)} updates")
+        print(f"  {bits:.3f}  {rnn.cell} network of {rnn.hidden_size}, {log.best()[0]} of {len(log.loss)} updates, "
+              f"{log.characters / log.seconds:,.0f} characters per second")  # fmt: skip
     print(f"  {markov:.3f}  order-2 Markov model, interpolated Kneser-Ney")
     rnn, bits = results[0].rnn, results[0].bits
     print(f"The {rnn.cell} network {'beats' if bits < markov else 'does NOT beat'} the Markov model.")
@@ -340,6 +364,14 @@ def main():
         raise SystemExit(f"char_rnn: the saved model has {again} held-out bits per character instead of {bits}")
     plot(results, markov, picture)
     print(f"\nmodel (loaded again: same loss): {model}\nplot: {picture}\n{time.perf_counter() - began:.0f} s in all")
+
+
+def main():
+    options = arguments()
+    if options.sample is None:
+        compare(options)
+    else:
+        print_sample(options)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ STARTS = {  # where the initial state comes from: (is one given, is there a lear
     "given over learned": (True, True),
 }
 CLIPS = [{}, {"step_clip_norm": 0.7}, {"step_clip_value": 0.2}, {"step_clip_norm": 0.9, "step_clip_value": 0.3}]
+INPUTS = [{}, {"one_hot": True}, {"num_embeddings": 6, "padding_idx": 2}]  # real numbers, integers
 DROPOUT = [{}, {"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"dropout": 0.4, "recurrent_dropout": 0.3}]
 
 
@@ -83,7 +84,7 @@ class Problem:
 
     cell : a name of CELLS; start : one of STARTS; reset, lengths : whether there are any
     carry : 1 for one factor per step, 2 for one per step and row, 0 for none
-    options : of bptt.RNN
+    options : of bptt.RNN; with integers as inputs x is (T,B)
     """
 
     def __init__(self, T, B, I, H, O=None, *, cell="tanh", start="given", seed=0, reset=False, carry=0, lengths=False,
@@ -114,6 +115,8 @@ class Problem:
         if lengths:  # in any order, one of them T
             self.lengths = rng.integers(1, T + 1, B)
             self.lengths[rng.integers(B)] = T
+        if self.rnn.spec.vocabulary:
+            self.x = rng.integers(self.rnn.spec.vocabulary, size=(T, B))
 
     @staticmethod
     def as_given(states):
@@ -121,9 +124,10 @@ class Problem:
         return states[0] if len(states) == 1 else (states[0], states[1])
 
     def tensors(self):
-        """{name: array} of all that the loss depends on; views."""
+        """{name: array} of all that the loss depends on and has a gradient; views."""
         states = () if self.states is None else self.states
-        return {**self.rnn.param_views(), "x": self.x, **dict(zip(("state", "cell"), states, strict=False))}
+        x = {} if self.rnn.spec.vocabulary else {"x": self.x}
+        return {**self.rnn.param_views(), **x, **dict(zip(("state", "cell"), states, strict=False))}
 
     def forward(self, **options):
         """(y, final state as (parts,L*D,B,H))."""
@@ -136,12 +140,13 @@ class Problem:
         return float(np.vdot(y.astype(float), self.dy) + np.vdot(states.astype(float), self.dstates))
 
     def gradients(self, forward_options=None, **options):
-        """{name: gradient} of everything, by the library; "state" is (L*D,B,H), "cell" that of an LSTM's c. Those of
-        the parameters are views: the next backward changes them."""
+        """{name: gradient} of everything, by the library; "state" is (L*D,B,H), "cell" that of an LSTM's c, "x" is left
+        out where it is integers. Those of the parameters are views: the next backward changes them."""
         self.rnn.zero_grad()
         y, _ = self.forward(**forward_options or {})
         dx, dstate0 = self.rnn.backward(self.dy, self.dstate, carry=self.carry, **options)
-        return {**self.rnn.grad_views(), "x": dx, **by_part(dstate0), "y": y}
+        of_x = {} if dx is None else {"x": dx}
+        return {**self.rnn.grad_views(), **of_x, **by_part(dstate0), "y": y}
 
     def copied_gradients(self, **options):
         """The same, copies."""
@@ -151,7 +156,8 @@ class Problem:
         """The same by the naive oracle, and "norms"."""
         oracle = reference.Oracle(self.rnn, dot)
         states, carry = (None if a is None else a.astype(float) for a in (self.states, self.carry))
-        y, _ = oracle.forward(self.x.astype(float), states, self.lengths, self.reset)
+        x = self.x if self.rnn.spec.vocabulary else self.x.astype(float)
+        y, _ = oracle.forward(x, states, self.lengths, self.reset)
         g = oracle.backward(self.dy.astype(float), self.dstates.astype(float), carry, **options)
         return {**g, **by_part(self.as_given(g["state"])), "y": y}
 

@@ -16,6 +16,8 @@ NETWORKS = [
     {"input_size": 2, "hidden_size": 3, "output_size": 1, "cell": "lstm", "num_layers": 2, "bidirectional": True}
     | {"peepholes": True, "learn_state": True, "dropout": 0.25},
     {"input_size": 1, "hidden_size": 4, "cell": "gru", "bias": False, "reset_after": False, "recurrent_dropout": 0.5},
+    {"input_size": 3, "hidden_size": 2, "num_embeddings": 5, "padding_idx": 4},
+    {"input_size": 3, "hidden_size": 2, "one_hot": True},
 ]
 DTYPES = {"F32": "<f4", "F64": "<f8"}
 
@@ -28,6 +30,7 @@ VALUES = [
 FIELDS = [
     *("format", "input_size", "hidden_size", "output_size", "cell", "num_layers", "bidirectional", "bias", "dtype"),
     *("reset_after", "peepholes", "dropout", "recurrent_dropout", "learn_state", "batch_first"),
+    *("one_hot", "num_embeddings", "padding_idx"),
     *("init", "seed", "threads", "forget_bias", "self", "cls", "path", "spec", "colour"),
 ]
 

@@ -32,6 +32,8 @@ NETWORKS = [
     {"output_size": 4, "cell": "lstm", "peepholes": True, "batch_first": True, "learn_state": True},
     {"output_size": 2, "cell": "gru", "num_layers": 2, "bidirectional": True, "dropout": 0.5},
     {"cell": "gru", "reset_after": False, "num_layers": 2, "dtype": "float64"},
+    {"output_size": 2, "cell": "gru", "one_hot": True, "learn_state": True},
+    {"output_size": 2, "cell": "lstm", "num_embeddings": 5, "padding_idx": 1, "batch_first": True},
 ]
 
 
@@ -101,6 +103,7 @@ def _foreign_models():
     yield _layout_1()
     yield _old_opset()
     yield _external_weights()
+    yield _cast_integers()
 
 
 def _unidirectional_gemm():
@@ -183,6 +186,15 @@ def _external_weights():
 
 
 @functools.cache
+def _cast_integers():
+    w = Writer(9)
+    x = w.node("Gather", w.constant((6, 3)), w.node("Cast", w.node("Transpose", "x"), to=TensorProto.INT64))
+    y, _ = w.recurrent("GRU", x, 3)
+    model = w.model(["b", "t"], {}, [(w.node("Squeeze", y, w.constant([1])), 3)])
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT32
+    return model
+
+
 def _external_file():
     w = Writer(8)
     w.recurrent("RNN", "x", 3)
@@ -334,7 +346,8 @@ def _insert(model, rng):
     ends = {output.name for output in model.graph.output}
     new, attributes, inputs = f"new{rng.getrandbits(30)}", {}, [old]
     op = rng.choice(["Identity", "Transpose", "Reshape", "Reshape", "Add", "Add", "Mul", "MatMul", "Gemm", "Squeeze",
-                     "Dropout", "Relu", "Cast", "Slice", "Unsqueeze", "Flatten", "Expand"])  # fmt: skip
+                     "Dropout", "Relu", "Cast", "Slice", "Unsqueeze", "Flatten", "Expand", "Gather",
+                     "OneHot"])  # fmt: skip
     if op == "Transpose":
         attributes = {"perm": rng.choice(ATTRIBUTES["perm"])}
     elif op in ("Reshape", "Expand"):
@@ -355,6 +368,16 @@ def _insert(model, rng):
     elif op == "Dropout":
         training = _constant(model, rng, np.array(rng.random() < 0.5))
         inputs += rng.choice([[], [_constant(model, rng, np.array(0.5, np.float32)), training]])
+    elif op == "Gather":
+        inputs.insert(0, _constant(model, rng, _numbers(rng, (rng.choice([3, 4, 5]), rng.choice([2, 3, 4])))))
+        attributes = {"axis": rng.choice([0, 0, 1])}
+    elif op == "OneHot":
+        values = rng.choice([[0, 1], [0, 1], [1, 0]])
+        inputs += [
+            _constant(model, rng, np.array(rng.choice([3, 4]))),
+            _constant(model, rng, np.array(values, np.float32)),
+        ]
+        attributes = {"axis": rng.choice([-1, -1, 0, 1, 2])}
     elif op == "Cast":
         attributes = {"to": rng.choice([1, 11, 7, 10])}
     elif op == "Slice":
@@ -560,7 +583,7 @@ def compare(path, rnn) -> str:
 
 
 def _compare_once(model, rnn, sizes):
-    x, feeds = _feeds(model, *sizes)
+    x, feeds = _feeds(model, *sizes, rnn.spec.vocabulary)
     if x not in feeds:
         return ""
     recurrent = [node for node in model.graph.node if node.op_type in RECURRENT]
@@ -638,20 +661,23 @@ def _received_state(rnn, recurrent, found, rows):
     return tuple(parts) if rnn.states == 2 else parts[0]
 
 
-def _feeds(model, steps, rows):
+def _feeds(model, steps, rows, vocabulary):
     """The name of the sequence, and random inputs."""
     producer = {name: node for node in model.graph.node for name in node.output}
     stored = {tensor.name for tensor in model.graph.initializer}
     x = next(node for node in model.graph.node if node.op_type in RECURRENT).input[0]
     while x in producer:
-        x = producer[x].input[0]
+        x = producer[x].input[1 if producer[x].op_type == "Gather" else 0]
     rng, feeds = np.random.default_rng(0), {}
     for info in model.graph.input:
         if info.name in stored:
             continue
         tensor = info.type.tensor_type
         shape = [dim.dim_value or (steps if dim.dim_param in ("t", "time") else rows) for dim in tensor.shape.dim]
-        if tensor.elem_type == TensorProto.INT32:
+        if info.name == x and vocabulary:
+            dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+            feeds[x] = rng.integers(vocabulary, size=shape).astype(dtype)
+        elif tensor.elem_type == TensorProto.INT32:
             feeds[info.name] = np.arange(steps, steps - rows, -1, dtype=np.int32).clip(1)
         else:
             dtype = np.float64 if tensor.elem_type == TensorProto.DOUBLE else np.float32

@@ -138,6 +138,13 @@ class Oracle:
         gru = GRU if rnn.reset_after else GRUBefore
         gated = {"lstm": LSTM, "gru": gru}
         self.cell = gated[rnn.cell]() if rnn.cell in gated else Vanilla(rnn.cell)
+        self.one_hot, self.padding_idx = rnn.one_hot, rnn.padding_idx
+
+    def vectors(self, x):
+        """What stands for integers: unit vectors, or rows of the table."""
+        if self.one_hot:
+            return np.eye(self.p["weight_ih_l0"].shape[1])[x]
+        return self.p["embedding"][x] if "embedding" in self.p else x
 
     def layer_dir(self, tensors, index):
         """The tensors of a layer in a direction, missing ones as zeros."""
@@ -170,7 +177,8 @@ class Oracle:
         return (t + 1 < self.lengths[rows]) & self.reset[t + 1, rows]
 
     def forward(self, x, state=None, lengths=None, reset=None):
-        """(y, final state); keeps what backward needs."""
+        """(y, final state); keeps what backward needs. x may be integers (T,B)."""
+        self.tokens, x = x, self.vectors(x)
         T, B, _ = x.shape
         self.lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
         self.reset = np.zeros((T, B), bool) if reset is None else reset
@@ -249,6 +257,10 @@ class Oracle:
         if self.learns:
             for name, part in zip(("state_h0", "state_c0"), dstate0, strict=False):
                 g[name] += part.sum(axis=1)
+        if "embedding" in g:
+            np.add.at(g["embedding"], self.tokens, out)
+            if self.padding_idx is not None:
+                g["embedding"][self.padding_idx] = 0
         return {**g, "x": out, "state": dstate0, "norms": np.sqrt(squares)}
 
     def link(self, direction, t, rows, carry):

@@ -133,10 +133,10 @@ CASES = {
     "budget too small": (lambda r: r.forward(x, memory_budget=7), ValueError, ["memory_budget", "at least 288 bytes", "T = 5", "B = 3", "7"]),
     "state a pair without an LSTM": (lambda r: r.forward(x, (state, state)), TypeError, ["state", "an array", "pair (h, c)", "tuple of 2"]),
     "target what forward returns": (lambda r: bptt.mse(r.forward(x), y), ValueError, ["array", "tuple", "forward returns (y, state)"]),
-    "x of classes": (lambda r: wide().forward(np.zeros((T, B), int)), ValueError, ["x", "I = 7", "(5, 3)", "one-hot", "np.eye(7)[x]"]),
-    "x of classes of one row": (lambda r: wide().forward([0, 6, 3]), ValueError, ["x", "I = 7", "(3,)", "np.eye(7)[x]"]),
-    "x of a class in a stream": (lambda r: wide().stream()(np.int64(3)), ValueError, ["x", "(1, 7)", "()", "np.eye(7)[x]"]),
-    "x of classes in a stream": (lambda r: wide().stream(3)([0, 6, 3]), ValueError, ["x", "(3, 7)", "(3,)", "np.eye(7)[x]"]),
+    "x of classes": (lambda r: wide().forward(np.zeros((T, B), int)), ValueError, ["x", "I = 7", "(5, 3)", "bptt.RNN(7, ..., one_hot=True)"]),
+    "x of classes of one row": (lambda r: wide().forward([0, 6, 3]), ValueError, ["x", "I = 7", "(3,)", "one_hot=True"]),
+    "x of a class in a stream": (lambda r: wide().stream()(np.int64(3)), ValueError, ["x", "(1, 7)", "()", "one_hot=True"]),
+    "x of classes in a stream": (lambda r: wide().stream(3)([0, 6, 3]), ValueError, ["x", "(3, 7)", "(3,)", "one_hot=True"]),
     "x of single numbers": (lambda r: bptt.RNN(1, H).forward(np.ones(T)), ValueError, ["x", "(5,)", "x[..., None]"]),
     "state of lists of another batch": (lambda r: r.forward(x, state[:, :2].tolist()), ValueError, ["state", "(1, 3, 4)", "(1, 2, 4)"]),
     "state ragged": (lambda r: r.forward(x, [[[1.0], [2, 3]]]), ValueError, ["state", "real numbers", "list"]),
@@ -261,11 +261,11 @@ CASES = {
                                  ["target", "(5, 3, 2)", "got (5, 3)", "loss='cross_entropy'"]),
     "fit target of labels": (lambda r: bptt.fit(r, x, labels.tolist(), progress=False), ValueError,
                              ["target", "(5, 3, 2)", "got (5, 3)", "loss='cross_entropy'"]),
-    "windows x of classes": (lambda r: windows(wide(), np.zeros((T, B), int)), ValueError, ["x", "I = 7", "(5, 3)", "np.eye(7)[x]"]),
+    "windows x of classes": (lambda r: windows(wide(), np.zeros((T, B), int)), ValueError, ["x", "I = 7", "(5, 3)", "one_hot=True"]),
     "windows chunk of classes": (lambda r: windows(wide(), iter([np.zeros((T, B), int)]), truncation=bptt.TBPTT(2)), ValueError,
-                                 ["chunk 0 of x", "I = 7", "(5, 3)", "np.eye(7)[x]"]),
+                                 ["chunk 0 of x", "I = 7", "(5, 3)", "one_hot=True"]),
     "fit x of class numbers": (lambda r: bptt.fit(wide(), labels, labels, loss="cross_entropy", progress=False), ValueError,
-                               ["x", "I = 7", "(5, 3)", "np.eye(7)[x]"]),
+                               ["x", "I = 7", "(5, 3)", "one_hot=True"]),
     # losses
     "weight of another size": (lambda r: bptt.cross_entropy(y, labels, weight=[1, 2, 3]), ValueError, ["weight", "(C,) = (2,)", "(3,)"]),
     "weight a number": (lambda r: bptt.cross_entropy(y, labels, weight=2.0), ValueError, ["weight", "(C,) = (2,)", "()"]),
@@ -491,6 +491,97 @@ def test_bad_input_of_deep_networks(name):
     np.testing.assert_array_equal(rnn.grads, before[1])
     assert (rnn.forward_steps, rnn.dropout_state) == before[2:]
     np.testing.assert_array_equal(rnn.backward(out)[0], dx)
+
+
+V = 9
+ONE_HOT = {"input_size": V, "one_hot": True, "dropout": 0.5, "num_layers": 2}
+TABLE = {"num_embeddings": V, "padding_idx": 0, "cell": "lstm"}
+tokens = np.arange(T * B).reshape(T, B) % V
+far = tokens.copy()
+far[3, 1] = far[4, 0] = 2**40
+
+
+def token_windows(rnn, x, **options):
+    return list(rnn.windows(x, y, truncation=bptt.TBPTT(2), **options))
+
+
+# (the network's options, what is done to it, exception, words that the message must hold)
+TOKENS = {
+    # the constructor
+    "one_hot not a bool": (ONE_HOT, lambda r: make(one_hot=1), TypeError, ["one_hot", "True or False", "1"]),
+    "one_hot and a table": (ONE_HOT, lambda r: make(one_hot=True, num_embeddings=5), ValueError, ["one_hot=True", "num_embeddings=None", "num_embeddings=5"]),
+    "no rows": (TABLE, lambda r: make(num_embeddings=0), ValueError, ["num_embeddings", "at least 1", "0"]),
+    "rows not an integer": (TABLE, lambda r: make(num_embeddings=5.0), TypeError, ["num_embeddings", "integer", "5.0"]),
+    "rows beyond int64": (TABLE, lambda r: make(num_embeddings=2**70), ValueError, ["num_embeddings", "below 2**63", str(2**70)]),
+    "rows beyond memory": (TABLE, lambda r: make(num_embeddings=2**61), MemoryError, ["sizes", "memory"]),
+    "padding without a table": (TABLE, lambda r: make(padding_idx=0), ValueError, ["padding_idx", "num_embeddings", "padding_idx=0"]),
+    "padding of one_hot": (ONE_HOT, lambda r: make(one_hot=True, padding_idx=0), ValueError, ["padding_idx", "num_embeddings"]),
+    "padding beyond the rows": (TABLE, lambda r: make(num_embeddings=5, padding_idx=5), ValueError, ["padding_idx", "-5..4", "5"]),
+    "padding before the rows": (TABLE, lambda r: make(num_embeddings=5, padding_idx=-6), ValueError, ["padding_idx", "-5..4", "-6"]),
+    "padding not an integer": (TABLE, lambda r: make(num_embeddings=5, padding_idx=1.0), TypeError, ["padding_idx", "integer", "1.0"]),
+    # forward
+    "floats": (ONE_HOT, lambda r: r.forward(tokens * 1.0), TypeError, ["x", "integers in 0..8", "float64", "x.astype(int)"]),
+    "float32 of whole numbers": (TABLE, lambda r: r.forward(tokens.astype(F32)), TypeError, ["x", "integers", "float32", "x.astype(int)"]),
+    "one-hot rows": (ONE_HOT, lambda r: r.forward(np.eye(V)[tokens]), TypeError, ["x", "integers", "(5, 3, 9)", "x.argmax(-1)"]),
+    "one-hot rows of integers": (ONE_HOT, lambda r: r.forward(np.eye(V, dtype=int)[tokens]), ValueError, ["x", "(T,B) or (T,)", "(5, 3, 9)"]),
+    "bools": (ONE_HOT, lambda r: r.forward(tokens > 3), TypeError, ["x", "integers", "bool"]),
+    "objects": (ONE_HOT, lambda r: r.forward(tokens.astype(object)), TypeError, ["x", "integers", "object"]),
+    "text": (TABLE, lambda r: r.forward("abc"), TypeError, ["x", "integers", "str"]),
+    "None": (TABLE, lambda r: r.forward(None), TypeError, ["x", "integers", "NoneType"]),
+    "ragged": (TABLE, lambda r: r.forward([[1, 2], [3]]), ValueError, ["x", "integers", "list"]),
+    "masked": (TABLE, lambda r: r.forward(np.ma.masked_array(tokens)), TypeError, ["x", "masked"]),
+    "one integer": (TABLE, lambda r: r.forward(3), ValueError, ["x", "(T,B) or (T,)", "got ()"]),
+    "no steps": (ONE_HOT, lambda r: r.forward(tokens[:0]), ValueError, ["x", "no empty axis", "(0, 3)"]),
+    "an integer too large": (ONE_HOT, lambda r: r.forward(far), ValueError, ["x", "0..8", str(2**40), "[3, 1]"]),
+    "a table's integer too large": (TABLE, lambda r: r.forward(np.full(4, V)), ValueError, ["x", "0..8", "got 9 at [0]"]),
+    "a negative integer": (TABLE, lambda r: r.forward(-tokens), ValueError, ["x", "0..8", "got -1 at [0, 1]"]),
+    "an unsigned integer beyond int64": (TABLE, lambda r: r.forward(np.uint64(2**64 - 9) + tokens.astype(np.uint64)), ValueError,
+                                         ["x", "0..8", f"{2**64 - 9} at [0, 0]"]),
+    "an integer of Python beyond int64": (ONE_HOT, lambda r: r.forward([[1, 2], [3, 2**64]]), ValueError, ["0..8", f"{2**64} at [1, 1]"]),
+    "with checkpoints": (ONE_HOT, lambda r: r.forward(far, checkpoint=2), ValueError, ["0..8", "[3, 1]"]),
+    "without a tape": (ONE_HOT, lambda r: r.forward(far, tape=False), ValueError, ["0..8", "[3, 1]"]),
+    "of another length": (ONE_HOT, lambda r: r.forward(far[-1:]), ValueError, ["0..8", "[0, 0]"]),
+    "of many steps": (ONE_HOT, lambda r: r.forward(np.tile(far, (50, 9))), ValueError, ["0..8", "[3, 1]"]),
+    # windows, fit, gradient_flow
+    "windows of floats": (ONE_HOT, lambda r: token_windows(r, tokens * 1.0), TypeError, ["x", "integers", "float64"]),
+    "windows of unit vectors": (ONE_HOT, lambda r: token_windows(r, np.eye(V)[tokens]), TypeError, ["x", "integers", "argmax"]),
+    "windows of three axes": (TABLE, lambda r: token_windows(r, tokens[..., None]), ValueError, ["x", "(T,B) or (T,)", "(5, 3, 1)"]),
+    "windows with a float chunk": (TABLE, lambda r: token_windows(r, iter([tokens * 1.0])), TypeError, ["chunk 0 of x", "integers", "float64"]),
+    "windows with a float chunk later": (TABLE, lambda r: token_windows(r, iter([tokens[:1], tokens[1:] * 1.0])), TypeError,
+                                         ["chunk 1 of x", "integers", "float64"]),
+    "windows with another row count": (TABLE, lambda r: token_windows(r, iter([tokens[:1], tokens[1:, :2]])), ValueError,
+                                       ["chunk 1 of x", "(T, 3)", "(4, 2)"]),
+    "target without rows": (TABLE, lambda r: r.windows(tokens, y[:, 0]), ValueError, ["target", "(5, 3)", "(5, 2)"]),
+    "fit of floats": (TABLE, lambda r: bptt.fit(r, tokens * 1.0, y, progress=False), TypeError, ["x", "integers", "float64"]),
+    "fit of a far integer": (TABLE, lambda r: bptt.fit(r, far, y, batch_size=1, progress=False), ValueError, ["x", "0..8", "[3, 1]"]),
+    "validation of floats": (TABLE, lambda r: bptt.fit(r, tokens, y, validation=(tokens * 1.0, y), progress=False), TypeError,
+                             ["validation x", "integers", "float64"]),
+    "validation of a far integer": (TABLE, lambda r: bptt.fit(r, tokens, y, validation=(far, y), progress=False), ValueError,
+                                    ["validation x", "0..8", "[3, 1]"]),
+    "gradient_flow of a far integer": (TABLE, lambda r: bptt.gradient_flow(r, far, y), ValueError, ["x", "0..8", "[3, 1]"]),
+    "state dict without the table": (
+        TABLE, lambda r: r.load_state_dict({n: a + 1 for n, a in r.state_dict().items() if n != "embedding"}), ValueError,
+        ["missing ['embedding']"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_bad_input_of_integers(name):
+    """The network is as it was, whatever size the call had."""
+    options, call, exception, words = TOKENS[name]
+    rnn = bptt.RNN(**{"input_size": I, "hidden_size": H, "output_size": O, "seed": 0, **options})
+    out, _ = rnn.forward(tokens, lengths=[5, 2, 4])
+    _, dstate = rnn.backward(out)
+    before = rnn.params.copy(), rnn.grads.copy(), rnn.forward_steps, rnn.dropout_state
+    with pytest.raises(exception) as caught:
+        call(rnn)
+    for word in words:
+        assert word in str(caught.value)
+    np.testing.assert_array_equal(rnn.params, before[0])
+    np.testing.assert_array_equal(rnn.grads, before[1])
+    if "window" not in name and "flow" not in name:
+        assert (rnn.forward_steps, rnn.dropout_state) == before[2:]
+    np.testing.assert_array_equal(rnn.backward(out)[1], dstate)
 
 
 def test_a_failed_clip_changes_nothing():

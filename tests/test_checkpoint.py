@@ -9,7 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import CELLS, DROPOUT, Problem, assert_close, assert_same, case_id, covering
+from cases import CELLS, DROPOUT, INPUTS, Problem, assert_close, assert_same, case_id, covering
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ def results(p, **checkpoint):
     p.rnn.zero_grad()
     y, final = p.forward(**checkpoint)
     dx, dstate0 = p.rnn.backward(p.dy, p.dstate, carry=p.carry, step_clip_value=3.0, step_norms=norms)
-    return [y, final, dx, np.stack(dstate0), norms], p.rnn.grads.copy()
+    return [y, final, *([] if dx is None else [dx]), np.stack(dstate0), norms], p.rnn.grads.copy()
 
 
 SEGMENTS = {
@@ -35,6 +35,7 @@ SEGMENTS = {
     "lengths": [False, True],
     "carry": [0, 1],
     "start": ["given", "learned"],
+    "inputs": INPUTS,
     "dtype": ["float64", "float32"],
 }
 
@@ -44,7 +45,7 @@ def test_same_results(problem, case):
     """With dropout too: the segment that is computed again drops the same."""
     options = dict(case)
     T, k, is_double = options.pop("T"), options.pop("k"), case["dtype"] == "float64"
-    p = problem(T, 2 if is_double else 5, 2, 3, 2, **options.pop("dropout"), **options)
+    p = problem(T, 2 if is_double else 5, 2, 3, 2, **options.pop("dropout"), **options.pop("inputs"), **options)
     drawn = p.rnn.dropout_state
     exact, grads = results(p)
     before = p.rnn.forward_steps

@@ -49,13 +49,34 @@ def test_char_rnn(tmp_path):
     assert 2 < bits["order-2 Markov"] < 3
     assert bptt.RNN.load(tmp_path / "char_rnn.safetensors").output_size > 50
     assert (tmp_path / "char_rnn.png").stat().st_size > 20_000
+    assert len(re.findall(r"updates, [\d,]+ characters per second$", text, re.M)) == 2
+    sampled = run("char_rnn.py", "--sample", "The ", "--length", 40, "--out", tmp_path)
+    assert len(re.search(r"-{80}\n(The .*)\n-{80}\n[\d,]+ characters per second$", sampled, re.M | re.S)[1]) == 44
 
 
 def test_char_rnn_says_what_is_wrong(tmp_path, refused):
+    assert "train one first" in refused("char_rnn.py", "--sample", "--out", tmp_path, code=1)
+    assert "--length must be at least 1" in refused("char_rnn.py", "--length", 0, code=2)
     assert "nowhere.txt" in refused("char_rnn.py", tmp_path / "nowhere.txt", code=1)
     small = tmp_path / "small.txt"
     small.write_text("too short")
     assert "small.txt" in refused("char_rnn.py", small, code=1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_words(tmp_path):
+    """Both begin alike, and stay so for as long as rounding lets them."""
+    text = run("words.py", tmp_path / "words.png", "--updates", 20)
+    assert int(re.search(r"(\d+) different numbers", text)[1]) > 5000
+    found = {name: float(p) for p, name in re.findall(r"^ +([\d.]+)  (bptt|torch)", text, re.M)}
+    assert 100 < found["bptt"] < 1000
+    assert found.get("torch", found["bptt"]) == pytest.approx(found["bptt"], rel=0.02)
+    assert (tmp_path / "words.png").stat().st_size > 20_000
+
+
+def test_words_says_what_is_wrong(refused):
+    assert "--updates and --threads must be at least 1" in refused("words.py", "--updates", 0, code=2)
 
 
 @pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")

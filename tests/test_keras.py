@@ -76,6 +76,43 @@ def test_there_and_back(cell, options, output_size):
     np.testing.assert_array_equal(again.params, rnn.params)
 
 
+def test_an_embedding_in_front():
+    weights, table = drawn("gru", 3, 5), np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    rnn = bptt.convert.from_keras_weights(weights, "gru", embedding=[table])
+    assert rnn.num_embeddings == 9
+    x = np.random.default_rng(1).integers(9, size=(2, 7))
+    plain = bptt.convert.from_keras_weights(weights, "gru")
+    np.testing.assert_array_equal(rnn.forward(x)[0], plain.forward(table[x])[0])
+    embedding, layers, dense = bptt.convert.to_keras_weights(rnn)
+    assert dense is None
+    np.testing.assert_array_equal(embedding[0], table)
+    again = bptt.convert.from_keras_weights(layers, "gru", embedding=embedding)
+    np.testing.assert_array_equal(again.params, rnn.params)
+
+
+def test_one_hot_has_the_weights_of_its_layers():
+    rnn = bptt.convert.from_keras_weights(drawn("lstm", 9, 5), "lstm", one_hot=True)
+    assert rnn.one_hot
+    layers, dense = bptt.convert.to_keras_weights(rnn)
+    again = bptt.convert.from_keras_weights(layers, "lstm", readout=dense, one_hot=True)
+    assert again.spec == rnn.spec
+    np.testing.assert_array_equal(again.params, rnn.params)
+
+
+@pytest.mark.parametrize("options, error, text", [
+    ({"embedding": np.ones((9, 3))}, TypeError, r"embedding must be the weights of an Embedding layer, \[table\]"),
+    ({"embedding": []}, TypeError, "embedding must be the weights of an Embedding layer"),
+    ({"embedding": [np.ones((9, 4), np.float32)]}, ValueError, r"table must have shape \(V, 3\), got \(9, 4\)"),
+    ({"embedding": [np.ones((0, 3), np.float32)]}, ValueError, r"table must have shape \(V, 3\), got \(0, 3\)"),
+    ({"embedding": [np.ones((9, 3))]}, TypeError, "weights must all be float32 or all float64"),
+    ({"embedding": [np.ones((9, 3), np.float32)], "one_hot": True}, ValueError, "one_hot=True goes with"),
+    ({"one_hot": 1}, TypeError, "one_hot must be True or False, got 1"),
+], ids=str)  # fmt: skip
+def test_embeddings_that_do_not_fit(options, error, text):
+    with pytest.raises(error, match=text):
+        bptt.convert.from_keras_weights(drawn("gru", 3, 5), "gru", **options)
+
+
 def test_which_gru():
     def reset_after(bias, **options):
         weights = drawn("gru", 3, 5, bias=bias, reset_after=options.pop("drawn", True))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import CELLS, case_id, covering
+from cases import CELLS, INPUTS, case_id, covering
 
 import bptt
 
@@ -10,6 +10,7 @@ STREAMS = {
     "cell": CELLS,
     "sizes": [(1, 1, 1, None), (1, 16, 64, 3), (3, 5, 33, 7), (16, 4, 40, None)],
     "num_layers": [2, 1],
+    "inputs": INPUTS,
     "dtype": ["float32", "float64"],
 }
 
@@ -19,7 +20,7 @@ def test_stream_equals_forward(problem, case):
     """Nothing is dropped, as in a forward without a tape."""
     options = dict(case)
     B, I, H, O = options.pop("sizes")
-    p = problem(12, B, I, H, O, dropout=0.5, recurrent_dropout=0.3, **options)
+    p = problem(12, B, I, H, O, dropout=0.5, recurrent_dropout=0.3, **options.pop("inputs"), **options)
     y, state = p.rnn.forward(p.x, p.state, tape=False)
     stream = p.rnn.stream(batch=B, state=p.state)
     out = np.empty((B, O or H), p.rnn.dtype)

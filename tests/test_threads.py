@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cases import CELLS, DROPOUT, assert_same, case_id, covering
+from cases import CELLS, DROPOUT, INPUTS, assert_same, case_id, covering
 
 import bptt
 
@@ -24,6 +24,8 @@ def results(threads, T, B, I, H, O, *, extras=(), **options):
     rnn = bptt.RNN(I, H, O, seed=1, threads=threads, **options)
     width = O or H * (1 + rnn.bidirectional)
     x, dy = rng.normal(size=(T, B, I)), rng.normal(size=(T, B, width))
+    if rnn.spec.vocabulary:
+        x = rng.integers(rnn.spec.vocabulary, size=(T, B))
     lengths, reset, carry = rng.integers(1, T + 1, B), rng.random((T, B)) < 0.05, rng.random((T, B))
     norms = np.zeros((rnn.num_layers * (1 + rnn.bidirectional), T), rnn.dtype)
     y, state = rnn.forward(x, lengths=lengths if "lengths" in extras else None,
@@ -31,7 +33,7 @@ def results(threads, T, B, I, H, O, *, extras=(), **options):
                            checkpoint="auto" if "checkpoint" in extras and not rnn.bidirectional else None)  # fmt: skip
     measured = {"step_norms": norms if len(norms) > 1 else norms[0], "step_clip_norm": 0.5} if "clip" in extras else {}
     dx, dstate = rnn.backward(dy, carry=carry if "carry" in extras else None, **measured)
-    return [y, np.stack(state), dx, np.stack(dstate), rnn.grads, norms]
+    return [y, np.stack(state), *([] if dx is None else [dx]), np.stack(dstate), rnn.grads, norms]
 
 
 EXTRAS = ["lengths", "reset", "carry", "clip", "checkpoint"]
@@ -43,6 +45,7 @@ NETWORKS = {
     "O": [None, 7],
     "dtype": ["float32", "float64"],
     "start": [{}, {"learn_state": True}],
+    "inputs": INPUTS,
     "extras": [(), *((name,) for name in EXTRAS), EXTRAS],
     "B": [16, 40, 5],
     "I": [1, 37],
@@ -56,7 +59,7 @@ def test_same_bits_for_any_number_of_threads(case):
     whose steps are short."""
     options = dict(case)
     B, I, H = (options.pop(name) for name in ("B", "I", "H"))
-    options |= options.pop("dropouts") | options.pop("start") | CELLS[case["cell"]]
+    options |= options.pop("dropouts") | options.pop("start") | options.pop("inputs") | CELLS[case["cell"]]
     directions, layers = 1 + case["bidirectional"], case["num_layers"]
     blocks = {"lstm": 4, "gru": 3}.get(options["cell"], 1)
     flops = 2 * B * blocks * H * directions * (I + layers * H + (layers - 1) * directions * H)

@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 import reference
-from cases import CELLS, GATED, assert_close, case_id, covering
+from cases import CELLS, GATED, INPUTS, assert_close, case_id, covering
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,6 +99,7 @@ WINDOWS = {
     "O": [2, None],
     "start": ["given", "zero", "learned"],
     "reset": [False, True],
+    "inputs": INPUTS,
     "clip": [{}, {"step_clip_norm": 0.8, "step_clip_value": 0.5}],
 }
 
@@ -108,7 +109,7 @@ def test_windows_are_the_definition(problem, case):
     """Backward of the losses of a window's own steps, cut before the window: by the oracle over the whole sequence."""
     options = dict(case)
     (k1, k2), clip = options.pop("k"), options.pop("clip")
-    p = problem(23, 2, 2, 3, **options)
+    p = problem(23, 2, 2, 3, **options.pop("inputs"), **options)
     oracle = reference.Oracle(p.rnn)
     y, final = oracle.forward(p.x, p.states, reset=p.reset)
     windows = p.rnn.windows(p.x, p.dy, whole_loss, truncation=bptt.TBPTT(k1, k2), state=p.state, reset=p.reset, **clip)

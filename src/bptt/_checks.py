@@ -8,9 +8,17 @@ import numpy as np
 LONGEST = 80  # characters of a value in an error
 
 
+def integer(value, name) -> int:
+    """An int."""
+    try:
+        return as_integer(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {brief(value)}") from None
+
+
 def index(value, name, least=1) -> int:
     """An int of at least `least` that fits into an int64."""
-    number = _integer(value, name)
+    number = integer(value, name)
     if number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     if number >= 2**63:
@@ -20,7 +28,7 @@ def index(value, name, least=1) -> int:
 
 def uint64(value, name) -> int:
     """An int that fits into an uint64."""
-    number = _integer(value, name)
+    number = integer(value, name)
     if not 0 <= number < 2**64:
         raise ValueError(f"{name} must be an integer in [0, 2**64), got {value!r}")
     return number
@@ -75,8 +83,47 @@ def input_hint(x, width) -> str:
     if width == 1:
         return "; a single number per step goes in as x[..., None]"
     if x.dtype.kind in "iu" and x.min() >= 0 and x.max() < width:
-        return f"; integers that stand for classes go in as one-hot rows, np.eye({width})[x]"
+        return f"; integers that stand for classes are the input of bptt.RNN({width}, ..., one_hot=True)"
     return ""
+
+
+def token_shape(batch_first, vocabulary) -> str:
+    """What the input of a network of integers must be, in words."""
+    return f"({'B,T' if batch_first else 'T,B'}) or (T,), integers in 0..{vocabulary - 1} and no empty axis"
+
+
+def token_hint(x, vocabulary) -> str:
+    """What to do with an input that should hold integers below `vocabulary`, behind an error; empty if unknown."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "fb":
+        return ""
+    if x.ndim > 1 and x.shape[-1] == vocabulary:
+        return "; the integers of one-hot rows are x.argmax(-1)"
+    return "; whole numbers become integers by x.astype(int)" if x.dtype.kind == "f" else ""
+
+
+def token_error(x, name, vocabulary, inside=None, time_axis=0, first_step=0) -> ValueError:
+    """The error that names the first integer of x that is not in 0..vocabulary-1, and where it is.
+
+    Parameters
+    ----------
+    x : array_like of int
+        Inputs in the user's layout, at least one of them out of range.
+    inside : numpy.ndarray of bool and of x's shape, optional
+        The places that count.
+    time_axis, first_step : int
+        The axis of x that is time, and the number of x's first step in the whole sequence.
+    """
+    x = np.asarray(x)
+    outside = (x < 0) | (x >= vocabulary)
+    if inside is not None:
+        outside &= inside
+    place = [int(i) for i in np.unravel_index(np.argmax(outside), x.shape)]
+    value = int(x[tuple(place)])
+    if place:
+        place[time_axis] += first_step
+    at = f" at {place}" if place else ""
+    return ValueError(f"{name} must hold integers in 0..{vocabulary - 1}, got {value}{at}")
 
 
 def target_hint(target, shape) -> str:
@@ -106,13 +153,6 @@ def brief(value) -> str:
     """The value as an error shows it: on one line, the beginning of what is long, such as an array."""
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... of type {type(value).__name__}"
-
-
-def _integer(value, name):
-    try:
-        return as_integer(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {brief(value)}") from None
 
 
 def _real(value, name):

@@ -15,13 +15,17 @@ from itertools import pairwise
 import numpy as np
 
 from ._checkpoint import check_checkpoint, segment_length
-from ._checks import flag, index, input_hint, labels_hint, number, target_hint, threshold, uint64
+from ._checks import (
+    flag, index, input_hint, labels_hint, number, target_hint, threshold, token_error, token_hint, token_shape,
+    uint64,
+)
 
 cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_Occurred
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
@@ -35,6 +39,7 @@ cdef extern from "bptt.h" nogil:
     bptt_status BPTT_ERROR_LABEL
     bptt_status BPTT_ERROR_INTERRUPTED
     bptt_status BPTT_ERROR_ISA
+    bptt_status BPTT_ERROR_TOKEN
     const char *bptt_status_string(bptt_status)
     const char *bptt_version()
     const char *bptt_isa()
@@ -94,6 +99,7 @@ cdef extern from *:
     #define any_tape_shift(bits, ...) BPTT_TYPED(bptt_tape_shift, bits, __VA_ARGS__)
     #define any_pack(bits, ...) BPTT_TYPED(bptt_pack, bits, __VA_ARGS__)
     #define any_step(bits, ...) BPTT_TYPED(bptt_step, bits, __VA_ARGS__)
+    #define any_step_tokens(bits, ...) BPTT_TYPED(bptt_step_tokens, bits, __VA_ARGS__)
     #define any_clip_norm(bits, ...) BPTT_TYPED(bptt_clip_norm, bits, __VA_ARGS__)
     #define any_scale(bits, ...) BPTT_TYPED(bptt_scale, bits, __VA_ARGS__)
     #define any_clip_value(bits, ...) BPTT_TYPED(bptt_clip_value, bits, __VA_ARGS__)
@@ -122,6 +128,8 @@ cdef extern from *:
     bptt_status any_pack(int, const bptt_spec *, void *, void *) nogil
     bptt_status any_step(int, const bptt_spec *, int64_t, void *packed, void *x, void *state, void *y,
                          void *work) nogil
+    bptt_status any_step_tokens(int, const bptt_spec *, int64_t, void *packed, const int64_t *, void *state, void *y,
+                                void *work) nogil
     bptt_status any_clip_norm(int, int64_t, void *, double, double *) nogil
     bptt_status any_scale(int, int64_t, void *, double) nogil
     bptt_status any_clip_value(int, int64_t, void *, double, double *) nogil
@@ -149,6 +157,7 @@ cdef object empty = np.empty
 cdef object float32 = np.dtype(np.float32)
 cdef object float64 = np.dtype(np.float64)
 cdef object int64 = np.dtype(np.int64)
+cdef object int64_scalar = np.int64
 cdef object bool_ = np.dtype(np.bool_)
 
 
@@ -166,6 +175,10 @@ CELLS = cell_names()  # by their numbers
 
 # ---- status codes ----------------------------------------------------------------------------------------
 
+class TokenError(ValueError):
+    """An integer of the input is out of range; callers say where it is in what the user gave."""
+
+
 cdef int check(bptt_status status) except -1:
     """The one place that turns a status of the core into an exception."""
     if status == BPTT_OK:
@@ -179,6 +192,8 @@ cdef int check(bptt_status status) except -1:
         raise MemoryError(text)
     if status == BPTT_ERROR_ISA:
         raise RuntimeError(f"{text}; the choices are {bptt_isa_choices().decode()}")
+    if status == BPTT_ERROR_TOKEN:
+        raise TokenError(text)
     raise ValueError(text)
 
 

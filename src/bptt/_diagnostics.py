@@ -11,6 +11,7 @@ from ._checks import index
 from ._loss import Loss, measured, named_loss
 from ._minibatches import Data
 from ._rnn import RNN
+from ._sequences import check_tokens
 
 LIMIT = 100.0
 """A gradient that changes by more than this factor is called exploding or vanishing. Learning rates that work span a
@@ -192,6 +193,7 @@ def gradient_flow(
     if mask is not None:
         function.check_takes_mask()
     data = Data(rnn, x, target, mask, reset, None)
+    check_tokens(rnn, data.arrays["x"], "x", data.layout)
     weights = {name: w for name, w in rnn.param_views().items() if name.startswith("weight_hh")}
     layers = tuple(name.removeprefix("weight_hh_") for name in weights)
     both_ways = any(_runs_backward(layer) for layer in layers)

@@ -20,6 +20,7 @@ from ._minibatches import Data, HeldOut
 from ._patience import Patience
 from ._progress import Bar
 from ._rnn import RNN
+from ._sequences import check_tokens
 from ._truncation import ARTBP, Truncation
 from ._updates import Clip, OnUpdate, Rate, Updates, make_optimizer
 from ._windows import WindowOptions, Windows, check_burn_in
@@ -176,6 +177,7 @@ def fit(
     check_burn_in(options.burn_in, data.steps)
     if lengths is not None:
         data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
+    check_tokens(rnn, data.arrays["x"], "x", data.layout, data.lengths)
     held_out = _held_out(rnn, validation, validation_batch_size, batch_size, options, data)
     rng = generator(seed) if flag(shuffle, "shuffle") else None
     history = History(clip_norm=None if clip.norm == math.inf else clip.norm)

@@ -43,6 +43,11 @@ def _glorot_uniform(shape, rng):
     return rng.uniform(-bound, bound, shape)
 
 
+def normal(name, shape, rng):
+    """N(0, 1), as PyTorch draws the table of an nn.Embedding."""
+    return rng.standard_normal(shape)
+
+
 def _make_uniform(hidden_size):
     bound = 1 / math.sqrt(hidden_size)
 
@@ -85,8 +90,10 @@ _MAKERS = {
 
 
 def initializer(init: str | Initializer, hidden_size: int) -> Initializer:
-    """The initialiser of that name, for learned states zero, or `init` itself if it is a function."""
+    """The initialiser of that name, for learned states zero and for an embedding normal, or `init` itself if it is a
+    function."""
     if callable(init):
         return init
+    own = {"state_h0": zeros, "state_c0": zeros, "embedding": normal}
     draw = _MAKERS[choice(init, "init", _MAKERS, "a function")](hidden_size)
-    return lambda name, shape, rng: (zeros if name.startswith("state") else draw)(name, shape, rng)
+    return lambda name, shape, rng: own.get(name, draw)(name, shape, rng)

@@ -8,7 +8,7 @@ from . import _core
 from ._checks import index
 from ._loss import counted_weight, measured
 from ._metrics import Means
-from ._sequences import is_stream, layout_of, outside_grads, real_array
+from ._sequences import check_tokens, is_stream, layout_of, outside_grads, real_array
 from ._truncation import ARTBP
 from ._windows import WindowOptions, check_burn_in
 
@@ -105,6 +105,7 @@ class HeldOut:
         if lengths is not None:
             WindowOptions(burn_in=options.burn_in, lengths=lengths)  # whether the two go together
             self.data.lengths = _core.checked_lengths(lengths, self.data.steps, self.data.rows, "validation lengths")
+        check_tokens(rnn, self.data.arrays["x"], "validation x", self.data.layout, self.data.lengths)
         if mask is not None or lengths is not None:
             options.loss.check_takes_mask()
 

@@ -87,6 +87,8 @@ class RNN(_Network):
         for name, view in self.param_views().items() if draw is not zeros else ():
             values = draw(name, view.shape, rng)
             view[...] = _core.real_copy(values, f"what init returns for {name}", self.dtype, view.shape)
+            if name == "embedding" and self.padding_idx is not None:
+                view[self.padding_idx] = 0
             if forget_bias and name.startswith("bias_ih"):  # of the two biases one, so that their sum has it once
                 view[self.hidden_size : 2 * self.hidden_size] += forget_bias
         if self.dropout or self.recurrent_dropout:
@@ -143,6 +145,7 @@ class RNN(_Network):
         weight_ho : (O,D*H)
         bias_o : (O,)
         state_h0, state_c0 : (L*D,H)
+        embedding : (V,E)
         """
         return _views(self.params, self.tensors())
 
@@ -217,7 +220,8 @@ class RNN(_Network):
         ----------
         x : array_like, (T,B,I), with batch_first (B,T,I), or (T,I), or iterable of chunks
             The inputs. An array (an np.memmap is read window by window), or an iterable of chunks along time, each of
-            any number of steps. What can be indexed, a list too, is an array.
+            any number of steps. What can be indexed, a list too, is an array. With one_hot or num_embeddings integers,
+            without the axis I, see forward.
         target : array_like or iterable of chunks
             What the loss takes, with the same time and batch axes as x. The boundaries of its chunks need not be those
             of x.
@@ -230,7 +234,8 @@ class RNN(_Network):
         Raises
         ------
         ValueError, TypeError
-            If an argument does not fit, for a chunk when it is read. After the last whole window, if target, reset or
+            If an argument does not fit, for a chunk when it is read, for an integer out of range before the window
+            that it is in: the error names its place in the whole x. After the last whole window, if target, reset or
             mask end before x or go on after it.
 
         Notes

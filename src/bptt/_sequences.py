@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from . import _core
-from ._checks import input_hint
+from ._checks import input_hint, token_error, token_shape
 
 AsArray = Callable[[object, str], np.ndarray]
 """(what the user gave, its name) -> an ndarray, or an error"""
+
+TOKENS_AT_ONCE = 1 << 20
+"""integers in one piece of check_tokens, so that its memory is small"""
 
 
 def real_array(array, name) -> np.ndarray:
@@ -24,6 +28,12 @@ def real_array(array, name) -> np.ndarray:
 def flag_array(array, name) -> np.ndarray:
     """array as an ndarray of booleans or integers."""
     return _core.checked_array(array, name, "biu", "booleans")
+
+
+def input_array(rnn, x, name) -> np.ndarray:
+    """x, the network's input, as an ndarray of real numbers, or of integers where it takes those."""
+    vocabulary = rnn.spec.vocabulary
+    return _core.token_array(x, name, vocabulary) if vocabulary else real_array(x, name)
 
 
 def outside_grads(rnn, value):
@@ -90,20 +100,41 @@ class Layout:
 
 def layout_of(rnn, x, name, least_steps) -> Layout:
     """The layout of x, the network's input, or the error if it does not fit."""
-    time_axis = int(rnn.batch_first and x.ndim == 3)
+    x = input_array(rnn, x, name)
+    vocabulary = rnn.spec.vocabulary
+    axes = x.ndim if vocabulary else x.ndim - 1  # those of steps and rows
+    time_axis = int(rnn.batch_first and axes == 2)
     if (
-        x.ndim not in (2, 3)
-        or x.shape[-1] != rnn.input_size
+        axes not in (1, 2)
+        or (not vocabulary and x.shape[-1] != rnn.input_size)
         or x.shape[time_axis] < least_steps
         or 0 in np.delete(x.shape, time_axis)
     ):
+        if vocabulary:
+            raise ValueError(f"{name} must have shape {token_shape(rnn.batch_first, vocabulary)}, got {x.shape}")
         order = "B,T" if rnn.batch_first else "T,B"
         raise ValueError(
             f"{name} must have shape ({order},I) or (T,I) with I = {rnn.input_size} and no empty axis, got {x.shape}"
             f"{input_hint(x, rnn.input_size)}"
         )
-    batch = 1 if x.ndim == 2 else x.shape[1 - time_axis]
-    return Layout(batch, bool(time_axis), x.ndim == 2)
+    batch = 1 if axes == 1 else x.shape[1 - time_axis]
+    return Layout(batch, bool(time_axis), axes == 1)
+
+
+def check_tokens(rnn, x, name, layout, lengths=None) -> None:
+    """An error for the first integer of x that is out of range, where the network takes integers. Those beyond the
+    lengths count nothing; a memmap is read in pieces."""
+    vocabulary = rnn.spec.vocabulary
+    if not vocabulary:
+        return
+    steps = x.shape[layout.time_axis]
+    at_once = max(1, TOKENS_AT_ONCE // layout.batch)
+    for start in range(0, steps, at_once):
+        stop = min(start + at_once, steps)
+        piece = np.asarray(layout.steps_of(x, start, stop))
+        inside = True if lengths is None else layout.within(lengths, start, stop)
+        if (((piece < 0) | (piece >= vocabulary)) & inside).any():
+            raise token_error(piece, name, vocabulary, inside, layout.time_axis, start)
 
 
 class Sequence(Protocol):
@@ -208,12 +239,12 @@ class Chunks:
 def input_sequence(rnn, x) -> Sequence:
     """x, the network's input; the first chunk of a stream is read to know its layout."""
     if not is_stream(x):
-        x = real_array(x, "x")
+        x = input_array(rnn, x, "x")
         return Whole(x, "x", layout_of(rnn, x, "x", least_steps=1))
     chunks = iter(x)
     for first in chunks:
-        layout = layout_of(rnn, real_array(first, "chunk 0 of x"), "chunk 0 of x", least_steps=0)
-        return Chunks(itertools.chain([first], chunks), "x", layout, real_array)
+        layout = layout_of(rnn, input_array(rnn, first, "chunk 0 of x"), "chunk 0 of x", least_steps=0)
+        return Chunks(itertools.chain([first], chunks), "x", layout, partial(input_array, rnn))
     raise ValueError("x must hold at least one chunk, got an iterable without any")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._checks import choice, flag, index, optional, rate
+from ._checks import choice, flag, index, integer, optional, rate
 from ._core import CELLS
 
 MOST_LAYERS = 10_000  # of the core
@@ -14,6 +14,11 @@ DTYPES = ("float32", "float64")
 
 def _optional_index(value, name):
     return optional(index, value, name)
+
+
+def _optional_place(value, name):
+    """An int of any sign, or None; whether it lies in range depends on another field."""
+    return optional(integer, value, name)
 
 
 def _cell(value, name):
@@ -38,7 +43,7 @@ def _dtype(value, name):
 
 
 CHECKS = {int: index, bool: flag, float: rate, int | None: _optional_index}  # by the type of a field
-CHECKS_BY_NAME = {"cell": _cell, "num_layers": _layers, "dtype": _dtype}
+CHECKS_BY_NAME = {"cell": _cell, "num_layers": _layers, "padding_idx": _optional_place, "dtype": _dtype}
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Spec:
     Parameters
     ----------
     input_size : int
-        I, the columns of an input.
+        I, the columns of an input; with one_hot V, the number of symbols; with num_embeddings E, the columns of the
+        table.
     hidden_size : int
         H, the hidden units of a layer.
     output_size : int, optional
@@ -78,6 +84,15 @@ class Spec:
     learn_state : bool
         Whether the initial state, where none is given, is a parameter: state_h0 (and state_c0), the same for all rows.
         It begins as zeros where init is a name.
+    one_hot : bool
+        Whether the inputs are integers 0..V-1, V = input_size, each for the row of zeros with a one in its place. That
+        row is never made: a forward picks columns of W_ih.
+    num_embeddings : int, optional
+        V: the inputs are integers 0..V-1, each for a row of a table that is trained, the parameter `embedding` (V,E)
+        with E = input_size, as PyTorch's nn.Embedding in front of the network. It begins as N(0, 1).
+    padding_idx : int, optional
+        With num_embeddings: the row of `embedding` that gets no gradient and begins as zeros. Negative: counted from
+        the end.
     batch_first : bool
         Whether sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (L*D,B,H)
         in both cases.
@@ -97,6 +112,9 @@ class Spec:
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     learn_state: bool = False
+    one_hot: bool = False
+    num_embeddings: int | None = None
+    padding_idx: int | None = None
     batch_first: bool = False
     dtype: str = "float32"
 
@@ -108,6 +126,15 @@ class Spec:
             raise ValueError(f"reset_after=False goes with cell='gru', got cell={self.cell!r}")
         if self.peepholes and self.cell != "lstm":
             raise ValueError(f"peepholes=True goes with cell='lstm', got cell={self.cell!r}")
+        if self.one_hot and self.num_embeddings is not None:
+            raise ValueError(f"one_hot=True goes with num_embeddings=None, got num_embeddings={self.num_embeddings}")
+        if self.padding_idx is not None:
+            object.__setattr__(self, "padding_idx", _row(self.padding_idx, self.num_embeddings))
+
+    @property
+    def vocabulary(self) -> int:
+        """V where the inputs are integers 0..V-1; 0 where they are real numbers."""
+        return self.input_size if self.one_hot else self.num_embeddings or 0
 
     def description(self) -> dict[str, object]:
         """{field: value}, of types that JSON has."""
@@ -127,7 +154,15 @@ class Spec:
             "output_size": self.output_size or 0,
             "cell": CELLS.index(self.cell),
             "reset_before": not self.reset_after,
-            "one_hot": 0,
-            "num_embeddings": 0,
-            "padding_row": 0,
+            "num_embeddings": self.num_embeddings or 0,
+            "padding_row": 0 if self.padding_idx is None else self.padding_idx + 1,
         }
+
+
+def _row(padding_idx, num_embeddings):
+    """The row of the table that padding_idx means, counted from the first."""
+    if num_embeddings is None:
+        raise ValueError(f"padding_idx goes with num_embeddings, got padding_idx={padding_idx}")
+    if not -num_embeddings <= padding_idx < num_embeddings:
+        raise ValueError(f"padding_idx must be in {-num_embeddings}..{num_embeddings - 1}, got {padding_idx}")
+    return padding_idx % num_embeddings

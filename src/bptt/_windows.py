@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _core
-from ._checks import index, threshold
+from ._checks import index, threshold, token_error
 from ._loss import Loss, LossFunction, measured, named_loss
 from ._sequences import flag_array, input_sequence, is_stream, outside_grads, real_array, sequence_along
 from ._truncation import ARTBP, TBPTT, Truncation, truncation_or_none
@@ -194,13 +194,17 @@ class Windows:
 
     def _burn_in(self):
         burn_in = self.options.burn_in
-        most = max(1, BURN_IN_ELEMENTS // (self.x.layout.batch * max(self.rnn.input_size, self.rnn.hidden_size)))
+        width = self.rnn.hidden_size if self.rnn.one_hot else max(self.rnn.input_size, self.rnn.hidden_size)
+        most = max(1, BURN_IN_ELEMENTS // (self.x.layout.batch * width))
         start = 0
         while start < burn_in:
             stop = self.x.available(min(start + most, burn_in))
             if stop == start:
                 break
-            self.tape.skip(self._inputs(start, stop), self._resets(start, stop))
+            try:
+                self.tape.skip(self._inputs(start, stop), self._resets(start, stop))
+            except _core.TokenError:
+                raise self._token_error(start, stop) from None
             for other in self.along_x:
                 self._along(other, start, stop)
             start = stop
@@ -212,7 +216,10 @@ class Windows:
         start, stop, back = start + options.burn_in, stop + options.burn_in, back + options.burn_in
         first = self.start_before if overlap and self.tape.checkpointed else back
         self.start_before = back
-        y, state = self.tape.forward(self._inputs(first, stop), self._resets(first, stop), start - first, overlap)
+        try:
+            y, state = self.tape.forward(self._inputs(first, stop), self._resets(first, stop), start - first, overlap)
+        except _core.TokenError:
+            raise self._token_error(first, stop) from None
         y = self.x.layout.from_core(y)
         loss, dy = self._measure(y, start, stop)
         clip = options.step_clip_norm or 0, options.step_clip_value or 0
@@ -229,7 +236,18 @@ class Windows:
         return measured(self.options.loss, y, self._along(self.target, start, stop), start=start, **options)
 
     def _inputs(self, start, stop):
-        return self.x.layout.to_core(self.x.piece(start, stop), self.rnn.dtype)
+        piece = self.x.piece(start, stop)
+        if not self.rnn.spec.vocabulary:
+            return self.x.layout.to_core(piece, self.rnn.dtype)
+        # Of uint64 what is too large becomes negative. A copy: what the core has checked no other thread may change.
+        return self.x.layout.to_core(piece, np.int64).copy()
+
+    def _token_error(self, start, stop):
+        """The error for the first integer out of range in these steps, which were read last."""
+        layout = self.x.layout
+        inside = None if self.lengths is None else layout.within(self.lengths, start, stop)
+        x = self.x.piece(start, stop)
+        return token_error(x, "x", self.rnn.spec.vocabulary, inside, layout.time_axis, start)
 
     def _resets(self, start, stop):
         if self.reset is None:

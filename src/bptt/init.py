@@ -8,7 +8,7 @@ __all__ = ["identity"]
 
 
 def identity(scale: float = 1.0):
-    """Initialise W_hh = scale * I, biases 0, all other weights N(0, 0.001).
+    """Initialise W_hh = scale * I, biases 0, an embedding N(0, 1), all other weights N(0, 0.001).
 
     This is the IRNN of Le, Jaitly, Hinton 2015 (arXiv 1504.00941).
 
@@ -37,6 +37,8 @@ def identity(scale: float = 1.0):
     def draw(name, shape, rng):
         if name.startswith("bias"):
             return np.zeros(shape)
+        if name == "embedding":
+            return rng.standard_normal(shape)
         if not name.startswith("weight_hh"):
             return rng.normal(0.0, 0.001, shape)
         if shape[0] != shape[1]:

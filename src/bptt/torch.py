@@ -8,6 +8,9 @@ so that a state_dict goes both ways. Forward and backward run in bptt, without a
 time-major, on the CPU in float32 or float64, with as many threads as torch.get_num_threads() says. The masks of dropout
 are drawn from torch's generator, but they are others than torch.nn's.
 
+Beyond torch.nn's arguments they take one_hot, num_embeddings and padding_idx as bptt.RNN does: the input is integers
+then, (T,B) or (T,), and with num_embeddings the table is a parameter of the module, `embedding`.
+
 Some calls are computed by torch.nn, with its results and errors: within traces, torch.compile, torch.export and the
 transforms of torch.func, in forward-mode differentiation, for empty batches and dropout=1. With create_graph=True the
 gradients are computed by torch, so that they can be differentiated again; through dropout that is an error. Neither
@@ -111,6 +114,11 @@ def _grads_by_torch(ctx, grads):
 def _by_torch(run, input, state, params):
     """(output, [state]) of a run's forward, by functions of torch that can be differentiated any number of times."""
     spec, states = run.network.spec, run.network.states
+    if spec.num_embeddings is not None:
+        *params, table = params
+        input = _rows_of(input, table, spec.padding_idx)
+    elif spec.one_hot:
+        input = _one_hot(input, spec.input_size, params[0].dtype)
     unbatched = input.dim() == 2
     if unbatched:
         input, state = input.unsqueeze(1), [None if part is None else part.unsqueeze(1) for part in state]
@@ -129,6 +137,16 @@ def _by_torch(run, input, state, params):
     if unbatched:
         output, state = output.squeeze(1), [part.squeeze(1) for part in state]
     return output, state
+
+
+def _rows_of(tokens, table, padding_idx):
+    """The rows of a table that integers stand for."""
+    return torch.nn.functional.embedding(tokens.long(), table, padding_idx)
+
+
+def _one_hot(tokens, size, dtype):
+    """The unit vectors that integers stand for."""
+    return torch.nn.functional.one_hot(tokens.long(), size).to(dtype)
 
 
 def _split(flat, params, wanted):
@@ -155,7 +173,8 @@ class _Layout:
     """What bptt needs to know of a module with certain attributes: its network, and the shapes of its parameters."""
 
     def __init__(self, module, key):
-        cell, input_size, hidden_size, num_layers, bias, bidirectional, batch_first, dropout, proj_size, dtype = key
+        (cell, input_size, hidden_size, num_layers, bias, bidirectional, batch_first, dropout, proj_size, one_hot,
+         num_embeddings, padding_idx, dtype) = key  # fmt: skip
         if proj_size:
             raise ValueError(f"proj_size must be 0, bptt has no projections, got {proj_size}")
         spec = Spec(
@@ -167,9 +186,12 @@ class _Layout:
             bias=bias,
             dropout=0.0 if dropout == 1 else dropout,  # such a module is torch.nn's
             batch_first=batch_first,
+            one_hot=one_hot,
+            num_embeddings=num_embeddings,
+            padding_idx=padding_idx,
             dtype=DTYPES[dtype],
         )
-        self.key, self.dtype, self.names = key, dtype, module._flat_weights_names
+        self.key, self.dtype, self.names = key, dtype, module._param_names()
         self.network = _core.Network(spec, None)
         tensors = self.network.tensors()
         if [name for name, _, _ in tensors] != self.names:
@@ -252,8 +274,8 @@ def _in_functional_transform():
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def _checked_input(name, tensor, dtype, dims):
-    """A tensor of the parameters' dtype."""
+def _check_tensor(name, tensor, dims):
+    """Raise unless this is a dense tensor with so many axes."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
     if tensor.layout is not torch.strided or tensor.is_nested:
@@ -261,6 +283,19 @@ def _checked_input(name, tensor, dtype, dims):
         raise TypeError(f"{name} must be a dense tensor, got a {kind} one")
     if tensor.dim() not in dims:
         raise ValueError(f"{name} must have {' or '.join(map(str, dims))} axes, got shape {tuple(tensor.shape)}")
+
+
+def _checked_tokens(name, tensor):
+    """A tensor of integers, (T,B) or (T,)."""
+    _check_tensor(name, tensor, (1, 2))
+    if tensor.is_cpu and not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool):
+        return tensor
+    raise TypeError(f"{name} must be of integers on the CPU, got {tensor.dtype} on {tensor.device}")
+
+
+def _checked_input(name, tensor, dtype, dims):
+    """A tensor of the parameters' dtype."""
+    _check_tensor(name, tensor, dims)
     if tensor.dtype is dtype and tensor.is_cpu:
         return tensor
     if tensor.is_cpu and tensor.dtype in (torch.bfloat16, torch.float16) and torch._C._is_any_autocast_enabled():
@@ -277,9 +312,18 @@ class _Module(torch.nn.RNNBase):
     """
 
     _layout = None
+    one_hot, num_embeddings, padding_idx = False, None, None
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, one_hot=False, num_embeddings=None, padding_idx=None, **kwargs):
         super().__init__(*args, **kwargs)
+        inputs = {"one_hot": one_hot, "num_embeddings": num_embeddings, "padding_idx": padding_idx}
+        spec = Spec(self.input_size, self.hidden_size, **inputs)  # raises where these do not go together
+        for name in inputs:
+            setattr(self, name, getattr(spec, name))
+        if self.num_embeddings is not None:
+            table = self.weight_ih_l0.new_empty(self.num_embeddings, self.input_size)
+            self.embedding = torch.nn.Parameter(table)
+            self._reset_embedding()
         self._layout_for(self._current_params())  # raises where bptt has no such network
         self._gather()
 
@@ -298,10 +342,26 @@ class _Module(torch.nn.RNNBase):
             return
         layout.move(params)
 
+    def reset_parameters(self):
+        super().reset_parameters()
+        if self.num_embeddings is not None:
+            self._reset_embedding()
+
+    def _reset_embedding(self):
+        """As torch.nn.Embedding does."""
+        torch.nn.init.normal_(self.embedding)
+        if self.padding_idx is not None:
+            with torch.no_grad():
+                self.embedding[self.padding_idx].fill_(0)
+
+    def _param_names(self):
+        """The names of the parameters in the order of bptt's."""
+        return self._flat_weights_names if self.num_embeddings is None else [*self._flat_weights_names, "embedding"]
+
     def _stored_params(self):
         """The parameters in the order of bptt's, None unless the module holds all of them."""
         stored = self._parameters
-        params = [stored.get(name) for name in self._flat_weights_names]
+        params = [stored.get(name) for name in self._param_names()]
         for param in params:
             if param is None:
                 return None
@@ -313,17 +373,18 @@ class _Module(torch.nn.RNNBase):
         if params is not None:
             return params
         self._update_flat_weights()
-        for name, param in zip(self._flat_weights_names, self._flat_weights, strict=True):
+        params = [*self._flat_weights] if self.num_embeddings is None else [*self._flat_weights, self.embedding]
+        for name, param in zip(self._param_names(), params, strict=True):
             if not isinstance(param, torch.Tensor):
                 raise TypeError(f"{name} must be a torch.Tensor, got {type(param).__name__}")
-        return self._flat_weights
+        return params
 
     def _layout_for(self, params):
         """The layout of the module with its attributes as they are now, with which torch.nn would compute."""
         dtype = params[0].dtype
         key = (
             self._cell(), self.input_size, self.hidden_size, self.num_layers, self.bias, self.bidirectional,
-            self.batch_first, self.dropout, self.proj_size, dtype,
+            self.batch_first, self.dropout, self.proj_size, self.one_hot, self.num_embeddings, self.padding_idx, dtype,
         )  # fmt: skip
         layout = self._layout
         if layout is None or layout.key != key:
@@ -362,7 +423,7 @@ class _Module(torch.nn.RNNBase):
         Parameters
         ----------
         input : torch.Tensor or torch.nn.utils.rnn.PackedSequence
-            (T,B,I), with batch_first (B,T,I), or (T,I).
+            (T,B,I), with batch_first (B,T,I), or (T,I). With one_hot or num_embeddings integers, without the axis I.
         hx : torch.Tensor, for an LSTM the pair (h_0, c_0), optional
             The initial state; zeros by default.
 
@@ -374,27 +435,47 @@ class _Module(torch.nn.RNNBase):
         Raises
         ------
         ValueError
-            If a shape does not fit, of an argument or a parameter, or an attribute was changed that the parameters
-            depend on.
+            If a shape does not fit, of an argument or a parameter, an attribute was changed that the parameters
+            depend on, or an integer is out of range.
         TypeError
             If an argument is no tensor of the parameters' dtype, or the parameters have several. Under autocast inputs
             of half precision are taken; the computation stays in the parameters' dtype, the result has the input's.
         """
         if _in_transform():
-            return super().forward(input, hx)
+            return self._forward_by_torch(input, hx)
         params = self._current_params()
         layout = self._layout_for(params)
         flat = layout.values(params)
         if self.dropout == 1 or (isinstance(input, torch.Tensor) and input.numel() == 0):
-            return super().forward(input, hx)
+            return self._forward_by_torch(input, hx)
         if isinstance(input, PackedSequence):
             return self._forward_packed(layout, flat, params, input, hx)
         return self._forward(layout, flat, params, input, hx)
 
+    def _forward_by_torch(self, input, hx):
+        """torch.nn's forward, of the vectors that integers stand for."""
+        if isinstance(input, PackedSequence):
+            input = input._replace(data=self._vectors(input.data))
+        else:
+            input = self._vectors(input)
+        return super().forward(input, hx)
+
+    def _vectors(self, input):
+        """What stands for an input: itself, rows of the embedding or unit vectors."""
+        if self.num_embeddings is not None:
+            return _rows_of(input, self.embedding, self.padding_idx)
+        return _one_hot(input, self.input_size, self.weight_ih_l0.dtype) if self.one_hot else input
+
+    def extra_repr(self):
+        inputs = {name: getattr(self, name) for name in ("one_hot", "num_embeddings", "padding_idx")}
+        given = [f", {name}={v}" for name, v in inputs.items() if v is not None and v is not False]
+        return super().extra_repr() + "".join(given)
+
     def _forward_packed(self, layout, flat, params, packed, hx):
         data, batch_sizes, sorted_indices, unsorted_indices = packed
-        if data.dim() != 2:
-            raise ValueError(f"the data of input must have 2 axes, got shape {tuple(data.shape)}")
+        axes = 1 if layout.network.spec.vocabulary else 2
+        if data.dim() != axes:
+            raise ValueError(f"the data of input must have {axes} axes, got shape {tuple(data.shape)}")
         padded, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), self.batch_first)  # longest first
         hx = None if hx is None else self.permute_hidden(hx, sorted_indices)
         output, state = self._forward(layout, flat, params, padded, hx, lengths)
@@ -404,8 +485,13 @@ class _Module(torch.nn.RNNBase):
 
     def _forward(self, layout, flat, params, input, hx, lengths=None):
         given, network = input, layout.network
-        input = _checked_input("input", input, layout.dtype, (2, 3))
-        state = _initial_parts(hx, network.states, layout.dtype, input.dim())
+        if network.spec.vocabulary:
+            input = _checked_tokens("input", input)
+            dims = input.dim() + 1
+        else:
+            input = _checked_input("input", input, layout.dtype, (2, 3))
+            dims = input.dim()
+        state = _initial_parts(hx, network.states, layout.dtype, dims)
         network.threads = torch.get_num_threads()
         seed = int(torch.randint(2**63 - 1, ())) if self.training and self.dropout and self.num_layers > 1 else None
         run = _core.Run(network, None if lengths is None else lengths.numpy(), seed)
@@ -438,6 +524,8 @@ class RNN(_Module, torch.nn.RNN):
     *args, **kwargs : see torch.nn.RNN
         (input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False, dropout=0.0,
         bidirectional=False, device=None, dtype=None)
+    one_hot, num_embeddings, padding_idx : see bptt.RNN
+        For an input of integers.
     """
 
     def _cell(self):
@@ -455,6 +543,8 @@ class LSTM(_Module, torch.nn.LSTM):
     *args, **kwargs : see torch.nn.LSTM
         (input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
         device=None, dtype=None)
+    one_hot, num_embeddings, padding_idx : see bptt.RNN
+        For an input of integers.
     """
 
     def _cell(self):
@@ -469,6 +559,8 @@ class GRU(_Module, torch.nn.GRU):
     *args, **kwargs : see torch.nn.GRU
         (input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
         device=None, dtype=None)
+    one_hot, num_embeddings, padding_idx : see bptt.RNN
+        For an input of integers.
     """
 
     def _cell(self):

@@ -117,6 +117,34 @@ cdef object as_input(object obj, str name, object dtype, Array *array):
     return obj
 
 
+def token_array(obj, name, vocabulary):
+    """obj, an input of integers, as an ndarray of them; a memmap is not read, and their range is not looked at."""
+    try:
+        return as_ndarray(obj, name, "iu", f"integers in 0..{vocabulary - 1}")
+    except TypeError as error:
+        if not has_mask(obj) and beyond_int64(obj):
+            raise token_error(np.asarray(obj, object), name, vocabulary) from None
+        raise TypeError(f"{error}{token_hint(obj, vocabulary)}") from None
+
+
+cdef bint beyond_int64(object obj) except -1:
+    """Whether these are integers of Python that NumPy has no type for, which it takes as objects or as floats."""
+    if not isinstance(obj, (int, list, tuple)):
+        return False
+    array = np.asarray(obj, object)
+    return array.size > 0 and all(type(value) is int for value in array.flat)
+
+
+cdef object as_tokens(object obj, str name, int64_t vocabulary, Array *array):
+    """obj itself if the core can read it as it is, otherwise as int64; what is beyond that in uint64 becomes negative,
+    and so stays out of range."""
+    if view_as(obj, int64, False, array):
+        return obj
+    obj = np.require(np.asarray(token_array(obj, name, vocabulary)), int64, "CA")
+    view_as(obj, int64, False, array)
+    return obj
+
+
 cdef object as_flags(object obj, str name, Array *array):
     if view_as(obj, bool_, False, array):
         return obj

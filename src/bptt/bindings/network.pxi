@@ -7,6 +7,7 @@ cdef class Network:
     cdef readonly object spec  # bptt._spec.Spec
     cdef readonly object dtype, lock
     cdef readonly int states, units  # arrays of a state: 2 for an LSTM, else 1; layers times directions
+    cdef int64_t vocabulary  # V where inputs are integers 0..V-1, else 0
     cdef bptt_spec core_spec
     cdef int bits, threads_
     cdef bint batch_first, busy
@@ -28,7 +29,7 @@ cdef class Network:
         check(bptt_team_make(&self.team))
         self.spec = spec
         self.core_spec = spec.struct() | {"struct_size": sizeof(bptt_spec)}
-        self.batch_first, self.threads = spec.batch_first, threads
+        self.batch_first, self.vocabulary, self.threads = spec.batch_first, spec.vocabulary, threads
         self.dtype = float32 if spec.dtype == "float32" else float64
         self.bits = bits_of(self.dtype)
         self.sizes(1, 1, 0, 0, &sizes)
@@ -186,6 +187,8 @@ cdef class Network:
         ----------
         x : array_like, (T,B,I), with batch_first (B,T,I), or (T,I) for a batch of one
             The inputs. They are not copied where they have the network's dtype: do not change them before backward.
+            With one_hot or num_embeddings integers of any type, (T,B), with batch_first (B,T), or (T,), each in 0..V-1
+            (beyond a row's length any). These are copied.
         state : array_like, (L*D,B,H), for an LSTM the pair (h, c) of these or (2,L*D,B,H), optional
             The initial state; zeros, or the learned state, by default.
         lengths : array_like of int, (B,), optional
@@ -211,9 +214,11 @@ cdef class Network:
         Raises
         ------
         ValueError
-            If an argument does not fit, or no number of checkpoints stays within memory_budget.
+            If an argument does not fit, or no number of checkpoints stays within memory_budget. Of an integer out of
+            range it names the first place.
         TypeError
-            If an argument is of a type that does not fit.
+            If an argument is of a type that does not fit; where x should be integers, also if it holds whole floats or
+            bools.
 
         Notes
         -----
@@ -225,12 +230,13 @@ cdef class Network:
         cdef bint keep = tape if tape is True or tape is False else flag(tape, "tape")
         self.begin_call()
         try:
-            x = sequence_to_core(self, x, "x", self.core_spec.input_size, "I", &a, &run.unbatched)
+            given, x = x, input_to_core(self, x, "x", &a, &run.unbatched)
             run.T, run.B, run.training = a.shape[0], a.shape[1], keep
             state = state_to_core(self, state, "state", run.B)
             run.state_given = state is not None
             reset = reset_to_core(self, reset, run.T, run.B, run.unbatched)
-            run.set_sequence(self, x, reset, lengths_to_core(lengths, run.T, run.B))
+            lengths = lengths_to_core(lengths, run.T, run.B)
+            run.set_sequence(self, x, reset, lengths)
             if checkpoint is not None or memory_budget is not None:
                 check_checkpoint(checkpoint, memory_budget, bool(self.core_spec.bidirectional))
                 if keep:
@@ -240,10 +246,15 @@ cdef class Network:
             last = new_state(self, run.B)
             if keep:
                 run.tape = self.scratch(None if self.last_run is None else self.last_run.tape, sizes.tape)
+            before = self.last_run, self.work, self.draws
             self.last_run = None  # until this call succeeds there is nothing to go back over
             self.work = self.scratch(self.work, max(sizes.forward_work, sizes.backward_work if keep else 0))
             run.seed = self.draw() if keep else 0
-            run.forward_core(self, state, y, last, self.work)
+            try:
+                run.forward_core(self, state, y, last, self.work)
+            except TokenError:  # nothing was written
+                self.last_run, self.work, self.draws = before
+                raise token_error_in(self, given, "x", lengths, run.unbatched) from None
             if keep:
                 self.last_run = run
             return (sequence_from_core(self, back_in_order(y, run.order, 1), run.unbatched),
@@ -272,7 +283,7 @@ cdef class Network:
 
         Returns
         -------
-        dx : numpy.ndarray of x's shape, or None without input_grad
+        dx : numpy.ndarray of x's shape, or None without input_grad and where x are integers
             Gradient with respect to x.
         dstate0 : numpy.ndarray or pair of them, laid out as states are, or None without state_grad
             Gradient with respect to the initial state.
@@ -316,6 +327,7 @@ cdef class Network:
                         raise ValueError(f"step_norms must have memory of its own, got memory of the network's {of}")
             clip_norm = 0 if step_clip_norm is None else threshold(step_clip_norm, "step_clip_norm")
             clip_value = 0 if step_clip_value is None else threshold(step_clip_value, "step_clip_value")
+            of_input = of_input and not self.vocabulary
             dx = empty((run.T, run.B, self.core_spec.input_size), self.dtype) if of_input else None
             dstate0 = new_state(self, run.B) if of_state else None
             run.backward_core(self, dy, dstate, dx, dstate0, self.grads_, self.work, carry, step_norms, clip_norm,

@@ -14,7 +14,7 @@ cdef class Run:
 
     cdef readonly Network network  # None in runs of the network's own and of windows
     cdef object params  # (P,), None for the network's own
-    cdef object x, reset  # (T,B,I) and (T,B), None for no resets
+    cdef object x, reset  # (T,B,I), of integers (T,B); (T,B), None for no resets
     cdef readonly object lengths  # (B,) sorted longest first, None for T
     cdef object order  # the order of the user's rows that sorts their lengths, None if they are sorted
     cdef object tape
@@ -54,10 +54,9 @@ cdef class Run:
         state has the user's order of rows; y and last receive theirs sorted.
         """
         cdef bptt_options options
-        cdef int64_t skipped = self.start * self.B * network.core_spec.input_size * (network.bits // 8)
         state = reordered(state, self.order, 2)
         cdef void *pp = self.params_data(network)
-        cdef void *xp = <char *>address(self.x) + skipped
+        cdef void *xp = address(self.x if self.start == 0 else self.x[self.start:])
         cdef void *sp = address(state)
         cdef void *yp = address(y)
         cdef void *lp = address(last)
@@ -66,6 +65,8 @@ cdef class Run:
         cdef double began = bptt_seconds()
         cdef bptt_status status
         self.set_options(network, &options, self.start)
+        if network.vocabulary:
+            options.tokens, xp = <const int64_t *>xp, NULL
         options.poll_context = &began
         with nogil:
             status = any_forward(network.bits, &network.core_spec, self.T - self.start, self.B, pp, xp, sp,
@@ -98,6 +99,8 @@ cdef class Run:
         cdef double began = bptt_seconds()
         cdef bptt_status status
         self.set_options(network, &options, 0)
+        if network.vocabulary:
+            options.tokens, xp = <const int64_t *>xp, NULL
         options.carry = address(carry)
         options.carry_per_row = carry is not None and carry.ndim == 2
         options.step_norms = address(norms)
@@ -131,7 +134,7 @@ cdef class Run:
         cdef bptt_sizes sizes
         network.begin_call()
         try:
-            self.x = sequence_to_core(network, x, "input", network.core_spec.input_size, "I", &a, &self.unbatched)
+            self.x = input_to_core(network, x, "input", &a, &self.unbatched)
             self.T, self.B = a.shape[0], a.shape[1]
             lengths_to_core(self.lengths, self.T, self.B)
             state = self.parts_to_core(state, "hx")
@@ -141,7 +144,10 @@ cdef class Run:
             tape = self.tape = pooled_tape(network, sizes.tape) if keep else None
             y = empty((self.T, self.B, network.width()), network.dtype)
             last = new_state(network, self.B)
-            self.forward_core(network, state, y, last, self.work(sizes.forward_work))
+            try:
+                self.forward_core(network, state, y, last, self.work(sizes.forward_work))
+            except TokenError:
+                raise token_error_in(network, x, "input", self.lengths, self.unbatched) from None
             return sequence_from_core(network, y, self.unbatched), self.parts_from_core(last), tape
         finally:
             self.x = self.tape = self.params = None
@@ -159,8 +165,11 @@ cdef class Run:
         cdef bint unbatched
         network.begin_call()
         try:
-            self.x = sequence_to_core(network, x, "input", network.core_spec.input_size, "I", &a, &unbatched)
-            expect(&a, "input", "(T,B,I)", 3, self.T, self.B, network.core_spec.input_size)
+            self.x = input_to_core(network, x, "input", &a, &unbatched)
+            if network.vocabulary:
+                expect(&a, "input", "(T,B)", 2, self.T, self.B)
+            else:
+                expect(&a, "input", "(T,B,I)", 3, self.T, self.B, network.core_spec.input_size)
             if dy is not None:
                 dy = sequence_to_core(network, dy, "dy", network.width(), network.width_letters(), &a, &unbatched)
                 expect(&a, "dy", f"(T,B,{network.width_letters()})", 3, self.T, self.B, network.width())

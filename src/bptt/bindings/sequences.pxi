@@ -19,6 +19,40 @@ cdef object sequence_to_core(Network network, object obj, str name, int64_t widt
     return obj
 
 
+cdef object input_to_core(Network network, object obj, str name, Array *array, bint *unbatched):
+    """The network's input as the core has it: (T,B,I) of its dtype, or (T,B) of int64."""
+    if network.vocabulary:
+        return tokens_to_core(network, obj, name, array, unbatched)
+    return sequence_to_core(network, obj, name, network.core_spec.input_size, "I", array, unbatched)
+
+
+cdef object tokens_to_core(Network network, object obj, str name, Array *array, bint *unbatched):
+    """(T,B) of int64 from what the user's layout is, a copy: what the core has checked and reads again, no other thread
+    may change. The core looks at the range."""
+    obj = as_tokens(obj, name, network.vocabulary, array)
+    unbatched[0] = array.ndim == 1
+    if array.ndim not in (1, 2) or obj.size == 0:
+        expected = token_shape(network.batch_first, network.vocabulary)
+        raise ValueError(f"{name} must have shape {expected}, got {shape_of(array)}")
+    if unbatched[0]:
+        obj = obj[:, None]
+    elif network.batch_first:
+        obj = obj.swapaxes(0, 1)
+    obj = obj.copy("C")
+    view_as(obj, int64, False, array)
+    return obj
+
+
+cdef object token_error_in(Network network, object obj, str name, object lengths, bint unbatched):
+    """The error for the first integer out of range, of an input obj in the user's layout."""
+    axis = int(network.batch_first and not unbatched)
+    tokens = np.asarray(obj)
+    inside = None
+    if lengths is not None:
+        inside = sequence_from_core(network, np.arange(tokens.shape[axis])[:, None] < lengths, unbatched)
+    return token_error(tokens, name, network.vocabulary, inside, axis)
+
+
 cdef object sequence_from_core(Network network, object array, bint unbatched):
     """A (T,B,...) array of the core in the user's layout."""
     if unbatched:

@@ -47,7 +47,7 @@ cdef class Stream:
     Parameters
     ----------
     x : array_like, (B,I), or (I,) for a batch of one
-        The input of the step.
+        The input of the step. With one_hot or num_embeddings integers, (B,), or one integer for a batch of one.
     out : numpy.ndarray, (B,O) or (O,), without a readout (B,H) or (H,), of the network's dtype, optional
         Receives the output; a new array by default.
 
@@ -132,26 +132,63 @@ cdef class Stream:
     def __call__(self, x, *, out=None):
         cdef Array a, o
         cdef Network network = self.network
-        cdef int64_t width = network.width()
+        cdef int64_t token, width = network.width()
         cdef bptt_status status
-        given, x = x, as_input(x, "x", network.dtype, &a)
-        try:
-            if a.ndim == 1 and self.batch == 1:
-                expect(&a, "x", "(I,)", 1, network.core_spec.input_size)
-            else:
-                expect(&a, "x", "(B,I)", 2, self.batch, network.core_spec.input_size)
-        except ValueError as error:
-            raise ValueError(f"{error}{input_hint(given, network.core_spec.input_size)}") from None
+        cdef const int64_t *tokens = NULL
+        cdef bint one_row
+        given = x
+        if network.vocabulary:
+            x = self.tokens_of(x, &a, &token)
+            tokens = <const int64_t *>a.data
+            one_row = a.ndim == 0
+        else:
+            x = as_input(x, "x", network.dtype, &a)
+            one_row = self.batch == 1 and a.ndim == 1
+            if a.shape[0 if one_row else 1] != network.core_spec.input_size or (
+                    not one_row and (a.ndim != 2 or a.shape[0] != self.batch)):
+                self.refuse(given, &a, one_row)
         if out is None:
-            out = empty(width, network.dtype) if a.ndim == 1 else empty((self.batch, width), network.dtype)
+            out = empty(width, network.dtype) if one_row else empty((self.batch, width), network.dtype)
         as_output(out, "out", network.dtype, &o)
-        if a.ndim == 1:
+        if one_row:
             expect(&o, "out", "(O,)", 1, width)
         else:
             expect(&o, "out", "(B,O)", 2, self.batch, width)
         with self.lock:
             with nogil:
-                status = any_step(network.bits, &network.core_spec, self.batch, self.packed_data, a.data,
-                                  self.state_data, o.data, self.work_data)
+                if tokens != NULL:
+                    status = any_step_tokens(network.bits, &network.core_spec, self.batch, self.packed_data, tokens,
+                                             self.state_data, o.data, self.work_data)
+                else:
+                    status = any_step(network.bits, &network.core_spec, self.batch, self.packed_data, a.data,
+                                      self.state_data, o.data, self.work_data)
+            if status == BPTT_ERROR_TOKEN:
+                raise token_error(given, "x", network.vocabulary)
             check(status)
         return out
+
+    cdef int refuse(self, object given, const Array *array, bint one_row) except -1:
+        """The error for an input that is neither (I,) nor (B,I)."""
+        cdef int64_t inputs = self.network.core_spec.input_size
+        try:
+            if one_row:
+                expect(array, "x", "(I,)", 1, inputs)
+            else:
+                expect(array, "x", "(B,I)", 2, self.batch, inputs)
+        except ValueError as error:
+            raise ValueError(f"{error}{input_hint(given, inputs)}") from None
+        return 0
+
+    cdef object tokens_of(self, object x, Array *array, int64_t *token):
+        """An input () or (B,) of integers as the core reads it; one that is no array goes into *token."""
+        cdef int overflow = 0
+        if self.batch == 1 and (type(x) is int or type(x) is int64_scalar):
+            array.ndim, array.data = 0, token
+            token[0] = PyLong_AsLongLongAndOverflow(x, &overflow)
+            if overflow:
+                token[0] = -1  # out of range as well
+            return x
+        x = as_tokens(x, "x", self.network.vocabulary, array)
+        if array.ndim or self.batch != 1:
+            expect(array, "x", "(B,)", 1, self.batch)
+        return x

@@ -16,6 +16,8 @@ def from_keras_weights(
     cell: str,
     *,
     readout=None,
+    embedding=None,
+    one_hot: bool = False,
     reset_after: bool | None = None,
     batch_first: bool = True,
     threads: int | None = None,
@@ -31,6 +33,10 @@ def from_keras_weights(
         The cell; for a SimpleRNN its activation, with "identity" for Keras' "linear".
     readout : list of arrays, optional
         The weights of a Dense layer without activation.
+    embedding : list of one array, optional
+        The weights of an Embedding layer in front.
+    one_hot : bool
+        Whether the inputs are integers, for which keras.ops.one_hot is in front.
     reset_after : bool, optional
         Needed only for a GRU without biases; otherwise the shape of the bias tells.
     batch_first : bool
@@ -75,7 +81,11 @@ def from_keras_weights(
         "bidirectional": D == 2,
         "reset_after": reset_after,
         "batch_first": batch_first,
+        "one_hot": one_hot,
     }
+    if embedding is not None:
+        state["embedding"] = _embedding(embedding, I)
+        description["num_embeddings"] = len(state["embedding"])
     if readout is not None:
         state |= _readout(readout, D * H)
         description["output_size"] = len(state["weight_ho"])
@@ -141,6 +151,15 @@ def _layer_direction(arrays, suffix, cell, I, H, reset_after):
         biases = arrays[2] if two_biases else arrays[2:]
         state |= {f"bias_{to}_{suffix}": reorder_gates(b, order) for to, b in zip(("ih", "hh"), biases, strict=False)}
     return state
+
+
+def _embedding(embedding, width):
+    if not isinstance(embedding, (list, tuple)) or len(embedding) != 1:
+        raise TypeError(f"embedding must be the weights of an Embedding layer, [table], got {embedding!r}")
+    table = _array("embedding", embedding[0])
+    if table.ndim != 2 or table.shape[1] != width or not len(table):
+        raise ValueError(f"embedding's table must have shape (V, {width}), got {table.shape}")
+    return table
 
 
 def _readout(readout, width):

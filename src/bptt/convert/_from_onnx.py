@@ -1,4 +1,4 @@
-"""Networks from ONNX models: RNN, GRU or LSTM nodes, one per layer, and a readout.
+"""Networks from ONNX models: RNN, GRU or LSTM nodes, one per layer, a readout, and in front what integers go through.
 
 The reader follows the sequence from the graph's input to its output. Other nodes are allowed only where they prepare
 initial states or pass on final states.
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from .._checks import flag, rate
+from .._checks import flag, integer, optional, rate
 from .._description import object_from_json
 from .._files import file_name, naming, open_at_once
 from .._rnn import RNN
@@ -26,8 +26,12 @@ from ._onnx_tensor import MOST_AXES
 
 DEFAULT_ACTIVATIONS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
-OPTIONS = {"dropout": rate, "recurrent_dropout": rate, "learn_state": flag}  # what only the metadata tell
+OPTIONS = {  # what only the metadata tell
+    **{"dropout": rate, "recurrent_dropout": rate, "learn_state": flag},
+    "padding_idx": lambda value, name: optional(integer, value, name),
+}
 REAL_TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.DOUBLE: "float64"}
+INTEGER_TYPES = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
 
 
 def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads: int | None = None) -> RNN:
@@ -58,10 +62,11 @@ def from_onnx(path, *, weights: Mapping[str, np.ndarray] | None = None, threads:
 
     Notes
     -----
-    A readout is MatMul and Add, or Gemm. The activations of the gates must be ONNX's defaults. Initial states that are
-    constant and not zero become a learned state. Initial states that are inputs of the graph become the `state` of
-    `bptt.RNN.forward`, of each layer what its node receives, and sequence_lens becomes its `lengths`. The model's opset
-    must be 7 or later.
+    Integers as the input go through Gather with a constant table, which becomes `embedding`, or through OneHot with the
+    values 0 and 1. A readout is MatMul and Add, or Gemm. The activations of the gates must be ONNX's defaults. Initial
+    states that are constant and not zero become a learned state. Initial states that are inputs of the graph become the
+    `state` of `bptt.RNN.forward`, of each layer what its node receives, and sequence_lens becomes its `lengths`. The
+    model's opset must be 7 or later.
     """
     weights = _weights(weights)
     if isinstance(path, onnx.ModelProto):
@@ -130,6 +135,7 @@ class _Reader:
         self.given = False  # whether initial states are inputs of the graph
         self.lengths = None  # the name of the layers' sequence_lens, "" for none
         self.num_layers, self.input_size, self.width = 0, None, None
+        self.one_hot = False
         self.readout = None  # the name of the readout's output
         self.time = None  # which of the parts "0" and "1" of the axes is time
         self.seen = set()  # the nodes on the path of the sequence
@@ -137,7 +143,7 @@ class _Reader:
     def follow(self):
         graph = self.graph
         self.current = self.start()
-        self.axes = Axes([("0",), ("1",), ("f",)], self.input_sizes())
+        self.axes = Axes(*self.input_axes())
         self.derived = graph.derived(self.current)
         while users := graph.users.get(self.current):
             if len(users) > 1:
@@ -145,7 +151,8 @@ class _Reader:
                 raise ValueError(f"{self.current} must go to one node, goes to {labels}")
             (node,) = users
             read = getattr(self, f"read_{node.op.lower()}", None)
-            if read is None or (self.current != node.inputs[0] and node.op != "Add"):
+            place = 1 if node.op == "Gather" else 0
+            if read is None or (self.current != node.input(place) and node.op != "Add"):
                 raise node.error("this operator is not supported on the path of the sequence")
             self.seen.add(node)
             read(node)
@@ -161,23 +168,27 @@ class _Reader:
             raise ValueError("the graph must have a node RNN, GRU or LSTM, got none")
         name = recurrent[0].inputs[0]
         while self.graph.producer[name] is not None:
-            inputs = self.graph.producer[name].inputs
-            if not inputs:
+            node = self.graph.producer[name]
+            if not node.inputs:
                 break
-            name = inputs[0]
+            name = node.inputs[1 if node.op == "Gather" else 0]
         if name not in self.graph.varying or name not in self.graph.inputs:
             raise recurrent[0].error(f"its X must come from an input of the graph, it comes from the constant {name}")
         return name
 
-    def input_sizes(self):
-        """The sizes of the axes of the graph's input."""
+    def input_axes(self):
+        """The axes of the graph's input and the sizes of their parts: without features where it is integers."""
         kind = self.graph.inputs[self.current].type
-        real = kind.tensor_type.elem_type in (*REAL_TYPES, onnx.TensorProto.UNDEFINED)
-        shapes = self.graph.shapes.get(self.current, [(3, 4, 5), (7, 8, 9)])
-        if not real or not kind.HasField("tensor_type") or len(shapes[0]) != 3:
-            raise ValueError(f"the graph's input {self.current} must be a tensor of float or double with 3 axes")
+        parts = "01" if kind.tensor_type.elem_type in INTEGER_TYPES else "01f"
+        known = kind.tensor_type.elem_type in (*INTEGER_TYPES, *REAL_TYPES, onnx.TensorProto.UNDEFINED)
+        shapes = self.graph.shapes.get(self.current, [(3, 4, 5)[: len(parts)], (7, 8, 9)[: len(parts)]])
+        if not known or not kind.HasField("tensor_type") or len(shapes[0]) != len(parts):
+            raise ValueError(
+                f"the graph's input {self.current} must be a tensor of float or double with 3 axes, or of int32 or "
+                "int64 with 2"
+            )
         self.graph.shapes[self.current] = shapes
-        return dict(zip("01f", zip(*shapes, strict=True), strict=True))
+        return [(part,) for part in parts], dict(zip(parts, zip(*shapes, strict=True), strict=True))
 
     def check_end(self):
         if self.current and self.current not in self.graph.outputs:
@@ -205,6 +216,7 @@ class _Reader:
         peepholes = any("peephole" in name for name in state)
         for suffix in suffixes(self.num_layers, kind["bidirectional"]) if peepholes else ():
             state.setdefault(f"weight_peephole_{suffix}", np.zeros((3, H), self.dtype()))
+        padding_idx = options.pop("padding_idx", None)
         description = options | kind | {
             "input_size": self.input_size,
             "output_size": len(state["weight_ho"]) if "weight_ho" in state else None,
@@ -212,6 +224,9 @@ class _Reader:
             "bias": any("bias" in name for name in state),
             "peepholes": peepholes,
             "learn_state": learned,
+            "one_hot": self.one_hot,
+            "num_embeddings": len(state["embedding"]) if "embedding" in state else None,
+            "padding_idx": padding_idx if "embedding" in state else None,
             "batch_first": self.time == "1",
             "dtype": self.dtype(),
         }  # fmt: skip
@@ -240,6 +255,35 @@ class _Reader:
         """Inference drops nothing."""
         if node.input(2) and self.constant(node, 2, "training_mode").any():
             raise node.error("training_mode must be false")
+
+    def read_cast(self, node):
+        """Of integers to integers; of unit vectors to real numbers."""
+        vectors = self.one_hot and self.num_layers == 0
+        if node.attributes.get("to") not in (REAL_TYPES if vectors else INTEGER_TYPES if self.are_integers() else ()):
+            raise node.error("it may only cast integers, or what OneHot makes of them")
+
+    def read_gather(self, node):
+        table = self.constant(node, 0, "the table")
+        if not self.are_integers() or node.attributes.get("axis", 0) != 0 or table.ndim != 2 or not table.size:
+            raise node.error("it may only pick rows of a table for the integers of the input")
+        self.state["embedding"] = table
+        self.add_features(table.shape[1])
+
+    def read_onehot(self, node):
+        depth, values = self.constant(node, 1, "depth"), self.constant(node, 2, "values")
+        axis = node.attributes.get("axis", -1)
+        number = depth.size == 1 and depth.dtype.kind in "iu"
+        if not self.are_integers() or axis not in (-1, 2) or not number or values.tolist() != [0, 1]:
+            raise node.error("it may only make unit vectors, along the last axis, of the integers of the input")
+        self.one_hot = True
+        self.add_features(int(depth.reshape(())))
+
+    def are_integers(self):
+        """Whether the sequence is still the integers of the graph's input."""
+        return "f" not in self.axes.sizes
+
+    def add_features(self, width):
+        self.axes = Axes([*self.axes.axes, ("f",)], self.axes.sizes | {"f": (width,) * 2})
 
     def read_transpose(self, node):
         axes = self.axes.transposed(node.attributes.get("perm", range(len(self.axes.axes))[::-1]))

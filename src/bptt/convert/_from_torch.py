@@ -1,4 +1,4 @@
-"""Networks from torch.nn's recurrent modules, with or without a Linear readout."""
+"""Networks from torch.nn's recurrent modules, with or without an Embedding in front and a Linear readout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GATES = {"lstm": 4, "gru": 3}  # of the other cells 1
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def from_torch(module, readout=None, *, threads: int | None = None) -> RNN:
+def from_torch(module, readout=None, *, embedding=None, threads: int | None = None) -> RNN:
     """A network with copies of the parameters of a PyTorch module.
 
     Its dtype, bias, dropout and batch_first are the module's. If only one of module and readout has biases, those of
@@ -28,6 +28,9 @@ def from_torch(module, readout=None, *, threads: int | None = None) -> RNN:
         The recurrent module.
     readout : torch.nn.Linear, optional
         The linear layer that follows the module.
+    embedding : torch.nn.Embedding, optional
+        The table in front of the module: the network has its num_embeddings and padding_idx. An identity matrix that
+        is frozen (requires_grad=False), as to_torch makes it, gives a network with one_hot=True.
     threads : int, optional
         As in `bptt.RNN`.
 
@@ -41,8 +44,13 @@ def from_torch(module, readout=None, *, threads: int | None = None) -> RNN:
     TypeError
         For other modules, and for parameters that are not all float32 or all float64.
     ValueError
-        For a module with proj_size, for a readout whose in_features is not the width of the module's outputs, and for
-        parameters that are missing, without values, or not of the shape that the module's attributes say.
+        For a module with proj_size, for a readout whose in_features is not the width of the module's outputs, for an
+        embedding whose rows do not fit the module or that has max_norm or scale_grad_by_freq, and for parameters that
+        are missing, without values, or not of the shape that the module's attributes say.
+
+    Notes
+    -----
+    Of the modules of bptt.torch the network takes one_hot, num_embeddings and padding_idx.
     """
     if isinstance(module, torch.nn.RNNBase):
         description = _of_module(module)
@@ -53,6 +61,12 @@ def from_torch(module, readout=None, *, threads: int | None = None) -> RNN:
             f"module must be a torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell, got {_type_name(module)}"
         )
     state = _tensors(module, Spec(**description), "" if isinstance(module, torch.nn.RNNBase) else "_l0")
+    if embedding is not None:
+        _add_embedding(description, state, embedding)
+    elif description.get("num_embeddings"):
+        state["embedding"] = _tensor(
+            module, "embedding", "module", (description["num_embeddings"], description["input_size"])
+        )
     if readout is not None:
         _add_readout(description, state, readout)
     dtypes = {tensor.dtype for tensor in state.values()}
@@ -69,7 +83,9 @@ def _of_module(module):
     if module.proj_size:
         raise ValueError(f"module must have proj_size 0, bptt has no projections, got {module.proj_size}")
     same = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias", "dropout", "batch_first")
-    return {name: getattr(module, name) for name in same} | {"cell": module.mode.removeprefix("RNN_").lower()}
+    description = {name: getattr(module, name) for name in same} | {"cell": module.mode.removeprefix("RNN_").lower()}
+    ours = ("one_hot", "num_embeddings", "padding_idx")  # which modules of bptt.torch have
+    return description | {name: getattr(module, name) for name in ours if hasattr(module, name)}
 
 
 def _of_cell(module):
@@ -111,6 +127,34 @@ def _tensor(module, name, argument, shape):
     if tensor.is_meta or tensor.layout != torch.strided:
         raise ValueError(f"{argument}.{name} must have dense values, got {tensor.device} and {tensor.layout}")
     return tensor
+
+
+def _add_embedding(description, state, embedding):
+    if not isinstance(embedding, torch.nn.Embedding):
+        raise TypeError(f"embedding must be a torch.nn.Embedding, got {_type_name(embedding)}")
+    if description.get("one_hot") or description.get("num_embeddings"):
+        raise ValueError("embedding must be None for a module that takes integers itself")
+    _refresh(embedding)
+    V, E = embedding.num_embeddings, embedding.embedding_dim
+    if description["input_size"] != E:
+        raise ValueError(
+            f"embedding must have embedding_dim = {description['input_size']}, the module's inputs, got {E}"
+        )
+    for name, plain in (("max_norm", None), ("scale_grad_by_freq", False)):  # sparse has the same gradients
+        found = getattr(embedding, name)
+        if found != plain:
+            raise ValueError(f"embedding must have {name}={plain}, bptt has no such option, got {found}")
+    table = _tensor(embedding, "weight", "embedding", (V, E))
+    if embedding.padding_idx is None and _is_frozen_identity(table):
+        description["one_hot"] = True
+    else:
+        description |= {"num_embeddings": V, "padding_idx": embedding.padding_idx}
+        state["embedding"] = table
+
+
+def _is_frozen_identity(table):
+    identity = torch.eye(len(table), dtype=table.dtype, device=table.device)
+    return not table.requires_grad and table.shape == identity.shape and torch.equal(table, identity)
 
 
 def _add_readout(description, state, readout):

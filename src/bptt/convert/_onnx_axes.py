@@ -21,7 +21,7 @@ class Axes:
         return tuple(math.prod(self.sizes[part][probe] for part in axis) for axis in self.axes)
 
     def shapes(self):
-        return [self.shape(probe) for probe in range(len(self.sizes["f"]))]
+        return [self.shape(probe) for probe in range(len(self.sizes["0"]))]
 
     def is_sequence(self):
         """Whether these are two axes and the features."""

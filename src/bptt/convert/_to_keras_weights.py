@@ -9,8 +9,9 @@ from ._common import check_network, refuse, reorder_gates, suffixes
 from ._keras_layout import gate_order
 
 
-def to_keras_weights(rnn: RNN) -> tuple[list[list[np.ndarray]], list[np.ndarray] | None]:
-    """The network's weights as set_weights() of Keras' layers takes them.
+def to_keras_weights(rnn: RNN):
+    """The network's weights as set_weights() of Keras' layers takes them: (layers, readout), with num_embeddings
+    (embedding, layers, readout).
 
     Parameters
     ----------
@@ -19,6 +20,8 @@ def to_keras_weights(rnn: RNN) -> tuple[list[list[np.ndarray]], list[np.ndarray]
 
     Returns
     -------
+    embedding : list of one array
+        That of an Embedding layer, only of a network with num_embeddings.
     layers : list of lists of arrays
         For each SimpleRNN, LSTM or GRU layer, or Bidirectional layer of these, its arrays.
     readout : list of arrays or None
@@ -33,6 +36,8 @@ def to_keras_weights(rnn: RNN) -> tuple[list[list[np.ndarray]], list[np.ndarray]
 
     Notes
     -----
+    The inputs of a network with one_hot go through keras.ops.one_hot(x, V). An Embedding layer has no padding_idx: it
+    would train that row.
     b_ih and b_hh become one bias, their sum, except in a GRU with reset_after, where Keras has both.
     """
     check_network(rnn)
@@ -50,4 +55,4 @@ def to_keras_weights(rnn: RNN) -> tuple[list[list[np.ndarray]], list[np.ndarray]
         else:
             layers.append(arrays)
     readout = [state["weight_ho"].T, *([state["bias_o"]] if rnn.bias else [])] if rnn.output_size else None
-    return layers, readout
+    return (layers, readout) if rnn.num_embeddings is None else ([state["embedding"]], layers, readout)

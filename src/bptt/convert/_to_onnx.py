@@ -6,7 +6,7 @@ import json
 import os
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from .._checks import flag
 from .._files import file_name, write_whole
@@ -22,7 +22,8 @@ def to_onnx(rnn: RNN, path: str | os.PathLike[str], *, state_inputs: bool = Fals
     """Write an ONNX model (opset 15) in the network's dtype.
 
     Its input is x, its outputs are y, h and, for an LSTM, c: the final states (L*D,B,H). It takes any number of steps
-    and rows, and drops nothing.
+    and rows, and drops nothing. Of a network that takes integers x is int64 and goes through a node Gather
+    (num_embeddings) or OneHot.
 
     Parameters
     ----------
@@ -72,11 +73,11 @@ class _Writer:
         steps = ["batch", "time"] if rnn.batch_first else ["time", "batch"]
         state_shape = [rnn.num_layers * self.directions, "batch", rnn.hidden_size]
         letters = ["h", "c"][: rnn.states]
-        inputs = [("x", [*steps, rnn.input_size])]
+        inputs = [("x", TensorProto.INT64, steps) if rnn.spec.vocabulary else ("x", real, [*steps, rnn.input_size])]
         if self.state_inputs:
-            inputs += [(f"{letter}0", state_shape) for letter in letters]
+            inputs += [(f"{letter}0", real, state_shape) for letter in letters]
         initial = [self.initial_states(letter) for letter in letters]
-        y, final = self.layers("x", initial)
+        y, final = self.layers(self.vectors("x"), initial)
         width = rnn.output_size or rnn.hidden_size * self.directions
         if rnn.output_size:
             y = self.readout(y)
@@ -85,10 +86,8 @@ class _Writer:
         self.rename(y, "y")
         for letter, parts in zip(letters, final, strict=True):
             self.node("Concat", parts, letter, axis=0)
-        outputs = [("y", [*steps, width]), *((letter, state_shape) for letter in letters)]
-        infos = [
-            [helper.make_tensor_value_info(name, real, shape) for name, shape in ends] for ends in (inputs, outputs)
-        ]
+        outputs = [("y", real, [*steps, width]), *((letter, real, state_shape) for letter in letters)]
+        infos = [[helper.make_tensor_value_info(*end) for end in ends] for ends in (inputs, outputs)]
         return helper.make_graph(self.nodes, "bptt", *infos, initializer=self.constants)
 
     def node(self, op, inputs, output, **attributes):
@@ -100,11 +99,22 @@ class _Writer:
             node.output[:] = [new if name == old else name for name in node.output]
 
     def constant(self, name, array):
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def indices(self, name, *values):
         return self.constant(name, np.array(values, np.int64))
+
+    def vectors(self, x):
+        """The name of the vectors that integers stand for; of other inputs their own."""
+        rnn = self.rnn
+        if rnn.num_embeddings is not None:
+            return self.node("Gather", [self.constant("embedding", self.params["embedding"]), x], "x_embedded", axis=0)
+        if rnn.one_hot:
+            depth = self.constant("x_depth", np.array(rnn.input_size, np.int64))
+            off_on = self.constant("x_off_on", np.array([0, 1], rnn.dtype))
+            return self.node("OneHot", [x, depth, off_on], "x_one_hot", axis=-1)
+        return x
 
     def initial_states(self, letter):
         """The name of each layer's initial state, "" if it is zero."""

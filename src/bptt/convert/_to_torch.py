@@ -1,4 +1,4 @@
-"""Networks to torch.nn's recurrent modules and a Linear readout."""
+"""Networks to torch.nn's recurrent modules, an Embedding in front where they take integers, and a Linear readout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ READOUT_NAMES = {"weight_ho": "weight", "bias_o": "bias"}
 
 
 def to_torch(rnn: RNN):
-    """PyTorch modules with copies of the network's parameters.
+    """PyTorch modules with copies of the network's parameters: (module, readout), of a network that takes integers
+    (embedding, module, readout).
 
     Parameters
     ----------
@@ -21,6 +22,10 @@ def to_torch(rnn: RNN):
 
     Returns
     -------
+    embedding : torch.nn.Embedding
+        Only where the network has num_embeddings or one_hot: what the integers go through before the module. Of
+        num_embeddings the table, with padding_idx. Of one_hot the identity matrix (V,V), frozen, so that weight_ih_l0
+        keeps its columns: it takes V*V numbers of memory.
     module : torch.nn.RNN, LSTM or GRU
         The recurrent layers.
     readout : torch.nn.Linear or None
@@ -46,14 +51,27 @@ def to_torch(rnn: RNN):
     )
     state = {name: torch.from_numpy(array) for name, array in rnn.state_dict().items()}
     readout_state = {theirs: state.pop(ours) for ours, theirs in READOUT_NAMES.items() if ours in state}
+    embedding = _embedding(rnn, state)
     options = {name: getattr(rnn, name) for name in ("num_layers", "bidirectional", "bias", "dropout", "batch_first")}
     if MODULES[rnn.cell] is torch.nn.RNN:
         options["nonlinearity"] = rnn.cell
     module = _with_state(MODULES[rnn.cell], rnn.input_size, rnn.hidden_size, state=state, **options)
-    if not readout_state:
-        return module, None
-    width = rnn.hidden_size * (1 + rnn.bidirectional)
-    return module, _with_state(torch.nn.Linear, width, rnn.output_size, state=readout_state, bias=rnn.bias)
+    readout = None
+    if readout_state:
+        width = rnn.hidden_size * (1 + rnn.bidirectional)
+        readout = _with_state(torch.nn.Linear, width, rnn.output_size, state=readout_state, bias=rnn.bias)
+    return (module, readout) if embedding is None else (embedding, module, readout)
+
+
+def _embedding(rnn, state):
+    """The module in front of the recurrent ones, None for real inputs; takes the table out of the state."""
+    if rnn.one_hot:
+        return torch.nn.Embedding.from_pretrained(torch.eye(rnn.input_size, dtype=state["weight_ih_l0"].dtype))
+    if rnn.num_embeddings is None:
+        return None
+    table = {"weight": state.pop("embedding")}
+    sizes = rnn.num_embeddings, rnn.input_size
+    return _with_state(torch.nn.Embedding, *sizes, state=table, padding_idx=rnn.padding_idx)
 
 
 def _with_state(kind, *sizes, state, **options):

@@ -132,8 +132,8 @@ typedef struct bptt_spec {
  * on threads.
  *   one_hot         the integer v stands for the unit vector e_v of V = input_size elements, which is never made:
  *                   W_ih x_t + b_ih is column v of W_ih plus b_ih, to the bit what a product with e_v gives
- *   num_embeddings  the integer v picks row v of the trained tensor `embedding` (V,I), which is the input x_t:
- * PyTorch's nn.Embedding in front of the network; padding_row is its padding_idx + 1 */
+ *   num_embeddings  the integer v picks row v of the trained tensor `embedding` (V,I), which is the input x_t (as
+ *                   PyTorch's nn.Embedding in front of the network; padding_row is its padding_idx + 1) */
 
 /* One named tensor inside the flat parameter buffer (gradients lie in the same places of their own buffer).
  * Names and shapes are PyTorch's, for each layer k and direction ("" or "_reverse"): weight_ih_l{k} (G*H,I or D*H),
