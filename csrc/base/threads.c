@@ -100,7 +100,7 @@ static void change(struct bptt_team *team, atomic_uint *word, unsigned value) {
 }
 
 int bptt_internal_team_lost(const bptt_internal_member *me) {
-    return me->size > 1 && me->team->process != system_process();
+    return me->size > 1 && me->process != system_process();
 }
 
 void bptt_internal_team_wait(const bptt_internal_member *me) {
@@ -132,6 +132,7 @@ static void work_on_tasks(const bptt_internal_member *me, int start) {
         const int task = first_left(word & TASKS_LEFT, start);
         if (!atomic_compare_exchange_strong(&team->tasks, &word, word - (1u << task) + INSIDE)) continue;
         team->task(team->context, me, task);
+        if (bptt_internal_team_lost(me)) return; /* a thread that the child lacks may hold the lock */
         word = atomic_fetch_sub(&team->tasks, INSIDE) - INSIDE;
         if (!word) wake(team);
     }
@@ -156,7 +157,7 @@ static SYSTEM_THREAD run_member(void *argument) {
                   tasks = (int)(seen >> SIZE_BITS & ((1u << TASKS_BITS) - 1));
         if (!size) return 0;
         if (mine->rank >= size) continue;
-        const bptt_internal_member me = {team, mine->rank, size};
+        const bptt_internal_member me = {team, mine->rank, size, team->process};
         if (tasks) {
             work_on_tasks(&me, me.rank * tasks / size);
         } else {
@@ -191,7 +192,7 @@ static void end_team(struct bptt_team *team) {
 /* Begins a run of as many members as there are, at most `size`; returns the calling thread's place in it. */
 static bptt_internal_member begin_run(struct bptt_team *team, int size, int tasks, void *context) {
     grow(team, size);
-    const bptt_internal_member me = {team, 0, size < team->made ? size : team->made};
+    const bptt_internal_member me = {team, 0, size < team->made ? size : team->made, team->process};
     team->context = context;
     /* where there are more members than processors, a thread that waits awake keeps another from its work */
     atomic_store(&team->awake, me.size <= team->processors);
@@ -238,7 +239,7 @@ static void release(struct bptt_team *team, struct bptt_team *own) {
 
 static int at_most(int threads) { return threads < BPTT_INTERNAL_MOST_THREADS ? threads : BPTT_INTERNAL_MOST_THREADS; }
 
-static const bptt_internal_member alone = {NULL, 0, 1};
+static const bptt_internal_member alone = {.size = 1};
 
 void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body *body, void *context) {
     struct bptt_team own;

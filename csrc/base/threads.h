@@ -14,6 +14,7 @@ enum {
 typedef struct {
     struct bptt_team *team;
     int rank, size; /* the calling thread has rank 0 */
+    int64_t process; /* in which the run began */
 } bptt_internal_member;
 
 typedef void bptt_internal_body(void *context, const bptt_internal_member *me);

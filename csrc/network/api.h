@@ -211,7 +211,7 @@ bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *pa
 
 /* One step of x or of the options' tokens. */
 LOCAL void run_single_step(call *call, int64_t B, const REAL *packed, REAL *state, REAL *y, REAL *work) {
-    const bptt_internal_member alone = {NULL, 0, 1};
+    const bptt_internal_member alone = {.size = 1};
     worker worker = {.call = call, .member = &alone, .row_end = B};
     use_packed(call, (REAL *)packed);
     plan_step(call, work);

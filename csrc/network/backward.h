@@ -217,7 +217,7 @@ LOCAL void backward_shard(worker *worker) {
 /* One shard as a task. */
 LOCAL void backward_task(void *context, const bptt_internal_member *member, int shard) {
     call *call = context;
-    const bptt_internal_member alone = {NULL, 0, 1};
+    const bptt_internal_member alone = {.size = 1};
     const int64_t params = bptt_internal_params(&call->spec);
     worker worker = begin_backward(call, member, &alone, shard);
     if (call->grads && shard > 0) {
@@ -241,7 +241,7 @@ LOCAL void backward_body(void *context, const bptt_internal_member *member) {
 LOCAL void add_shard_grads(void *context, const bptt_internal_member *member, int task) {
     const call *call = context;
     const int64_t params = bptt_internal_params(&call->spec);
-    const bptt_internal_member part = {NULL, task, call->tasks};
+    const bptt_internal_member part = {.rank = task, .size = call->tasks};
     int64_t begin, end;
     (void)member;
     bptt_internal_share(&part, params, LINE, &begin, &end);

@@ -42,6 +42,7 @@ typedef struct {
     int64_t state_size;               /* elements of h of all layers and directions (L*D,B,H) */
     int64_t chunk;                    /* steps whose tall products are done together */
     int64_t shards;                   /* parts of the batch, each with weight gradients of its own: shards_of */
+    int64_t shard_begins[MOST_SHARDS + 1]; /* the first row of each, and B */
     int64_t poll_steps;               /* steps between two calls of the caller's poll */
     double step_flops;                /* multiplications and additions of one forward step */
     int needs_dh_norms;               /* backward measures or clips dh_t */
@@ -140,6 +141,19 @@ LOCAL int64_t shards_of(const call *call) {
     return shards;
 }
 
+/* The first row of share `index` of `shares`: nearly the same number of steps for each. */
+LOCAL int64_t share_begin(const call *call, int64_t index, int64_t shares) {
+    const int64_t *lengths = call->options.lengths, B = call->B;
+    if (!lengths || index == 0 || index == shares) return B * index / shares;
+    int64_t all = 0, before = 0, begin = 0;
+    for (int64_t row = 0; row < B; row++) all += lengths[row];
+    for (int64_t row = 0; row < B && (double)before * (double)shares <= (double)index * (double)all; row++) {
+        begin = row;
+        before += lengths[row];
+    }
+    return begin;
+}
+
 /* The steps of a chunk where a shard is gone over on its own, of `shards` that may be in work at the same time. */
 LOCAL int64_t chunk_steps(const call *call, int64_t shards) {
     const int64_t row_bytes = dz_columns(call) * (int64_t)sizeof(REAL), batch_rows = (call->B + shards - 1) / shards;
@@ -170,6 +184,7 @@ LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64
     call->state_size = call->L * call->D * B * call->H;
     call->step_flops = flops_of_step(call);
     call->shards = shards_of(call);
+    for (int64_t i = 0; i <= call->shards; i++) call->shard_begins[i] = share_begin(call, i, call->shards);
     call->poll_steps = max_of(1, (int64_t)(2e8 / call->step_flops));
     return BPTT_OK;
 }

@@ -71,7 +71,7 @@ LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, in
                                                   .n = n,
                                                   .k = terms->steps * terms->rows,
                                                   .run = terms->rows,
-                                                  .gap = worker->call->B - terms->rows,
+                                                  .gap = terms->steps > 1 ? worker->call->B - terms->rows : 0,
                                                   .a = a + begin,
                                                   .lda = lda,
                                                   .b = b,

@@ -41,21 +41,8 @@ LOCAL int stopped_at_step(const worker *worker, int64_t step) {
     return step % worker->call->poll_steps == 0 ? stopped(worker) : 0;
 }
 
-/* The first row of share `index` of `shares`: nearly the same number of steps for each. */
-LOCAL int64_t share_begin(const call *call, int64_t index, int64_t shares) {
-    const int64_t *lengths = call->options.lengths, B = call->B;
-    if (!lengths || index == 0 || index == shares) return B * index / shares;
-    int64_t all = 0, before = 0, begin = 0;
-    for (int64_t row = 0; row < B; row++) all += lengths[row];
-    for (int64_t row = 0; row < B && (double)before * (double)shares <= (double)index * (double)all; row++) {
-        begin = row;
-        before += lengths[row];
-    }
-    return begin;
-}
-
 /* the first row of the batch in a shard */
-LOCAL int64_t shard_begin(const call *call, int64_t shard) { return share_begin(call, shard, call->shards); }
+LOCAL int64_t shard_begin(const call *call, int64_t shard) { return call->shard_begins[shard]; }
 
 LOCAL int64_t shard_rows(const worker *worker) {
     return shard_begin(worker->call, worker->shard + 1) - shard_begin(worker->call, worker->shard);

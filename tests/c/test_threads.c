@@ -206,6 +206,43 @@ static int fork_poll(void *context) {
     return 0;
 }
 
+/* The same, and the child calls with the team of the call that is on: it begins anew. */
+typedef struct {
+    int state; /* as fork_poll has it */
+    run *in_child;
+} team_user;
+
+static int fork_and_use_team(void *context) {
+    team_user *user = context;
+    const int before = user->state;
+    fork_poll(&user->state);
+    if (user->state < 0 && before >= 0) CHECK_STATUS(forward_run(user->in_child), BPTT_OK);
+    return 0;
+}
+
+/* The call that goes on in the child still ends as interrupted: the team's threads there are not those it began with. */
+static void check_fork_with_team(int32_t layers, int64_t B) {
+    problem p = problem_of(spec_of((shape){.I = 19, .H = 41, .O = 17}, GRU, layers, 1), 3000 / B, B, 0);
+    run plain = open_run(&p, 3), forked = open_run(&p, 3), in_child = open_run(&p, 3);
+    team_user user = {.in_child = &in_child};
+    int result = -1;
+    name_case("fork with a team, %d layers, %d rows", (int)layers, (int)B);
+    forward_backward(&plain);
+    forked.options.team = in_child.options.team = team;
+    CHECK_STATUS(forward_run(&forked), BPTT_OK);
+    forked.options.poll = fork_and_use_team;
+    forked.options.poll_context = &user;
+    const bptt_status status = backward_run(&forked);
+    if (user.state < 0) _Exit(status == BPTT_ERROR_INTERRUPTED && same_bits(plain.sizes.output, plain.y, in_child.y) ? 0 : 1);
+    CHECK_STATUS(status, BPTT_OK);
+    CHECK(wait(&result) > 0 && result == 0);
+    check_same(&plain, &forked);
+    close_run(&plain);
+    close_run(&forked);
+    close_run(&in_child);
+    free_problem(&p);
+}
+
 /* A child that a poll forked ends the call as interrupted if it used threads, which the child lacks; with one thread it
  * goes on. The parent does not notice. */
 static void check_fork(int threads, int backward, int64_t segment) {
@@ -234,6 +271,8 @@ static void check_forks(void) {
         check_fork(3, backward, 0);
         check_fork(3, backward, 20);
     }
+    check_fork_with_team(2, 31);
+    check_fork_with_team(8, 15);
 }
 #endif
 
