@@ -99,9 +99,7 @@ static void change(struct bptt_team *team, atomic_uint *word, unsigned value) {
     wake(team);
 }
 
-int bptt_internal_team_lost(const bptt_internal_member *me) {
-    return me->size > 1 && me->process != system_process();
-}
+int bptt_internal_team_lost(const bptt_internal_member *me) { return me->size > 1 && me->process != system_process(); }
 
 void bptt_internal_team_wait(const bptt_internal_member *me) {
     struct bptt_team *team = me->team;

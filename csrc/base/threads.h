@@ -13,7 +13,7 @@ enum {
 
 typedef struct {
     struct bptt_team *team;
-    int rank, size; /* the calling thread has rank 0 */
+    int rank, size;  /* the calling thread has rank 0 */
     int64_t process; /* in which the run began */
 } bptt_internal_member;
 

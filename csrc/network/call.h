@@ -36,16 +36,16 @@ typedef struct {
     const kernels *kernels;
     bptt_spec spec;
     bptt_options options;
-    const bptt_internal_shape *shape; /* of the cell */
-    int64_t I, H, O, Y, T, B, L, D;   /* as bptt.h names them */
-    int64_t V;                        /* the inputs are integers below V; 0: they are x */
-    int64_t state_size;               /* elements of h of all layers and directions (L*D,B,H) */
-    int64_t chunk;                    /* steps whose tall products are done together */
-    int64_t shards;                   /* parts of the batch, each with weight gradients of its own: shards_of */
+    const bptt_internal_shape *shape;      /* of the cell */
+    int64_t I, H, O, Y, T, B, L, D;        /* as bptt.h names them */
+    int64_t V;                             /* the inputs are integers below V; 0: they are x */
+    int64_t state_size;                    /* elements of h of all layers and directions (L*D,B,H) */
+    int64_t chunk;                         /* steps whose tall products are done together */
+    int64_t shards;                        /* parts of the batch, each with weight gradients of its own: shards_of */
     int64_t shard_begins[MOST_SHARDS + 1]; /* the first row of each, and B */
-    int64_t poll_steps;               /* steps between two calls of the caller's poll */
-    double step_flops;                /* multiplications and additions of one forward step */
-    int needs_dh_norms;               /* backward measures or clips dh_t */
+    int64_t poll_steps;                    /* steps between two calls of the caller's poll */
+    double step_flops;                     /* multiplications and additions of one forward step */
+    int needs_dh_norms;                    /* backward measures or clips dh_t */
 
     /* the caller's buffers; shapes in bptt.h */
     const REAL *params, *x, *state0, *dy, *dstate1;

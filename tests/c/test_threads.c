@@ -220,7 +220,8 @@ static int fork_and_use_team(void *context) {
     return 0;
 }
 
-/* The call that goes on in the child still ends as interrupted: the team's threads there are not those it began with. */
+/* The call that goes on in the child still ends as interrupted: the team's threads there are not those it began with.
+ */
 static void check_fork_with_team(int32_t layers, int64_t B) {
     problem p = problem_of(spec_of((shape){.I = 19, .H = 41, .O = 17}, GRU, layers, 1), 3000 / B, B, 0);
     run plain = open_run(&p, 3), forked = open_run(&p, 3), in_child = open_run(&p, 3);
@@ -233,7 +234,8 @@ static void check_fork_with_team(int32_t layers, int64_t B) {
     forked.options.poll = fork_and_use_team;
     forked.options.poll_context = &user;
     const bptt_status status = backward_run(&forked);
-    if (user.state < 0) _Exit(status == BPTT_ERROR_INTERRUPTED && same_bits(plain.sizes.output, plain.y, in_child.y) ? 0 : 1);
+    if (user.state < 0)
+        _Exit(status == BPTT_ERROR_INTERRUPTED && same_bits(plain.sizes.output, plain.y, in_child.y) ? 0 : 1);
     CHECK_STATUS(status, BPTT_OK);
     CHECK(wait(&result) > 0 && result == 0);
     check_same(&plain, &forked);
