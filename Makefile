@@ -127,7 +127,7 @@ bench: $(VENV)/benched core
 	    $(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --isa $$isa --json docs/bench-$$isa.json; done
 	$(BIN)/python benchmarks/table.py $(ISAS:%=docs/bench-%.json) >build/bench.md
 	$(BIN)/python benchmarks/chart.py docs/bench-$(firstword $(ISAS)).json docs/speed.png
-	$(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --threads 2
+	$(BIN)/python benchmarks/threads.py
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
 	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/tokens.py
