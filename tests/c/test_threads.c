@@ -237,7 +237,7 @@ static void check_fork_with_team(int32_t layers, int64_t B) {
     if (user.state < 0)
         _Exit(status == BPTT_ERROR_INTERRUPTED && same_bits(plain.sizes.output, plain.y, in_child.y) ? 0 : 1);
     CHECK_STATUS(status, BPTT_OK);
-    CHECK(wait(&result) > 0 && result == 0);
+    CHECK(user.state < 2 || (wait(&result) > 0 && result == 0)); /* below 2: the others did the work */
     check_same(&plain, &forked);
     close_run(&plain);
     close_run(&forked);
