@@ -93,8 +93,7 @@ LOCAL void input_gradient(const worker *worker) {
 /* ---- a chunk ------------------------------------------------------------------------------------------- */
 
 /* The operands of the weight gradients beside dz, for this member's rows: inputs and states after dropout, and which
- * rows had a zero entering state. One member sorts the integer inputs of all
- * rows of the shard. */
+ * rows had a zero entering state. One member sorts the integer inputs of all rows of the shard. */
 LOCAL void prepare_param_grads(const worker *worker) {
     call *call = worker->call;
     if (call->grads && takes_tokens(worker) && worker->sharer->rank == 0)
