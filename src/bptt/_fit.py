@@ -81,8 +81,8 @@ def fit(
     truncation : bptt.TBPTT or bptt.ARTBP, optional
         A window is then that of RNN.windows, the state carried on to the end of the sequence. None: full BPTT, a
         minibatch is one window. With ARTBP each minibatch has cuts of its own, and a window's mean gradient is
-        multiplied by what it is a mean over (its steps; with class weights the sum of its labels' weights) / mean_length: weighed
-        alike, short windows would bias it.
+        multiplied by its steps / mean_length, with class weights by the sum of its labels' weights / mean_length:
+        weighed alike, short windows would bias it.
     burn_in : int
         The first steps of each sequence, which only move the state on, see RNN.windows; in the validation too.
     clip_norm, clip_value : float, optional

@@ -208,8 +208,7 @@ static void check_uneven_shards(int which, int32_t directions, int kind, int64_t
     bptt_spec spec = with_kind(spec_of((shape){.I = 9, .H = 35, .O = 5}, which, 1, directions), kind);
     problem p = problem_of(spec, T, B, LENGTHS | features);
     for (int64_t row = 0; row < B; row++) p.lengths[row] = row < few ? T - row : 1 + (row < B / 2);
-    for (int64_t i = 0; i < T * B; i++)
-        p.tokens[i] = i / B < p.lengths[i % B] ? any_of(integers_of(&spec)) : INT64_MIN;
+    for (int64_t i = 0; i < T * B; i++) p.tokens[i] = i / B < p.lengths[i % B] ? any_of(integers_of(&spec)) : INT64_MIN;
     check_shards_of(&p, 0);
     free_problem(&p);
 }
