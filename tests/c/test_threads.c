@@ -229,7 +229,7 @@ static void check_fork(int threads, int backward, int64_t segment) {
     const bptt_status status = backward ? backward_run(&forked) : forward_run(&forked);
     if (state < 0) _Exit(status == (threads > 1 ? BPTT_ERROR_INTERRUPTED : BPTT_OK) ? 0 : 1);
     CHECK_STATUS(status, BPTT_OK);
-    CHECK(wait(&result) > 0 && result == 0);
+    CHECK(state < 2 ? threads > 1 /* the others did the work */ : wait(&result) > 0 && result == 0);
     if (!backward) CHECK_STATUS(backward_run(&forked), BPTT_OK);
     check_same(&plain, &forked);
     close_run(&plain);
