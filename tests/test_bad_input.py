@@ -522,6 +522,9 @@ TOKENS = {
     # forward
     "floats": (ONE_HOT, lambda r: r.forward(tokens * 1.0), TypeError, ["x", "integers in 0..8", "float64", "x.astype(int)"]),
     "float32 of whole numbers": (TABLE, lambda r: r.forward(tokens.astype(F32)), TypeError, ["x", "integers", "float32", "x.astype(int)"]),
+    "a list of floats": (TABLE, lambda r: r.forward([[1.0, 2.0]]), TypeError, ["x", "integers", "list (float64)", "np.asarray(x, int)"]),
+    "an empty list": (TABLE, lambda r: r.forward([]), TypeError, ["x", "integers in 0..8, got list"]),
+    "a list of one-hot rows": (ONE_HOT, lambda r: r.forward(np.eye(V)[tokens].tolist()), TypeError, ["x", "integers", "np.argmax(x, -1)"]),
     "one-hot rows": (ONE_HOT, lambda r: r.forward(np.eye(V)[tokens]), TypeError, ["x", "integers", "(5, 3, 9)", "x.argmax(-1)"]),
     "one-hot rows of integers": (ONE_HOT, lambda r: r.forward(np.eye(V, dtype=int)[tokens]), ValueError, ["x", "(T,B) or (T,)", "(5, 3, 9)"]),
     "bools": (ONE_HOT, lambda r: r.forward(tokens > 3), TypeError, ["x", "integers", "bool"]),

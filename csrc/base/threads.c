@@ -8,6 +8,7 @@ enum {
     PATIENT = 1000000, /* nanoseconds that a thread waits awake if its last wait was shorter: a training loop's pause */
     IMPATIENT = 50000, /* and if it was longer: the others are not about to come, or do not have a processor */
     LOOKS = 32,        /* at the word between two looks at the clock */
+    IDLE = 20,         /* milliseconds between two calls of what the calling thread does while it waits for tasks */
     SIZE_BITS = 7,     /* of a job's word: the members of the run */
     TASKS_BITS = 5,    /* and its tasks, 0: one body for all */
     INSIDE = 1 << BPTT_INTERNAL_MOST_TASKS, /* of the tasks' word: a member within a task */
@@ -69,19 +70,20 @@ static int changes_within(double patience, atomic_uint *word, unsigned old) {
     return 1;
 }
 
-static void sleep_until_changed(struct bptt_team *team, atomic_uint *word, unsigned old) {
+static void sleep_until_changed(struct bptt_team *team, atomic_uint *word, unsigned old, int most) {
     atomic_fetch_add(&team->sleeping, 1);
     system_acquire(&team->lock);
-    while (atomic_load(word) == old) system_wait(&team->changed, &team->lock);
+    while (atomic_load(word) == old && system_wait(&team->changed, &team->lock, most)) continue;
     system_release(&team->lock);
     atomic_fetch_sub(&team->sleeping, 1);
 }
 
-/* Returns when the word is no longer `old`. *last: how long the last such wait took, in nanoseconds. */
-static void wait_for_change(struct bptt_team *team, atomic_uint *word, unsigned old, double *last) {
+/* Returns when the word is no longer `old`, or after `most` milliseconds of sleep (0: not before). *last: how long the
+ * last such wait took, in nanoseconds. */
+static void wait_for_change(struct bptt_team *team, atomic_uint *word, unsigned old, double *last, int most) {
     if (atomic_load(word) != old) return;
     const double begin = system_nanoseconds(), patience = *last < PATIENT ? PATIENT : IMPATIENT;
-    if (!atomic_load(&team->awake) || !changes_within(patience, word, old)) sleep_until_changed(team, word, old);
+    if (!atomic_load(&team->awake) || !changes_within(patience, word, old)) sleep_until_changed(team, word, old, most);
     *last = system_nanoseconds() - begin;
 }
 
@@ -109,7 +111,7 @@ void bptt_internal_team_wait(const bptt_internal_member *me) {
         atomic_store(&team->waiting, 0);
         change(team, &team->rounds, round + 1);
     } else {
-        wait_for_change(team, &team->rounds, round, &team->seats[me->rank].waited_for_others);
+        wait_for_change(team, &team->rounds, round, &team->seats[me->rank].waited_for_others, 0);
     }
 }
 
@@ -136,11 +138,13 @@ static void work_on_tasks(const bptt_internal_member *me, int start) {
     }
 }
 
-/* Returns when all tasks are done. */
-static void wait_for_tasks(const bptt_internal_member *me) {
+/* Returns when all tasks are done. The calling thread waits, and calls idle now and then. */
+static void wait_for_tasks(const bptt_internal_member *me, bptt_internal_body *idle, void *context) {
     struct bptt_team *team = me->team;
-    for (unsigned word; (word = atomic_load(&team->tasks)) && !bptt_internal_team_lost(me);)
-        wait_for_change(team, &team->tasks, word, &team->seats[me->rank].waited_for_others);
+    for (unsigned word; (word = atomic_load(&team->tasks)) && !bptt_internal_team_lost(me);) {
+        wait_for_change(team, &team->tasks, word, &team->seats[me->rank].waited_for_others, IDLE);
+        if (idle && atomic_load(&team->tasks)) idle(context, me);
+    }
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------- */
@@ -149,7 +153,7 @@ static SYSTEM_THREAD run_member(void *argument) {
     seat *mine = argument;
     struct bptt_team *team = mine->team;
     for (unsigned seen = mine->seen;;) {
-        wait_for_change(team, &team->job, seen, &mine->waited_for_job);
+        wait_for_change(team, &team->job, seen, &mine->waited_for_job, 0);
         seen = atomic_load(&team->job);
         const int size = (int)(seen & ((1u << SIZE_BITS) - 1)),
                   tasks = (int)(seen >> SIZE_BITS & ((1u << TASKS_BITS) - 1));
@@ -206,11 +210,12 @@ static void run_body(struct bptt_team *team, int size, bptt_internal_body *body,
     bptt_internal_team_wait(&me);
 }
 
-static void run_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *task, void *context) {
+static void run_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *task, bptt_internal_body *idle,
+                      void *context) {
     team->task = task;
     const bptt_internal_member me = begin_run(team, size, tasks, context);
     work_on_tasks(&me, 0);
-    wait_for_tasks(&me);
+    wait_for_tasks(&me, idle, context);
 }
 
 /* Whether the team is free for a run: it serves one caller at a time. A run that was on in the parent when this process
@@ -250,14 +255,15 @@ void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body
     release(team, &own);
 }
 
-void bptt_internal_team_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *task, void *context) {
+void bptt_internal_team_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *task,
+                              bptt_internal_body *idle, void *context) {
     struct bptt_team own;
     if (size <= 1) {
         for (int i = 0; i < tasks; i++) task(context, &alone, i);
         return;
     }
     team = claim_or_make(team, &own);
-    run_tasks(team, at_most(size), tasks, task, context);
+    run_tasks(team, at_most(size), tasks, task, idle, context);
     release(team, &own);
 }
 

@@ -135,9 +135,9 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     plan_forward(&call, work, tape && !call.options.segment);
     if (tape) use_tape(&call, tape);
     pack_forward(&call);
-    const int64_t most = call.shards > 1 ? call.shards : max_of(1, B / ROWS_PER_THREAD);
+    const int64_t most = max_of(1, B / ROWS_PER_THREAD);
     call.tasks = useful_threads(&call, call.step_flops * (double)T, 0, min_of(most, BPTT_INTERNAL_MOST_TASKS));
-    bptt_internal_team_tasks(call.options.team, call.tasks, call.tasks, forward_task, &call);
+    bptt_internal_team_tasks(call.options.team, call.tasks, call.tasks, forward_task, ask_poll, &call);
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 

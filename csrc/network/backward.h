@@ -271,10 +271,11 @@ LOCAL void add_learned_state_grads(const call *call) {
 LOCAL void backward_on(call *call, int threads) {
     bptt_team *team = call->options.team;
     call->tasks = (int)min_of(threads, BPTT_INTERNAL_MOST_TASKS);
-    if (call->shards > 1) bptt_internal_team_tasks(team, threads, (int)call->shards, backward_task, call);
+    if (call->shards > 1) bptt_internal_team_tasks(team, threads, (int)call->shards, backward_task, ask_poll, call);
     else bptt_internal_team_run(team, threads, backward_body, call);
     if (atomic_load(&call->stop)) return;
-    if (call->grads && call->shards > 1) bptt_internal_team_tasks(team, threads, call->tasks, add_shard_grads, call);
+    if (call->grads && call->shards > 1)
+        bptt_internal_team_tasks(team, threads, call->tasks, add_shard_grads, NULL, call);
     if (call->options.step_norms) write_step_norms(call);
     if (call->grads && call->spec.learn_state && !call->options.state_given) add_learned_state_grads(call);
 }

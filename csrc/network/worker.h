@@ -19,14 +19,18 @@ typedef struct {
     weights weights;
 } worker;
 
-/* Whether to stop; the calling thread asks the caller's poll, which may have forked. Members may learn of it at
- * different times. */
-LOCAL int stopped(const worker *worker) {
-    call *call = worker->call;
-    const int asks = worker->member->rank == 0 && call->options.poll && !atomic_load(&call->stop);
-    if (asks && (call->options.poll(call->options.poll_context) || bptt_internal_team_lost(worker->member)))
+/* The calling thread asks the caller's poll, which may have forked, whether to stop. */
+LOCAL void ask_poll(void *context, const bptt_internal_member *member) {
+    call *call = context;
+    const int asks = member->rank == 0 && call->options.poll && !atomic_load(&call->stop);
+    if (asks && (call->options.poll(call->options.poll_context) || bptt_internal_team_lost(member)))
         atomic_store(&call->stop, 1);
-    return atomic_load(&call->stop);
+}
+
+/* Whether to stop. Members may learn of it at different times. */
+LOCAL int stopped(const worker *worker) {
+    ask_poll(worker->call, worker->member);
+    return atomic_load(&worker->call->stop);
 }
 
 /* The same at a barrier: all members get the same answer, as nobody asks again before all have read this one. */
@@ -48,10 +52,10 @@ LOCAL int64_t shard_rows(const worker *worker) {
     return shard_begin(worker->call, worker->shard + 1) - shard_begin(worker->call, worker->shard);
 }
 
-/* Chooses the rows of a share: whole shards, or rows of the only one. */
+/* Chooses the rows of a share: whole shards, where there are enough of them. */
 LOCAL void choose_share(worker *worker, int64_t index, int64_t shares) {
     const call *call = worker->call;
-    const int64_t shards = call->shards, parts = shards > 1 ? shards : shares;
+    const int64_t parts = max_of(call->shards, shares);
     worker->row_begin = share_begin(call, index * parts / shares, parts);
     worker->row_end = share_begin(call, (index + 1) * parts / shares, parts);
 }

@@ -12,8 +12,6 @@ from ._sequences import check_tokens, is_stream, layout_of, outside_grads, real_
 from ._truncation import ARTBP
 from ._windows import WindowOptions, check_burn_in
 
-IGNORED = -100  # the label that cross_entropy leaves out
-
 
 class Data:
     """Sequences, and which of their steps count."""
@@ -64,8 +62,8 @@ class Data:
         """How many rows a minibatch has."""
         return 1 if self.layout.unbatched else part["x"].shape[1 - self.layout.time_axis]
 
-    def counts(self, part, start, stop):
-        """Which (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
+    def counts(self, part, start, stop, ignored):
+        """Which (step, row) pairs of a minibatch mask, lengths and the ignored label leave between two steps."""
         steps = self.layout.steps_of
         counts = np.ones(steps(part["x"], start, stop).shape[: self.axes], bool)
         if "mask" in part:
@@ -73,7 +71,7 @@ class Data:
         if "lengths" in part:
             counts &= self.layout.within(part["lengths"], start, stop)
         if self.labels:
-            counts &= steps(part["target"], start, stop) != IGNORED
+            counts &= steps(part["target"], start, stop) != ignored
         return counts
 
     def shapes(self) -> dict[str, list]:
@@ -127,7 +125,7 @@ class HeldOut:
         y, target = after(y, self.first, None), after(part["target"], self.first, None)
         options = {"mask": self._mask(part)} if "mask" in part or "lengths" in part else {}
         value, _ = measured(loss, y, target, start=self.first, **options)
-        counts = self.data.counts(part, self.first, stop)
+        counts = self.data.counts(part, self.first, stop, loss.ignored)
         means.add(value, counted_weight(loss, target, counts))
         means.add_metrics(y, target, counts)
         return value

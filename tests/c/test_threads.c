@@ -144,15 +144,24 @@ static int record_poll(void *context) {
     return record->calls == record->stop_at;
 }
 
-static void check_stop(run *r, poll_record *record, int stop_at) {
-    *record = (poll_record){.stop_at = stop_at};
-    CHECK_STATUS(forward_run(r), BPTT_ERROR_INTERRUPTED);
+/* A call that the poll stops. Several threads share the work anew each time: where others did most of it before the
+ * calling thread asked that often, the call is made again. */
+static void expect_stop(run *r, bptt_status (*function)(run *), poll_record *record, int stop_at) {
+    bptt_status status;
+    int tries = r->options.threads > 1 ? 100 : 1;
+    do {
+        *record = (poll_record){.stop_at = stop_at};
+        status = function(r);
+    } while (!status && record->calls < stop_at && --tries);
+    CHECK_STATUS(status, BPTT_ERROR_INTERRUPTED);
     CHECK(record->calls == stop_at && !record->elsewhere);
+}
+
+static void check_stop(run *r, poll_record *record, int stop_at) {
+    expect_stop(r, forward_run, record, stop_at);
     *record = (poll_record){0};
     CHECK_STATUS(forward_run(r), BPTT_OK);
-    *record = (poll_record){.stop_at = stop_at};
-    CHECK_STATUS(backward_run(r), BPTT_ERROR_INTERRUPTED);
-    CHECK(record->calls == stop_at && !record->elsewhere);
+    expect_stop(r, backward_run, record, stop_at);
 }
 
 static void check_poll(const problem *p, int threads, int64_t segment) {
@@ -163,11 +172,11 @@ static void check_poll(const problem *p, int threads, int64_t segment) {
     polled.options.poll = record_poll;
     polled.options.poll_context = &record;
     CHECK_STATUS(forward_run(&polled), BPTT_OK);
-    CHECK(record.calls > 1 && !record.elsewhere);
+    CHECK((record.calls > 1 || threads > 1) && !record.elsewhere);
     record.calls = 0;
     CHECK_STATUS(backward_run(&polled), BPTT_OK);
     const int calls = record.calls;
-    CHECK(calls > 1 && !record.elsewhere);
+    CHECK((calls > 1 || threads > 1) && !record.elsewhere);
     check_same(&plain, &polled);
     check_stop(&polled, &record, 1);
     check_stop(&polled, &record, 2);
@@ -259,7 +268,7 @@ static void check_fork(int threads, int backward, int64_t segment) {
     const bptt_status status = backward ? backward_run(&forked) : forward_run(&forked);
     if (state < 0) _Exit(status == (threads > 1 ? BPTT_ERROR_INTERRUPTED : BPTT_OK) ? 0 : 1);
     CHECK_STATUS(status, BPTT_OK);
-    CHECK(wait(&result) > 0 && result == 0);
+    CHECK(state < 2 ? threads > 1 /* the others did the work */ : wait(&result) > 0 && result == 0);
     if (!backward) CHECK_STATUS(backward_run(&forked), BPTT_OK);
     check_same(&plain, &forked);
     close_run(&plain);
