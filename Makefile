@@ -92,6 +92,7 @@ coverage:
 	    --gcov-ignore-parse-errors negative_hits.warn_once_per_file --gcov-suspicious-hits-threshold 0 build/objects; exit $$status
 
 lint: $(VENV)/linted core
+	@! git grep -nE '^(<{7}|>{7}) ' # marks of a merge
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(abspath $(BIN)):$$PATH cython-lint $(CYTHON)

@@ -180,8 +180,8 @@ cdef class Stream:
         return 0
 
     cdef object tokens_of(self, object x, Array *array, int64_t *token):
-        """An input () or (B,) of integers as the core reads it; one that is no array goes into *token. An array is copied:
-        what the core has checked no other thread may change."""
+        """An input () or (B,) of integers as the core reads it; one that is no array goes into *token. An array is
+        copied: what the core has checked no other thread may change."""
         cdef int overflow = 0
         if self.batch == 1 and (type(x) is int or type(x) is int64_scalar):
             array.ndim, array.data = 0, token
