@@ -1,7 +1,6 @@
 /* The fused multiply-add peak of one core, measured in registers: GFLOP/s of REAL in vectors of VECTOR_BYTES.
  * Build: cc -O3 -ffp-contract=fast -shared -fPIC -m... -DREAL=float -DVECTOR_BYTES=64 peak.c -o peak.so */
 #define _POSIX_C_SOURCE 200809L
-#include <stdio.h>
 #include <time.h>
 
 typedef REAL V __attribute__((vector_size(VECTOR_BYTES)));

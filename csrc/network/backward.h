@@ -270,7 +270,7 @@ LOCAL void add_learned_state_grads(const call *call) {
 /* Backward on that many threads. */
 LOCAL void backward_on(call *call, int threads) {
     bptt_team *team = call->options.team;
-    call->tasks = (int)min_of(threads, BPTT_INTERNAL_MOST_TASKS);
+    call->tasks = threads;
     if (call->shards > 1) bptt_internal_team_tasks(team, threads, (int)call->shards, backward_task, ask_poll, call);
     else bptt_internal_team_run(team, threads, backward_body, call);
     if (atomic_load(&call->stop)) return;

@@ -90,7 +90,8 @@ enum {
     CHUNK_ROWS = 256,        /* steps times rows of a chunk, at least: enough for tall products to pay */
     CHUNK_BYTES = 1 << 19,   /* of dz of a chunk, where that is more rows: few enough to stay in caches */
     ROWS_PER_THREAD = 4,     /* fewer rows are not worth a thread */
-    SHARD_ROWS = 8,          /* of the batch, at least: enough for a product */
+    TWO_SHARDS_ROWS = 8,     /* of the batch in each of two shards, at least: enough for a product */
+    SHARD_ROWS = 16,         /* in each of more: smaller ones slow a single thread down */
     SHARD_TERMS = 512,       /* rows of the batch times steps, at least: enough that adding shards up costs little */
     SHARDED_PARAMS = 1 << 17 /* where there are more, threads share a product well, and copies would take memory */
 };
@@ -134,10 +135,11 @@ LOCAL double flops_of_step(const call *call) {
  * back over whole shards waits for nobody and reads no rows that lie in the cache of another processor. They depend on
  * sizes alone, so that results do not depend on threads. */
 LOCAL int64_t shards_of(const call *call) {
-    const int64_t most = min_of(call->B / SHARD_ROWS, call->T * call->B / SHARD_TERMS);
-    int64_t shards = 1;
-    if (bptt_internal_params(&call->spec) > SHARDED_PARAMS) return 1;
-    while (shards < MOST_SHARDS && 2 * shards <= most && (shards == 1 || 32 * shards <= call->B)) shards *= 2;
+    const int64_t B = call->B, terms = call->T * B;
+    if (bptt_internal_params(&call->spec) > SHARDED_PARAMS || terms < 2 * SHARD_TERMS || B < 2 * TWO_SHARDS_ROWS)
+        return 1;
+    int64_t shards = 2;
+    while (shards < MOST_SHARDS && terms >= 2 * shards * SHARD_TERMS && B >= 2 * shards * SHARD_ROWS) shards *= 2;
     return shards;
 }
 

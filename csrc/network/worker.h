@@ -6,9 +6,10 @@
 typedef struct {
     call *call;
     const bptt_internal_member *member;
-    const bptt_internal_member *sharer; /* the member's place among those that share its rows' weight gradients */
-    int first;                          /* whether this part of the call counts the steps for all */
-    int64_t shard;
+    const bptt_internal_member *sharer;  /* backward: its place among those that share a shard's gradients and wait for
+                                            one another: all members, or itself alone */
+    int first;                           /* whether it counts the steps of the call: one worker does */
+    int64_t shard;                       /* of the batch, in backward */
     int64_t row_begin, row_end;          /* rows of the batch */
     int64_t origin;                      /* the step whose outputs lie first in the activations */
     int64_t t0, steps;                   /* the chunk: steps t0 .. t0+steps-1 */
