@@ -4,5 +4,6 @@
 #include "cells/shapes.h"
 #include "network/api.h"
 #include "train/clip.h"
+#include "train/constrain.h"
 #include "train/loss.h"
 #include "train/optim.h"

@@ -3,5 +3,6 @@
 #include "base/real.h"
 #include "network/api.h"
 #include "train/clip.h"
+#include "train/constrain.h"
 #include "train/loss.h"
 #include "train/optim.h"

@@ -37,11 +37,13 @@ typedef struct {
 typedef struct cell {
     bptt_internal_shape shape;
     const struct cell *reset_before; /* the form for a spec with reset_before; NULL: there is none */
+    const struct cell *leaky;        /* the form for a spec with a leak; NULL: there is none */
     /* h_t, c_t and the gates from prev and W_ih x_t + biases */
     void (*forward)(const step *);
     /* dz_t from dh_t and dc_next; dc_next becomes dL/dc_{t-1}, dh_next the direct term of dL/dh_{t-1} */
     void (*backward)(const step *);
-    /* dz_t from dh_t without its recurrent part, W_hhT dz_next, which the same product adds; NULL: no such form */
+    /* dz_t from dh_t without its recurrent part, W_hhT dz_next and the direct term in dh_next, which the same call adds;
+     * NULL: no such form */
     void (*backward_fused)(const step *, const REAL *dz_next, int64_t ld_dz_next);
     /* adds the gradient of the peepholes; NULL: there are none */
     void (*add_peephole_grad)(const peephole_rows *, REAL *grad);
@@ -88,6 +90,8 @@ LOCAL gate_step gate_step_of(const step *step) {
                        .c = step->c,
                        .ld = step->ld,
                        .peepholes = step->weights->peepholes,
+                       .leak = step->weights->leak,
+                       .activation = step->call->spec.cell,
                        .dh = step->dh,
                        .ld_dh = step->ld,
                        .dz = step->dz,

@@ -21,12 +21,15 @@
     X(gru_reset_before_gates)                                                                                          \
     X(gru_reset_before_forward)                                                                                        \
     X(gru_reset_before_backward)                                                                                       \
-    X(gru_reset_before_operand)
+    X(gru_reset_before_operand)                                                                                        \
+    X(leaky_forward)                                                                                                   \
+    X(leaky_backward)
 #endif
 
 /* The files of all cells, for an includer that defines CELL_FILE(name): "name.h" or "name_pointwise.h". */
 #ifdef CELL_FILE
 #include CELL_FILE(vanilla)
+#include CELL_FILE(leaky)
 #include CELL_FILE(lstm)
 #include CELL_FILE(gru)
 #undef CELL_FILE

@@ -3,6 +3,7 @@
 #ifndef BPTT_CELLS_VANILLA_H
 #define BPTT_CELLS_VANILLA_H
 #include "cells/cell.h"
+#include "cells/leaky.h"
 
 enum { VANILLA_IH, VANILLA_HH }; /* its products */
 
@@ -45,6 +46,7 @@ LOCAL const cell vanilla = {
               .states = 1,
               .products = {[VANILLA_IH] = {.matrix = WEIGHT_IH, .rows = 1},
                            [VANILLA_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
+    .leaky = &leaky,
     .forward = vanilla_forward,
     .backward = vanilla_backward,
     .backward_fused = vanilla_backward_fused,

@@ -74,12 +74,17 @@ typedef struct {
     REAL *h, *c; /* the state that leaves the step; backward reads c */
     int64_t ld;
     const REAL *peepholes; /* (3,H); NULL: none */
+    const REAL *leak;      /* (H,), of the cells that have one */
+    int activation;        /* of those: the bptt_cell that names f */
     const REAL *dh;        /* backward: gradient by h */
     int64_t ld_dh;
     REAL *dz;              /* backward: receives the gradient by the pre-activations */
     REAL *dh_next;         /* backward: receives the direct term of the gradient by h_prev (GRU: z*dh) */
     REAL *dc_next;         /* backward: gradient by c through the next step, overwritten by that by c_prev */
     const REAL *d_operand; /* backward: gradient by the operand of a product of gates (GRU, reset before: r*h_prev) */
+    int adds_dh_next;      /* backward, leaky: dh lacks the direct term through the next step, which dh_next holds */
+    REAL *leak_terms;      /* backward, leaky: receives the terms of the gradient by the trained leak (rows,H), rows
+                              ld_dh apart; may be dh; NULL: the leak is not trained */
 } gate_step;
 
 /* An optimiser's step on n parameters, in place; optim_pointwise.h has the formulas. */
@@ -122,6 +127,10 @@ typedef struct TYPED(kernels) {
     void (*difference)(int64_t n, REAL scale, const REAL *a, const REAL *b, REAL *y);
     /* x into [-limit, limit]; NaN stays NaN */
     void (*clamp)(int64_t n, REAL limit, REAL *x);
+    /* x += scale * xi, xi standard normal numbers that are a function of key and place */
+    void (*add_normal)(int64_t n, uint64_t key, REAL scale, REAL *x);
+    /* x onto its rules, each a bptt_rule; masks_only: only BPTT_RULE_ZERO acts */
+    void (*constrain)(int64_t n, const int8_t *rules, int masks_only, REAL *x);
 /* one function for each name in the cells' list */
 #define GATE_MEMBER(name) void (*name)(const gate_step *);
     GATE_FUNCTIONS(GATE_MEMBER)

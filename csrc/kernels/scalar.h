@@ -32,6 +32,9 @@ INLINE vec from_bits(vec_bits bits) {
     return v;
 }
 
+/* The number of each lane. */
+INLINE vec_bits lane_numbers(void) { return 0; }
+
 /* a < b ? x : y */
 INLINE vec select_less(vec a, vec b, vec x, vec y) { return a < b ? x : y; }
 

@@ -14,7 +14,9 @@
 #include "kernels/outer.h"
 #include "kernels/reduce.h"
 #endif
+#include "kernels/constrain.h"
 #include "kernels/listed_rows.h"
+#include "kernels/normal.h"
 #include "kernels/optim_pointwise.h"
 
 /* the gate arithmetic of all cells */
@@ -38,6 +40,8 @@ const kernels TABLE = {.packed_size = packed_size,
                        .add_scaled = add_scaled,
                        .difference = difference,
                        .clamp = clamp,
+                       .add_normal = add_normal,
+                       .constrain = constrain,
                        .sgd = sgd,
                        .rmsprop = rmsprop,
                        .adam = adam,

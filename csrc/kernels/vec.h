@@ -114,6 +114,13 @@ INLINE void store_part(REAL *to, vec v, int64_t lanes) {
 INLINE vec_bits to_bits(vec v) { return (vec_bits)v; }
 INLINE vec from_bits(vec_bits bits) { return (vec)bits; }
 
+/* The number of each lane. */
+INLINE vec_bits lane_numbers(void) {
+    vec_bits numbers;
+    for (int i = 0; i < LANES; i++) numbers[i] = (UINT)i;
+    return numbers;
+}
+
 /* a < b ? x : y in each lane */
 INLINE vec select_less(vec a, vec b, vec x, vec y) {
 #if VECTOR_BYTES == 64

@@ -70,7 +70,8 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->outer_scratch = arena_alloc(&from, call->kernels->outer_scratch(call->shards * most_weight_rows(call)));
     call->shard_grads = arena_alloc(&from, (call->shards - 1) * bptt_internal_params(&call->spec));
     call->dh[0] = arena_alloc(&from, dh_size);
-    call->dh[1] = call->L > 1 && (call->D == 2 || !gates) ? arena_alloc(&from, dh_size) : call->dh[0];
+    const int keeps_dh = !gates || call->spec.learn_leak; /* the layer below must not overwrite it */
+    call->dh[1] = call->L > 1 && (call->D == 2 || keeps_dh) ? arena_alloc(&from, dh_size) : call->dh[0];
     call->shard_dy = arena_alloc(&from, call->shards > 1 ? rows * call->O : 0);
     call->dz = arena_alloc(&from, gates ? rows * dz_columns(call) : 0);
     call->saved_dz_next = arena_alloc(&from, dz_next_in_place(call) ? 0 : layer_dirs * call->B * dz_columns(call));

@@ -122,7 +122,7 @@ LOCAL int64_t dz_columns(const call *call) { return bptt_internal_dz_blocks(call
 /* distance of rows of states, of the gradient by outputs, and of dz where the cell has no gates */
 LOCAL int64_t ld_state(const call *call) { return call->D * call->H; }
 
-/* Whether a threshold above zero is zero in the array's type: it would clip everything away. */
+/* Whether a number above zero is zero in the array's type: a threshold would clip everything away. */
 LOCAL int underflows(double threshold) { return threshold > 0 && !((REAL)threshold > 0); }
 
 LOCAL double flops_of_step(const call *call) {
@@ -172,6 +172,8 @@ LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64
     if (status) return status;
     if (underflows(call->options.step_clip_norm) || underflows(call->options.step_clip_value))
         return BPTT_ERROR_THRESHOLD;
+    if (underflows(call->spec.leak) || underflows(call->spec.noise) || call->spec.noise > REAL_LARGEST)
+        return BPTT_ERROR_OPTION;
     call->kernels = kernel_table();
     if (!call->kernels) return BPTT_ERROR_ISA;
     call->shape = bptt_internal_shape_of(&call->spec);

@@ -2,19 +2,14 @@
  * seed and of layer, step, row and unit. So it does not depend on threads, and backward finds the same masks again. */
 #ifndef BPTT_NETWORK_DROPOUT_H
 #define BPTT_NETWORK_DROPOUT_H
+#include "base/mix.h"
 #include "network/worker.h"
 
-/* SplitMix64's mixing function, a bijection of 64 bits whose outputs look random (Steele, Lea, Flood 2014) */
-LOCAL uint64_t mix64(uint64_t x) {
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
+enum { DROP_INPUT, DROP_RECURRENT, NOISE = 1 << 20 /* beyond 2 * layer_dir + 1 of any network */ };
 
-enum { DROP_INPUT, DROP_RECURRENT };
-
-/* The hash of what chooses a row's mask. Both directions of a layer have the same inputs, so the same mask of them. */
-LOCAL uint64_t mask_key(const worker *worker, int kind, uint64_t step, int64_t row) {
+/* The hash of what chooses a row's mask, or its noise. Both directions of a layer have the same inputs, so the same mask
+ * of them. */
+LOCAL uint64_t row_key(const worker *worker, int kind, uint64_t step, int64_t row) {
     const int64_t layer_dir = kind == DROP_INPUT ? worker->layer * worker->call->D : worker->layer_dir;
     uint64_t key = mix64(worker->call->options.dropout_seed + 0x9e3779b97f4a7c15u);
     key = mix64(key ^ (uint64_t)(2 * layer_dir + kind));
@@ -46,7 +41,7 @@ LOCAL void drop_inputs(const worker *worker, int64_t t, int64_t row, int64_t row
     for (int64_t i = 0; i < rows; i++) {
         const int64_t place = row + i;
         const uint64_t step = (uint64_t)call->options.first_step + (uint64_t)(t + place / call->B); /* may wrap */
-        drop_row(mask_key(worker, DROP_INPUT, step, place % call->B), call->spec.dropout, n, x + i * n, out + i * n);
+        drop_row(row_key(worker, DROP_INPUT, step, place % call->B), call->spec.dropout, n, x + i * n, out + i * n);
     }
 }
 
@@ -61,7 +56,7 @@ LOCAL void draw_mask(const worker *worker) {
     for (int64_t row = worker->row_begin; row < worker->row_end; row++) {
         REAL *mask = call->mask + row * H;
         for (int64_t j = 0; j < H; j++) mask[j] = 1;
-        drop_row(mask_key(worker, DROP_RECURRENT, 0, row), call->spec.recurrent_dropout, H, mask, mask);
+        drop_row(row_key(worker, DROP_RECURRENT, 0, row), call->spec.recurrent_dropout, H, mask, mask);
     }
 }
 

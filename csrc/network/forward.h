@@ -7,6 +7,7 @@
 #include "cells/cells.h"
 #include "network/dropout.h"
 #include "network/layout.h"
+#include "network/noise.h"
 #include "network/sequence.h"
 #include "network/states.h"
 #include "network/tokens.h"
@@ -38,21 +39,26 @@ LOCAL void multiply(const call *call, int64_t rows, int64_t n, int64_t k, const 
         .m = rows, .n = n, .k = k, .a = a, .lda = lda, .panels = panels, .init = init, .c = out, .ldc = ld_out});
 }
 
-/* W_ih x + bias for the chunk's rows, into the gates, or where h will lie */
+/* where W_ih x_t + bias lies, row 0, rows ld_z apart: in the gates, or where h_t will lie */
+LOCAL REAL *z_at(const worker *worker, int64_t t) {
+    if (worker->call->shape->gate_blocks) return gates_at(worker, t);
+    return in_slot(worker, worker->h, slot_of(worker, t));
+}
+
+LOCAL int64_t ld_z(const call *call) { return call->shape->gate_blocks ? gate_columns(call) : ld_state(call); }
+
+/* W_ih x + bias for the chunk's rows, and noise */
 LOCAL void multiply_inputs(const worker *worker) {
     const call *call = worker->call;
-    const int64_t in = layer_inputs(call, worker->layer), gates = gate_columns(call);
-    const int64_t ld = gates ? gates : ld_state(call);
-    if (takes_tokens(worker)) {
-        REAL *z = gates ? gates_at(worker, worker->t0) : in_slot(worker, worker->h, slot_of(worker, worker->t0));
-        multiply_tokens(worker, z, ld);
-        return;
-    }
+    const int64_t in = layer_inputs(call, worker->layer), ld = ld_z(call);
+    const int tokens = takes_tokens(worker);
+    if (tokens) multiply_tokens(worker, z_at(worker, worker->t0), ld);
     EACH_BLOCK(worker, block) {
-        const REAL *x = block_input(worker, &block);
-        REAL *z = gates ? gates_at(worker, block.t) : in_slot(worker, worker->h, slot_of(worker, block.t));
-        multiply(call, block.rows, call->shape->blocks * call->H, in, x, in, worker->weights.inputs,
-                 worker->weights.input_bias, z + block.row * ld, ld);
+        REAL *z = z_at(worker, block.t) + block.row * ld;
+        if (!tokens)
+            multiply(call, block.rows, call->shape->blocks * call->H, in, block_input(worker, &block), in,
+                     worker->weights.inputs, worker->weights.input_bias, z, ld);
+        if (adds_noise(call)) add_noise(worker, &block, z, ld);
     }
 }
 

@@ -166,6 +166,14 @@ LOCAL void add_peephole_grads(const worker *worker, const terms *terms) {
     }
 }
 
+/* The trained leak: the sums of its terms, which took the place of dh. */
+LOCAL void add_leak_grads(const worker *worker, const terms *terms) {
+    const call *call = worker->call;
+    const int64_t ld = ld_state(call);
+    REAL *grad = layer_dir_grad(call, worker->grads, worker->layer_dir, LEAK);
+    if (grad) add_bias(worker, terms, call->H, dh_at(worker, terms->t) + terms->row * ld, ld, grad, NULL);
+}
+
 /* the chunk's part of the gradients of the layer_dir's parameters */
 LOCAL void add_layer_dir_grads(const worker *worker) {
     const call *call = worker->call;
@@ -180,6 +188,7 @@ LOCAL void add_layer_dir_grads(const worker *worker) {
         add_weight_grads(worker, &terms, x, h_prev, drops_recurrent(call) ? call->H : ld);
         add_bias_grads(worker, &terms);
         add_peephole_grads(worker, &terms);
+        add_leak_grads(worker, &terms);
     }
 }
 

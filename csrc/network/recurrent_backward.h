@@ -130,11 +130,12 @@ LOCAL void measure_and_clip_rows(const worker *worker, int64_t t, int64_t end, R
 
 /* ---- one step ---------------------------------------------------------------------------------------- */
 
-/* Whether the whole recurrent part of dh_t is W_hhT dz_next, for all rows of the shard: the same answer in every
- * thread. */
+/* Whether the whole recurrent part of dh_t is W_hhT dz_next (and a direct term that a fused backward adds), for all rows
+ * of the shard: the same answer in every thread. */
 LOCAL int recurrence_is_plain(const worker *worker, int64_t t) {
     const call *call = worker->call;
-    if (drops_recurrent(call) || call->shape->direct_dh) return 0;
+    if (drops_recurrent(call)) return 0;
+    if (call->shape->direct_dh && (call->needs_dh_norms || !cell_of(&call->spec)->backward_fused)) return 0;
     if (next_step(worker, t) < 0 || next_step(worker, t) == call->T) return 0;
     const int64_t begin = shard_begin(call, worker->shard), end = shard_begin(call, worker->shard + 1);
     const int64_t continuing = continuing_end(worker, t, begin, end);

@@ -11,6 +11,7 @@ typedef struct {
     REAL *input_bias;                  /* forward: initial value of the product of x, b_ih + b_hh (G*H) */
     REAL *hh_bias;                     /* forward, where W_hh h is separate: its initial value b_hh (G*H) */
     REAL *peepholes;                   /* (3,H); NULL: none */
+    REAL *leak;                        /* (H,); NULL: none */
 } weights;
 
 typedef struct {
@@ -59,6 +60,7 @@ LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int pa
     if (forward) weights.input_bias = arena_alloc(from, columns);
     if (forward && call->shape->separate_hh) weights.hh_bias = arena_alloc(from, columns);
     if (call->spec.peepholes) weights.peepholes = arena_alloc(from, 3 * H);
+    if (bptt_internal_leaks(&call->spec)) weights.leak = arena_alloc(from, H);
     return weights;
 }
 
@@ -118,6 +120,14 @@ LOCAL void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) 
     if (peepholes) memcpy(peepholes, layer_dir_param(call, layer_dir, PEEPHOLES), (size_t)(3 * call->H) * sizeof(REAL));
 }
 
+/* One number for all units, or the logistic function of each unit's parameter. */
+LOCAL void pack_leak(const call *call, int64_t layer_dir, REAL *leak) {
+    const REAL *trained = layer_dir_param(call, layer_dir, LEAK);
+    if (trained) call->kernels->logistic(call->H, trained, leak);
+    else
+        for (int64_t j = 0; leak && j < call->H; j++) leak[j] = (REAL)call->spec.leak;
+}
+
 /* Panels of W transposed: forward multiplies rows of x and h by it. */
 LOCAL void pack_forward(const call *call) {
     const kernels *kernels = call->kernels;
@@ -134,6 +144,7 @@ LOCAL void pack_forward(const call *call) {
                               panels_of(call, &weights, cell_product));
         pack_biases(call, layer_dir, &weights);
         pack_peepholes(call, layer_dir, weights.peepholes);
+        pack_leak(call, layer_dir, weights.leak);
     }
     if (!call->O) return;
     const readout_weights readout = readout_of(call, FORWARD);
@@ -160,6 +171,7 @@ LOCAL void pack_backward(const call *call) {
                 kernels->pack(cell_product->rows * H, columns, w, columns, 1, panels_of(call, &weights, cell_product));
         }
         pack_peepholes(call, layer_dir, weights.peepholes);
+        pack_leak(call, layer_dir, weights.leak);
     }
     if (call->O) kernels->pack(call->O, DH, network_param(call, WEIGHT_HO), DH, 1, readout_of(call, BACKWARD).ho);
 }

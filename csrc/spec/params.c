@@ -21,6 +21,7 @@ static void layer_dir_shapes(const bptt_spec *spec, int64_t layer_dir, tensor_sh
     shapes[BIAS_IH] = (tensor_shape){"bias_ih", spec->bias ? rows : 0, 0};
     shapes[BIAS_HH] = (tensor_shape){"bias_hh", spec->bias ? rows : 0, 0};
     shapes[PEEPHOLES] = (tensor_shape){"weight_peephole", spec->peepholes ? 3 : 0, H};
+    shapes[LEAK] = (tensor_shape){"leak", spec->learn_leak ? H : 0, 0};
 }
 
 static void network_shapes(const bptt_spec *spec, tensor_shape shapes[NETWORK_TENSORS]) {

@@ -6,7 +6,7 @@
 #include "bptt.h"
 
 /* the tensors of one layer_dir, in memory order */
-enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PEEPHOLES, LAYER_DIR_TENSORS };
+enum { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PEEPHOLES, LEAK, LAYER_DIR_TENSORS };
 /* the tensors of the network, behind those of all layers */
 enum { WEIGHT_HO, BIAS_O, STATE_H0, STATE_C0, EMBEDDING, NETWORK_TENSORS };
 
@@ -14,6 +14,11 @@ LOCAL int bptt_internal_layers(const bptt_spec *spec) { return spec->num_layers 
 LOCAL int bptt_internal_directions(const bptt_spec *spec) { return spec->bidirectional ? 2 : 1; }
 LOCAL int bptt_internal_layer_dirs(const bptt_spec *spec) {
     return bptt_internal_layers(spec) * bptt_internal_directions(spec);
+}
+
+/* Whether the cell is one with a leak. */
+LOCAL int bptt_internal_leaks(const bptt_spec *spec) {
+    return spec->learn_leak || (spec->leak > 0 && spec->leak < 1);
 }
 
 /* offset of a tensor in elements; -1: the network does not have it */

@@ -1,6 +1,7 @@
 /* The checks of a spec and of a call's sizes and options. */
 #include "spec/validate.h"
 
+#include <float.h>
 #include <string.h>
 
 #include "cells/shape.h"
@@ -20,7 +21,7 @@ enum {
     BLOCKS_MAX = 8 /* blocks of H that a step leaves on the tape: h, c, gates, and a margin */
 };
 
-static int is_flag(int32_t value) { return value == 0 || value == 1; }
+static int is_flag(int64_t value) { return value == 0 || value == 1; }
 static int is_rate(double value) { return value >= 0 && value < 1; }
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -44,6 +45,7 @@ static bptt_status check_sizes(const bptt_spec *spec) {
 static bptt_status check_cell(const bptt_spec *spec) {
     if (!bptt_cell_name(spec->cell)) return BPTT_ERROR_CELL;
     if (!is_flag(spec->reset_before) || !is_flag(spec->peepholes)) return BPTT_ERROR_OPTION;
+    if (!(spec->leak >= 0 && spec->leak <= 1) || !is_flag(spec->learn_leak)) return BPTT_ERROR_OPTION;
     const bptt_internal_shape *shape = bptt_internal_shape_of(spec);
     return !shape || (spec->peepholes && !shape->peepholes) ? BPTT_ERROR_OPTION : BPTT_OK;
 }
@@ -63,6 +65,7 @@ bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full) {
     if (status) return status;
     if (!is_flag(full->bias) || !is_flag(full->bidirectional) || !is_flag(full->learn_state)) return BPTT_ERROR_OPTION;
     if (!is_rate(full->dropout) || !is_rate(full->recurrent_dropout)) return BPTT_ERROR_OPTION;
+    if (!(full->noise >= 0 && full->noise <= DBL_MAX)) return BPTT_ERROR_OPTION;
     status = check_tokens(full);
     return status ? status : check_sizes(full);
 }

@@ -26,7 +26,7 @@ from cpython.buffer cimport (
 )
 from cpython.exc cimport PyErr_Occurred
 from cpython.long cimport PyLong_AsLongLongAndOverflow
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
 cdef extern from "bptt.h" nogil:
@@ -51,6 +51,8 @@ cdef extern from "bptt.h" nogil:
         int32_t cell, bias, num_layers, bidirectional, reset_before, peepholes, learn_state, one_hot
         double dropout, recurrent_dropout
         int64_t num_embeddings, padding_row
+        double leak, noise
+        int64_t learn_leak
     ctypedef struct bptt_tensor:
         char name[32]
         int64_t offset, rows, cols
@@ -80,6 +82,11 @@ cdef extern from "bptt.h" nogil:
         int64_t params, state, output, tape, forward_work, backward_work, packed, step_work
     ctypedef struct bptt_window:
         int64_t start, stop, back
+    ctypedef enum bptt_rule:
+        BPTT_RULE_ZERO
+        BPTT_RULE_AT_LEAST_ZERO
+        BPTT_RULE_AT_MOST_ZERO
+        BPTT_RULE_FREE
     ctypedef enum bptt_reduction:
         BPTT_REDUCTION_MEAN
         BPTT_REDUCTION_SUM
@@ -103,6 +110,7 @@ cdef extern from *:
     #define any_clip_norm(bits, ...) BPTT_TYPED(bptt_clip_norm, bits, __VA_ARGS__)
     #define any_scale(bits, ...) BPTT_TYPED(bptt_scale, bits, __VA_ARGS__)
     #define any_clip_value(bits, ...) BPTT_TYPED(bptt_clip_value, bits, __VA_ARGS__)
+    #define any_constrain(bits, ...) BPTT_TYPED(bptt_constrain, bits, __VA_ARGS__)
     #define any_mse(bits, ...) BPTT_TYPED(bptt_mse, bits, __VA_ARGS__)
     #define any_huber(bits, ...) BPTT_TYPED(bptt_huber, bits, __VA_ARGS__)
     #define any_cross_entropy(bits, ...) BPTT_TYPED(bptt_weighted_cross_entropy, bits, __VA_ARGS__)
@@ -133,6 +141,7 @@ cdef extern from *:
     bptt_status any_clip_norm(int, int64_t, void *, double, double *) nogil
     bptt_status any_scale(int, int64_t, void *, double) nogil
     bptt_status any_clip_value(int, int64_t, void *, double, double *) nogil
+    bptt_status any_constrain(int, int64_t, const int8_t *, int, void *) nogil
     bptt_status any_mse(int, int64_t, int64_t, void *, void *, const uint8_t *, bptt_reduction, void *,
                         double *) nogil
     bptt_status any_huber(int, int64_t, int64_t, void *, void *, double, const uint8_t *, bptt_reduction, void *,

@@ -44,7 +44,7 @@ class RNN(_Network):
         LSTM: added to the forget gate's part of every b_ih after it was drawn (Jozefowicz et al. 2015). The gate sees
         b_ih + b_hh, which has it once, as Keras' one bias does.
     seed : int or numpy.random.Generator, optional
-        For the initial values and the dropout masks.
+        For the initial values, the dropout masks and the noise.
     threads : int, optional
         Most threads that a call uses, by default one per processor. Results are the same to the bit for any number.
 
@@ -85,13 +85,16 @@ class RNN(_Network):
             text = f"dropout={self.dropout} drops inputs of the layers above the first: num_layers=1 has none"
             warnings.warn(text, stacklevel=2)
         for name, view in self.param_views().items() if draw is not zeros else ():
+            if name.startswith("leak"):
+                view[...] = math.log(self.leak / (1 - self.leak))
+                continue
             values = draw(name, view.shape, rng)
             view[...] = _core.real_copy(values, f"what init returns for {name}", self.dtype, view.shape)
             if name == "embedding" and self.padding_idx is not None:
                 view[self.padding_idx] = 0
             if forget_bias and name.startswith("bias_ih"):  # of the two biases one, so that their sum has it once
                 view[self.hidden_size : 2 * self.hidden_size] += forget_bias
-        if self.dropout or self.recurrent_dropout:
+        if self.dropout or self.recurrent_dropout or self.noise:
             self.dropout_state = int(rng.integers(2**64, dtype=np.uint64)), 0
 
     def __repr__(self) -> str:
@@ -139,6 +142,7 @@ class RNN(_Network):
         weight_hh_l{k} : (G*H,H)
         bias_ih_l{k}, bias_hh_l{k} : (G*H,)
         weight_peephole_l{k} : (3,H), those of i, f and o
+        leak_l{k} : (H,), whose logistic function is the leak
 
         Then, for the network:
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._checks import choice, flag, index, integer, optional, rate
+from ._checks import choice, flag, index, integer, number, optional, rate
 from ._core import CELLS
 
 MOST_LAYERS = 10_000  # of the core
@@ -32,6 +32,17 @@ def _layers(value, name):
     return layers
 
 
+def _leak(value, name):
+    leak = number(value, name)
+    if not 0 < leak <= 1:
+        raise ValueError(f"{name} must be in (0, 1], got {value!r}")
+    return leak
+
+
+def _noise(value, name):
+    return number(value, name, 0)
+
+
 def _dtype(value, name):
     try:
         dtype = np.dtype(str(value) if value is None else value)  # NumPy takes None as float64
@@ -43,7 +54,12 @@ def _dtype(value, name):
 
 
 CHECKS = {int: index, bool: flag, float: rate, int | None: _optional_index}  # by the type of a field
-CHECKS_BY_NAME = {"cell": _cell, "num_layers": _layers, "padding_idx": _optional_place, "dtype": _dtype}
+CHECKS_BY_NAME = {
+    "cell": _cell, "num_layers": _layers, "padding_idx": _optional_place, "leak": _leak, "noise": _noise,
+    "dtype": _dtype,
+}  # fmt: skip
+VANILLA = ("tanh", "relu", "sigmoid", "identity")
+"""The cells without gates, which may have a leak."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,16 @@ class Spec:
     padding_idx : int, optional
         With num_embeddings: the row of `embedding` that gets no gradient and begins as zeros. Negative: counted from
         the end.
+    leak : float
+        a in (0, 1] of a vanilla cell: h_t = (1-a)*h_{t-1} + a*f(z_t), z_t what f is of (Jaeger et al. 2007). a = dt/tau
+        is a step of length dt of tau dh/dt = -h + f(z). 1 is the cell without a leak.
+    learn_leak : bool
+        Whether each unit has a leak of its own that is trained: a is the logistic function of the parameter leak_l{k},
+        so it stays between 0 and 1. It begins at `leak`, which must be below 1 then.
+    noise : float
+        Standard deviation of the normal noise that training adds to z_t, the pre-activations of all units (of a gated
+        cell those of all gates), anew at every step. A forward with a tape is training. The gradient takes it as a
+        constant.
     batch_first : bool
         Whether sequences are (B,T,...) instead of (T,B,...), in all that goes in and comes out. States are (L*D,B,H)
         in both cases.
@@ -115,6 +141,9 @@ class Spec:
     one_hot: bool = False
     num_embeddings: int | None = None
     padding_idx: int | None = None
+    leak: float = 1.0
+    learn_leak: bool = False
+    noise: float = 0.0
     batch_first: bool = False
     dtype: str = "float32"
 
@@ -126,6 +155,13 @@ class Spec:
             raise ValueError(f"reset_after=False goes with cell='gru', got cell={self.cell!r}")
         if self.peepholes and self.cell != "lstm":
             raise ValueError(f"peepholes=True goes with cell='lstm', got cell={self.cell!r}")
+        if self.cell not in VANILLA and (self.leak < 1 or self.learn_leak):
+            given = f"leak={self.leak}" if self.leak < 1 else "learn_leak=True"
+            raise ValueError(f"{given} goes with a cell without gates ({', '.join(VANILLA)}), got cell={self.cell!r}")
+        if self.learn_leak and self.leak == 1:
+            raise ValueError("learn_leak=True needs a leak below 1 to begin with, such as leak=0.5, got leak=1.0")
+        for name in ("leak", "noise"):
+            _check_range(getattr(self, name), name, self.dtype)
         if self.one_hot and self.num_embeddings is not None:
             raise ValueError(f"one_hot=True goes with num_embeddings=None, got num_embeddings={self.num_embeddings}")
         if self.padding_idx is not None:
@@ -157,6 +193,13 @@ class Spec:
             "num_embeddings": self.num_embeddings or 0,
             "padding_row": 0 if self.padding_idx is None else self.padding_idx + 1,
         }
+
+
+def _check_range(value, name, dtype):
+    """An error for a number that becomes Inf, or a 0 that it was not, in the network's dtype."""
+    limits = np.finfo(dtype)
+    if value and not limits.smallest_subnormal <= value <= limits.max:
+        raise ValueError(f"{name} must be within the range of {dtype}, got {value!r}")
 
 
 def _row(padding_idx, num_embeddings):

@@ -18,7 +18,7 @@ PXD = '''\
 #
 # A module that links libbptt.a defines the macro BPTT_LINKED.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
 
 cdef extern from *:
     r"""

@@ -87,10 +87,10 @@ cdef class Network:
 
     @property
     def dropout_state(self):
-        """tuple of int: (seed, draws), the seed of the dropout masks and how often masks were drawn.
+        """tuple of int: (seed, draws), the seed of the dropout masks and of the noise, and how often they were drawn.
 
         They are drawn once by each forward with a tape and once by each pass of windows. Assign it to have the same
-        masks again, to check a gradient or to resume a training.
+        masks and noise again, to check a gradient or to resume a training.
         """
         return self.dropout_seed, self.draws
 
@@ -105,7 +105,7 @@ cdef class Network:
             self.dropout_seed, self.draws = seed, draws
 
     cdef uint64_t draw(self) noexcept:
-        """The seed of the next dropout masks: a new one for every sequence that is trained on."""
+        """The seed of the next dropout masks and noise: a new one for every sequence that is trained on."""
         self.draws += 1
         return self.dropout_seed + self.draws * <uint64_t>0x9e3779b97f4a7c15
 
@@ -202,7 +202,7 @@ cdef class Network:
         memory_budget : int, optional
             Bytes that the tape may take: checkpoints are used, as few as possible, if all of it does not fit.
         tape : bool
-            False: keep nothing for backward, so that memory does not grow with T, and drop nothing.
+            False: keep nothing for backward, so that memory does not grow with T; no dropout, no noise.
 
         Returns
         -------

@@ -23,7 +23,7 @@ cdef class Run:
     cdef int64_t segment  # steps between checkpoints, 0 for none
     cdef int64_t tape_steps, tape_first  # steps that the tape was sized for, 0 for T; where step 0 lies on it
     cdef int64_t first_step  # index of step 0 within the whole sequence
-    cdef uint64_t seed  # of the dropout masks
+    cdef uint64_t seed  # of the dropout masks and the noise
     cdef readonly bint training
     cdef bint state_given, unbatched
 

@@ -36,6 +36,11 @@ def refuse(target, features):
         raise ValueError(f"{target} has no counterpart of {' and '.join(found)}")
 
 
+def leak(rnn):
+    """The network's leak as such a pair."""
+    return "learn_leak=True" if rnn.learn_leak else f"leak={rnn.leak}", rnn.leak < 1
+
+
 def float_dtype(arrays, name):
     """The one dtype of these arrays, "float32" or "float64"."""
     dtypes = {array.dtype.name for array in arrays}

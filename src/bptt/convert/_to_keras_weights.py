@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._rnn import RNN
-from ._common import check_network, refuse, reorder_gates, suffixes
+from ._common import check_network, leak, refuse, reorder_gates, suffixes
 from ._keras_layout import gate_order
 
 
@@ -32,7 +32,7 @@ def to_keras_weights(rnn: RNN):
     TypeError
         If rnn is no bptt.RNN.
     ValueError
-        For peepholes and learned states, which Keras does not have.
+        For peepholes, learned states and a leak, which Keras does not have.
 
     Notes
     -----
@@ -41,7 +41,7 @@ def to_keras_weights(rnn: RNN):
     b_ih and b_hh become one bias, their sum, except in a GRU with reset_after, where Keras has both.
     """
     check_network(rnn)
-    refuse("Keras", [("peepholes=True", rnn.peepholes), ("learn_state=True", rnn.learn_state)])
+    refuse("Keras", [("peepholes=True", rnn.peepholes), ("learn_state=True", rnn.learn_state), leak(rnn)])
     state, order = rnn.state_dict(), gate_order(rnn.cell)
     layers: list[list[np.ndarray]] = []
     D = 1 + rnn.bidirectional

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from .._checks import flag
 from .._files import file_name, write_whole
 from .._rnn import RNN
-from ._common import check_network, refuse, reorder_gates, suffixes
+from ._common import check_network, leak, refuse, reorder_gates, suffixes
 from ._onnx_layout import ACTIVATIONS, METADATA_KEY, OPERATORS, TO_ONNX
 
 OPSET, IR_VERSION = 15, 8
@@ -22,7 +22,7 @@ def to_onnx(rnn: RNN, path: str | os.PathLike[str], *, state_inputs: bool = Fals
     """Write an ONNX model (opset 15) in the network's dtype.
 
     Its input is x, its outputs are y, h and, for an LSTM, c: the final states (L*D,B,H). It takes any number of steps
-    and rows, and drops nothing. Of a network that takes integers x is int64 and goes through a node Gather
+    and rows, without dropout and noise. Of a network that takes integers x is int64 and goes through a node Gather
     (num_embeddings) or OneHot.
 
     Parameters
@@ -40,7 +40,7 @@ def to_onnx(rnn: RNN, path: str | os.PathLike[str], *, state_inputs: bool = Fals
     TypeError
         If an argument is of another type.
     ValueError
-        If the parameters do not fit into one file, 2 GiB.
+        For a leak, which ONNX does not have, and if the parameters do not fit into one file, 2 GiB.
     OSError
         If the file cannot be written.
     """
@@ -63,7 +63,7 @@ class _Writer:
     def __init__(self, rnn, state_inputs):
         self.rnn, self.state_inputs = rnn, state_inputs
         self.params = rnn.state_dict()
-        refuse("ONNX", [(f"cell={rnn.cell!r}", rnn.cell not in OPERATORS)])
+        refuse("ONNX", [(f"cell={rnn.cell!r}", rnn.cell not in OPERATORS), leak(rnn)])
         self.op = OPERATORS[rnn.cell]
         self.directions = 1 + rnn.bidirectional
         self.nodes, self.constants = [], []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .._rnn import RNN
-from ._common import check_network, refuse
+from ._common import check_network, leak, refuse
 
 MODULES = {"tanh": torch.nn.RNN, "relu": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 READOUT_NAMES = {"weight_ho": "weight", "bias_o": "bias"}
@@ -47,6 +47,8 @@ def to_torch(rnn: RNN):
             ("peepholes=True", rnn.peepholes),
             ("learn_state=True (give the states as hx)", rnn.learn_state),
             (f"recurrent_dropout={rnn.recurrent_dropout}", rnn.recurrent_dropout),
+            leak(rnn),
+            (f"noise={rnn.noise}", rnn.noise),
         ],
     )
     state = {name: torch.from_numpy(array) for name, array in rnn.state_dict().items()}

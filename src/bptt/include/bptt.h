@@ -91,7 +91,9 @@ BPTT_API const char *bptt_isa_choices(void);
  *           Schmidhuber 1997; Gers et al. 2000); with peepholes (Gers et al. 2002) i and f also see p*c_{t-1}, o sees
  *           p*c_t
  *   GRU     blocks r,z,n:  r,z = s(.),  n = tanh(W_in x + b_in + r*(W_hn h + b_hn)), or with reset_before
- *           n = tanh(W_in x + b_in + W_hn (r*h) + b_hn),  h_t = (1-z)*n + z*h_{t-1} (Cho et al. 2014) */
+ *           n = tanh(W_in x + b_in + W_hn (r*h) + b_hn),  h_t = (1-z)*n + z*h_{t-1} (Cho et al. 2014)
+ * With a leak a (bptt_spec.leak, learn_leak) the first four are leaky integrators (Jaeger et al. 2007):
+ * h_t = (1-a)*h_{t-1} + a*f(z_t), z_t the argument of f above. a = dt/tau is Euler's step of tau dh/dt = -h + f(z). */
 typedef enum bptt_cell {
     BPTT_CELL_TANH = 0,
     BPTT_CELL_RELU = 1,
@@ -125,6 +127,10 @@ typedef struct bptt_spec {
                                  units at all steps (Gal & Ghahramani 2016) */
     int64_t num_embeddings;   /* V >= 1: the inputs are integers 0..V-1, see INTEGER INPUTS; 0: none */
     int64_t padding_row;      /* r+1: row r of the embedding, 0 <= r < V, gets no gradient; 0: all rows get theirs */
+    double leak;              /* tanh, relu, sigmoid, identity: a in (0,1]; 1 or 0: no leak */
+    double noise;             /* standard deviation, >= 0, of the noise that training adds to the pre-activations of
+                                 every step: xi_t of W_ih x_t + b_ih + noise * xi_t, standard normal */
+    int64_t learn_leak;       /* 1: a = s(leak_l{k}), a trained value for each unit in (0,1); leak is not used then */
 } bptt_spec;
 
 /* INTEGER INPUTS. A network with one_hot or num_embeddings takes integers (bptt_options.tokens) in place of x; x and dx
@@ -139,9 +145,9 @@ typedef struct bptt_spec {
 
 /* One named tensor inside the flat parameter buffer (gradients lie in the same places of their own buffer).
  * Names and shapes are PyTorch's, for each layer k and direction ("" or "_reverse"): weight_ih_l{k} (G*H,I or D*H),
- * weight_hh_l{k} (G*H,H), bias_ih_l{k} (G*H), bias_hh_l{k} (G*H), weight_peephole_l{k} (3,H: i,f,o); then weight_ho
- * (O,D*H), bias_o (O), state_h0 (L*D,H), state_c0 (L*D,H), and embedding (V,I) at the end: what lies before it is one
- * array whose size does not grow with V. Rows of W are output units. */
+ * weight_hh_l{k} (G*H,H), bias_ih_l{k} (G*H), bias_hh_l{k} (G*H), weight_peephole_l{k} (3,H: i,f,o), leak_l{k} (H);
+ * then weight_ho (O,D*H), bias_o (O), state_h0 (L*D,H), state_c0 (L*D,H), and embedding (V,I) at the end: what lies
+ * before it is one array whose size does not grow with V. Rows of W are output units. */
 typedef struct bptt_tensor {
     char name[32];
     int64_t offset, rows, cols; /* cols = 0: a vector of `rows` elements */
@@ -191,12 +197,13 @@ typedef struct bptt_options {
                                backward computes the others again, k steps at a time (Chen et al. 2016). One
                                direction only, without tape_steps and tape_first. 0: the tape holds everything. */
     int64_t *forward_steps; /* the number of steps that this call computed forward is added here. NULL: not wanted */
-    int32_t training;       /* 1: dropout acts. Backward needs the same training, dropout_seed and first_step as
-                               forward. */
+    int32_t training;       /* 1: dropout and noise act. Backward needs the same training, dropout_seed and first_step
+                               as forward. */
     int32_t state_given;    /* backward only, with learn_state: 1: forward had a state0 or continued from the tape, so
                                the learned state gets no gradient */
-    uint64_t dropout_seed;  /* the dropout masks are a function of this number and of layer, step, row and unit */
-    int64_t first_step;     /* index of this call's step 0 within the whole sequence; selects the dropout masks */
+    uint64_t dropout_seed;  /* dropout masks and noise are functions of this number and of layer, direction, step, row
+                               and unit */
+    int64_t first_step;     /* index of this call's step 0 within the whole sequence; selects masks and noise */
     bptt_team *team;        /* threads that stay between calls, so that smaller work is worth sharing out; NULL: the
                                call makes its threads and joins them */
     const int64_t *tokens;  /* (T,B), each in 0..V-1: the inputs of a network that takes integers, which must have them,
@@ -265,8 +272,8 @@ BPTT_API bptt_status bptt_tape_shift_f32(const bptt_spec *spec, int64_t B, int64
 BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64_t tape_steps, int64_t used,
                                          int64_t keep, double *tape);
 
-/* One step at a time, weights packed once. One direction only; nothing is dropped. bptt_step_tokens is bptt_step for a
- * network that takes integers, and for no other.
+/* One step at a time, weights packed once. One direction only; without dropout and noise. bptt_step_tokens is bptt_step
+ * for a network that takes integers, and for no other.
  *   packed  (packed)     written by bptt_pack; valid at this address until the parameters change
  *   x       (B,I)        the input of this step
  *   tokens  (B,)         the same as integers
@@ -312,6 +319,25 @@ BPTT_API bptt_status bptt_scale_f64(int64_t n, double *x, double factor);
  * receives the largest absolute value before, NaN if there is any NaN. */
 BPTT_API bptt_status bptt_clip_value_f32(int64_t n, float *grads, double limit, double *largest);
 BPTT_API bptt_status bptt_clip_value_f64(int64_t n, double *grads, double limit, double *largest);
+
+/* ---- constraints on parameters, in place ----------------------------------------------------------- */
+
+/* What an element may be. Dale's law asks that each column of W_hh has one sign; a mask sets elements to zero. */
+typedef enum bptt_rule {
+    BPTT_RULE_ZERO = 0,           /* only 0 */
+    BPTT_RULE_AT_LEAST_ZERO = 1,  /* x = max(0, x) */
+    BPTT_RULE_AT_MOST_ZERO = -1,  /* x = min(0, x) */
+    BPTT_RULE_FREE = 2            /* anything */
+} bptt_rule;
+
+/* Sets each of the n elements of x to the nearest number that its rule allows; a NaN stays, unless only 0 is allowed.
+ *   rules       (n)  each a bptt_rule; other numbers are free
+ *   masks_only  0: for parameters, after an optimiser's step; 1: only BPTT_RULE_ZERO acts: for gradients before the
+ *               step, so that masked ones count in no norm and what the optimiser keeps of them stays zero, or for
+ *               what it keeps itself
+ * To bound the norm of each unit's incoming weights, give each row of the matrix to bptt_clip_norm. */
+BPTT_API bptt_status bptt_constrain_f32(int64_t n, const int8_t *rules, int masks_only, float *x);
+BPTT_API bptt_status bptt_constrain_f64(int64_t n, const int8_t *rules, int masks_only, double *x);
 
 /* ---- losses: value and gradient in one pass ------------------------------------------------------ */
 

@@ -1,0 +1,52 @@
+/* The vanilla cells with a leak (Jaeger et al. 2007): h_t = (1-a)*h_{t-1} + a*f(z_t), z_t as in vanilla.h, a one number
+ * or one for each unit. The tape keeps f(z_t) as the only gate: h_t does not give it back where a is small. */
+#ifndef BPTT_CELLS_LEAKY_H
+#define BPTT_CELLS_LEAKY_H
+#include "cells/cell.h"
+
+enum { LEAKY_IH, LEAKY_HH }; /* its products */
+
+/* gates: W_ih x_t + biases before, f(z_t) after */
+LOCAL void leaky_forward(const step *step) {
+    const call *call = step->call;
+    const int64_t H = call->H;
+    product product = recurrent_product(step, H, H, step->operand, step->ld_operand, step->weights->products[LEAKY_HH],
+                                        step->gates, step->gates, H);
+    product.epilogue = EPILOGUE_ACTIVATION;
+    product.activation = call->spec.cell;
+    const gate_step gates = gate_step_of(step);
+    call->kernels->multiply(&product);
+    call->kernels->leaky_forward(&gates);
+}
+
+/* dz_t from dh_t; dh_next = (1-a)*dh_t. Where the leak is trained, dh_t becomes the terms of its gradient. */
+LOCAL void leaky_backward(const step *step) {
+    gate_step gates = gate_step_of(step);
+    gates.leak_terms = step->call->spec.learn_leak ? step->dh : NULL;
+    step->call->kernels->leaky_backward(&gates);
+}
+
+LOCAL void leaky_backward_fused(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
+    const call *call = step->call;
+    const int64_t H = call->H;
+    product product = recurrent_product(step, H, H, dz_next, ld_dz_next, step->weights->products[LEAKY_HH], step->dh,
+                                        step->dh, step->ld);
+    gate_step gates = gate_step_of(step);
+    gates.adds_dh_next = 1;
+    gates.leak_terms = call->spec.learn_leak ? step->dh : NULL;
+    prefetch_tape(step, &product);
+    call->kernels->multiply(&product);
+    call->kernels->leaky_backward(&gates);
+}
+
+LOCAL const cell leaky = {
+    .shape = {.blocks = 1,
+              .states = 1,
+              .gate_blocks = 1,
+              .direct_dh = 1,
+              .products = {[LEAKY_IH] = {.matrix = WEIGHT_IH, .rows = 1}, [LEAKY_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
+    .forward = leaky_forward,
+    .backward = leaky_backward,
+    .backward_fused = leaky_backward_fused,
+};
+#endif

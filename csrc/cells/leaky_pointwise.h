@@ -1,0 +1,39 @@
+/* The arithmetic of a leak a (H): h = (1-a)*h_prev + a*f. The one block of gates is f = f(z), which the product's epilogue
+ * has computed. */
+#ifndef BPTT_CELLS_LEAKY_POINTWISE_H
+#define BPTT_CELLS_LEAKY_POINTWISE_H
+#include "cells/vanilla_pointwise.h"
+#include "kernels/kernels.h"
+#include "kernels/pointwise.h"
+
+LOCAL void leaky_forward(const gate_step *given) {
+    const gate_step step = *given;
+    for (int64_t row = 0; row < step.rows; row++) {
+        const REAL *f = step.gates + row * step.H, *h_prev = step.h_prev + row * step.ld_prev;
+        REAL *h = step.h + row * step.ld;
+        EACH_VECTOR(step.H, const vec leak = LOAD(step.leak + j);
+                    STORE(h + j, (splat(1) - leak) * LOAD(h_prev + j) + leak * LOAD(f + j)));
+    }
+}
+
+/* The vector of a row that begins at unit j, before f' is applied: dz = a*dh, dh_next = (1-a)*dh, and the term of the
+ * gradient by the number whose logistic function a is: dh*(f - h_prev)*a*(1-a). */
+INLINE void leaky_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes) {
+    REAL *dh_next = step->dh_next + row * step->H + j, *dz = step->dz + row * step->H + j;
+    const vec leak = LOAD(step->leak + j), keep = splat(1) - leak;
+    vec dh = LOAD(step->dh + row * step->ld_dh + j);
+    if (step->adds_dh_next) dh += LOAD(dh_next);
+    STORE(dh_next, keep * dh);
+    STORE(dz, leak * dh);
+    if (!step->leak_terms) return;
+    const vec f = LOAD(step->gates + row * step->H + j), h_prev = LOAD(step->h_prev + row * step->ld_prev + j);
+    STORE(step->leak_terms + row * step->ld_dh + j, dh * (f - h_prev) * (leak * keep));
+}
+
+LOCAL void leaky_backward(const gate_step *given) {
+    const gate_step step = *given;
+    for (int64_t row = 0; row < step.rows; row++)
+        EACH_VECTOR(step.H, leaky_backward_vector(&step, row, j, lanes));
+    activation_grad(step.activation, step.rows * step.H, step.gates, step.dz, step.dz);
+}
+#endif
