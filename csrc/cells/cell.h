@@ -16,8 +16,9 @@ typedef struct {
     int64_t ld;        /* of h, c and dh */
     REAL *gates;       /* (rows, gate columns); forward: W_ih x_t + biases before, the gates after */
     REAL *hh_products; /* forward, where the cell keeps it separate: W_hh h + b_hh (rows,G*H) */
-    REAL *dh;          /* backward: dL/dh_t (rows,H); without gates dz_t takes its place */
-    REAL *dz;          /* backward, with gates: receives dL/dz_t (rows, gate columns) */
+    REAL *dh;          /* backward: dL/dh_t (rows,H) */
+    REAL *dz;          /* backward: receives dL/dz_t (rows, dz columns), or dh, whose place it takes */
+    REAL *leak_terms;  /* backward, a trained leak: receives the terms of its gradient (rows,H) */
     REAL *dh_next;     /* backward: receives the direct term of dL/dh_{t-1} where the shape has direct_dh (rows,H) */
     REAL *dc_next;     /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
     REAL *d_operand;   /* backward: scratch of a cell that computes a product of W_hh itself (rows,H) */
@@ -97,6 +98,7 @@ LOCAL gate_step gate_step_of(const step *step) {
                        .dz = step->dz,
                        .dh_next = step->dh_next,
                        .dc_next = step->dc_next,
-                       .d_operand = step->d_operand};
+                       .d_operand = step->d_operand,
+                       .leak_terms = step->leak_terms};
 }
 #endif

@@ -14,15 +14,15 @@ LOCAL void leaky_forward(const step *step) {
                                         step->gates, step->gates, H);
     product.epilogue = EPILOGUE_ACTIVATION;
     product.activation = call->spec.cell;
+    if (step->ld == H) product.prefetch[0] = (span){step->h, step->rows * H}; /* the next kernel writes it */
     const gate_step gates = gate_step_of(step);
     call->kernels->multiply(&product);
     call->kernels->leaky_forward(&gates);
 }
 
-/* dz_t from dh_t; dh_next = (1-a)*dh_t. Where the leak is trained, dh_t becomes the terms of its gradient. */
+/* dz_t from dh_t; dh_next = (1-a)*dh_t */
 LOCAL void leaky_backward(const step *step) {
-    gate_step gates = gate_step_of(step);
-    gates.leak_terms = step->call->spec.learn_leak ? step->dh : NULL;
+    const gate_step gates = gate_step_of(step);
     step->call->kernels->leaky_backward(&gates);
 }
 
@@ -33,8 +33,7 @@ LOCAL void leaky_backward_fused(const step *step, const REAL *dz_next, int64_t l
                                         step->dh, step->ld);
     gate_step gates = gate_step_of(step);
     gates.adds_dh_next = 1;
-    gates.leak_terms = call->spec.learn_leak ? step->dh : NULL;
-    prefetch_tape(step, &product);
+    product.prefetch[0] = (span){step->gates, step->rows * H};
     call->kernels->multiply(&product);
     call->kernels->leaky_backward(&gates);
 }
@@ -43,6 +42,7 @@ LOCAL const cell leaky = {
     .shape = {.blocks = 1,
               .states = 1,
               .gate_blocks = 1,
+              .dz_in_place = 1,
               .direct_dh = 1,
               .products = {[LEAKY_IH] = {.matrix = WEIGHT_IH, .rows = 1}, [LEAKY_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
     .forward = leaky_forward,

@@ -22,6 +22,7 @@ typedef struct {
     int blocks;      /* G: blocks of rows of W_ih, of W_hh and of each bias */
     int states;      /* 1: h; 2: h and c */
     int gate_blocks; /* blocks of a step's gates on the tape, and of dz; 0: no gates, dz takes the place of dh */
+    int dz_in_place; /* 1: so it does in a cell with gates */
     int separate_hh; /* 1: W_hh h + b_hh is kept separate from W_ih x + b_ih (GRU with the reset after the product) */
     int direct_dh;   /* 1: backward writes the part of dL/dh_{t-1} that does not pass W_hh into dh_next (GRU: z*dh), and
                         W_hhT dz is added to it */
@@ -31,6 +32,11 @@ typedef struct {
 
 /* The shape of a spec's cell; NULL where there is no such cell, or not with this reset_before. */
 const bptt_internal_shape *bptt_internal_shape_of(const bptt_spec *spec);
+
+/* Whether dz_t takes the place of dh_t. */
+LOCAL int bptt_internal_dz_in_place(const bptt_internal_shape *shape) {
+    return !shape->gate_blocks || shape->dz_in_place;
+}
 
 /* Blocks of dz: as many as of the gates, one for a cell without gates. */
 LOCAL int bptt_internal_dz_blocks(const bptt_internal_shape *shape) {

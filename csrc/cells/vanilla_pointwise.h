@@ -13,17 +13,23 @@ LOCAL void activate(int activation, int64_t n, REAL *z) {
     }
 }
 
-/* dz = f' * dh with f' in terms of h = f(z): tanh (1-h)(1+h), sigmoid h(1-h), relu 1 where h > 0. In place allowed. */
+/* f' * dh with f' in terms of f = f(z): tanh (1-f)(1+f), sigmoid f(1-f), relu 1 where f > 0. */
+INLINE vec times_slope(const int activation, vec f, vec dh) {
+    switch (activation) {
+    case BPTT_CELL_TANH: return dh * ((splat(1) - f) * (splat(1) + f));
+    case BPTT_CELL_RELU: return select_less(splat(0), f, dh, f * splat(0)); /* f*0, so that a NaN in f stays NaN */
+    case BPTT_CELL_SIGMOID: return dh * (f * (splat(1) - f));
+    default: return dh;
+    }
+}
+
+/* dz = f' * dh, h = f(z). In place allowed. */
 LOCAL void activation_grad(int activation, int64_t n, const REAL *h, const REAL *dh, REAL *dz) {
     switch (activation) {
-    case BPTT_CELL_TANH:
-        EACH_VECTOR(n, const vec f = LOAD(h + j); STORE(dz + j, LOAD(dh + j) * ((splat(1) - f) * (splat(1) + f))));
-        break;
-    case BPTT_CELL_RELU: /* h*0 instead of 0, so that a NaN in h stays NaN */
-        EACH_VECTOR(n, const vec f = LOAD(h + j); STORE(dz + j, select_less(splat(0), f, LOAD(dh + j), f * splat(0))));
-        break;
+    case BPTT_CELL_TANH: EACH_VECTOR(n, STORE(dz + j, times_slope(BPTT_CELL_TANH, LOAD(h + j), LOAD(dh + j)))); break;
+    case BPTT_CELL_RELU: EACH_VECTOR(n, STORE(dz + j, times_slope(BPTT_CELL_RELU, LOAD(h + j), LOAD(dh + j)))); break;
     case BPTT_CELL_SIGMOID:
-        EACH_VECTOR(n, const vec f = LOAD(h + j); STORE(dz + j, LOAD(dh + j) * (f * (splat(1) - f))));
+        EACH_VECTOR(n, STORE(dz + j, times_slope(BPTT_CELL_SIGMOID, LOAD(h + j), LOAD(dh + j))));
         break;
     default:
         if (dz != dh) memcpy(dz, dh, (size_t)n * sizeof(REAL));

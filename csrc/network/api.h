@@ -63,17 +63,17 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->chunk = chunk_steps(call, call->shards);
     const int64_t layer_dirs = call->L * call->D, rows = call->chunk * call->B, BH = call->B * call->H;
     const int64_t dh_size = (call->D == 2 ? call->T : call->chunk) * call->D * BH;
-    const int gates = call->shape->gate_blocks, recurrent_dropout = call->spec.recurrent_dropout > 0;
+    const int dz_in_place = bptt_internal_dz_in_place(call->shape), recurrent_dropout = call->spec.recurrent_dropout > 0;
     call->panels[BACKWARD] = alloc_panels(call, &from, BACKWARD);
     alloc_forward_scratch(call, &from);
     call->masked_h = arena_alloc(&from, recurrent_dropout ? rows * call->H : 0);
     call->outer_scratch = arena_alloc(&from, call->kernels->outer_scratch(call->shards * most_weight_rows(call)));
     call->shard_grads = arena_alloc(&from, (call->shards - 1) * bptt_internal_params(&call->spec));
     call->dh[0] = arena_alloc(&from, dh_size);
-    const int keeps_dh = !gates || call->spec.learn_leak; /* the layer below must not overwrite it */
-    call->dh[1] = call->L > 1 && (call->D == 2 || keeps_dh) ? arena_alloc(&from, dh_size) : call->dh[0];
+    call->dh[1] = call->L > 1 && (call->D == 2 || dz_in_place) ? arena_alloc(&from, dh_size) : call->dh[0];
     call->shard_dy = arena_alloc(&from, call->shards > 1 ? rows * call->O : 0);
-    call->dz = arena_alloc(&from, gates ? rows * dz_columns(call) : 0);
+    call->dz = arena_alloc(&from, dz_in_place ? 0 : rows * dz_columns(call));
+    call->leak_terms = arena_alloc(&from, call->spec.learn_leak ? rows * call->H : 0);
     call->saved_dz_next = arena_alloc(&from, dz_next_in_place(call) ? 0 : layer_dirs * call->B * dz_columns(call));
     call->dh_next = arena_alloc(&from, layer_dirs * BH);
     call->dc_next = arena_alloc(&from, call->shape->states == 2 ? layer_dirs * BH : 0);

@@ -70,7 +70,9 @@ typedef struct {
     REAL *shard_grads;        /* gradients of the shards but the first (shards-1,params) */
     REAL *dh[2];              /* gradient by a layer's outputs (span,B,D*H); span: a chunk, or T with two directions */
     REAL *shard_dy;           /* where there are several shards, dy of a chunk (chunk,B,O) */
-    REAL *dz;                 /* cells with gates: gradient by the pre-activations of a chunk (chunk,B,dz blocks*H) */
+    REAL *dz;                 /* where it does not take the place of dh: gradient by the pre-activations of a chunk
+                                 (chunk,B,dz blocks*H) */
+    REAL *leak_terms;         /* a trained leak: the terms of its gradient in a chunk (chunk,B,H) */
     REAL *saved_dz_next;      /* dz of the next step, kept from chunk to chunk (L*D,B,dz blocks*H) */
     REAL *dh_next;            /* gradient by h_t through the next step (L*D,B,H) */
     REAL *dc_next;            /* gradient by c_t through the next step (L*D,B,H) */

@@ -70,10 +70,10 @@ LOCAL REAL *dh_at(const worker *worker, int64_t t) {
     return worker->dh + step * ld_state(call) + worker->direction * call->H;
 }
 
-/* dz_t, row 0, rows ld_dz apart; without gates it takes the place of dh_t */
+/* dz_t, row 0, rows ld_dz apart */
 LOCAL REAL *dz_at(const worker *worker, int64_t t) {
     const call *call = worker->call;
-    if (!call->shape->gate_blocks) return dh_at(worker, t);
+    if (bptt_internal_dz_in_place(call->shape)) return dh_at(worker, t);
     return call->dz + shard_step(worker, call->chunk, t - worker->t0) * dz_columns(call);
 }
 
@@ -98,7 +98,15 @@ LOCAL void gather_dy(const worker *worker) {
         memcpy(dy_at(worker, t, row), callers_dy(call, t, row), (size_t)values * sizeof(REAL));
 }
 
-LOCAL int64_t ld_dz(const call *call) { return call->shape->gate_blocks ? dz_columns(call) : ld_state(call); }
+LOCAL int64_t ld_dz(const call *call) {
+    return bptt_internal_dz_in_place(call->shape) ? ld_state(call) : dz_columns(call);
+}
+
+/* the terms of the gradient by a trained leak at step t (B,H), row 0 */
+LOCAL REAL *leak_terms_at(const worker *worker, int64_t t) {
+    const call *call = worker->call;
+    return call->leak_terms + shard_step(worker, call->chunk, t - worker->t0) * call->H;
+}
 
 /* ---- states of the caller ---------------------------------------------------------------------------- */
 

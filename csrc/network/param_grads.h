@@ -166,12 +166,10 @@ LOCAL void add_peephole_grads(const worker *worker, const terms *terms) {
     }
 }
 
-/* The trained leak: the sums of its terms, which took the place of dh. */
 LOCAL void add_leak_grads(const worker *worker, const terms *terms) {
-    const call *call = worker->call;
-    const int64_t ld = ld_state(call);
-    REAL *grad = layer_dir_grad(call, worker->grads, worker->layer_dir, LEAK);
-    if (grad) add_bias(worker, terms, call->H, dh_at(worker, terms->t) + terms->row * ld, ld, grad, NULL);
+    const int64_t H = worker->call->H;
+    REAL *grad = layer_dir_grad(worker->call, worker->grads, worker->layer_dir, LEAK);
+    if (grad) add_bias(worker, terms, H, leak_terms_at(worker, terms->t) + terms->row * H, H, grad, NULL);
 }
 
 /* the chunk's part of the gradients of the layer_dir's parameters */

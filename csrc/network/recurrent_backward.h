@@ -12,7 +12,9 @@
 /* ---- dz of the next step ----------------------------------------------------------------------------- */
 
 /* Whether saved_dz_next is a part of dz itself: no other layer overwrites dz between two chunks of a layer_dir. */
-LOCAL int dz_next_in_place(const call *call) { return call->shape->gate_blocks && (call->L == 1 || call->D == 2); }
+LOCAL int dz_next_in_place(const call *call) {
+    return !bptt_internal_dz_in_place(call->shape) && (call->L == 1 || call->D == 2);
+}
 
 /* dz of the next step in processing order (B, dz columns), saved by the previously processed chunk. May alias this
  * chunk's first dz. */
@@ -182,6 +184,7 @@ LOCAL void backward_step(const worker *worker, int64_t t, step *step) {
     bind_step(worker, t, end, step);
     step->dh = dh_at(worker, t) + worker->row_begin * step->ld;
     step->dz = dz_at(worker, t) + worker->row_begin * ld_dz(call);
+    if (call->spec.learn_leak) step->leak_terms = leak_terms_at(worker, t) + worker->row_begin * call->H;
     if (plain && !call->needs_dh_norms && cell->backward_fused) {
         cell->backward_fused(step, dz_next, ld_dz_next);
     } else {
