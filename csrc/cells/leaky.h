@@ -33,7 +33,7 @@ LOCAL void leaky_backward_fused(const step *step, const REAL *dz_next, int64_t l
                                         step->dh, step->ld);
     gate_step gates = gate_step_of(step);
     gates.adds_dh_next = 1;
-    product.prefetch[0] = (span){step->gates, step->rows * H};
+    prefetch_tape(step, &product);
     call->kernels->multiply(&product);
     call->kernels->leaky_backward(&gates);
 }

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import init
+from ._constraints import Constraints
 from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, huber, mse, version
 from ._core import isa as _isa
 from ._optim import SGD, Adagrad, Adam, RMSprop
@@ -57,6 +58,7 @@ __all__ = [
     "TBPTT",
     "Adagrad",
     "Adam",
+    "Constraints",
     "GradientFlow",
     "History",
     "RMSprop",

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _core
 from ._checks import brief, flag, index, optional
+from ._constraints import Constraints
 from ._history import History
 from ._init import generator
 from ._loss import Loss, counted_weight
@@ -41,6 +42,7 @@ def fit(
     clip_norm: float | None = 1.0,
     clip_value: float | None = None,
     accumulate: int = 1,
+    constraints: Constraints | None = None,
     lengths=None,
     mask=None,
     reset=None,
@@ -91,6 +93,9 @@ def fit(
         Windows per update: its gradient is the mean over all their steps that count, as if a minibatch had as many
         times the rows. An epoch ends with an update of those that are left. With ARTBP it is their sum divided by
         `accumulate`.
+    constraints : bptt.Constraints, optional
+        Of this network: before the training, unless it goes on from `resume`, and after each update its parameters are
+        projected onto them; gradients of masked weights are set to zero before the clipping.
     lengths : array_like of int, (B,), optional
         The steps that each padded sequence has, see RNN.forward: what lies beyond counts nothing and costs next to
         nothing. Goes with truncation=None.
@@ -175,6 +180,7 @@ def fit(
     options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths, mask=mask)
     clip, accumulate = Clip(clip_norm, clip_value), index(accumulate, "accumulate")
     rate, optimizer = Rate(lr), make_optimizer(rnn, optimizer, lr)
+    constraints = optional(_constraints_of(rnn), constraints, "constraints")
     data = Data(rnn, x, target, mask, reset, batch_size)
     check_burn_in(options.burn_in, data.steps)
     if lengths is not None:
@@ -183,7 +189,9 @@ def fit(
     held_out = _held_out(rnn, validation, validation_batch_size, batch_size, options, data)
     rng = generator(seed) if flag(shuffle, "shuffle") else None
     history = History(clip_norm=None if clip.norm == math.inf else clip.norm)
-    updates = Updates(rnn, optimizer, rate, clip, accumulate, history, _function(on_update, "on_update", "update"))
+    updates = Updates(
+        rnn, optimizer, rate, clip, accumulate, constraints, history, _function(on_update, "on_update", "update")
+    )
     training = Training(
         rnn, data, options, updates, held_out, named_metrics(metrics), Patience(patience, min_delta), rng, epochs,
         _function(callback, "callback", "epoch"), history,
@@ -192,6 +200,19 @@ def fit(
     rate.set(optimizer, 0)  # an error of the function comes before anything has changed
     training.run(file, Bar(epochs, training.windows_per_epoch(), optimizer, progress))
     return history
+
+
+def _constraints_of(rnn):
+    """The check of constraints for this network."""
+
+    def check(value, name):
+        if not isinstance(value, Constraints):
+            raise TypeError(f"{name} must be bptt.Constraints or None, got {brief(value)}")
+        if value.rnn is not rnn:
+            raise ValueError(f"{name} must be made with this network")
+        return value
+
+    return check
 
 
 def _held_out(rnn, validation, size, batch_size, options, data):
@@ -263,6 +284,7 @@ class Training:
         try:
             if file is not None:
                 file.begin(self)
+            self.updates.begin()
             bar.begin(self.epoch, self.windows)
             while self.epoch < self.epochs and self.history.stopped is None:
                 self._train_epoch(file, bar)

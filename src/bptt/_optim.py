@@ -82,6 +82,17 @@ class _Optimizer:
         """
         return np.shares_memory(self._params, params) and np.shares_memory(self._grads, grads)
 
+    def accumulators(self) -> list[np.ndarray]:
+        """List what the optimiser keeps of each parameter.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            The arrays themselves, of the shape of params: velocity, mean, square, those that there are.
+        """
+        arrays = [getattr(self, "_" + name) for name in self._state]
+        return [array for array in arrays if array.shape == self._params.shape]
+
     def _zeros(self, value=0.0):
         return np.full(self._params.shape, value, self._params.dtype)
 

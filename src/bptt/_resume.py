@@ -184,6 +184,7 @@ def settings_of(training, seed) -> dict:
         "clip_norm": updates.clip.norm,
         "clip_value": updates.clip.value,
         "accumulate": updates.accumulate,
+        "constraints": updates.constraints and updates.constraints.fingerprint(),
         "metrics": {name: described(metric) for name, metric in training.metrics.items()},
         "patience": training.patience.patience,
         "min_delta": training.patience.min_delta,

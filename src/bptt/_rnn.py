@@ -151,7 +151,7 @@ class RNN(_Network):
         state_h0, state_c0 : (L*D,H)
         embedding : (V,E)
         """
-        return _views(self.params, self.tensors())
+        return views_of(self.params, self.tensors())
 
     def grad_views(self) -> dict[str, np.ndarray]:
         """View the gradients by name.
@@ -161,7 +161,7 @@ class RNN(_Network):
         dict of str to numpy.ndarray
             Views into grads, as those of param_views.
         """
-        return _views(self.grads, self.tensors())
+        return views_of(self.grads, self.tensors())
 
     def clip_grad_norm(self, max_norm: float) -> float:
         """Scale all gradients to a Euclidean norm of at most max_norm.
@@ -283,7 +283,7 @@ class RNN(_Network):
         if missing or foreign:
             raise ValueError(f"state must have exactly the names {list(views)}: missing {missing}, unknown {foreign}")
         params = np.empty_like(self.params)  # written at once when all arrays are read: some may be views of the old
-        for name, view in _views(params, self.tensors()).items():
+        for name, view in views_of(params, self.tensors()).items():
             view[...] = _core.real_copy(state[name], f"state[{name!r}]", self.dtype, view.shape)
         self.params = params
 
@@ -358,5 +358,6 @@ def _rebuild(cls, description, threads, params, dropout_state):
     return rnn
 
 
-def _views(flat, tensors):
+def views_of(flat, tensors):
+    """{name: view} of the tensors in a flat array (P,)."""
     return {name: flat[offset : offset + math.prod(shape)].reshape(shape) for name, offset, shape in tensors}

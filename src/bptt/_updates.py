@@ -68,8 +68,10 @@ def make_optimizer(rnn, optimizer, lr):
 class Updates:
     """Makes an update of every so many windows, and records it."""
 
-    def __init__(self, rnn, optimizer, rate: Rate, clip: Clip, accumulate: int, history: History, on_update):
-        self.rnn, self.optimizer, self.rate, self.clip = rnn, optimizer, rate, clip
+    def __init__(
+        self, rnn, optimizer, rate: Rate, clip: Clip, accumulate: int, constraints, history: History, on_update
+    ):
+        self.rnn, self.optimizer, self.rate, self.clip, self.constraints = rnn, optimizer, rate, clip, constraints
         self.accumulate, self.history, self.on_update = accumulate, history, on_update
         self.sum = np.zeros_like(rnn.grads) if accumulate > 1 else np.empty(0)
         self.norm = math.nan  # of the last update's gradient
@@ -78,6 +80,16 @@ class Updates:
     def _clear(self):
         self.waiting = self.weight = 0
         self.loss_sum, self.divisor = 0.0, 1
+
+    def begin(self) -> None:
+        """Project the initial parameters onto the constraints. Those of later updates are left as they are: scaling a
+        row again may change its last bits."""
+        if not self.history.update_loss:
+            self._constrain()
+
+    def _constrain(self):
+        if self.constraints is not None:
+            self.constraints.apply(self.optimizer if isinstance(self.optimizer, _optim._Optimizer) else None)
 
     def add(self, loss, weight, share=None) -> None:
         """Take the gradient of a window's mean loss from rnn.grads; `weight` is what the sum was divided by.
@@ -110,6 +122,8 @@ class Updates:
     def _update(self, loss):
         history = self.history
         done = len(history.update_loss)
+        if self.constraints is not None:
+            self.constraints.mask_grads()
         self.norm = self.clip(self.rnn)
         if not math.isfinite(self.norm):
             raise FloatingPointError(
@@ -118,6 +132,7 @@ class Updates:
             )
         self.rate.set(self.optimizer, done)
         self.optimizer.step()
+        self._constrain()
         history.grad_norm.append(self.norm)
         history.update_loss.append(loss)
         lr = getattr(self.optimizer, "lr", None)
