@@ -43,8 +43,8 @@ typedef struct cell {
     void (*forward)(const step *);
     /* dz_t from dh_t and dc_next; dc_next becomes dL/dc_{t-1}, dh_next the direct term of dL/dh_{t-1} */
     void (*backward)(const step *);
-    /* dz_t from dh_t without its recurrent part, W_hhT dz_next and the direct term in dh_next, which the same call adds;
-     * NULL: no such form */
+    /* dz_t from dh_t without its recurrent part, W_hhT dz_next and the direct term in dh_next, which the same call
+     * adds; NULL: no such form */
     void (*backward_fused)(const step *, const REAL *dz_next, int64_t ld_dz_next);
     /* adds the gradient of the peepholes; NULL: there are none */
     void (*add_peephole_grad)(const peephole_rows *, REAL *grad);

@@ -19,7 +19,7 @@ LOCAL const struct {
 /* The cell of a spec in the form that it asks for; NULL: there is none. */
 LOCAL const cell *cell_of(const bptt_spec *spec) {
     const cell *cell = cells[spec->cell].cell;
-    if (spec->reset_before) return cell->reset_before;
-    return bptt_internal_leaks(spec) ? cell->leaky : cell;
+    if (bptt_internal_leaks(spec)) return spec->reset_before ? NULL : cell->leaky;
+    return spec->reset_before ? cell->reset_before : cell;
 }
 #endif

@@ -1,5 +1,5 @@
-/* The arithmetic of a leak a (H): h = (1-a)*h_prev + a*f. The one block of gates is f = f(z), which the product's epilogue
- * has computed. */
+/* The arithmetic of a leak a (H): h = (1-a)*h_prev + a*f. The one block of gates is f = f(z), which the product's
+ * epilogue has computed. */
 #ifndef BPTT_CELLS_LEAKY_POINTWISE_H
 #define BPTT_CELLS_LEAKY_POINTWISE_H
 #include "cells/vanilla_pointwise.h"
@@ -16,8 +16,8 @@ LOCAL void leaky_forward(const gate_step *given) {
     }
 }
 
-/* The vector of a row that begins at unit j: dz = a*f'*dh, dh_next = (1-a)*dh, and the term of the gradient by the number
- * whose logistic function a is: dh*(f - h_prev)*a*(1-a). */
+/* The vector of a row that begins at unit j: dz = a*f'*dh, dh_next = (1-a)*dh, and the term of the gradient by the
+ * number whose logistic function a is: dh*(f - h_prev)*a*(1-a). */
 INLINE void leaky_backward_vector(const int activation, const gate_step *step, int64_t row, int64_t j,
                                   const int64_t lanes) {
     const int64_t at = row * step->H + j;

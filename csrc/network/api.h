@@ -63,7 +63,8 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->chunk = chunk_steps(call, call->shards);
     const int64_t layer_dirs = call->L * call->D, rows = call->chunk * call->B, BH = call->B * call->H;
     const int64_t dh_size = (call->D == 2 ? call->T : call->chunk) * call->D * BH;
-    const int dz_in_place = bptt_internal_dz_in_place(call->shape), recurrent_dropout = call->spec.recurrent_dropout > 0;
+    const int dz_in_place = bptt_internal_dz_in_place(call->shape),
+              recurrent_dropout = call->spec.recurrent_dropout > 0;
     call->panels[BACKWARD] = alloc_panels(call, &from, BACKWARD);
     alloc_forward_scratch(call, &from);
     call->masked_h = arena_alloc(&from, recurrent_dropout ? rows * call->H : 0);

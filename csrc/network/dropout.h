@@ -7,8 +7,8 @@
 
 enum { DROP_INPUT, DROP_RECURRENT, NOISE = 1 << 20 /* beyond 2 * layer_dir + 1 of any network */ };
 
-/* The hash of what chooses a row's mask, or its noise. Both directions of a layer have the same inputs, so the same mask
- * of them. */
+/* The hash of what chooses a row's mask, or its noise. Both directions of a layer have the same inputs, so the same
+ * mask of them. */
 LOCAL uint64_t row_key(const worker *worker, int kind, uint64_t step, int64_t row) {
     const int64_t layer_dir = kind == DROP_INPUT ? worker->layer * worker->call->D : worker->layer_dir;
     uint64_t key = mix64(worker->call->options.dropout_seed + 0x9e3779b97f4a7c15u);

@@ -1,5 +1,5 @@
-/* Noise of training: the pre-activations of every step get noise * xi, xi standard normal from the counter-based generator
- * of dropout.h. It is a constant for the gradient, so backward does not know of it. */
+/* Noise of training: the pre-activations of every step get noise * xi, xi standard normal from the counter-based
+ * generator of dropout.h. It is a constant for the gradient, so backward does not know of it. */
 #ifndef BPTT_NETWORK_NOISE_H
 #define BPTT_NETWORK_NOISE_H
 #include "network/dropout.h"

@@ -132,8 +132,8 @@ LOCAL void measure_and_clip_rows(const worker *worker, int64_t t, int64_t end, R
 
 /* ---- one step ---------------------------------------------------------------------------------------- */
 
-/* Whether the whole recurrent part of dh_t is W_hhT dz_next (and a direct term that a fused backward adds), for all rows
- * of the shard: the same answer in every thread. */
+/* Whether the whole recurrent part of dh_t is W_hhT dz_next (and a direct term that a fused backward adds), for all
+ * rows of the shard: the same answer in every thread. */
 LOCAL int recurrence_is_plain(const worker *worker, int64_t t) {
     const call *call = worker->call;
     if (drops_recurrent(call)) return 0;

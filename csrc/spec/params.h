@@ -17,9 +17,7 @@ LOCAL int bptt_internal_layer_dirs(const bptt_spec *spec) {
 }
 
 /* Whether the cell is one with a leak. */
-LOCAL int bptt_internal_leaks(const bptt_spec *spec) {
-    return spec->learn_leak || (spec->leak > 0 && spec->leak < 1);
-}
+LOCAL int bptt_internal_leaks(const bptt_spec *spec) { return spec->learn_leak || (spec->leak > 0 && spec->leak < 1); }
 
 /* offset of a tensor in elements; -1: the network does not have it */
 int64_t bptt_internal_layer_dir_offset(const bptt_spec *spec, int64_t layer_dir, int tensor);

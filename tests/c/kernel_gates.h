@@ -3,14 +3,23 @@
 #define KERNEL_GATES_H
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "check.h"
 #include "kernel_buffers.h"
 #include "kernel_pointwise.h"
 #include "kernels/kernels.h"
 
-/* Blocks of the gates and dz, and of W_hh h + b_hh, as all cells have them so far. */
+/* The most blocks of gates and dz of any cell, and the blocks of W_hh h + b_hh. */
 enum { GATE_BLOCKS = 4, HH_BLOCKS = 3 };
+
+/* n numbers between 0 and 1 */
+LOCAL REAL *shares(int64_t n) {
+    REAL *x = numbers(n, 1);
+    for (int64_t i = 0; i < n; i++) x[i] = (REAL)fabs((double)x[i]);
+    settle(x);
+    return x;
+}
 
 /* A step with all inputs of any cell. row_by_row is the same step with twins for its outputs: computed one row at a
  * time, it must have the same bits. */
@@ -18,11 +27,12 @@ typedef struct {
     gate_step all_rows, row_by_row;
 } gate_case;
 
-LOCAL gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
+/* blocks: of the gates and dz. One is that of a leaky cell, whose dz may take the place of dh. */
+LOCAL gate_case any_gates(int64_t rows, int64_t H, int blocks, int peepholes) {
     const int64_t ld_prev = H + any_of(3), ld = H + any_of(3), ld_dh = H + any_of(3);
     const gate_step step = {.rows = rows,
                             .H = H,
-                            .gates = numbers(rows * GATE_BLOCKS * H, 1.5),
+                            .gates = numbers(rows * blocks * H, 1.5),
                             .products = numbers(rows * HH_BLOCKS * H, 1.5),
                             .h_prev = matrix(rows, H, ld_prev, 1),
                             .c_prev = matrix(rows, H, ld_prev, 1),
@@ -31,9 +41,13 @@ LOCAL gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
                             .c = matrix(rows, H, ld, 1.5),
                             .ld = ld,
                             .peepholes = peepholes ? numbers(3 * H, 1) : NULL,
+                            .leak = shares(H),
+                            .activation = (int)any_of(4),
+                            .adds_dh_next = (int)any_of(2),
+                            .leak_terms = any_of(2) ? numbers(rows * H, 1) : NULL,
                             .dh = matrix(rows, H, ld_dh, 1),
                             .ld_dh = ld_dh,
-                            .dz = numbers(rows * GATE_BLOCKS * H, 1),
+                            .dz = blocks > 1 ? numbers(rows * blocks * H, 1) : matrix(rows, H, ld_dh, 1),
                             .dh_next = numbers(rows * H, 1),
                             .dc_next = numbers(rows * H, 1),
                             .d_operand = numbers(rows * H, 1)};
@@ -42,23 +56,25 @@ LOCAL gate_case any_gates(int64_t rows, int64_t H, int peepholes) {
     both.row_by_row.h = twin(step.h);
     both.row_by_row.c = twin(step.c);
     both.row_by_row.dz = twin(step.dz);
+    if (step.leak_terms) both.row_by_row.leak_terms = twin(step.leak_terms);
     both.row_by_row.dh_next = twin(step.dh_next);
     both.row_by_row.dc_next = twin(step.dc_next);
     return both;
 }
 
-LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_step *step) {
+LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_step *step, int blocks) {
     for (int64_t row = 0; row < step->rows; row++) {
         gate_step one = *step;
         one.rows = 1;
-        one.gates += row * GATE_BLOCKS * step->H;
+        one.gates += row * blocks * step->H;
         one.products += row * HH_BLOCKS * step->H;
         one.h_prev += row * step->ld_prev;
         one.c_prev += row * step->ld_prev;
         one.h += row * step->ld;
         one.c += row * step->ld;
         one.dh += row * step->ld_dh;
-        one.dz += row * GATE_BLOCKS * step->H;
+        one.dz += blocks > 1 ? row * blocks * step->H : row * step->ld_dh;
+        if (one.leak_terms) one.leak_terms += row * step->H;
         one.dh_next += row * step->H;
         one.dc_next += row * step->H;
         one.d_operand += row * step->H;
@@ -70,14 +86,15 @@ LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_step 
 
 typedef struct {
     int64_t gates, h, own;             /* places: of the first gate or dz; of h and c; in arrays without padding */
+    int64_t dz;                        /* that of a dz in the place of dh */
     double gate[4], h_prev, c_prev, c; /* numbers before the step */
-    double pi, pf, po, dh, dh_next, dc_next, d_operand, product[3];
+    double pi, pf, po, dh, dh_next, dc_next, d_operand, leak, product[3];
 } unit;
 
-LOCAL unit unit_at(const gate_step *s, int64_t row, int64_t j) {
+LOCAL unit unit_at(const gate_step *s, int64_t row, int64_t j, int blocks) {
     const int64_t H = s->H;
-    unit u = {.gates = row * 4 * H + j, .h = row * s->ld + j, .own = row * H + j};
-    for (int g = 0; g < 4; g++) u.gate[g] = (double)s->gates[u.gates + g * H];
+    unit u = {.gates = row * blocks * H + j, .dz = row * s->ld_dh + j, .h = row * s->ld + j, .own = row * H + j};
+    for (int g = 0; g < blocks; g++) u.gate[g] = (double)s->gates[u.gates + g * H];
     for (int g = 0; g < 3; g++) u.product[g] = (double)s->products[(row * 3 + g) * H + j];
     u.h_prev = (double)s->h_prev[row * s->ld_prev + j];
     u.c_prev = (double)s->c_prev[row * s->ld_prev + j];
@@ -91,6 +108,7 @@ LOCAL unit unit_at(const gate_step *s, int64_t row, int64_t j) {
     u.dh_next = (double)s->dh_next[u.own];
     u.dc_next = (double)s->dc_next[u.own];
     u.d_operand = (double)s->d_operand[u.own];
+    u.leak = (double)s->leak[j];
     return u;
 }
 
@@ -167,6 +185,17 @@ LOCAL void want_gru_reset_before_operand(const gate_step *s, const unit *u) {
     want(s->dh_next, u->own, u->dh_next + u->d_operand * r, 3);
 }
 
+LOCAL void want_leaky_forward(const gate_step *s, const unit *u) {
+    want(s->h, u->h, (1 - u->leak) * u->h_prev + u->leak * u->gate[0], 4);
+}
+
+LOCAL void want_leaky_backward(const gate_step *s, const unit *u) {
+    const double f = u->gate[0], dh = u->dh + (s->adds_dh_next ? u->dh_next : 0);
+    want(s->dh_next, u->own, (1 - u->leak) * dh, 4);
+    want(s->dz, u->dz, u->leak * activation_grad_of(s->activation, f) * dh, 20);
+    if (s->leak_terms) want(s->leak_terms, u->own, dh * (f - u->h_prev) * u->leak * (1 - u->leak), 10);
+}
+
 /* ---- all ---------------------------------------------------------------------------------------------------- */
 
 /* One function for each name in the cells' list: a name without formulas here does not compile. */
@@ -178,14 +207,15 @@ typedef struct {
 
 LOCAL void check_gate(const gate_check *check, int64_t rows, int64_t H, int peepholes) {
     kernel_case("%s rows=%d H=%d peepholes %d", check->name, (int)rows, (int)H, peepholes);
-    const gate_case both = any_gates(rows, H, peepholes);
+    const int blocks = strncmp(check->name, "leaky", 5) == 0 ? 1 : GATE_BLOCKS;
+    const gate_case both = any_gates(rows, H, blocks, peepholes);
     for (int64_t row = 0; row < rows; row++)
         for (int64_t j = 0; j < H; j++) {
-            const unit u = unit_at(&both.all_rows, row, j);
+            const unit u = unit_at(&both.all_rows, row, j, blocks);
             check->want_unit(&both.all_rows, &u);
         }
     check->function(&both.all_rows);
-    call_row_by_row(check->function, &both.row_by_row);
+    call_row_by_row(check->function, &both.row_by_row, blocks);
     end_case();
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "base/mix.h"
 #include "bptt.h"
 #include "cells/list.h"
 #include "check.h"
@@ -147,6 +148,72 @@ LOCAL void check_clamp(const kernels *table, int64_t n) {
     end_case();
 }
 
+/* ---- random numbers ---------------------------------------------------------------------------------------- */
+
+LOCAL UINT random_bits_of(UINT counter, uint64_t key) {
+    if (REAL_BITS == 64) return (UINT)mix64(counter * 0x9e3779b97f4a7c15u + key);
+    uint32_t x = (uint32_t)counter + (uint32_t)key;
+    for (int round = 0; round < 2; round++) {
+        x = (x ^ x >> 16) * 0x7feb352du;
+        x = (x ^ x >> 15) * 0x846ca68bu;
+        x ^= x >> 16;
+        x += round ? 0 : (uint32_t)(key >> 32);
+    }
+    return x;
+}
+
+/* The pair of standard normal numbers of a counter. */
+LOCAL void normal_pair(UINT counter, uint64_t key, double pair[2]) {
+    const int mantissa = REAL_BITS == 32 ? 23 : 52, rest = REAL_BITS - mantissa;
+    const UINT bits = random_bits_of(counter, key), angle = random_bits_of(counter, mix64(key + 0x9e3779b97f4a7c15u));
+    const double low = ldexp((double)(bits & (((UINT)1 << rest) - 1)), -REAL_BITS);
+    const double r = sqrt(-2 * log(1 - ldexp((double)(bits >> rest), -mantissa) - low));
+    const double x = (ldexp((double)((UINT)(angle << 2) >> rest), -mantissa) - .5) * 1.57079632679489661923;
+    const int exchange = (int)(angle >> (REAL_BITS - 1)), sign = angle >> (REAL_BITS - 2) & 1 ? -1 : 1;
+    pair[0] = sign * r * (exchange ? sin(x) : cos(x));
+    pair[1] = sign * r * (exchange ? cos(x) : sin(x));
+}
+
+LOCAL void check_add_normal(const kernels *table, int64_t n) {
+    kernel_case("add_normal n=%d", (int)n);
+    const uint64_t key = mix64((uint64_t)n);
+    const REAL scale = (REAL).7;
+    REAL *x = numbers(n, 1);
+    for (int64_t i = 0; i < n - n / 2; i++) {
+        double pair[2];
+        normal_pair((UINT)i, key, pair);
+        for (int64_t j = 0; j < 2 && i + j * (n - n / 2) < n; j++) {
+            const int64_t at = i + j * (n - n / 2);
+            want(x, at, (double)x[at] + (double)scale * pair[j], 16);
+        }
+    }
+    table->add_normal(n, key, scale, x);
+    end_case();
+}
+
+/* ---- constraints --------------------------------------------------------------------------------------------- */
+
+LOCAL void check_constrain(const kernels *table, int64_t n) {
+    for (int masks_only = 0; masks_only < 2; masks_only++) {
+        kernel_case("constrain n=%d masks_only %d", (int)n, masks_only);
+        static const int8_t all[] = {
+            BPTT_RULE_ZERO, BPTT_RULE_AT_LEAST_ZERO, BPTT_RULE_AT_MOST_ZERO, BPTT_RULE_FREE, -128, 127};
+        REAL *x = special_numbers(n);
+        int8_t *rules = checked_malloc(n);
+        for (int64_t i = 0; i < n; i++) {
+            const double value = (double)x[i];
+            rules[i] = all[any_of(sizeof all)];
+            const int low = rules[i] == BPTT_RULE_AT_LEAST_ZERO && value < 0;
+            const int high = rules[i] == BPTT_RULE_AT_MOST_ZERO && value > 0;
+            const int zero = rules[i] == BPTT_RULE_ZERO || (!masks_only && (low || high));
+            want_within(x, i, zero ? 0 : value, 0);
+        }
+        table->constrain(n, rules, masks_only, x);
+        free(rules);
+        end_case();
+    }
+}
+
 /* ---- sums ----------------------------------------------------------------------------------------------- */
 
 LOCAL void check_add_column_sums(const kernels *table, int64_t rows, int64_t n) {
@@ -281,6 +348,8 @@ LOCAL void check_pointwise(const kernels *table) {
         check_add_scaled(table, n);
         check_difference(table, n);
         check_clamp(table, n);
+        check_add_normal(table, n);
+        check_constrain(table, n);
         check_sum_squares(table, n);
         check_sgd(table, n);
         check_rmsprop(table, n);

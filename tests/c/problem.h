@@ -7,6 +7,7 @@
 
 #include "bptt.h"
 #include "check.h"
+#include "real.h"
 
 /* One problem with all its inputs. An array that is NULL is not passed to the call. */
 typedef struct {
@@ -24,6 +25,7 @@ typedef struct {
     double clip_norm, clip_value;
     /* Factors of dropout on the inputs of each layer (L,T,B,D*H) and on h_{t-1} (L*D,B,H). NULL: nothing is dropped. */
     double *input_mask, *recurrent_mask;
+    double *noise; /* what the pre-activations get (L*D,T,B,G*H); NULL: nothing */
 } problem;
 
 enum { /* a problem's features beyond parameters, inputs and dy; combined with | */
@@ -48,16 +50,24 @@ typedef struct {
 /* A cell in one of its forms. */
 typedef struct {
     int32_t cell, reset_before, peepholes;
+    double leak;
+    int32_t learn_leak;
 } form;
 
 static const form forms[] = {
-    {.cell = BPTT_CELL_TANH},    {.cell = BPTT_CELL_RELU},
-    {.cell = BPTT_CELL_SIGMOID}, {.cell = BPTT_CELL_IDENTITY},
-    {.cell = BPTT_CELL_LSTM},    {.cell = BPTT_CELL_LSTM, .peepholes = 1},
-    {.cell = BPTT_CELL_GRU},     {.cell = BPTT_CELL_GRU, .reset_before = 1},
+    {.cell = BPTT_CELL_TANH},
+    {.cell = BPTT_CELL_RELU},
+    {.cell = BPTT_CELL_SIGMOID},
+    {.cell = BPTT_CELL_IDENTITY},
+    {.cell = BPTT_CELL_LSTM},
+    {.cell = BPTT_CELL_LSTM, .peepholes = 1},
+    {.cell = BPTT_CELL_GRU},
+    {.cell = BPTT_CELL_GRU, .reset_before = 1},
+    {.cell = BPTT_CELL_RELU, .leak = 0.3},
+    {.cell = BPTT_CELL_TANH, .learn_leak = 1},
 };
 
-enum { TANH, RELU, SIGMOID, IDENTITY, LSTM, PEEPHOLE_LSTM, GRU, RESET_BEFORE_GRU, FORMS };
+enum { TANH, RELU, SIGMOID, IDENTITY, LSTM, PEEPHOLE_LSTM, GRU, RESET_BEFORE_GRU, LEAKY, TRAINED_LEAK, FORMS };
 
 LOCAL bptt_spec spec_of(shape s, int which, int32_t layers, int32_t directions) {
     return (bptt_spec){.struct_size = sizeof(bptt_spec),
@@ -69,7 +79,9 @@ LOCAL bptt_spec spec_of(shape s, int which, int32_t layers, int32_t directions) 
                        .num_layers = layers,
                        .bidirectional = directions == 2,
                        .reset_before = forms[which].reset_before,
-                       .peepholes = forms[which].peepholes};
+                       .peepholes = forms[which].peepholes,
+                       .leak = forms[which].leak,
+                       .learn_leak = forms[which].learn_leak};
 }
 
 /* The same network with integer inputs: below I as unit vectors (V = 0), or below V as rows of an embedding, of which
@@ -109,7 +121,7 @@ LOCAL int64_t state_at(const problem *p, int64_t layer_dir, int part, int64_t ro
 
 /* Offsets of the tensors of a layer in one direction, as the header says; `in` is the number of its inputs. */
 typedef struct {
-    int64_t in, ih, hh, b_ih, b_hh, peephole, end;
+    int64_t in, ih, hh, b_ih, b_hh, peephole, leak, end;
 } layer_dir_tensors;
 
 LOCAL layer_dir_tensors layer_dir_tensors_of(const bptt_spec *s, int64_t layer_dir) {
@@ -122,7 +134,8 @@ LOCAL layer_dir_tensors layer_dir_tensors_of(const bptt_spec *s, int64_t layer_d
         w.b_ih = w.hh + rows * H;
         w.b_hh = w.b_ih + bias;
         w.peephole = w.b_hh + bias;
-        w.end = w.peephole + (s->peepholes ? 3 * H : 0);
+        w.leak = w.peephole + (s->peepholes ? 3 * H : 0);
+        w.end = w.leak + (s->learn_leak ? H : 0);
     }
     return w;
 }
@@ -216,6 +229,37 @@ LOCAL double *measure_recurrent_mask(const problem *p) {
     return mask;
 }
 
+/* ---- noise, measured by the core in the type under test -------------------------------------------------- */
+
+/* A layer of identity cells, with as many units as the layer has pre-activations, outputs its noise. */
+LOCAL void measure_layer_noise(const problem *p, int64_t layer, double *noise) {
+    const int64_t D = directions_of(&p->spec), rows = blocks_of(&p->spec) * p->spec.hidden_size, n = p->T * p->B;
+    bptt_spec spec = spec_of((shape){.I = 1, .H = rows}, IDENTITY, (int32_t)layer + 1, (int32_t)D);
+    spec.noise = p->spec.noise;
+    const bptt_options options = {
+        .struct_size = sizeof options, .training = 1, .dropout_seed = p->seed, .first_step = p->first_step};
+    bptt_sizes sizes = {.struct_size = sizeof sizes};
+    CHECK_STATUS(TYPED(bptt_sizes)(&spec, p->T, p->B, &options, &sizes), BPTT_OK);
+    REAL *params = array(sizes.params), *x = array(n), *y = array(sizes.output), *work = array(sizes.forward_work);
+    memset(params, 0, (size_t)sizes.params * sizeof *params);
+    memset(x, 0, (size_t)n * sizeof *x);
+    CHECK_STATUS(TYPED(bptt_forward)(&spec, p->T, p->B, params, x, NULL, y, NULL, NULL, work, &options), BPTT_OK);
+    for (int64_t d = 0; d < D; d++)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < rows; j++) noise[(d * n + i) * rows + j] = (double)y[(i * D + d) * rows + j];
+    REAL *const all[] = {params, x, y, work};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
+}
+
+LOCAL double *measure_noise(const problem *p) {
+    const int64_t D = directions_of(&p->spec), rows = blocks_of(&p->spec) * p->spec.hidden_size;
+    if (p->spec.noise == 0) return NULL;
+    double *noise = zeros(layers_of(&p->spec) * D * p->T * p->B * rows);
+    for (int64_t layer = 0; layer < layers_of(&p->spec); layer++)
+        measure_layer_noise(p, layer, noise + layer * D * p->T * p->B * rows);
+    return noise;
+}
+
 /* ---- making problems -------------------------------------------------------------------------------- */
 
 LOCAL double *carry_of(int64_t n) {
@@ -257,12 +301,13 @@ LOCAL void name_problem(const problem *p, unsigned features) {
     const bptt_spec *s = &p->spec;
     name_case(
         "T=%lld B=%lld I=%lld H=%lld O=%lld cell=%d reset_before=%d peepholes=%d bias=%d L=%d D=%d learn=%d drop=%g,%g "
+        "leak=%g,%d noise=%g "
         "features=%u V=%lld"
         " padding=%lld",
         (long long)p->T, (long long)p->B, (long long)s->input_size, (long long)s->hidden_size,
         (long long)s->output_size, (int)s->cell, (int)s->reset_before, (int)s->peepholes, (int)s->bias,
-        (int)s->num_layers, (int)s->bidirectional + 1, (int)s->learn_state, s->dropout, s->recurrent_dropout, features,
-        (long long)integers_of(s), (long long)s->padding_row - 1);
+        (int)s->num_layers, (int)s->bidirectional + 1, (int)s->learn_state, s->dropout, s->recurrent_dropout, s->leak,
+        (int)s->learn_leak, s->noise, features, (long long)integers_of(s), (long long)s->padding_row - 1);
 }
 
 LOCAL problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features) {
@@ -288,12 +333,13 @@ LOCAL problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features
     p.first_step = any_of(1000);
     p.input_mask = measure_input_mask(&p);
     p.recurrent_mask = measure_recurrent_mask(&p);
+    p.noise = measure_noise(&p);
     return p;
 }
 
 LOCAL void free_problem(problem *p) {
-    void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,       p->tokens,
-                         p->carry,  p->reset, p->lengths, p->input_mask, p->recurrent_mask};
+    void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,        p->tokens,
+                         p->carry,  p->reset, p->lengths, p->input_mask, p->recurrent_mask, p->noise};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 

@@ -11,7 +11,7 @@
 #include "problem.h"
 
 /* Results of a forward: h and c (L*D,T,B,H); gates (L*D,T,B,4*H) in the order of the weights' blocks (GRU: r, z, n, and
- * in the fourth block q = W_hn h + b_hn, or r*h with reset_before); y (T,B,Y); the final state. */
+ * in the fourth block q = W_hn h + b_hn, or r*h with reset_before; vanilla cells: f(z)); y (T,B,Y); the final state. */
 typedef struct {
     double *h, *c, *gates, *y, *state1;
 } trace;
@@ -206,16 +206,30 @@ LOCAL void naive_gru(const scratch *s, double *h, double *gates) {
     }
 }
 
+LOCAL double leak_of(const scratch *s, int64_t j) {
+    const bptt_spec *spec = &s->p->spec;
+    if (spec->learn_leak) return logistic(s->p->params[s->w.leak + j]);
+    return spec->leak > 0 ? spec->leak : 1;
+}
+
+LOCAL void naive_vanilla(const scratch *s, double *h, double *f) {
+    for (int64_t j = 0; j < s->p->spec.hidden_size; j++) {
+        f[j] = activation(s->p->spec.cell, s->z_ih[j] + s->z_hh[j]);
+        h[j] = (1 - leak_of(s, j)) * s->prev[0][j] + leak_of(s, j) * f[j];
+    }
+}
+
 LOCAL void naive_step(const scratch *s) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size, rows = blocks_of(&p->spec) * H, at = row_offset(s, s->layer_dir, s->t);
     double *h = s->trace->h + at, *c = s->trace->c + at, *gates = s->trace->gates + 4 * at;
     affine(p, 0, rows, s->w.in, s->w.ih, s->w.b_ih, s->x, s->z_ih);
+    for (int64_t i = 0; p->noise && i < rows; i++)
+        s->z_ih[i] += p->noise[row_offset(s, s->layer_dir, s->t) / H * rows + i];
     affine(p, 0, rows, H, s->w.hh, s->w.b_hh, s->masked, s->z_hh);
     if (p->spec.cell == BPTT_CELL_LSTM) naive_lstm(s, h, c, gates);
     else if (p->spec.cell == BPTT_CELL_GRU) naive_gru(s, h, gates);
-    else
-        for (int64_t j = 0; j < H; j++) h[j] = activation(p->spec.cell, s->z_ih[j] + s->z_hh[j]);
+    else naive_vanilla(s, h, gates);
     for (int part = 0; part < parts_of(&p->spec); part++)
         memcpy(s->trace->state1 + state_at(p, s->layer_dir, part, s->row), part ? c : h, (size_t)H * sizeof *h);
 }
@@ -363,12 +377,15 @@ LOCAL void naive_d_masked(const scratch *s) {
 LOCAL void naive_cell_backward(const scratch *s) {
     const problem *p = s->p;
     const int64_t H = p->spec.hidden_size, rows = blocks_of(&p->spec) * H;
-    const double *h = s->trace->h + row_offset(s, s->layer_dir, s->t);
+    const double *f = s->trace->gates + 4 * row_offset(s, s->layer_dir, s->t);
     memset(s->dh_prev, 0, (size_t)H * sizeof *s->dh_prev);
     if (p->spec.cell == BPTT_CELL_LSTM) naive_lstm_backward(s);
     else if (p->spec.cell == BPTT_CELL_GRU) naive_gru_backward(s);
     else
-        for (int64_t j = 0; j < H; j++) s->z_ih[j] = activation_grad(p->spec.cell, h[j]) * s->dh[j];
+        for (int64_t j = 0; j < H; j++) {
+            s->z_ih[j] = leak_of(s, j) * activation_grad(p->spec.cell, f[j]) * s->dh[j];
+            s->dh_prev[j] = (1 - leak_of(s, j)) * s->dh[j];
+        }
     memcpy(s->z_hh, s->z_ih, (size_t)rows * sizeof *s->z_ih);
     if (p->spec.cell == BPTT_CELL_GRU && !p->spec.reset_before)
         memcpy(s->z_hh + 2 * H, s->dq, (size_t)H * sizeof *s->dq);
@@ -391,6 +408,10 @@ LOCAL void naive_add_param_grads(const scratch *s, double *grads) {
         grads[s->w.peephole + j] += s->z_ih[j] * s->prev[1][j];
         grads[s->w.peephole + H + j] += s->z_ih[H + j] * s->prev[1][j];
         grads[s->w.peephole + 2 * H + j] += s->z_ih[3 * H + j] * c[j];
+    }
+    for (int64_t j = 0; p->spec.learn_leak && j < H; j++) {
+        const double f = s->trace->gates[4 * at + j], a = leak_of(s, j);
+        grads[s->w.leak + j] += s->dh[j] * (f - s->prev[0][j]) * a * (1 - a);
     }
     if (!p->spec.bias) return;
     add_vector(rows, s->z_ih, grads + s->w.b_ih);

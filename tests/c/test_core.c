@@ -35,6 +35,7 @@ static void check_form(int which, int32_t layers, int32_t directions) {
     }
     spec.dropout = 0.4;
     spec.recurrent_dropout = 0.2;
+    spec.noise = 0.3;
     check_network(spec, s.T, s.B, ALL_FEATURES);
     spec.learn_state = 1;
     check_network(spec, 11, 4, ALL_FEATURES & ~(CARRY_PER_ROW | STATE0));
@@ -131,7 +132,7 @@ static void check_finite_differences(void) {
                                           features[i], 1);
                 bptt_spec spec = spec_of((shape){.I = 2, .H = 4, .O = 3}, which, 1 + i % 3, directions);
                 spec.learn_state = 1;
-                spec.dropout = spec.recurrent_dropout = 0.3;
+                spec.dropout = spec.recurrent_dropout = spec.noise = 0.3;
                 check_against_differences(spec, 5, 3, features[i], 5);
             }
 }

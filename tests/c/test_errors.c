@@ -272,7 +272,8 @@ static void compute(const arguments *a, const bptt_spec *spec, const bptt_option
 /* Fields beyond the caller's struct_size count as zero, and the memory there is not read. */
 static void check_older_structs(arguments a) {
     const size_t specs[] = {offsetof(bptt_spec, num_layers), offsetof(bptt_spec, bidirectional),
-                            offsetof(bptt_spec, dropout), offsetof(bptt_spec, num_embeddings)};
+                            offsetof(bptt_spec, dropout), offsetof(bptt_spec, num_embeddings),
+                            offsetof(bptt_spec, leak)};
     const size_t options[] = {STRUCT_LEAST, offsetof(bptt_options, segment), offsetof(bptt_options, dropout_seed),
                               offsetof(bptt_options, tokens)};
     REAL *y = array(OUTPUTS), *grads = array(PARAMS), *older_y = array(OUTPUTS), *older_grads = array(PARAMS);
@@ -335,6 +336,13 @@ static void check_bad_clips(arguments *a) {
     CHECK_STATUS(TYPED(bptt_clip_value)(3, NULL, 0.01, &norm), BPTT_ERROR_NULL);
     CHECK_STATUS(TYPED(bptt_clip_value)(0, a->out, 0.01, &norm), BPTT_ERROR_SIZE);
     CHECK_STATUS(TYPED(bptt_clip_value)(-1, a->out, 0.01, &norm), BPTT_ERROR_SIZE);
+    const int8_t rules[] = {BPTT_RULE_ZERO, BPTT_RULE_ZERO, BPTT_RULE_ZERO};
+    CHECK_STATUS(TYPED(bptt_constrain)(3, NULL, 0, a->out), BPTT_ERROR_NULL);
+    CHECK_STATUS(TYPED(bptt_constrain)(3, rules, 0, NULL), BPTT_ERROR_NULL);
+    CHECK_STATUS(TYPED(bptt_constrain)(0, rules, 0, a->out), BPTT_ERROR_SIZE);
+    CHECK_STATUS(TYPED(bptt_constrain)(-1, rules, 0, a->out), BPTT_ERROR_SIZE);
+    CHECK_STATUS(TYPED(bptt_constrain)(3, rules, 2, a->out), BPTT_ERROR_OPTION);
+    CHECK_STATUS(TYPED(bptt_constrain)(3, rules, -1, a->out), BPTT_ERROR_OPTION);
     CHECK_STATUS(TYPED(bptt_scale)(3, NULL, 2), BPTT_ERROR_NULL);
     CHECK_STATUS(TYPED(bptt_scale)(0, a->out, 2), BPTT_ERROR_SIZE);
     CHECK_STATUS(TYPED(bptt_scale)(-1, a->out, 2), BPTT_ERROR_SIZE);
@@ -460,6 +468,7 @@ static void check_no_kernels(arguments *a) {
     expect(call_step, *a, BPTT_ERROR_ISA);
     expect(call_step_tokens, *a, BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_clip_norm)(3, a->out, 0.01, &value), BPTT_ERROR_ISA);
+    CHECK_STATUS(TYPED(bptt_constrain)(1, &(int8_t){BPTT_RULE_ZERO}, 0, a->out), BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_cross_entropy)(1, 2, a->in, (int64_t[]){0}, -1, NULL, 0, a->out, &value), BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_binary_cross_entropy)(1, 2, a->in, a->in, NULL, 0, a->out, &value), BPTT_ERROR_ISA);
     CHECK_STATUS(

@@ -46,7 +46,10 @@ static bptt_spec fuzz_spec(void) {
                        .dropout = fuzz_number(0.25),
                        .recurrent_dropout = fuzz_number(0.25),
                        .num_embeddings = any_of(3) ? 0 : fuzz(3),
-                       .padding_row = any_of(6) ? 0 : fuzz(2)};
+                       .padding_row = any_of(6) ? 0 : fuzz(2),
+                       .leak = fuzz_number(usual.leak),
+                       .noise = fuzz_number(0.25),
+                       .learn_leak = fuzz(usual.learn_leak)};
 }
 
 /* lengths (4,) or NULL, tokens or NULL. */
@@ -157,6 +160,7 @@ static bptt_spec random_spec(shape s) {
     spec.learn_state = (int32_t)any_of(2);
     spec.dropout = any_of(2) ? 0 : 0.3;
     spec.recurrent_dropout = any_of(2) ? 0 : 0.3;
+    spec.noise = any_of(3) ? 0 : 0.3;
     const int64_t V = any_of(3) ? 0 : 1 + any_of(30);
     return V ? with_tokens(spec, V, any_of(1 + V) - 1) : any_of(3) ? spec : with_tokens(spec, 0, -1);
 }

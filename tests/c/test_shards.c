@@ -33,7 +33,7 @@ static void check_shards_of(const problem *p) {
 }
 
 static void check_shards(bptt_spec spec, int64_t T, int64_t B, unsigned features) {
-    spec.dropout = spec.recurrent_dropout = features & TRAINING ? 0.3 : 0;
+    spec.dropout = spec.recurrent_dropout = spec.noise = features & TRAINING ? 0.3 : 0;
     problem p = problem_of(spec, T, B, features);
     check_shards_of(&p);
     free_problem(&p);

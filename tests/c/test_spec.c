@@ -119,6 +119,19 @@ static void check_more_tensors(void) {
     static const bptt_tensor of_gru[] = {
         {"weight_ih_l0", 0, 12, 3}, {"weight_hh_l0", 0, 12, 4}, {"weight_ih_l1", 0, 12, 4}, {"weight_hh_l1", 0, 12, 4},
         {"weight_ih_l2", 0, 12, 4}, {"weight_hh_l2", 0, 12, 4}, {"state_h0", 0, 3, 4}};
+    static const bptt_tensor of_leaky[] = {{"weight_ih_l0", 0, 4, 3},
+                                           {"weight_hh_l0", 0, 4, 4},
+                                           {"leak_l0", 0, 4, 0},
+                                           {"weight_ih_l0_reverse", 0, 4, 3},
+                                           {"weight_hh_l0_reverse", 0, 4, 4},
+                                           {"leak_l0_reverse", 0, 4, 0},
+                                           {"weight_ho", 0, 2, 8}};
+    bptt_spec leaky = small_spec();
+    name_case("tensors of a trained leak");
+    leaky.bias = 0;
+    leaky.bidirectional = 1;
+    leaky.learn_leak = 1;
+    check_tensor_list(&leaky, sizeof of_leaky / sizeof of_leaky[0], of_leaky);
     name_case("tensors of gated cells");
     lstm.cell = BPTT_CELL_LSTM;
     lstm.peepholes = lstm.bidirectional = lstm.learn_state = 1;

@@ -124,7 +124,7 @@ static void check_pieces(const run *whole) {
 
 static void check_tape(bptt_spec spec, unsigned features) {
     spec.learn_state = 1;
-    spec.dropout = spec.recurrent_dropout = 0.3;
+    spec.dropout = spec.recurrent_dropout = spec.noise = 0.3;
     problem p = problem_of(spec, 12, 3, features);
     run whole = run_of(&p, 1);
     check_pieces(&whole);
@@ -144,7 +144,7 @@ static void check_tape(bptt_spec spec, unsigned features) {
 static void check_sizes_grow(bptt_spec spec, int64_t B, int64_t segment) {
     bptt_options options = {.struct_size = sizeof options, .segment = segment};
     bptt_sizes before = {.struct_size = sizeof before}, now = before;
-    spec.dropout = spec.recurrent_dropout = 0.3;
+    spec.dropout = spec.recurrent_dropout = spec.noise = 0.3;
     name_case("sizes: cell %d, H=%d, %d directions, B=%d, segment %d", (int)spec.cell, (int)spec.hidden_size,
               (int)spec.bidirectional + 1, (int)B, (int)segment);
     for (int64_t T = 1; T < 400; T += T < 40 ? 1 : 37) {

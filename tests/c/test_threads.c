@@ -48,7 +48,7 @@ static problem large_problem(int which, int32_t layers, int32_t directions, unsi
     const int64_t H = forms[which].cell < BPTT_CELL_LSTM ? 83 : 41, T = 241 / (layers * directions);
     bptt_spec spec = spec_of((shape){.I = 19, .H = H, .O = 17}, which, layers, directions);
     spec.learn_state = 1;
-    spec.dropout = spec.recurrent_dropout = features & TRAINING ? 0.3 : 0;
+    spec.dropout = spec.recurrent_dropout = spec.noise = features & TRAINING ? 0.3 : 0;
     return problem_of(spec, T, 31, features);
 }
 

@@ -218,7 +218,8 @@ typedef struct bptt_sizes {
     int64_t params;        /* parameters, and as many gradients */
     int64_t state;         /* one state, (L*D,B,H), twice that for an LSTM */
     int64_t output;        /* y and dy, (T,B,Y) */
-    int64_t tape;          /* what forward leaves for backward; ((T or tape_steps) + 1, B, H) for one vanilla layer */
+    int64_t tape;          /* what forward leaves for backward; ((T or tape_steps) + 1, B, H) for one vanilla layer
+                              without a leak */
     int64_t forward_work;  /* scratch of bptt_forward */
     int64_t backward_work; /* scratch of bptt_backward */
     int64_t packed;        /* weights packed by bptt_pack */
@@ -237,8 +238,8 @@ BPTT_API bptt_status bptt_sizes_f64(const bptt_spec *spec, int64_t T, int64_t B,
  *   state0  (state)    the initial state, which enters step 0; NULL: zeros or the learned state (see tape_first)
  *   y       (T,B,Y)    receives the outputs; NULL: not wanted
  *   state1  (state)    receives the state after the last step; NULL: not wanted; may be state0
- *   tape    (tape)     receives what backward needs (one vanilla layer: the initial state, then h_0 .. h_{T-1}; the
- *                      layout of others may change); NULL: no backward will follow, and with one direction memory
+ *   tape    (tape)     receives what backward needs (one vanilla layer without a leak: the initial state, then h_0 ..
+ *                      h_{T-1}; the layout of others may change); NULL: no backward will follow, and with one direction memory
  *                      does not grow with T
  *   work    (forward_work) */
 BPTT_API bptt_status bptt_forward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
