@@ -16,6 +16,8 @@ CELLS = {
     "peepholes": {"cell": "lstm", "peepholes": True},
     "gru": {"cell": "gru"},
     "reset before": {"cell": "gru", "reset_after": False},
+    "leaky": {"cell": "relu", "leak": 0.3},
+    "trained leak": {"cell": "tanh", "leak": 0.4, "learn_leak": True},
 }
 assert {options["cell"] for options in CELLS.values()} == {*bptt._core.CELLS}
 VANILLA = ["tanh", "relu", "sigmoid", "identity"]

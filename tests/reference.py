@@ -28,22 +28,28 @@ ACTIVATION_GRAD = {  # f'(z) in terms of h = f(z)
 
 
 # ---- cells: step(w, x, h, c) -> (h, c, kept) for some rows, x (n,I), h and c (n,H); and back(w, g, x, h, c, kept, dh,
-# dc), which adds to the gradients g and returns those by x, h and c. w and g hold ih, hh, b_ih, b_hh and peephole;
-# w has dot too.
+# dc), which adds to the gradients g and returns those by x, h and c. w and g hold ih, hh, b_ih, b_hh, peephole and
+# leak; w has dot too.
 
 
 class Vanilla:
-    def __init__(self, name):
-        self.f, self.f_grad = ACTIVATION[name], ACTIVATION_GRAD[name]
+    def __init__(self, name, leak):
+        self.f, self.f_grad, self.leak = ACTIVATION[name], ACTIVATION_GRAD[name], leak
+
+    def leak_of(self, w):
+        return self.leak if w.leak is None else logistic(w.leak)
 
     def step(self, w, x, h, c):
-        new = self.f(w.dot(x, w.ih.T) + w.b_ih + w.dot(h, w.hh.T) + w.b_hh)
-        return new, c, new
+        f, a = self.f(w.dot(x, w.ih.T) + w.b_ih + w.dot(h, w.hh.T) + w.b_hh), self.leak_of(w)
+        return (1 - a) * h + a * f, c, f
 
-    def back(self, w, g, x, h, c, new, dh, dc):
-        dz = self.f_grad(new) * dh
+    def back(self, w, g, x, h, c, f, dh, dc):
+        a = self.leak_of(w)
+        dz = a * self.f_grad(f) * dh
         add(g, dz, x, dz, h)
-        return w.dot(dz, w.ih), w.dot(dz, w.hh), dc
+        if g.leak is not None:
+            g.leak += (dh * (f - h) * a * (1 - a)).sum(axis=0)
+        return w.dot(dz, w.ih), w.dot(dz, w.hh) + (1 - a) * dh, dc
 
 
 class LSTM:
@@ -137,7 +143,7 @@ class Oracle:
         self.parts = 2 if rnn.cell == "lstm" else 1
         gru = GRU if rnn.reset_after else GRUBefore
         gated = {"lstm": LSTM, "gru": gru}
-        self.cell = gated[rnn.cell]() if rnn.cell in gated else Vanilla(rnn.cell)
+        self.cell = gated[rnn.cell]() if rnn.cell in gated else Vanilla(rnn.cell, rnn.leak)
         self.one_hot, self.padding_idx = rnn.one_hot, rnn.padding_idx
 
     def vectors(self, x):
@@ -157,6 +163,7 @@ class Oracle:
             b_ih=tensors.get(f"bias_ih{suffix}", np.zeros(rows)),
             b_hh=tensors.get(f"bias_hh{suffix}", np.zeros(rows)),
             peephole=tensors.get(f"weight_peephole{suffix}", np.zeros((3, self.H))),
+            leak=tensors.get(f"leak{suffix}"),
         )
 
     def order(self, direction):

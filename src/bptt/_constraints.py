@@ -115,7 +115,7 @@ class Constraints:
         if not isinstance(optimizer, _Optimizer):
             raise TypeError(f"optimizer must be one of bptt's, got {brief(optimizer)}: with mask_grads() it needs none")
         sizes = {array.size for array in optimizer.accumulators()}
-        if not optimizer.works_on(self.rnn.params, self.rnn.grads) or sizes > {self._rules.size}:
+        if not optimizer.works_on(self.rnn.params, self.rnn.grads) or sizes - {self._rules.size}:
             raise ValueError("optimizer must be made with all of this network's params and grads")
 
     def fingerprint(self) -> dict[str, object]:

@@ -198,7 +198,7 @@ class Spec:
 def _check_range(value, name, dtype):
     """An error for a number that becomes Inf, or a 0 that it was not, in the network's dtype."""
     limits = np.finfo(dtype)
-    if value and not limits.smallest_subnormal <= value <= limits.max:
+    if value and not float(limits.smallest_subnormal) <= value <= float(limits.max):
         raise ValueError(f"{name} must be within the range of {dtype}, got {value!r}")
 
 

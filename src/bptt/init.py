@@ -80,9 +80,9 @@ def dale_signs(hidden_size: int, excitatory: float = 0.8) -> np.ndarray:
 def dale(excitatory: float = 0.8, spectral_radius: float = 1.0, *, self_connections: bool = False):
     """Initialise W_hh with excitatory and inhibitory units in balance.
 
-    Each column has the sign of dale_signs. Sizes are gamma distributed with shape 2 (Song, Yang, Wang 2016); in each row
-    the inhibitory weights are scaled so that the row sums to zero: then no eigenvalue lies far outside the others (Rajan
-    & Abbott 2006). The whole is scaled to the spectral radius.
+    Each column has the sign of dale_signs. Sizes are gamma distributed with shape 2 (Song, Yang, Wang 2016). In each
+    row the inhibitory weights are scaled so that the row sums to zero: then no eigenvalue lies far outside the others
+    (Rajan & Abbott 2006). The whole is scaled to the spectral radius.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from .._checks import flag, integer, optional, rate
+from .._checks import flag, integer, number, optional, rate
 from .._description import object_from_json
 from .._files import file_name, naming, open_at_once
 from .._rnn import RNN
@@ -29,6 +29,7 @@ INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 OPTIONS = {  # what only the metadata tell
     **{"dropout": rate, "recurrent_dropout": rate, "learn_state": flag},
     "padding_idx": lambda value, name: optional(integer, value, name),
+    "noise": lambda value, name: number(value, name, 0),
 }
 REAL_TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.DOUBLE: "float64"}
 INTEGER_TYPES = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
