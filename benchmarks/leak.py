@@ -2,8 +2,8 @@
 noise and with all, on one thread.
 
 A step is zero_grad, forward, mean squared error and backward, as in train_step.py. The networks take short turns; the
-table gives the median of the processor time of a step, and the median of its ratio to the plain step of the turn before:
-what another program takes of the machine, both have lost.
+table gives the median of the processor time of a step, and the median of its ratio to the plain step of the same
+round: what another program takes of the machine, both have lost.
 
     python benchmarks/leak.py [--dtype float64] [--cell tanh,relu] [--isa avx2] [--seconds 5] [SHAPE ...]
 """

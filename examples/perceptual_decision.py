@@ -2,9 +2,9 @@
 
 Which of two noisy inputs is stronger? The task is that of moving random dots (Britten et al. 1992; Roitman & Shadlen
 2002), simulated as by Song, Yang, Wang 2016 (pycog): for 800 ms two inputs are 0.5 (1 + c) and 0.5 (1 - c) plus noise,
-c the signed coherence; then a go cue asks for the choice. The network is leaky (tau = 100 ms, steps of 20 ms), has noise
-in its units, and obeys Dale's law: 80 % of the units excite, 20 % inhibit, none drives itself; inputs excite, and only
-excitatory units are read out.
+c the signed coherence; then a go cue asks for the choice. The network is leaky (tau = 100 ms, steps of 20 ms), has
+noise in its units, and obeys Dale's law: 80 % of the units excite, 20 % inhibit, none drives itself; inputs excite, and
+only excitatory units are read out.
 
 Prints the share of correct choices for each coherence and the Weibull function that fits it, with its threshold, the
 coherence of 82 % correct; monkeys have one of about 7 %. Draws the psychometric curve, the path of the
@@ -154,7 +154,7 @@ def main():
     fitted = fit_weibull(correct)
     for coherence, share in zip(COHERENCES, correct, strict=True):
         print(f"coherence {100 * coherence:5.1f} %  correct {100 * share:5.1f} %")
-    print("threshold {:.1f} %, slope {:.2f}, lapses {:.1f} %".format(100 * fitted[0], fitted[1], 100 * fitted[2]))
+    print(f"threshold {100 * fitted[0]:.1f} %, slope {fitted[1]:.2f}, lapses {100 * fitted[2]:.1f} %")
     weights, signs = rnn.param_views()["weight_hh_l0"], bptt.init.dale_signs(UNITS, EXCITATORY)
     wrong = (weights * signs < 0).sum() + np.count_nonzero(weights.diagonal())
     print(f"{(signs > 0).sum()} units excite, {(signs < 0).sum()} inhibit, {wrong} weights of a wrong sign")

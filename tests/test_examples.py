@@ -108,6 +108,21 @@ def test_influence_balancing(tmp_path, refused):
     assert "--steps must be at least 1000" in refused("influence_balancing.py", "--steps", 1, code=2)
 
 
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_perceptual_decision(tmp_path, refused):
+    text = run("perceptual_decision.py", tmp_path / "decision.png", "--quick")
+    correct = [float(share) for share in re.findall(r"correct +([\d.]+) %", text)]
+    assert len(correct) == 6
+    assert 40 < correct[0] < 60
+    assert sorted(correct[1:]) == correct[1:]
+    assert correct[-1] > 98
+    threshold = float(re.search(r"threshold ([\d.]+) %", text)[1])
+    assert 5 < threshold < 15
+    assert "80 units excite, 20 inhibit, 0 weights of a wrong sign" in text
+    assert (tmp_path / "decision.png").stat().st_size > 20_000
+    assert "--updates and --trials must be at least 1" in refused("perceptual_decision.py", "--updates", 0, code=2)
+
+
 def errors_of_adding(*arguments):
     text = run("adding_problem.py", *arguments)
     return {name: float(error) for name, error in re.findall(r"^(.+?) +held-out error ([\d.]+)", text, re.M)}

@@ -106,7 +106,8 @@ def dale(excitatory: float = 0.8, spectral_radius: float = 1.0, *, self_connecti
 
     Examples
     --------
-    >>> rnn = bptt.RNN(2, 100, 1, cell="relu", leak=0.2, init=bptt.init.dale(0.8, 1.2), seed=0)
+    >>> init = bptt.init.dale(0.8, 1.2)
+    >>> rnn = bptt.RNN(2, 100, 1, cell="relu", leak=0.2, init=init, seed=0)
     >>> bool(abs(rnn.param_views()["weight_hh_l0"].sum(axis=1)).max() < 1e-5)
     True
     """
