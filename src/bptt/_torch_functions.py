@@ -23,8 +23,8 @@ def one_hot(tokens, size, dtype):
 def by_torch(cell, network, input, state, params, lengths=None, reset=None, return_states=False, dropout=0.0):
     """(output, [state], [states]) of a module's forward, that can be differentiated any number of times.
 
-    network is a Spec or a module. The parts of state may be None, for zeros; lengths and reset are tensors in the user's
-    layout. states, those after all steps, is empty without return_states.
+    network is a Spec or a module. The parts of state may be None, for zeros; lengths and reset are tensors in the
+    user's layout. states, those after all steps, is empty without return_states.
     """
     unbatched = input.dim() == 2
     if unbatched:

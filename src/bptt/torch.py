@@ -427,8 +427,8 @@ class _Module(torch.nn.RNNBase):
         hx : torch.Tensor, for an LSTM the pair (h_0, c_0), optional
             The initial state; zeros by default.
         lengths : torch.Tensor of int or array_like, (B,), optional
-            Row b has steps 0..lengths[b]-1, as in a PackedSequence, in any order of lengths: outputs beyond are zero, h_n
-            is that of the row's last step, and the reverse direction starts there.
+            Row b has steps 0..lengths[b]-1, in any order of lengths, as in a PackedSequence: outputs beyond are zero,
+            h_n is that of the row's last step, and the reverse direction starts there.
         reset : torch.Tensor of bool or array_like, (T,B), with batch_first (B,T), optional
             True: a sequence begins at this step of this row, from a state of zeros; nothing flows across in either
             direction, forward or backward. At step 0 it takes the place of hx. The reverse direction of a row ends with

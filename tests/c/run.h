@@ -12,7 +12,7 @@ typedef struct {
     const problem *p;
     bptt_options options;
     bptt_sizes sizes;
-    REAL *params, *x, *state0, *dy, *dstate1, *dstates, *carry;            /* inputs */
+    REAL *params, *x, *state0, *dy, *dstate1, *dstates, *carry;           /* inputs */
     REAL *y, *state1, *states, *tape, *dx, *dstate0, *grads, *step_norms; /* outputs; states NULL: not wanted */
 } run;
 
@@ -75,7 +75,7 @@ LOCAL run open_segmented_run(const problem *p, int threads, int64_t segment) {
 LOCAL run open_run(const problem *p, int threads) { return open_segmented_run(p, threads, 0); }
 
 LOCAL void close_run(run *r) {
-    REAL *const all[] = {r->params, r->x,    r->state0, r->dy,      r->dstate1, r->carry,      r->y,      r->dstates,
+    REAL *const all[] = {r->params, r->x,    r->state0, r->dy,      r->dstate1, r->carry,      r->y,     r->dstates,
                          r->state1, r->tape, r->dx,     r->dstate0, r->grads,   r->step_norms, r->states};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }

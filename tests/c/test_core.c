@@ -21,10 +21,13 @@ static void check_network(bptt_spec spec, int64_t T, int64_t B, unsigned feature
 
 /* Every feature alone, some together, all. */
 static void check_form(int which, int32_t layers, int32_t directions) {
-    static const unsigned alone[] = {0,        STATE0,        DSTATE1,   RESET,
-                                     CARRY,    CARRY_PER_ROW, CLIP_NORM, CLIP_VALUE,
-                                     TRAINING, LATE_DY,       LENGTHS,   LENGTHS | RESET | CARRY | DSTATE1,
-                                     DSTATES,  DSTATES | LENGTHS | RESET};
+    static const unsigned alone[] = {0,         STATE0,
+                                     DSTATE1,   RESET,
+                                     CARRY,     CARRY_PER_ROW,
+                                     CLIP_NORM, CLIP_VALUE,
+                                     TRAINING,  LATE_DY,
+                                     LENGTHS,   LENGTHS | RESET | CARRY | DSTATE1,
+                                     DSTATES,   DSTATES | LENGTHS | RESET};
     const shape s = {7, 3, 5, 17, 3};
     bptt_spec spec = spec_of(s, which, layers, directions);
     for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++) {

@@ -121,7 +121,7 @@ cdef class Run:
     # ---- runs that a graph holds -------------------------------------------------------------------------
 
     def __init__(self, Network network, lengths, seed, reset=None):
-        # lengths, reset: as RNN.forward takes them, checked by forward; seed: of the dropout masks, None to drop nothing
+        # lengths, reset: as RNN.forward takes them, checked by forward. seed: of the dropout masks, None: drop nothing
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
         self.network, self.given = network, (lengths, reset)
@@ -168,7 +168,8 @@ cdef class Run:
         """(dx, [dstate0], grads): gradients of the call of forward that had this x and params and left this tape.
 
         dy and the parts of dstate, which is a list like the one that forward returned, may be None, for zeros. grads is
-        flat, as params are, and belongs to the caller. Without input_grad dx is None, without state_grad every dstate0, without param_grads grads is.
+        flat, as params are, and belongs to the caller. Without input_grad dx is None, without state_grad every dstate0,
+        without param_grads grads is.
         """
         cdef Network network = self.network
         cdef Array a
@@ -192,8 +193,8 @@ cdef class Run:
             dx = empty((self.T, self.B, network.core_spec.input_size), network.dtype) if input_grad else None
             grads = np.zeros(network.params_.size, network.dtype) if param_grads else None
             dstate0 = new_state(network, self.B) if state_grad else None
-            self.backward_core(network, dy, dstate, dx, dstate0, grads, self.work(sizes.backward_work), None, None, 0, 0,
-                               dstates)
+            work = self.work(sizes.backward_work)
+            self.backward_core(network, dy, dstate, dx, dstate0, grads, work, None, None, 0, 0, dstates)
             if dx is not None:
                 dx = sequence_from_core(network, back_in_order(dx, self.order, 1), self.unbatched)
             if dstate0 is None:
