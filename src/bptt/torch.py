@@ -16,9 +16,9 @@ sequences that begin within a row, as episodes do in reinforcement learning, and
 
 Some calls are computed by torch.nn, with its results and errors: within traces, torch.compile, torch.export and the
 transforms of torch.func, in forward-mode differentiation, for empty batches and dropout=1; with lengths, reset or
-return_states by torch's cells, in a loop over the steps. With create_graph=True the gradients are computed by torch, so
-that they can be differentiated again; through dropout that is an error. Neither proj_size nor torch.jit.script is
-supported.
+return_states by functions of torch in a loop over the steps. With create_graph=True the gradients are computed by
+torch, so that they can be differentiated again; through dropout that is an error. Neither proj_size nor
+torch.jit.script is supported.
 
 `loss` goes the other way: it makes a loss of bptt.RNN.windows and bptt.fit of one that is written in torch.
 """
@@ -430,9 +430,9 @@ class _Module(torch.nn.RNNBase):
             Row b has steps 0..lengths[b]-1, in any order of lengths, as in a PackedSequence: outputs beyond are zero,
             h_n is that of the row's last step, and the reverse direction starts there.
         reset : torch.Tensor of bool or array_like, (T,B), with batch_first (B,T), optional
-            True: a sequence begins at this step of this row, from a state of zeros; nothing flows across in either
-            direction, forward or backward. At step 0 it takes the place of hx. The reverse direction of a row ends with
-            the step before a reset, and so begins there from zeros, too.
+            True: a sequence begins at this step of this row, from a state of zeros, also at step 0, where hx counts
+            nothing then. Neither a state nor a gradient crosses. The reverse direction, which comes from the row's
+            end, begins anew at the step before.
         return_states : bool
             Whether to return the states after all steps, too.
 
