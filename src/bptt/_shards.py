@@ -1,0 +1,786 @@
+"""Training on several processes: the batch in shards, whose gradients are added up in a fixed tree.
+
+A shard is some rows of the batch. Which rows, and in which order gradients are added, depends on the number of shards
+alone; the ranks (processes) share the shards out. So the result is the same to the bit for any number of ranks. (The
+core splits the batch of a call among its threads by itself; that is another thing and not seen here.)
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import threading
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+
+from . import _core
+from ._checks import brief, index, token_error
+from ._loss import Loss, counted_weight
+from ._metrics import metric_sums
+from ._rnn import RNN
+from ._sequences import Chunks
+from ._signature import check_keywords, takes_fields
+from ._truncation import ARTBP, TBPTT
+from ._windows import Window, WindowOptions, Windows
+
+IGNORED = -100  # the label that cross_entropy leaves out
+SLICED_BYTES = 1 << 16
+"""of a gradient; from here on each rank adds up a slice of it, below one rank adds up all of it"""
+WHOLE_CHECKSUM, SAMPLE, SAMPLES = 1 << 24, 1 << 14, 256
+"""bytes of an array that are all in its checksum; of a larger one the bytes of a sample, and how many samples"""
+
+
+class Shards:
+    """Training shared out among MPI's processes, the ranks, with the same bits for any number of them.
+
+    The batch is split into `shards` parts, fixed by its number of rows; each rank runs windows over its own parts, and
+    the gradients of all parts are added up in one fixed tree. See the how-to page on MPI.
+
+    Parameters
+    ----------
+    comm : communicator, optional
+        Such as ``mpi4py.MPI.COMM_WORLD``, or an object with these methods of it: Get_rank, Get_size, allgather, bcast,
+        Allgather, Send, Recv, Bcast, Alltoallv and Allgatherv. bptt never imports mpi4py. None: this process alone,
+        which gets the same bits as any number of ranks.
+    shards : int
+        Parts of the batch, at most 65536, the same on all ranks. The result depends on it, in the last bits. It bounds
+        the number of ranks that have work. A batch of fewer rows has as many parts as rows.
+
+    Attributes
+    ----------
+    rank, size : int
+        The number of this process, and how many there are.
+    shards : int
+        As given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or shards is not the same on all ranks.
+
+    Notes
+    -----
+    All ranks must make the same calls in the same order; no other messages may be under way in `comm` meanwhile. What
+    one rank raises in these calls, or in the body of a loop over windows, makes all ranks raise: that rank its own
+    error, the others a RuntimeError that names it (KeyboardInterrupt for Ctrl-C). Elsewhere nobody is told: start the
+    script by ``python -m mpi4py``, which then ends all ranks.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> x = np.random.default_rng(0).normal(size=(30, 64, 1))
+    >>> target = np.cumsum(x, axis=0) / 10
+    >>> rnn = bptt.RNN(1, 16, 1, seed=0)
+    >>> adam = bptt.Adam(rnn.params, rnn.grads, lr=1e-2)
+    >>> group = bptt.Shards(None)  # with mpi4py: bptt.Shards(MPI.COMM_WORLD)
+    >>> group.start(rnn, adam, data=(x, target))
+    >>> for epoch in range(40):
+    ...     for w in group.windows(rnn, x, target):
+    ...         norm = rnn.clip_grad_norm(1.0)
+    ...         adam.step()
+    >>> w.loss < 0.1
+    True
+    """
+
+    def __init__(self, comm=None, shards: int = 8) -> None:
+        self._ranks = Ranks(comm)
+        given = self._ranks.gathered(shards)
+        if any(other != given[0] for other in given):
+            raise ValueError(f"shards must be the same on all ranks, got {given}")
+        self.shards = index(shards, "shards")
+        if self.shards > 1 << 16:
+            raise ValueError(f"shards must be at most 65536, got {shards}")
+        self._ranks.entries = -(-self.shards // self.size)
+        self._started: WeakSet[RNN] = WeakSet()
+
+    @property
+    def rank(self) -> int:
+        """int: the number of this process."""
+        return self._ranks.rank
+
+    @property
+    def size(self) -> int:
+        """int: how many processes there are."""
+        return self._ranks.size
+
+    def __repr__(self) -> str:
+        return f"Shards(shards={self.shards}): rank {self.rank} of {self.size}"
+
+    def rows(self, batch: int) -> slice:
+        """Tell which rows of a batch this rank runs.
+
+        Parameters
+        ----------
+        batch : int
+            B, at least 1.
+
+        Returns
+        -------
+        slice
+            Those that Window.y and Window.state have here; it may be empty.
+        """
+        batch = index(batch, "batch")
+        count = min(self.shards, batch)
+        own = self._tree(count).own
+        return slice(batch * own.start // count, batch * own.stop // count)
+
+    def start(self, rnn: RNN, optimizer=None, data=()) -> None:
+        """Begin a training: compare what must be the same on all ranks, and give all the state of rank 0.
+
+        Parameters
+        ----------
+        rnn : bptt.RNN
+            All ranks get the parameters and the dropout state of rank 0. Where its `threads` is None it becomes this
+            rank's share of the processors of its machine.
+        optimizer : optimiser, optional
+            With state_dict() and load_state_dict(), as those of bptt: all ranks get the state of rank 0.
+        data : array_like or tuple of them, optional
+            What will be trained on: compared by dtype, shape and a checksum, of an array above 16 MiB that of 256
+            samples. Parts may be None.
+
+        Raises
+        ------
+        ValueError
+            On all ranks, if they differ in the version of bptt, the kernel set (the environment variable BPTT_ISA), the
+            network, the optimiser's kind and hyperparameters, or the data; it says in what.
+        TypeError
+            If an argument is of a type that does not fit.
+        """
+        from ._training_file import apply, captured, optimizers_of
+
+        self._ranks.told = False
+        with self._ranks.telling():
+            check_network(rnn)
+            optimizers = optimizers_of(optimizer)
+            self._ranks.check_same(facts_of(rnn, optimizers, data), "what is trained")
+            state = self._ranks.first(lambda: captured([rnn], optimizers))
+            if self.rank:
+                apply(state, [rnn], optimizers)
+            if rnn.threads is None and self.size > 1:
+                rnn.threads = self._ranks.processors()
+            self._started.add(rnn)
+
+    @takes_fields(WindowOptions)
+    def windows(self, rnn: RNN, x, target, loss: str | Loss = "mse", **options: Any) -> Iterator[Window]:
+        """Go over a sequence window by window, all ranks in lockstep, as RNN.windows does on one process.
+
+        After each window `rnn.grads` holds, on every rank, the gradient of the mean loss of the whole batch: what
+        counts by masks, lengths and ignored labels is counted over all ranks. Then clip and step, as ever.
+
+        Parameters
+        ----------
+        rnn : bptt.RNN
+            That `start` was called with.
+        x : array_like or iterable of chunks
+            As RNN.windows takes it: the whole batch. A rank reads no other rows than its own of an np.memmap, or of
+            chunks that are memmaps.
+        target : array_like or iterable of chunks
+            What the loss takes, with the same time and batch axes as x.
+        {fields}
+
+        Yields
+        ------
+        bptt.Window
+            `loss` is that of the whole batch; `y`, `state` and `grad_norms` are those of the rank's own rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As RNN.windows, and if the ranks' arguments differ.
+        RuntimeError
+            If another rank raised, or `start` was not called.
+
+        Notes
+        -----
+        The loss is called for each shard on its own; a function of yours must return a mean over what counts (or, with
+        reduction="sum", the sum). It is not called for a shard in which nothing counts. A memory_budget is shared out
+        among the shards. Shard s of pass n (from 0) has the dropout masks of draw n*shards + s + 1 of
+        `rnn.dropout_state`, so masks are functions of the row of the batch. Gradients take memory for about log2 of the
+        rank's shards.
+        """
+        check_keywords(options, WindowOptions, Shards.windows)
+        self._ranks.told = False
+        with self._ranks.telling():
+            check_network(rnn)
+            if rnn not in self._started:
+                raise RuntimeError("call start(rnn) before windows: all ranks must begin with the same parameters")
+            source = Source(rnn, x, target, WindowOptions(loss, **options))
+            source.read_only(self.rows(source.x.layout.batch))
+        return (taken.window for taken in self._pass(source))
+
+    def _pass(self, source, rows=None, metrics=None) -> Iterator[Taken]:
+        """One pass over a source, or over the rows of these numbers."""
+        return Pass(self, source, rows, metrics or {}).run()
+
+    def _tree(self, count) -> Tree:
+        return tree_of(count, self.size, self.rank)
+
+
+def check_network(rnn) -> None:
+    if not isinstance(rnn, RNN):
+        raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
+
+
+# ---- what must be the same on all ranks --------------------------------------------------------------------
+
+
+def facts_of(rnn, optimizers, data) -> dict[str, object]:
+    """What results depend on, but for the values of parameters and states."""
+    from ._training_file import kind_of
+
+    arrays = data if isinstance(data, (tuple, list)) else (data,)
+    facts = {"version": _core.version(), "kernel set": _core.isa()} | rnn.description()
+    facts["optimizer"] = [kind_of(optimizer) for optimizer in optimizers]
+    for i, array in enumerate(arrays):
+        facts[f"data[{i}]"] = None if array is None else checksum(np.asanyarray(array))
+    return facts
+
+
+def checksum(array) -> str:
+    """dtype, shape, and a CRC of all bytes, or of samples at even distances."""
+    described = f"{array.dtype}{list(array.shape)}"
+    if array.dtype.hasobject:
+        raise TypeError(f"data must be arrays of numbers, got dtype {array.dtype}")
+    if array.nbytes <= WHOLE_CHECKSUM:
+        return f"{described} {zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8)):08x}"
+    crc, flat = 0, array.reshape(-1) if array.flags.c_contiguous else array.flat
+    count = SAMPLE // array.itemsize or 1
+    for i in range(SAMPLES):
+        start = (array.size - count) * i // (SAMPLES - 1)
+        sample = np.ascontiguousarray(flat[start : start + count])
+        crc = zlib.crc32(sample.view(np.uint8), crc)
+    return f"{described} {crc:08x} of samples"
+
+
+# ---- messages ---------------------------------------------------------------------------------------------
+
+WINDOW, RESULT, DONE, OBJECTS, FAILED = range(1, 6)
+"""What a message is: before a window, after it, after the last one, before objects, or that a rank raised."""
+PLACES = {WINDOW: "before a window", RESULT: "after a window", DONE: "after its last window", OBJECTS: "elsewhere"}
+METHODS = (
+    "Get_rank", "Get_size", "allgather", "bcast", "Allgather", "Send", "Recv", "Bcast", "Alltoallv", "Allgatherv",
+)  # fmt: skip
+HEADER = 4  # numbers before the entries of the rank's shards: what it is, two for what it is about, a checksum
+
+
+class Ranks:
+    """The processes, and their messages. Every message begins with a table of one size: so a rank that raised, or went
+    another way, is found out by all, wherever it is."""
+
+    def __init__(self, comm) -> None:
+        lacking = [name for name in METHODS if not callable(getattr(comm, name, None))] if comm is not None else []
+        if lacking or isinstance(comm, type):
+            raise TypeError(
+                f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, or None, got {brief(comm)}, which has "
+                f"no {', '.join(lacking) or 'rank'}"
+            )
+        self.comm = comm
+        self.rank, self.size = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
+        self.entries = 1  # shards of a rank, at most
+        self.told = False  # whether all ranks know that one raised
+        self.quiet = Uninterrupted()
+
+    def table(self, kind, about=(), values=()) -> np.ndarray:
+        """(size, ...): the numbers of every rank. An error on all ranks unless all are at this message."""
+        mine = np.zeros(HEADER + self.entries)
+        mine[0], mine[1 : 1 + len(about)] = kind, about
+        mine[HEADER : HEADER + len(values)] = values
+        if self.size == 1:
+            return mine[None]
+        table = np.empty((self.size, mine.size))
+        with self.quiet:
+            self.comm.Allgather(mine, table)
+            if (table[:, 0] != kind).any():
+                self._raise(table[:, 0], None)
+        return table
+
+    def objects(self, value) -> list:
+        """The objects of all ranks."""
+        with self.quiet:
+            self.table(OBJECTS)
+            return self.gathered(value)
+
+    def gathered(self, value) -> list:
+        return [value] if self.size == 1 else self.comm.allgather(value)
+
+    def first(self, function):
+        """What the function returns on rank 0; what it raises there is raised on all."""
+        with self.telling(), self.quiet:
+            value = None if self.rank else function()
+            self.table(OBJECTS)
+            return value if self.size == 1 else self.comm.bcast(value, root=0)
+
+    def check_same(self, facts, what) -> None:
+        """A ValueError on all ranks that says in which entries the first rank that differs from rank 0 does."""
+        all_facts = self.objects(facts)
+        for rank, theirs in enumerate(all_facts):
+            names = [name for name in {**all_facts[0], **theirs} if theirs.get(name) != all_facts[0].get(name)]
+            if names:
+                self.told = True
+                there, here = (
+                    ", ".join(f"{name}={one.get(name)}" for name in names) for one in (theirs, all_facts[0])
+                )
+                raise ValueError(f"{what} must be the same on all ranks: rank {rank} has {there}; rank 0 has {here}")
+
+    @contextmanager
+    def telling(self):
+        """Around what may raise: all ranks get to know."""
+        try:
+            yield
+        except BaseException as error:
+            self.tell(error)
+            raise
+
+    def tell(self, error) -> None:
+        """Tell all ranks that this one raises, unless they know."""
+        if self.told or self.size == 1:
+            return
+        self.told = True
+        mine, table = np.zeros(HEADER + self.entries), np.empty((self.size, HEADER + self.entries))
+        mine[0] = FAILED
+        with self.quiet:
+            self.comm.Allgather(mine, table)
+            self.comm.allgather(error_text(error))
+
+    def _raise(self, kinds, error):
+        """The error of a rank that did not raise by itself."""
+        self.told = True
+        texts = self.comm.allgather(None)
+        for rank, (kind, text) in enumerate(zip(kinds, texts, strict=True)):
+            if kind == FAILED:
+                interrupted, text = text
+                raise (KeyboardInterrupt if interrupted else RuntimeError)(f"rank {rank} {text}")
+        places = ", ".join(f"rank {rank} is {PLACES[int(kind)]}" for rank, kind in enumerate(kinds))
+        raise RuntimeError(f"the ranks must make the same calls over as many steps, but {places}")
+
+    def processors(self) -> int:
+        """This rank's share of the processors that it may run on, which other ranks of its machine may use too."""
+        own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+        there = [cores for host, cores in self.objects((platform.node(), own)) if host == platform.node()]
+        return max(1, int(sum(1 / sum(core in cores for cores in there) for core in own) + 1e-6))
+
+
+def error_text(error) -> tuple[bool, str]:
+    """(whether it is Ctrl-C, what other ranks say of it)."""
+    if isinstance(error, GeneratorExit):
+        return False, "left the loop over its windows"
+    return isinstance(error, KeyboardInterrupt), f"raised {type(error).__name__}: {error}"
+
+
+class Uninterrupted:
+    """Around messages: Ctrl-C comes at the end, so that no rank is left alone in the middle of one."""
+
+    def __init__(self) -> None:
+        self.depth, self.handler, self.pending = 0, None, None
+
+    def __enter__(self):
+        self.depth += 1
+        if self.depth == 1 and threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                signal.signal(signal.SIGINT, self._note)
+                self.handler = handler
+
+    def _note(self, number, frame):
+        self.pending = number, frame
+
+    def __exit__(self, *_):
+        self.depth -= 1
+        if self.depth or self.handler is None:
+            return
+        handler, pending, self.handler, self.pending = self.handler, self.pending, None, None
+        signal.signal(signal.SIGINT, handler)
+        if pending:
+            handler(*pending)
+
+
+# ---- the tree ---------------------------------------------------------------------------------------------
+
+
+def middle(begin, end) -> int:
+    """Where the shards begin..end-1 are split: the left part has the largest power of two below their number."""
+    return begin + (1 << (end - begin - 1).bit_length() - 1)
+
+
+@dataclass
+class Tree:
+    """The tree in which the shards' gradients are added, and who has which part of it.
+
+    A node is a pair (begin, end) of shards; it is the sum of its left and its right part. Ranks have consecutive shards.
+    """
+
+    count: int
+    size: int
+    rank: int
+    nodes: list[list[tuple[int, int]]] = field(default_factory=list)
+    """for each rank the largest nodes whose shards are all its own"""
+    joined: list[tuple[int, int]] = field(default_factory=list)
+    """(begin, middle) of the other nodes, parts before wholes"""
+    own_joins: set[tuple[int, int, int]] = field(default_factory=set)
+    """(begin, middle, end) of this rank's nodes"""
+
+    def __post_init__(self):
+        self.begins = [-(-rank * self.count // self.size) for rank in range(self.size + 1)]
+        self.own = range(self.begins[self.rank], self.begins[self.rank + 1])
+        self.nodes = [[] for _ in range(self.size)]
+        self._visit(0, self.count)
+
+    def owner(self, shard) -> int:
+        return bisect_right(self.begins, shard) - 1
+
+    def _visit(self, begin, end):
+        owner = self.owner(begin)
+        if owner == self.owner(end - 1):
+            self.nodes[owner].append((begin, end))
+            if owner == self.rank:
+                self._join_own(begin, end)
+            return
+        split = middle(begin, end)
+        self._visit(begin, split)
+        self._visit(split, end)
+        self.joined.append((begin, split))
+
+    def _join_own(self, begin, end):
+        if end - begin > 1:
+            split = middle(begin, end)
+            self.own_joins.add((begin, split, end))
+            self._join_own(begin, split)
+            self._join_own(split, end)
+
+
+tree_of = lru_cache(maxsize=64)(Tree)
+
+
+class Sums:
+    """Adds gradients in the order of a tree. A rank keeps one array for each node whose sibling is still to come."""
+
+    def __init__(self, ranks, tree, grads) -> None:
+        self.ranks, self.tree, self.grads = ranks, tree, grads
+        self.waiting: list[tuple[int, int, np.ndarray]] = []  # (begin, end, sum)
+        self.free: list[np.ndarray] = []
+
+    def add(self, shard) -> None:
+        """Take the gradient of the rank's next shard."""
+        begin, end, array = shard, shard + 1, self.grads
+        while self.waiting and (self.waiting[-1][0], begin, end) in self.tree.own_joins:
+            begin, _, left = self.waiting.pop()
+            np.add(left, array, out=left)
+            if array is not self.grads:
+                self.free.append(array)
+            array = left
+        if array is self.grads:
+            array = self.free.pop() if self.free else np.empty_like(self.grads)
+            array[:] = self.grads
+        self.waiting.append((begin, end, array))
+
+    def finish(self) -> None:
+        """Write the sum of all shards, of all ranks, into grads."""
+        own = {begin: array for begin, _, array in self.waiting}
+        self.free += own.values()
+        self.waiting.clear()
+        if self.ranks.size == 1:
+            self.grads[:] = own[0]
+        elif self.grads.nbytes < SLICED_BYTES:
+            self._by_first(own)
+        else:
+            self._by_slices(own)
+
+    def _by_first(self, own):
+        """Few bytes: along the tree to rank 0, then from there to all."""
+        comm, rank, received = self.ranks.comm, self.ranks.rank, np.empty_like(self.grads)
+        for begin, split in self.tree.joined:
+            left, right = self.tree.owner(begin), self.tree.owner(split)
+            if rank == left:
+                if right == rank:
+                    np.add(own[begin], own[split], out=own[begin])
+                else:
+                    comm.Recv(received, source=right)
+                    np.add(own[begin], received, out=own[begin])
+            elif rank == right:
+                comm.Send(own[split], dest=left)
+        if rank == 0:
+            self.grads[:] = own[0]
+        comm.Bcast(self.grads, root=0)
+
+    def _by_slices(self, own):
+        """Many bytes: each rank adds up a slice of all, then all get all slices."""
+        ranks, size = self.ranks, self.ranks.size
+        bounds = [self.grads.size * rank // size for rank in range(size + 1)]
+        counts = [bounds[rank + 1] - bounds[rank] for rank in range(size)]
+        mine = counts[ranks.rank]
+        nodes = {}
+        for i in range(max(map(len, self.tree.nodes))):
+            having = [i < len(of_rank) for of_rank in self.tree.nodes]
+            received = np.empty((sum(having), mine), self.grads.dtype)
+            senders = np.cumsum(having) - having
+            sent = own[self.tree.nodes[ranks.rank][i][0]] if having[ranks.rank] else self.grads
+            ranks.comm.Alltoallv(
+                [sent, ([count * having[ranks.rank] for count in counts], bounds[:-1])],
+                [received, ([mine * has for has in having], [int(before) * mine for before in senders])],
+            )
+            there = [rank for rank in range(size) if having[rank]]
+            nodes |= {self.tree.nodes[rank][i][0]: received[row] for row, rank in enumerate(there)}
+        for begin, split in self.tree.joined:
+            np.add(nodes[begin], nodes[split], out=nodes[begin])
+        ranks.comm.Allgatherv(nodes[0], [self.grads, (counts, bounds[:-1])])
+
+
+# ---- windows ----------------------------------------------------------------------------------------------
+
+
+class Source(Windows):
+    """What a pass reads: the whole batch, checked. The tapes are those of its shards."""
+
+    def __init__(self, rnn, x, target, options) -> None:
+        self._open(rnn, x, target, options)
+        self._check(self.x.layout.batch)
+        self.shards: list[ShardWindows] = []
+
+    def read_only(self, rows) -> None:
+        """Keep no other rows of chunks."""
+        for sequence in (self.x, *self.along_x):
+            if isinstance(sequence, Chunks):
+                sequence.held = [self.x.layout.rows_of(chunk, rows) for chunk in sequence.held]
+                sequence.rows = rows
+
+    def facts(self) -> dict[str, object]:
+        """What must be the same on all ranks."""
+        from ._resume import described
+
+        options, truncation = self.options, self.truncation
+        return {
+            "x": (self.x.steps, self.x.layout.batch),
+            "loss": described(options.loss.function),
+            "truncation": (repr(truncation), truncation.state if isinstance(truncation, ARTBP) else None),
+            "burn_in": options.burn_in,
+            "given": [name for name in ("state", "lengths", "reset", "mask") if getattr(options, name) is not None],
+            "reduction": options.reduction,
+            "step clips": (options.step_clip_norm, options.step_clip_value),
+            "checkpoints": (options.checkpoint, options.memory_budget),
+        }
+
+    def burn_in(self, shards) -> None:
+        self.shards = shards
+        self._burn_in()
+
+    def _skip(self, start, stop):
+        for shard in self.shards:
+            shard._skip(start, stop)
+
+
+class Rows:
+    """Some rows of a sequence, which is read piece by piece with the other shards'."""
+
+    def __init__(self, sequence, rows, count) -> None:
+        self.sequence, self.name, self.steps = sequence, sequence.name, sequence.steps
+        self.layout = replace(sequence.layout, batch=count)
+        self.rows = rows
+        if isinstance(sequence, Chunks):  # which have the rank's rows alone
+            self.rows = slice(rows.start - sequence.rows.start, rows.stop - sequence.rows.start)
+        self.last: tuple | None = None  # and what it is: a target is read to be counted, then for the loss
+
+    def available(self, stop) -> int:
+        return self.sequence.available(stop)
+
+    def piece(self, start, stop) -> np.ndarray:
+        if self.last is None or self.last[0] != (start, stop):
+            self.last = (start, stop), self.layout.rows_of(self.sequence.piece(start, stop), self.rows)
+        return self.last[1]
+
+
+class ShardWindows(Windows):
+    """The windows of one shard. Its part of the gradient is that of the mean over the whole batch."""
+
+    def __init__(self, source, rows, count, of, masks) -> None:
+        self.rnn, self.rows, self.source_batch = source.rnn, rows, source.x.layout.batch
+        self.options, self.masks = source.options, masks
+        self.tape = None
+        if self.options.memory_budget is not None:
+            self.options = replace(self.options, memory_budget=max(1, self.options.memory_budget // of))
+        self.x = Rows(source.x, rows, count)
+        self.target, self.reset, self.mask = (
+            None if sequence is None else Rows(sequence, rows, count)
+            for sequence in (source.target, source.reset, source.mask)
+        )
+        self.along_x = [other for other in (self.target, self.reset, self.mask) if other is not None]
+        self.start_before = 0
+        self.lengths = None if source.lengths is None else source.lengths[rows]
+        self.state = None if source.state is None else np.ascontiguousarray(source.state[:, :, rows])
+        self.truncation = source.truncation
+        self.weight = self.share = 1.0
+
+    def open(self) -> None:
+        """Make the tape, with the dropout masks of the shard."""
+        with self.rnn.lock:
+            after = self.rnn.dropout_state
+            try:
+                self.rnn.dropout_state = self.masks
+                self._make_tape(self.x.layout.batch)
+            finally:
+                self.rnn.dropout_state = after
+
+    def close(self) -> None:
+        if self.tape is not None:
+            self.tape.close()
+            self.tape = None
+
+    def count(self, start, stop) -> np.ndarray:
+        """Which (step, row) pairs mask, lengths and ignored labels leave."""
+        layout = self.x.layout
+        target = self._along(self.target, start, stop)
+        counts = np.ones(layout.axes(stop - start), bool)
+        if self.mask is not None:
+            counts &= self._along(self.mask, start, stop) != 0
+        if self.lengths is not None:
+            counts &= layout.within(self.lengths, start, stop)
+        if target.ndim == counts.ndim:  # class labels
+            counts &= target != IGNORED
+        self.weight = counted_weight(self.options.loss, target, counts)
+        return counts
+
+    def _measure(self, y, start, stop):
+        if not self.weight and self.options.reduction == "mean":
+            return 0.0, np.zeros(y.shape, self.rnn.dtype)
+        loss, dy = super()._measure(y, start, stop)
+        return loss, dy if self.share == 1 else dy * self.share
+
+    def _token_error(self, start, stop):
+        """With the numbers of the rows in the whole batch."""
+        layout, piece = self.x.layout, self.x.piece(start, stop)
+        if layout.unbatched:
+            return super()._token_error(start, stop)
+        whole = replace(layout, batch=self.source_batch)
+        x, inside = np.zeros(whole.axes(stop - start), piece.dtype), np.zeros(whole.axes(stop - start), bool)
+        place = (self.rows, slice(None)) if layout.batch_first else (slice(None), self.rows)
+        x[place], inside[place] = piece, True if self.lengths is None else layout.within(self.lengths, start, stop)
+        return token_error(x, "x", self.rnn.spec.vocabulary, inside, layout.time_axis, start)
+
+
+@dataclass
+class Taken:
+    """A window of the whole batch, and what bptt.fit wants to know of it."""
+
+    window: Window
+    weight: float
+    """what the mean was divided by, apart from the columns"""
+    metrics: list[tuple[int, dict[str, float]]]
+    """of each shard (pairs that count, {name: metric times these})"""
+
+
+class Pass:
+    """One pass of windows over the rows of a source, in lockstep with the other ranks."""
+
+    def __init__(self, group, source, rows, metrics) -> None:
+        self.group, self.ranks, self.source, self.metrics = group, group._ranks, source, metrics
+        rnn, layout = source.rnn, source.x.layout
+        self.rows = rows
+        self.batch = layout.batch if rows is None else len(rows)
+        self.tree = group._tree(min(group.shards, self.batch))
+        self.sums = Sums(self.ranks, self.tree, rnn.grads)
+        # a pass of one window has one tape, for one shard after another
+        self.single = isinstance(source.truncation, TBPTT) and source._most() <= source.truncation.k1
+        self.single = self.single and not source.options.burn_in
+        with rnn.lock:
+            seed, draws = rnn.dropout_state
+            rnn.dropout_state = seed, (draws + group.shards) % 2**64
+        self.shards = {i: self._shard(i, (seed, (draws + i) % 2**64)) for i in self.tree.own}
+
+    def _shard(self, i, masks) -> ShardWindows:
+        of = self.tree.count
+        begin, end = self.batch * i // of, self.batch * (i + 1) // of
+        rows = slice(begin, end) if self.rows is None else self.rows[begin:end]
+        return ShardWindows(self.source, rows, end - begin, of, masks)
+
+    def run(self) -> Iterator[Taken]:
+        ranks = self.ranks
+        with ranks.telling():
+            try:
+                self.facts = self.source.facts() | {"metrics": list(self.metrics)} if ranks.size > 1 else {}
+                self.checksum = zlib.crc32(repr(self.facts).encode())
+                if not self.single:
+                    for shard in self.shards.values():
+                        shard.open()
+                if self.source.options.burn_in:
+                    self.source.burn_in(list(self.shards.values()))
+                for bounds in self.source.truncation.bounds(self.source.available):
+                    yield self._window(bounds)
+                ranks.table(DONE)
+            finally:
+                for shard in self.shards.values():
+                    shard.close()
+
+    def _window(self, bounds) -> Taken:
+        start, stop = (step + self.source.options.burn_in for step in bounds[:2])
+        counts, weights = self._weigh(start, stop)
+        total = float(weights.sum()) or 1.0
+        windows, metrics = [], []
+        for (i, shard), of_shard in zip(self.shards.items(), counts, strict=True):
+            shard.share = 1.0 if self._is_sum() else shard.weight / total
+            if self.single:
+                shard.open()
+            w = shard._window(*bounds)
+            windows.append(w)
+            if self.metrics:
+                target = shard._along(shard.target, start, stop)
+                metrics.append(metric_sums(self.metrics, w.y, target, of_shard))
+            self.sums.add(i)
+            if self.single:
+                shard.close()
+        with self.ranks.quiet:
+            losses = self._entries(self.ranks.table(RESULT, values=[w.loss for w in windows]))
+            self.sums.finish()
+        if self.metrics:
+            metrics = [entry for of_rank in self.ranks.objects(metrics) for entry in of_rank]
+        loss = float(sum(losses)) if self._is_sum() else float(sum(losses * weights)) / total
+        return Taken(self._joined(start, stop, loss, windows), float(weights.sum()), metrics)
+
+    def _is_sum(self):
+        return self.source.options.reduction == "sum"
+
+    def _weigh(self, start, stop):
+        """What counts in each of the rank's shards, and the weights of all shards."""
+        counts = [shard.count(start, stop) for shard in self.shards.values()]
+        own = [shard.weight for shard in self.shards.values()]
+        table = self.ranks.table(WINDOW, (start, stop, self.checksum), own)
+        if (table[:, 1:HEADER] != table[0, 1:HEADER]).any():
+            window = {"window": (start, stop)}
+            self.ranks.check_same(self.facts | window, "the arguments of windows")
+        return counts, self._entries(table)
+
+    def _entries(self, table):
+        """(count,): the entries of all shards, of a table of all ranks."""
+        begins = self.tree.begins
+        return np.concatenate([table[r, HEADER : HEADER + begins[r + 1] - begins[r]] for r in range(self.ranks.size)])
+
+    def _joined(self, start, stop, loss, windows) -> Window:
+        """One window of the windows of the rank's shards."""
+        rnn, layout = self.source.rnn, self.source.x.layout
+        if len(windows) == 1:
+            w = windows[0]
+            return Window(start, stop, loss, w.y, w.state, w.grad_norms)
+        if not windows:
+            empty = replace(layout, batch=0, unbatched=False).axes(stop - start)
+            width = rnn.output_size or rnn.hidden_size * (2 if rnn.bidirectional else 1)
+            state = np.empty((rnn.units, 0, rnn.hidden_size), rnn.dtype)
+            norms = np.zeros((stop - start,) if rnn.units == 1 else (rnn.units, stop - start), rnn.dtype)
+            return Window(start, stop, loss, np.empty((*empty, width), rnn.dtype), _pair(rnn, state, state), norms)
+        y = np.concatenate([w.y for w in windows], 1 - layout.time_axis)
+        if rnn.states == 1:
+            state = np.concatenate([w.state for w in windows], 1)
+        else:
+            state = tuple(np.concatenate([w.state[k] for w in windows], 1) for k in range(2))
+        norms = np.sqrt(sum(np.square(w.grad_norms, dtype=np.float64) for w in windows)).astype(rnn.dtype)
+        return Window(start, stop, loss, y, state, norms)
+
+
+def _pair(rnn, h, c):
+    return h if rnn.states == 1 else (h, c)
