@@ -165,8 +165,9 @@ class Shards:
             state = self._ranks.first(lambda: captured([rnn], optimizers))
             if self.rank:
                 apply(state, [rnn], optimizers)
+            processors = self._ranks.processors()
             if rnn.threads is None and self.size > 1:
-                rnn.threads = self._ranks.processors()
+                rnn.threads = processors
             self._started.add(rnn)
 
     @takes_fields(WindowOptions)

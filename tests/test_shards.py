@@ -1,0 +1,501 @@
+"""bptt.Shards: the same bits for any number of ranks, which are threads with a communicator of their own here, and
+processes where mpiexec is there."""
+
+import importlib.util
+import json
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shards_job
+from shards_job import KINDS, TARGET, B, T, X
+
+import bptt
+from bptt import _shards
+
+FOLDER = Path(__file__).parent
+SECONDS = 5  # after which a message that nobody answers is an error
+
+
+class Job:
+    """Ranks that are threads of this process."""
+
+    def __init__(self, size):
+        self.size, self.slots = size, [None] * size
+        self.barrier = threading.Barrier(size, timeout=SECONDS)
+        self.queues = {(a, b): queue.Queue() for a in range(size) for b in range(size)}
+        self.messages = [0] * size
+
+    def run(self, function):
+        """What the function returns, or the error that it raises, for each rank."""
+        results = [None] * self.size
+
+        def rank_of(rank):
+            try:
+                results[rank] = function(Comm(self, rank))
+            except BaseException as error:
+                results[rank] = error
+
+        threads = [threading.Thread(target=rank_of, args=(rank,)) for rank in range(self.size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        return results
+
+
+class Comm:
+    """The methods of mpi4py's communicator that bptt uses."""
+
+    def __init__(self, job, rank):
+        self.job, self.rank = job, rank
+
+    def Get_rank(self):
+        return self.rank
+
+    def Get_size(self):
+        return self.job.size
+
+    def allgather(self, value):
+        self.job.messages[self.rank] += 1
+        self.job.slots[self.rank] = value
+        self.job.barrier.wait()
+        values = list(self.job.slots)
+        self.job.barrier.wait()
+        return values
+
+    def bcast(self, value, root):
+        return self.allgather(value)[root]
+
+    def Allgather(self, sent, received):
+        values = self.allgather(sent.copy())
+        assert all(value.nbytes * self.job.size == received.nbytes for value in values)
+        received[...] = np.stack(values)
+
+    def Bcast(self, array, root):
+        array[...] = self.allgather(array.copy())[root]
+
+    def Send(self, array, dest):
+        self.job.queues[self.rank, dest].put(array.copy())
+
+    def Recv(self, array, source):
+        array[...] = self.job.queues[source, self.rank].get(timeout=SECONDS)
+
+    def Alltoallv(self, sent, received):
+        array, (counts, starts) = sent
+        parts = [array.reshape(-1)[start : start + n].copy() for n, start in zip(counts, starts, strict=True)]
+        array, (counts, starts) = received
+        for theirs, n, start in zip(self.allgather(parts), counts, starts, strict=True):
+            assert theirs[self.rank].size == n
+            array.reshape(-1)[start : start + n] = theirs[self.rank]
+
+    def Allgatherv(self, sent, received):
+        array, (counts, starts) = received
+        for part, n, start in zip(self.allgather(sent.reshape(-1).copy()), counts, starts, strict=True):
+            assert part.size == n
+            array[start : start + n] = part
+
+
+# ---- one result for any number of ranks --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_result_is_the_same_to_the_bit_for_any_number_of_ranks(kind):
+    expected = shards_job.train(kind, None)
+    for size in (1, 2, 3, 4, 9):
+        assert Job(size).run(lambda comm: shards_job.train(kind, comm)) == [expected] * size, size
+
+
+@pytest.mark.parametrize("bytes_", [0, 1 << 40])
+def test_either_way_to_add_up_gives_the_same_bits(monkeypatch, bytes_):
+    expected = shards_job.train("tanh", None)
+    monkeypatch.setattr(_shards, "SLICED_BYTES", bytes_)
+    for size in (2, 3, 5, 7, 8):
+        assert set(Job(size).run(lambda comm: shards_job.train("tanh", comm))) == {expected}, size
+
+
+OPTIONS = {
+    "full": {},
+    "overlap": {"truncation": bptt.TBPTT(7, 12)},
+    "burn-in": {"truncation": bptt.TBPTT(4), "burn_in": 7},
+    "sum": {"reduction": "sum"},
+    "lengths": {"lengths": shards_job.LENGTHS},
+    "mask": {"mask": shards_job.MASK},
+    "resets": {"reset": shards_job.RESET, "state": np.full((1, B, 8), 0.3)},
+    "step clips": {"step_clip_norm": 0.01, "truncation": bptt.TBPTT(8)},
+    "labels": {"loss": "cross_entropy", "target": shards_job.LABELS},
+    "checkpoints": {"memory_budget": 100_000},
+}
+
+
+@pytest.mark.parametrize("shards", [1, 3, 8, 20])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_windows_are_those_of_the_whole_batch(name, shards):
+    options = {"target": TARGET} | OPTIONS[name]
+    rnn, other = (bptt.RNN(3, 8, 3, seed=0, dtype="float64") for _ in range(2))
+    group = bptt.Shards(None, shards)
+    group.start(rnn)
+    count = 0
+    for w, v in zip(group.windows(rnn, X, **options), other.windows(X, **options), strict=True):
+        count += 1
+        assert (w.start, w.stop) == (v.start, v.stop)
+        np.testing.assert_allclose(w.loss, v.loss, rtol=1e-12)
+        np.testing.assert_allclose(w.y, v.y, atol=1e-12)
+        np.testing.assert_allclose(w.state, v.state, atol=1e-12)
+        np.testing.assert_allclose(rnn.grads, other.grads, atol=1e-12 * np.abs(other.grads).max())
+        if name != "step clips":  # which clip a norm over the rows that are together
+            np.testing.assert_allclose(w.grad_norms, v.grad_norms, atol=1e-12 * v.grad_norms.max())
+    assert count == {"overlap": 4, "burn-in": 5, "step clips": 3}.get(name, 1)
+
+
+def test_one_shard_without_ranks_is_plain_windows():
+    rnn, other = (bptt.RNN(3, 8, 3, cell="lstm", num_layers=2, dropout=0.5, seed=0) for _ in range(2))
+    group = bptt.Shards(None, 1)
+    group.start(rnn)
+    for _ in range(2):
+        for w, v in zip(group.windows(rnn, X, TARGET), other.windows(X, TARGET), strict=True):
+            assert (w.loss, w.y.tobytes()) == (v.loss, v.y.tobytes())
+            assert rnn.grads.tobytes() == other.grads.tobytes()
+    assert rnn.dropout_state == other.dropout_state
+
+
+def test_shards_and_passes_have_masks_of_their_own():
+    rnn = bptt.RNN(3, 8, num_layers=2, dropout=0.5, seed=0)
+    group = bptt.Shards(None, 4)
+    group.start(rnn)
+    same = np.repeat(X[:, :1], 8, axis=1)
+    outputs = [w.y.copy() for _ in range(2) for w in group.windows(rnn, same, np.zeros((T, 8, 8)))]
+    rows = np.concatenate(outputs, axis=1)
+    assert len({rows[:, i].tobytes() for i in range(16)}) == 16
+
+
+def test_dropout_masks_do_not_depend_on_when_a_tape_is_made():
+    def y_of(truncation):
+        rnn = bptt.RNN(3, 8, num_layers=2, dropout=0.5, seed=0)
+        group = bptt.Shards(None, 4)
+        group.start(rnn)
+        return np.concatenate([w.y for w in group.windows(rnn, X, np.zeros((T, B, 8)), truncation=truncation)])
+
+    assert y_of(None).tobytes() == y_of(bptt.TBPTT(5)).tobytes()
+
+
+@pytest.mark.parametrize("count,size", [(1, 1), (8, 1), (8, 3), (5, 4), (13, 7), (3, 8), (64, 16)])
+def test_the_tree_is_one_whoever_computes_it(count, size):
+    ranks = [_shards.Tree(count, size, rank) for rank in range(size)]
+    assert [shard for rank in ranks for shard in rank.own] == list(range(count))
+    texts = {}
+    for rank in ranks:  # the sum as a text in brackets
+        sums = _shards.Sums(None, rank, np.empty(0))
+        waiting = []
+        for shard in rank.own:
+            begin, end, text = shard, shard + 1, str(shard)
+            while waiting and (waiting[-1][0], begin, end) in rank.own_joins:
+                begin, _, left = waiting.pop()
+                text = f"({left}+{text})"
+            waiting.append((begin, end, text))
+        assert [(begin, end) for begin, end, _ in waiting] == rank.nodes[rank.rank]
+        assert len(waiting) <= 2 * max(1, len(rank.own)).bit_length()
+        assert sums.waiting == []
+        texts |= {begin: text for begin, _, text in waiting}
+    for begin, split in ranks[0].joined:
+        texts[begin] = f"({texts[begin]}+{texts[split]})"
+
+    def expected(begin, end):
+        split = _shards.middle(begin, end) if end - begin > 1 else None
+        return str(begin) if split is None else f"({expected(begin, split)}+{expected(split, end)})"
+
+    assert texts[0] == expected(0, count)
+
+
+def test_a_rank_keeps_few_gradients():
+    rnn = bptt.RNN(3, 8, 3, seed=0)
+    sums = _shards.Sums(_shards.Ranks(None), _shards.tree_of(64, 1, 0), rnn.grads)
+    for shard in range(64):
+        rnn.grads[:] = shard
+        sums.add(shard)
+        assert len(sums.waiting) + len(sums.free) <= 7
+    sums.finish()
+    assert (rnn.grads == 64 * 63 / 2).all()
+
+
+def test_a_rank_reads_its_rows_alone(tmp_path):
+    class Watched(np.memmap):
+        def __getitem__(self, index):
+            part = super().__getitem__(index)
+            if part.nbytes and part.ndim == 3:
+                read.append((part.__array_interface__["data"][0] - whole) // (X.itemsize * 3) % B)
+            return part
+
+    X.tofile(tmp_path / "x")
+    x = Watched(tmp_path / "x", np.float32, "r", shape=X.shape)
+    whole, read = x.__array_interface__["data"][0], []
+    pieces = [x[start : start + 6] for start in range(0, T, 6)]
+    rnn = bptt.RNN(3, 8, 3, seed=0)
+    source = _shards.Source(rnn, iter(pieces), TARGET, bptt._windows.WindowOptions(truncation=bptt.TBPTT(6)))
+    source.read_only(slice(4, 7))
+    assert source.x.available(12) == 12
+    assert [held.shape for held in source.x.held] == [(6, 3, 3), (6, 3, 3)]
+    np.testing.assert_array_equal(source.x.piece(0, 12), X[:12, 4:7])
+
+
+# ---- start ------------------------------------------------------------------------------------------------
+
+
+def test_start_gives_all_ranks_the_state_of_rank_0():
+    def begin(comm):
+        rank = comm.Get_rank()
+        rnn = bptt.RNN(3, 8, 3, num_layers=2, dropout=0.1, seed=rank)
+        adam = bptt.Adam(rnn.params, rnn.grads, lr=0.1 + rank)
+        rnn.grads[:] = rank + 1
+        adam.step()
+        rnn.threads = rank or None
+        bptt.Shards(comm).start(rnn, adam, data=(X, None))
+        state = {name: value.tolist() for name, value in adam.state_dict().items()}
+        return rnn.params.tolist(), rnn.dropout_state, state, rnn.threads
+
+    first, *others = Job(3).run(begin)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert first[3] == max(1, cores // 3)
+    assert [other[:3] for other in others] == [first[:3]] * 2
+    assert [other[3] for other in others] == [1, 2]
+
+
+DIFFERENT = {
+    "spec": (lambda rank: {"hidden_size": 8 + rank}, "hidden_size=9"),
+    "dtype": (lambda rank: {"dtype": ["float32", "float64"][rank]}, "dtype=float64"),
+    "optimizer": (lambda rank: {"betas": (0.5 + 0.1 * rank, 0.9)}, "optimizer="),
+    "shape": (lambda rank: {"data": X[: T - rank]}, "data[0]=float32[23, 13, 3]"),
+    "values": (lambda rank: {"data": (None, X + rank)}, "data[1]=float32"),
+    "long": (lambda rank: {"data": np.full(1 << 23, rank)}, "of samples"),
+    "isa": (lambda rank: {"isa": f"set {rank}"}, "kernel set=set 1"),
+    "shards": (lambda rank: {"shards": 4 + rank}, "shards must be the same on all ranks, got [4, 5]"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_what_differs_is_an_error_on_all_ranks(name, monkeypatch):
+    options, words = DIFFERENT[name]
+    this = threading.local()
+    monkeypatch.setattr(_shards._core, "isa", lambda: getattr(this, "isa", "one set"))
+
+    def begin(comm):
+        given = options(comm.Get_rank())
+        this.isa = given.pop("isa", "one set")
+        data, betas, shards = given.pop("data", ()), given.pop("betas", (0.9, 0.999)), given.pop("shards", 8)
+        rnn = bptt.RNN(3, **{"hidden_size": 8, "output_size": 3, "seed": comm.Get_rank()} | given)
+        before = rnn.params.copy()
+        try:
+            bptt.Shards(comm, shards).start(rnn, bptt.Adam(rnn.params, rnn.grads, betas=betas), data)
+        finally:
+            assert (rnn.params == before).all()
+
+    errors = Job(2).run(begin)
+    assert [type(error) for error in errors] == [ValueError] * 2
+    assert all(words in str(error) for error in errors), errors
+
+
+# ---- errors -----------------------------------------------------------------------------------------------
+
+
+def stopping(comm, **changes):
+    """Windows over X whose pieces may be changed; for rank 1 of 3 alone."""
+    rnn = bptt.RNN(3, 8, 3, seed=0)
+    group = bptt.Shards(comm)
+    group.start(rnn)
+    given = {"x": X, "target": TARGET, "truncation": bptt.TBPTT(8), "body": lambda w: None}
+    given |= changes if comm.Get_rank() == 1 else {}
+    body = given.pop("body")
+    for w in group.windows(rnn, **given):
+        body(w)
+    return comm.job.messages[comm.Get_rank()]
+
+
+def broken(text="of this rank"):
+    raise ZeroDivisionError(text)
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+def failing_chunks(stop):
+    yield from (X[start : start + 4] for start in range(0, stop, 4))
+    broken()
+
+
+def at(start, function):
+    return lambda y, target, **named: function() if named["start"] == start else bptt.mse(y, target)
+
+
+def loss_at_8(y, target, start):
+    return broken() if start == 8 else bptt.mse(y, target)
+
+
+def interrupted_loss(y, target, start):
+    return interrupted() if start == 16 else bptt.mse(y, target)
+
+
+def bad_loss(y, target):
+    return 0.0
+
+
+BROKEN = {
+    "loss": ({"loss": bad_loss}, TypeError, RuntimeError, "windows must be the same|must return"),
+    "body": ({"body": lambda w: broken()}, ZeroDivisionError, RuntimeError, "rank 1 left the loop"),
+    "body of the last window": (
+        {"body": lambda w: broken() if w.stop == T else None}, ZeroDivisionError, RuntimeError, "rank 1 left",
+    ),
+    "arguments": ({"burn_in": T}, ValueError, RuntimeError, "rank 1 raised ValueError: burn_in"),
+    "other arguments": ({"burn_in": 2}, ValueError, ValueError, "rank 1 has burn_in=2"),
+    "other truncation": ({"truncation": bptt.TBPTT(6)}, ValueError, ValueError, r"rank 1 has truncation=.*TBPTT\(k1=6"),
+    "fewer steps": ({"x": X[:16], "target": TARGET[:16]}, ValueError, ValueError, r"rank 1 has x=\(16, 13\)"),
+    "Ctrl-C": ({"body": lambda w: interrupted()}, KeyboardInterrupt, RuntimeError, "rank 1 left"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_one_rank_raises_makes_all_raise(name):
+    changes, own, others, words = BROKEN[name]
+    job, began = Job(3), time.monotonic()
+    errors = job.run(lambda comm: stopping(comm, **changes))
+    assert time.monotonic() - began < SECONDS
+    if name == "loss":  # its name is another one, which all are told before it is called
+        own = others = ValueError
+    assert [type(error) for error in errors] == [others, own, others], errors
+    for error in errors[::2]:
+        assert re.search(words, str(error)), error
+
+
+@pytest.mark.parametrize("kind,error", [(loss_at_8, ZeroDivisionError), (interrupted_loss, KeyboardInterrupt)])
+def test_an_error_in_the_loss_of_one_rank(kind, error):
+    def run(comm):
+        def loss(y, target, start):
+            return kind(y, target, start) if comm.Get_rank() == 1 else bptt.mse(y, target)
+
+        rnn = bptt.RNN(3, 8, 3, seed=0)
+        group = bptt.Shards(comm)
+        group.start(rnn)
+        for _ in range(2):  # after the error all begin anew
+            try:
+                for _ in group.windows(rnn, X, TARGET, loss, truncation=bptt.TBPTT(8)):
+                    pass
+            except BaseException as raised:
+                kinds.append(type(raised))
+        return [w.loss for w in group.windows(rnn, X, TARGET)]
+
+    kinds = []
+    results = Job(3).run(run)
+    assert len(set(map(tuple, results))) == 1
+    other = KeyboardInterrupt if error is KeyboardInterrupt else RuntimeError
+    assert sorted(kinds, key=str) == sorted([error, other, other] * 2, key=str)
+
+
+def test_a_chunk_that_one_rank_cannot_read():
+    def run(comm):
+        rnn = bptt.RNN(3, 8, 3, seed=0)
+        group = bptt.Shards(comm)
+        group.start(rnn)
+        chunks = failing_chunks(12) if comm.Get_rank() == 1 else iter([X])
+        return [w.loss for w in group.windows(rnn, chunks, TARGET, truncation=bptt.TBPTT(8))]
+
+    first, second = Job(2).run(run)
+    assert (type(first), str(first)) == (RuntimeError, "rank 1 raised ZeroDivisionError: of this rank")
+    assert type(second) is ZeroDivisionError
+
+
+def test_ranks_that_end_at_different_steps_all_raise():
+    def run(comm):
+        rnn = bptt.RNN(3, 8, 3, seed=0)
+        group = bptt.Shards(comm)
+        group.start(rnn)
+        steps = 16 if comm.Get_rank() else T
+        pieces = ((a[:8], a[8:steps]) for a in (X, TARGET))
+        x, target = (iter([part for part in piece]) for piece in pieces)
+        return [w.stop for w in group.windows(rnn, x, target, truncation=bptt.TBPTT(8))]
+
+    errors = Job(2).run(run)
+    assert [type(error) for error in errors] == [RuntimeError] * 2
+    assert "rank 0 is before a window, rank 1 is after its last window" in str(errors[0])
+
+
+def test_all_may_leave_a_loop_early():
+    def run(comm):
+        rnn = bptt.RNN(3, 8, 3, seed=0)
+        group = bptt.Shards(comm)
+        group.start(rnn)
+        for w in group.windows(rnn, X, TARGET, truncation=bptt.TBPTT(8)):
+            break
+        return [w.loss] + [w.loss for w in group.windows(rnn, X, TARGET)]
+
+    first, second = Job(2).run(run)
+    assert first == second
+
+
+def test_an_integer_out_of_range_is_named_by_its_place_in_the_batch():
+    rnn = bptt.RNN(4, 8, 3, one_hot=True, seed=0)
+    group = bptt.Shards(None, 4)
+    group.start(rnn)
+    x = np.zeros((T, B), int)
+    x[3, 10] = 7
+    with pytest.raises(ValueError, match=r"x must hold integers in 0..3, got 7 at \[3, 10\]"):
+        list(group.windows(rnn, x, TARGET))
+
+
+def test_ctrl_c_waits_for_the_end_of_a_message():
+    import signal
+
+    quiet = _shards.Uninterrupted()
+    reached = False
+    with pytest.raises(KeyboardInterrupt):
+        with quiet:
+            with quiet:
+                signal.raise_signal(signal.SIGINT)
+            reached = True
+    assert reached
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+# ---- MPI --------------------------------------------------------------------------------------------------
+
+
+def mpiexec(size, folder, what):
+    """What each rank of shards_job.py gives."""
+    if os.environ.get("BPTT_SANITIZE") or os.environ.get("LD_PRELOAD"):
+        pytest.skip("MPI's own memory is not for the sanitizers")
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+    program = shutil.which("mpiexec", path=path)
+    if program is None or importlib.util.find_spec("mpi4py") is None:
+        pytest.skip("needs mpi4py and mpiexec")
+    version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    more = ["--allow-run-as-root", "--oversubscribe"] if "Open MPI" in version or "OpenRTE" in version else []
+    script = [sys.executable, "-m", "mpi4py", str(FOLDER / "shards_job.py"), str(folder), what]
+    result = subprocess.run(
+        [program, *more, "-n", str(size), *script], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(bptt.__file__).parents[1]), str(FOLDER)])},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return [json.loads((folder / f"{what}{rank}.json").read_text()) for rank in range(size)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_processes_get_the_bits_of_one(tmp_path, size):
+    expected = {kind: shards_job.train(kind, None) for kind in KINDS}
+    assert mpiexec(size, tmp_path, "trains") == [expected] * size
+
+
+def test_a_process_that_raises_makes_all_raise(tmp_path):
+    (first, seconds), (second, _) = mpiexec(2, tmp_path, "raises")
+    assert first == "RuntimeError: rank 1 raised ZeroDivisionError: of this loss"
+    assert second == "ZeroDivisionError: of this loss"
+    assert seconds < 5
