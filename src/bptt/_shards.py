@@ -7,6 +7,7 @@ core splits the batch of a call among its threads by itself; that is another thi
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import signal
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from weakref import WeakSet
 
@@ -92,25 +94,25 @@ class Shards:
     """
 
     def __init__(self, comm=None, shards: int = 8) -> None:
-        self._ranks = Ranks(comm)
-        given = self._ranks.gathered(shards)
+        self.ranks = Ranks(comm)
+        given = self.ranks.gathered(shards)
         if any(other != given[0] for other in given):
             raise ValueError(f"shards must be the same on all ranks, got {given}")
         self.shards = index(shards, "shards")
         if self.shards > 1 << 16:
             raise ValueError(f"shards must be at most 65536, got {shards}")
-        self._ranks.entries = -(-self.shards // self.size)
+        self.ranks.entries = -(-self.shards // self.size)
         self._started: WeakSet[RNN] = WeakSet()
 
     @property
     def rank(self) -> int:
         """int: the number of this process."""
-        return self._ranks.rank
+        return self.ranks.rank
 
     @property
     def size(self) -> int:
         """int: how many processes there are."""
-        return self._ranks.size
+        return self.ranks.size
 
     def __repr__(self) -> str:
         return f"Shards(shards={self.shards}): rank {self.rank} of {self.size}"
@@ -130,7 +132,7 @@ class Shards:
         """
         batch = index(batch, "batch")
         count = min(self.shards, batch)
-        own = self._tree(count).own
+        own = self.tree(count).own
         return slice(batch * own.start // count, batch * own.stop // count)
 
     def start(self, rnn: RNN, optimizer=None, data=()) -> None:
@@ -157,15 +159,15 @@ class Shards:
         """
         from ._training_file import apply, captured, optimizers_of
 
-        self._ranks.told = False
-        with self._ranks.telling():
+        self.ranks.told = False
+        with self.ranks.telling():
             check_network(rnn)
             optimizers = optimizers_of(optimizer)
-            self._ranks.check_same(facts_of(rnn, optimizers, data), "what is trained")
-            state = self._ranks.first(lambda: captured([rnn], optimizers))
+            self.ranks.check_same(facts_of(rnn, optimizers, data), "what is trained")
+            state = self.ranks.first(lambda: captured([rnn], optimizers))
             if self.rank:
                 apply(state, [rnn], optimizers)
-            processors = self._ranks.processors()
+            processors = self.ranks.processors()
             if rnn.threads is None and self.size > 1:
                 rnn.threads = processors
             self._started.add(rnn)
@@ -209,20 +211,32 @@ class Shards:
         rank's shards.
         """
         check_keywords(options, WindowOptions, Shards.windows)
-        self._ranks.told = False
-        with self._ranks.telling():
+        self.ranks.told = False
+        with self.ranks.telling():
             check_network(rnn)
             if rnn not in self._started:
                 raise RuntimeError("call start(rnn) before windows: all ranks must begin with the same parameters")
             source = Source(rnn, x, target, WindowOptions(loss, **options))
             source.read_only(self.rows(source.x.layout.batch))
-        return (taken.window for taken in self._pass(source))
+        return (taken.window for taken in self.taken(source))
 
-    def _pass(self, source, rows=None, metrics=None) -> Iterator[Taken]:
+    # ---- for bptt.fit ------------------------------------------------------------------------------------
+
+    def taken(self, source, rows=None, metrics=None) -> Iterator[Taken]:
         """One pass over a source, or over the rows of these numbers."""
         return Pass(self, source, rows, metrics or {}).run()
 
-    def _tree(self, count) -> Tree:
+    def parts(self, batch) -> Iterator[tuple[int, slice]]:
+        """The number and the rows of each shard of the rank."""
+        count = min(self.shards, batch)
+        for i in self.tree(count).own:
+            yield i, slice(batch * i // count, batch * (i + 1) // count)
+
+    def in_order(self, entries) -> list:
+        """The values of (key, value) that all ranks have, in the order of the keys."""
+        return [value for _, value in sorted(itertools.chain(*self.ranks.objects(entries)), key=itemgetter(0))]
+
+    def tree(self, count) -> Tree:
         return tree_of(count, self.size, self.rank)
 
 
@@ -681,11 +695,10 @@ class Pass:
     """One pass of windows over the rows of a source, in lockstep with the other ranks."""
 
     def __init__(self, group, source, rows, metrics) -> None:
-        self.group, self.ranks, self.source, self.metrics = group, group._ranks, source, metrics
+        self.group, self.ranks, self.source, self.metrics = group, group.ranks, source, metrics
         rnn, layout = source.rnn, source.x.layout
-        self.rows = rows
         self.batch = layout.batch if rows is None else len(rows)
-        self.tree = group._tree(min(group.shards, self.batch))
+        self.tree = group.tree(min(group.shards, self.batch))
         self.sums = Sums(self.ranks, self.tree, rnn.grads)
         # a pass of one window has one tape, for one shard after another
         self.single = isinstance(source.truncation, TBPTT) and source._most() <= source.truncation.k1
@@ -693,13 +706,11 @@ class Pass:
         with rnn.lock:
             seed, draws = rnn.dropout_state
             rnn.dropout_state = seed, (draws + group.shards) % 2**64
-        self.shards = {i: self._shard(i, (seed, (draws + i) % 2**64)) for i in self.tree.own}
-
-    def _shard(self, i, masks) -> ShardWindows:
-        of = self.tree.count
-        begin, end = self.batch * i // of, self.batch * (i + 1) // of
-        rows = slice(begin, end) if self.rows is None else self.rows[begin:end]
-        return ShardWindows(self.source, rows, end - begin, of, masks)
+        self.shards = {
+            i: ShardWindows(source, part if rows is None else rows[part], part.stop - part.start, self.tree.count,
+                            (seed, (draws + i) % 2**64))
+            for i, part in group.parts(self.batch)
+        }  # fmt: skip
 
     def run(self) -> Iterator[Taken]:
         ranks = self.ranks
