@@ -4,6 +4,8 @@ VENV   ?= .venv
 # torch is the test suite's oracle beside ours, and bptt.torch needs it; `make test TORCH=` leaves it out and the tests with
 # it are skipped.
 TORCH  ?= torch==2.13.0
+# an MPI and its Python package, which run the trainings of tests/test_shards.py; `make test MPI=` leaves them out likewise
+MPI    ?= mpi4py mpich
 FILE   ?=
 ARGS   ?=
 
@@ -46,7 +48,7 @@ $(VENV)/installed: $(BIN)/python pyproject.toml setup.py README.md
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(PIP) install --no-build-isolation -e '.[plot,test]' $(TORCH)
+	$(PIP) install --no-build-isolation -e '.[plot,test]' $(TORCH) $(MPI)
 	@touch $@
 
 $(VENV)/linted: $(VENV)/installed

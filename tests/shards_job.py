@@ -1,5 +1,5 @@
 """Trainings with bptt.Shards whose results must not depend on the number of ranks: for test_shards.py, whose threads
-run them, and as a script that mpiexec runs: python -m mpi4py shards_job.py FOLDER trains | raises | fits."""
+run them, and as a script that mpiexec runs: python -m mpi4py shards_job.py FOLDER trains | raises."""
 
 import hashlib
 import json
@@ -94,17 +94,18 @@ def absolute(y, target):
     return np.abs(y - target).mean()
 
 
-def fit(kind, comm, folder=None, epochs=3, **more):
-    """A hash of parameters and history; with a folder the training is stopped by Ctrl-C and goes on."""
+def fit(kind, comm, **more):
+    """(a hash of parameters and history, the history)."""
     rank = 0 if comm is None else comm.Get_rank()
     rnn = bptt.RNN(3, 8, 3, cell="lstm", num_layers=2, dropout=0.2, seed=rank, threads=1)
-    given = {"epochs": epochs, "seed": 2, "comm": comm, "shards": 4, "progress": False} | FITS[kind]() | more
-    if folder is not None:
-        given["resume"] = folder / "run.safetensors"
-    history = bptt.fit(rnn, X, TARGET, validation=sequences(1, 6), **given)
-    history = asdict(history)
+    given = {"epochs": 3, "seed": 2, "comm": comm, "shards": 4, "progress": False} | FITS[kind]() | more
+    history = asdict(bptt.fit(rnn, X, TARGET, validation=sequences(1, 6), **given))
     assert len(history.pop("seconds")) == len(history["loss"])
-    return hash_of(rnn, history)
+    return hash_of(rnn, history), history
+
+
+def results(comm):
+    return {kind: train(kind, comm) for kind in KINDS} | {f"fit: {kind}": fit(kind, comm)[0] for kind in FITS}
 
 
 def raises(comm):
@@ -130,12 +131,7 @@ def main(folder, what):
     from mpi4py import MPI
 
     comm = MPI.COMM_WORLD
-    if what == "trains":
-        result = {kind: train(kind, comm) for kind in KINDS}
-    elif what == "fits":
-        result = {kind: fit(kind, comm) for kind in FITS}
-    else:
-        result = raises(comm)
+    result = results(comm) if what == "trains" else raises(comm)
     (Path(folder) / f"{what}{comm.Get_rank()}.json").write_text(json.dumps(result))
 
 

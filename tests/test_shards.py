@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shards_job
-from shards_job import KINDS, TARGET, B, T, X
+from shards_job import FITS, KINDS, TARGET, B, T, X
 
 import bptt
 from bptt import _shards
@@ -420,7 +420,7 @@ def test_ranks_that_end_at_different_steps_all_raise():
         group.start(rnn)
         steps = 16 if comm.Get_rank() else T
         pieces = ((a[:8], a[8:steps]) for a in (X, TARGET))
-        x, target = (iter([part for part in piece]) for piece in pieces)
+        x, target = (iter(list(piece)) for piece in pieces)
         return [w.stop for w in group.windows(rnn, x, target, truncation=bptt.TBPTT(8))]
 
     errors = Job(2).run(run)
@@ -434,8 +434,9 @@ def test_all_may_leave_a_loop_early():
         group = bptt.Shards(comm)
         group.start(rnn)
         for w in group.windows(rnn, X, TARGET, truncation=bptt.TBPTT(8)):
+            first = w.loss
             break
-        return [w.loss] + [w.loss for w in group.windows(rnn, X, TARGET)]
+        return [first] + [w.loss for w in group.windows(rnn, X, TARGET)]
 
     first, second = Job(2).run(run)
     assert first == second
@@ -466,6 +467,127 @@ def test_ctrl_c_waits_for_the_end_of_a_message():
         signal.raise_signal(signal.SIGINT)
 
 
+# ---- fit --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_fit_is_the_same_to_the_bit_for_any_number_of_ranks(kind):
+    expected, history = shards_job.fit(kind, None)
+    assert history["loss"][2] < history["loss"][0]
+    for size in (1, 2, 5):
+        hashes = [result[0] for result in Job(size).run(lambda comm: shards_job.fit(kind, comm))]
+        assert hashes == [expected] * size, size
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_fit_in_shards_is_fit(kind):
+    def histories():
+        for shards in (1, 4, None):
+            rnn = bptt.RNN(3, 8, 3, seed=0, dtype="float64")
+            given = FITS[kind]() | {"seed": 2, "shards": shards, "progress": False, "epochs": 3}
+            yield rnn.params, bptt.fit(rnn, X, TARGET, mask=shards_job.MASK[:, ::-1], validation=(X, TARGET), **given)
+
+    *others, (params, history) = histories()
+    for other_params, other in others:
+        np.testing.assert_allclose(other_params, params, atol=1e-9)
+        for name in ("loss", "val_loss", "update_loss", "grad_norm"):
+            np.testing.assert_allclose(getattr(other, name), getattr(history, name), rtol=1e-9)
+        assert other.metrics.keys() == history.metrics.keys()
+        for name, values in history.metrics.items():
+            np.testing.assert_allclose(other.metrics[name], values, rtol=1e-9)
+            np.testing.assert_allclose(other.val_metrics[name], history.val_metrics[name], rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_fit_goes_on_with_another_number_of_ranks(kind, tmp_path):
+    expected, _ = shards_job.fit(kind, None)
+    paths = [tmp_path / "run.safetensors", *[tmp_path / "of no rank but 0"] * 2]
+
+    def until(update):
+        def run(comm):
+            def on_update(done, history):
+                if done == update:
+                    raise KeyboardInterrupt
+
+            rank = comm.Get_rank()  # what other ranks are given names no file
+            return shards_job.fit(kind, comm, resume=paths[rank], save_every=1, on_update=on_update)
+
+        return run
+
+    for size, update in ((2, 2), (3, 5)):
+        errors = Job(size).run(until(update))
+        assert [type(error) for error in errors] == [KeyboardInterrupt] * size
+    assert os.listdir(tmp_path) == ["run.safetensors"]
+    assert [result[0] for result in Job(1).run(until(None))] == [expected]
+    assert [result[0] for result in Job(3).run(until(None))] == [expected] * 3
+
+
+def test_fit_calls_functions_on_rank_0_alone_and_all_stop(capsys):
+    calls = []
+
+    def run(comm):
+        def callback(epoch, history):
+            calls.append((comm.Get_rank(), epoch))
+            return epoch == 1
+
+        shown = {"callback": callback, "on_update": lambda update, history: None, "progress": True, "seed": None}
+        hash_, history = shards_job.fit("shuffled", comm, epochs=5, **shown)
+        return hash_, history["stopped"], len(history["loss"])
+
+    results = Job(3).run(run)
+    assert len(set(results)) == 1
+    assert results[0][1:] == ("callback", 2)
+    assert calls == [(0, 0), (0, 1)]
+    assert capsys.readouterr().err.count("epoch 1/5") >= 1
+
+
+CALLS = {
+    "batch size": ({"batch_size": 4}, "rank 1 has batch_size=4"),
+    "epochs": ({"epochs": 2}, "rank 1 has epochs=2"),
+    "file": ({"resume": "run"}, "rank 1 has resume=True"),
+    "optimizer": ({"optimizer": "sgd"}, "rank 1 has optimizer=['SGD"),
+    "rate": ({"lr": 0.5}, "rank 1 has lr=0.5"),
+    "data": ({"x": X[::-1]}, "rank 1 has data[0]=float32[24, 13, 3]"),
+    "validation": ({"validation": (X, X)}, "rank 1 has data["),
+    "argument": ({"batch_size": "all"}, "rank 1 raised TypeError: batch_size"),
+    "metric": ({"broken": "metric"}, "rank 1 raised ZeroDivisionError: of this rank"),
+    "rate function": ({"broken": "rate"}, "rank 1 raised ZeroDivisionError: of this rank"),
+    "validation metric": ({"broken": "validation"}, "rank 1 raised ZeroDivisionError: of this rank"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_fit_compares_its_calls_and_tells_what_one_rank_raises(name, tmp_path):
+    change, words = CALLS[name]
+
+    def run(comm):
+        mine = change if comm.Get_rank() == 1 else {}
+
+        def metric(y, target):
+            broken_here = {"metric": len(rates) > 1, "validation": len(y) > 20}.get(mine.get("broken"))
+            return broken() if broken_here else 0.0
+
+        def rate(update):
+            rates.append(update)
+            return broken() if mine.get("broken") == "rate" and update else 0.01
+
+        rates = []
+        rnn = bptt.RNN(3, 8, 3, seed=0)
+        given = {"x": X, "metrics": metric, "progress": False, "comm": comm, "epochs": 3, "validation": (X, TARGET)}
+        given |= {"lr": 0.1} if name == "rate" else {"lr": rate}
+        given |= {"truncation": bptt.TBPTT(6)} | {key: value for key, value in mine.items() if key != "broken"}
+        if "resume" in mine:
+            given["resume"] = tmp_path / "run"
+        bptt.fit(rnn, target=TARGET, **given)
+
+    began = time.monotonic()
+    errors = Job(2).run(run)
+    assert time.monotonic() - began < SECONDS
+    assert words in str(errors[0]), errors
+    assert isinstance(errors[1], ZeroDivisionError if "broken" in change else (ValueError, TypeError))
+    assert not os.listdir(tmp_path)
+
+
 # ---- MPI --------------------------------------------------------------------------------------------------
 
 
@@ -490,7 +612,7 @@ def mpiexec(size, folder, what):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_processes_get_the_bits_of_one(tmp_path, size):
-    expected = {kind: shards_job.train(kind, None) for kind in KINDS}
+    expected = shards_job.results(None)
     assert mpiexec(size, tmp_path, "trains") == [expected] * size
 
 

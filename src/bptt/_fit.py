@@ -137,10 +137,10 @@ def fit(
         optimisers, dropout and order of the sequences are those of rank 0, which shows the bar, calls `callback` and
         `on_update`, and reads and writes the file of `resume`. The validation is shared out too.
     shards : int, optional
-        Parts of each minibatch, 8 by default where `comm` is given, see bptt.Shards. The result depends on their number,
-        in the last bits, and not on that of the processes: with comm=None it is that of a training on many. Metrics
-        are measured for each part. Rows are copied part by part and window by window, so that a process reads no other
-        rows of a memmap than its own.
+        Parts of each minibatch, 8 by default where `comm` is given, see bptt.Shards. The result depends on their
+        number, in the last bits, and not on that of the processes: with comm=None it is that of a training on many.
+        Metrics are measured for each part. Rows are copied part by part and window by window, so that a process trains
+        on no other rows of a memmap than its own.
 
     Returns
     -------
@@ -288,10 +288,11 @@ class Training:
 
         truncation, given = self.options.truncation, list(self.data.arrays.values())
         given += [self.data.lengths, *(() if self.held_out is None else self.held_out.data.arrays.values())]
+        settings = settings_of(self, seed)  # with the optimiser's own rate
         group.start(self.rnn, self.updates.optimizer, given)
         calls = {"epochs": self.epochs, "callback": self.callback is not None, "resume": file is not None}
         calls |= {"on_update": self.updates.on_update is not None, "save_every": file and file.save_every}
-        self.ranks.check_same(settings_of(self, seed) | calls, "the call of fit")
+        self.ranks.check_same(settings | calls, "the call of fit")
         if isinstance(truncation, ARTBP):
             truncation.state = self.ranks.first(lambda: truncation.state)
         along_x = {name: array for name, array in self.data.arrays.items() if name not in ("x", "target")}

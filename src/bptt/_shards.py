@@ -28,6 +28,7 @@ from . import _core
 from ._checks import brief, index, token_error
 from ._loss import Loss, counted_weight
 from ._metrics import metric_sums
+from ._optim import _Optimizer
 from ._rnn import RNN
 from ._sequences import Chunks
 from ._signature import check_keywords, takes_fields
@@ -163,6 +164,9 @@ class Shards:
         with self.ranks.telling():
             check_network(rnn)
             optimizers = optimizers_of(optimizer)
+            for one in optimizers:
+                if isinstance(one, _Optimizer) and not one.works_on(rnn.params, rnn.grads):
+                    raise ValueError("optimizer must be made with this network's params and grads")
             self.ranks.check_same(facts_of(rnn, optimizers, data), "what is trained")
             state = self.ranks.first(lambda: captured([rnn], optimizers))
             if self.rank:
@@ -263,7 +267,7 @@ def facts_of(rnn, optimizers, data) -> dict[str, object]:
 def checksum(array) -> str:
     """dtype, shape, and a CRC of all bytes, or of samples at even distances."""
     described = f"{array.dtype}{list(array.shape)}"
-    if array.dtype.hasobject:
+    if array.dtype.kind not in "fiub":
         raise TypeError(f"data must be arrays of numbers, got dtype {array.dtype}")
     if array.nbytes <= WHOLE_CHECKSUM:
         return f"{described} {zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8)):08x}"
@@ -341,9 +345,7 @@ class Ranks:
             names = [name for name in {**all_facts[0], **theirs} if theirs.get(name) != all_facts[0].get(name)]
             if names:
                 self.told = True
-                there, here = (
-                    ", ".join(f"{name}={one.get(name)}" for name in names) for one in (theirs, all_facts[0])
-                )
+                there, here = (", ".join(f"{name}={one.get(name)}" for name in names) for one in (theirs, all_facts[0]))
                 raise ValueError(f"{what} must be the same on all ranks: rank {rank} has {there}; rank 0 has {here}")
 
     @contextmanager
@@ -430,7 +432,8 @@ def middle(begin, end) -> int:
 class Tree:
     """The tree in which the shards' gradients are added, and who has which part of it.
 
-    A node is a pair (begin, end) of shards; it is the sum of its left and its right part. Ranks have consecutive shards.
+    A node is a pair (begin, end) of shards; it is the sum of its left and its right part. A rank's shards are
+    consecutive.
     """
 
     count: int
