@@ -195,7 +195,6 @@ def test_the_tree_is_one_whoever_computes_it(count, size):
     assert [shard for rank in ranks for shard in rank.own] == list(range(count))
     texts = {}
     for rank in ranks:  # the sum as a text in brackets
-        sums = _shards.Sums(None, rank, np.empty(0))
         waiting = []
         for shard in rank.own:
             begin, end, text = shard, shard + 1, str(shard)
@@ -205,7 +204,6 @@ def test_the_tree_is_one_whoever_computes_it(count, size):
             waiting.append((begin, end, text))
         assert [(begin, end) for begin, end, _ in waiting] == rank.nodes[rank.rank]
         assert len(waiting) <= 2 * max(1, len(rank.own)).bit_length()
-        assert sums.waiting == []
         texts |= {begin: text for begin, _, text in waiting}
     for begin, split in ranks[0].joined:
         texts[begin] = f"({texts[begin]}+{texts[split]})"
@@ -222,9 +220,9 @@ def test_a_rank_keeps_few_gradients():
     sums = _shards.Sums(_shards.Ranks(None), _shards.tree_of(64, 1, 0), rnn.grads)
     for shard in range(64):
         rnn.grads[:] = shard
-        sums.add(shard)
-        assert len(sums.waiting) + len(sums.free) <= 7
-    sums.finish()
+        sums.add(shard, rnn.grads)
+        assert len(sums.arrays) <= 7
+    sums.finish(rnn.grads)
     assert (rnn.grads == 64 * 63 / 2).all()
 
 

@@ -104,6 +104,7 @@ class Shards:
             raise ValueError(f"shards must be at most 65536, got {shards}")
         self.ranks.entries = -(-self.shards // self.size)
         self._started: WeakSet[RNN] = WeakSet()
+        self._sums: dict[tuple, Sums] = {}
 
     @property
     def rank(self) -> int:
@@ -242,6 +243,15 @@ class Shards:
 
     def tree(self, count) -> Tree:
         return tree_of(count, self.size, self.rank)
+
+    def sums(self, tree, grads) -> Sums:
+        """Those of such gradients; kept, since fresh memory costs page faults."""
+        key = tree.count, grads.size, grads.dtype
+        if key not in self._sums:
+            if len(self._sums) >= 4:
+                self._sums.clear()
+            self._sums[key] = Sums(self.ranks, tree, grads)
+        return self._sums[key]
 
 
 def check_network(rnn) -> None:
@@ -481,40 +491,52 @@ tree_of = lru_cache(maxsize=64)(Tree)
 class Sums:
     """Adds gradients in the order of a tree. A rank keeps one array for each node whose sibling is still to come."""
 
-    def __init__(self, ranks, tree, grads) -> None:
-        self.ranks, self.tree, self.grads = ranks, tree, grads
+    def __init__(self, ranks, tree, like) -> None:
+        self.ranks, self.tree = ranks, tree
+        self.size, self.dtype, self.nbytes = like.size, like.dtype, like.nbytes
         self.waiting: list[tuple[int, int, np.ndarray]] = []  # (begin, end, sum)
+        self.arrays: list[np.ndarray] = []  # all that were made, and those that hold nothing
         self.free: list[np.ndarray] = []
+        self.exchanges = list(self._exchanges()) if ranks.size > 1 and self.nbytes >= SLICED_BYTES else []
 
-    def add(self, shard) -> None:
-        """Take the gradient of the rank's next shard."""
-        begin, end, array = shard, shard + 1, self.grads
-        while self.waiting and (self.waiting[-1][0], begin, end) in self.tree.own_joins:
-            begin, _, left = self.waiting.pop()
-            np.add(left, array, out=left)
-            if array is not self.grads:
-                self.free.append(array)
-            array = left
-        if array is self.grads:
-            array = self.free.pop() if self.free else np.empty_like(self.grads)
-            array[:] = self.grads
+    def begin(self) -> None:
+        """Forget the shards of a window that was not finished."""
+        self.waiting.clear()
+        self.free = list(self.arrays)
+
+    def add(self, shard, grads) -> None:
+        """Take the gradient of the rank's next shard. That of the last one stays where it is until `finish`."""
+        begin, end, array = shard, shard + 1, grads
+        with np.errstate(all="ignore"):  # NaN and Inf pass through
+            while self.waiting and (self.waiting[-1][0], begin, end) in self.tree.own_joins:
+                begin, _, left = self.waiting.pop()
+                np.add(left, array, out=left)
+                if array is not grads:
+                    self.free.append(array)
+                array = left
+        if array is grads and end < self.tree.own.stop:
+            if not self.free:
+                self.arrays.append(np.empty_like(grads))
+                self.free.append(self.arrays[-1])
+            array = self.free.pop()
+            array[:] = grads
         self.waiting.append((begin, end, array))
 
-    def finish(self) -> None:
+    def finish(self, grads) -> None:
         """Write the sum of all shards, of all ranks, into grads."""
         own = {begin: array for begin, _, array in self.waiting}
-        self.free += own.values()
-        self.waiting.clear()
-        if self.ranks.size == 1:
-            self.grads[:] = own[0]
-        elif self.grads.nbytes < SLICED_BYTES:
-            self._by_first(own)
-        else:
-            self._by_slices(own)
+        with np.errstate(all="ignore"):
+            if self.exchanges:
+                self._by_slices(own, grads)
+            elif self.ranks.size > 1:
+                self._by_first(own, grads)
+            elif own[0] is not grads:
+                grads[:] = own[0]
+        self.begin()
 
-    def _by_first(self, own):
+    def _by_first(self, own, grads):
         """Few bytes: along the tree to rank 0, then from there to all."""
-        comm, rank, received = self.ranks.comm, self.ranks.rank, np.empty_like(self.grads)
+        comm, rank, received = self.ranks.comm, self.ranks.rank, np.empty_like(grads)
         for begin, split in self.tree.joined:
             left, right = self.tree.owner(begin), self.tree.owner(split)
             if rank == left:
@@ -525,31 +547,37 @@ class Sums:
                     np.add(own[begin], received, out=own[begin])
             elif rank == right:
                 comm.Send(own[split], dest=left)
-        if rank == 0:
-            self.grads[:] = own[0]
-        comm.Bcast(self.grads, root=0)
+        if rank == 0 and own[0] is not grads:
+            grads[:] = own[0]
+        comm.Bcast(grads, root=0)
 
-    def _by_slices(self, own):
+    def _by_slices(self, own, grads):
         """Many bytes: each rank adds up a slice of all, then all get all slices."""
-        ranks, size = self.ranks, self.ranks.size
-        bounds = [self.grads.size * rank // size for rank in range(size + 1)]
-        counts = [bounds[rank + 1] - bounds[rank] for rank in range(size)]
-        mine = counts[ranks.rank]
         nodes = {}
-        for i in range(max(map(len, self.tree.nodes))):
-            having = [i < len(of_rank) for of_rank in self.tree.nodes]
-            received = np.empty((sum(having), mine), self.grads.dtype)
-            senders = np.cumsum(having) - having
-            sent = own[self.tree.nodes[ranks.rank][i][0]] if having[ranks.rank] else self.grads
-            ranks.comm.Alltoallv(
-                [sent, ([count * having[ranks.rank] for count in counts], bounds[:-1])],
-                [received, ([mine * has for has in having], [int(before) * mine for before in senders])],
-            )
-            there = [rank for rank in range(size) if having[rank]]
-            nodes |= {self.tree.nodes[rank][i][0]: received[row] for row, rank in enumerate(there)}
+        for i, sent, received, array, begins in self.exchanges:
+            of_rank = self.tree.nodes[self.ranks.rank]
+            node = own[of_rank[i][0]] if i < len(of_rank) else grads  # of which nothing is sent
+            self.ranks.comm.Alltoallv([node, sent], [array, received])
+            nodes |= zip(begins, array, strict=True)
         for begin, split in self.tree.joined:
             np.add(nodes[begin], nodes[split], out=nodes[begin])
-        ranks.comm.Allgatherv(nodes[0], [self.grads, (counts, bounds[:-1])])
+        self.ranks.comm.Allgatherv(nodes[0], [grads, self.slices])
+
+    def _exchanges(self):
+        """For the first node of each rank that has one, for the second, ...: (counts and starts of what this rank sends
+        and receives, the array to receive into, the beginnings of the nodes in it)."""
+        ranks, of_ranks = self.ranks.size, self.tree.nodes
+        starts = [self.size * rank // ranks for rank in range(ranks + 1)]
+        counts = [starts[rank + 1] - starts[rank] for rank in range(ranks)]
+        self.slices = counts, starts[:-1]
+        mine = counts[self.ranks.rank]
+        for i in range(max(map(len, of_ranks))):
+            having = [i < len(nodes) for nodes in of_ranks]
+            before = [sum(having[:rank]) for rank in range(ranks)]
+            sent = [count * having[self.ranks.rank] for count in counts], starts[:-1]
+            received = [mine * has for has in having], [mine * rows for rows in before]
+            array = np.empty((sum(having), mine), self.dtype)
+            yield i, sent, received, array, [nodes[i][0] for nodes in of_ranks if i < len(nodes)]
 
 
 # ---- windows ----------------------------------------------------------------------------------------------
@@ -702,7 +730,8 @@ class Pass:
         rnn, layout = source.rnn, source.x.layout
         self.batch = layout.batch if rows is None else len(rows)
         self.tree = group.tree(min(group.shards, self.batch))
-        self.sums = Sums(self.ranks, self.tree, rnn.grads)
+        self.sums = group.sums(self.tree, rnn.grads)
+        self.sums.begin()
         # a pass of one window has one tape, for one shard after another
         self.single = isinstance(source.truncation, TBPTT) and source._most() <= source.truncation.k1
         self.single = self.single and not source.options.burn_in
@@ -747,12 +776,12 @@ class Pass:
             if self.metrics:
                 target = shard._along(shard.target, start, stop)
                 metrics.append(metric_sums(self.metrics, w.y, target, of_shard))
-            self.sums.add(i)
+            self.sums.add(i, self.source.rnn.grads)
             if self.single:
                 shard.close()
         with self.ranks.quiet:
             losses = self._entries(self.ranks.table(RESULT, values=[w.loss for w in windows]))
-            self.sums.finish()
+            self.sums.finish(self.source.rnn.grads)
         if self.metrics:
             metrics = [entry for of_rank in self.ranks.objects(metrics) for entry in of_rank]
         loss = float(sum(losses)) if self._is_sum() else float(sum(losses * weights)) / total
