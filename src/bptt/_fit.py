@@ -317,9 +317,11 @@ class Training:
                 if file is not None:
                     file.write(self)
             self.patience.restore(self.rnn)
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.ranks.tell(error)
             if file is not None:
-                file.write_last(self)
+                with self.ranks.waiting():
+                    file.write_last(self)
             raise
         finally:
             bar.close()

@@ -316,6 +316,7 @@ class Ranks:
         self.rank, self.size = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
         self.entries = 1  # shards of a rank, at most
         self.told = False  # whether all ranks know that one raised
+        self.interrupted = False  # whether all that did so were interrupted, so that all are
         self.quiet = Uninterrupted()
 
     def table(self, kind, about=(), values=()) -> np.ndarray:
@@ -329,7 +330,7 @@ class Ranks:
         with self.quiet:
             self.comm.Allgather(mine, table)
             if (table[:, 0] != kind).any():
-                self._raise(table[:, 0], None)
+                self._raise(table[:, 0])
         return table
 
     def objects(self, value) -> list:
@@ -376,12 +377,28 @@ class Ranks:
         mine[0] = FAILED
         with self.quiet:
             self.comm.Allgather(mine, table)
-            self.comm.allgather(error_text(error))
+            self._texts(error_text(error))
 
-    def _raise(self, kinds, error):
+    def _texts(self, mine):
+        """What the ranks that raised say, None for the others."""
+        texts = self.comm.allgather(mine)
+        self.interrupted = any(texts) and all(text[0] for text in texts if text)
+        return texts
+
+    @contextmanager
+    def waiting(self):
+        """Around what rank 0 does after Ctrl-C: no rank goes on before, which might end the job."""
+        try:
+            yield
+        finally:
+            if self.size > 1 and self.interrupted:
+                with self.quiet:
+                    self.comm.allgather(None)
+
+    def _raise(self, kinds):
         """The error of a rank that did not raise by itself."""
         self.told = True
-        texts = self.comm.allgather(None)
+        texts = self._texts(None)
         for rank, (kind, text) in enumerate(zip(kinds, texts, strict=True)):
             if kind == FAILED:
                 interrupted, text = text
