@@ -94,6 +94,7 @@ coverage:
 	    --gcov-ignore-parse-errors negative_hits.warn_once_per_file --gcov-suspicious-hits-threshold 0 build/objects; exit $$status
 
 lint: $(VENV)/linted core
+	@! git grep -nE '^(<{7}|>{7}) ' # marks of a merge
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(abspath $(BIN)):$$PATH cython-lint $(CYTHON)
@@ -129,7 +130,7 @@ bench: $(VENV)/benched core
 	    $(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --isa $$isa --json docs/bench-$$isa.json; done
 	$(BIN)/python benchmarks/table.py $(ISAS:%=docs/bench-%.json) >build/bench.md
 	$(BIN)/python benchmarks/chart.py docs/bench-$(firstword $(ISAS)).json docs/speed.png
-	$(BIN)/python benchmarks/train_step.py --cell tanh,lstm,gru --threads 2
+	$(BIN)/python benchmarks/threads.py
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
 	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/tokens.py

@@ -502,6 +502,17 @@ DEEP = {
 }  # fmt: skip
 
 
+def fails_and_leaves(rnn, call, exception, words):
+    """The call raises an error with these words, and parameters and gradients are as they were."""
+    params, grads = rnn.params.copy(), rnn.grads.copy()
+    with pytest.raises(exception) as caught:
+        call(rnn)
+    for word in words:
+        assert word in str(caught.value)
+    np.testing.assert_array_equal(rnn.params, params)
+    np.testing.assert_array_equal(rnn.grads, grads)
+
+
 @pytest.mark.parametrize("name", DEEP)
 def test_bad_input_of_deep_networks(name):
     """The network is as it was: parameters, gradients, what forward left for backward, and what dropout drops next."""
@@ -509,14 +520,9 @@ def test_bad_input_of_deep_networks(name):
     rnn = bptt.RNN(**{"input_size": I, "hidden_size": H, "output_size": O, "seed": 0, **options})
     out, _ = rnn.forward(x, lengths=[5, 2, 4])
     dx, _ = rnn.backward(out)
-    before = rnn.params.copy(), rnn.grads.copy(), rnn.forward_steps, rnn.dropout_state
-    with pytest.raises(exception) as caught:
-        call(rnn)
-    for word in words:
-        assert word in str(caught.value)
-    np.testing.assert_array_equal(rnn.params, before[0])
-    np.testing.assert_array_equal(rnn.grads, before[1])
-    assert (rnn.forward_steps, rnn.dropout_state) == before[2:]
+    before = rnn.forward_steps, rnn.dropout_state
+    fails_and_leaves(rnn, call, exception, words)
+    assert (rnn.forward_steps, rnn.dropout_state) == before
     np.testing.assert_array_equal(rnn.backward(out)[0], dx)
 
 
@@ -549,6 +555,9 @@ TOKENS = {
     # forward
     "floats": (ONE_HOT, lambda r: r.forward(tokens * 1.0), TypeError, ["x", "integers in 0..8", "float64", "x.astype(int)"]),
     "float32 of whole numbers": (TABLE, lambda r: r.forward(tokens.astype(F32)), TypeError, ["x", "integers", "float32", "x.astype(int)"]),
+    "a list of floats": (TABLE, lambda r: r.forward([[1.0, 2.0]]), TypeError, ["x", "integers", "list (float64)", "np.asarray(x, int)"]),
+    "an empty list": (TABLE, lambda r: r.forward([]), TypeError, ["x", "integers in 0..8, got list"]),
+    "a list of one-hot rows": (ONE_HOT, lambda r: r.forward(np.eye(V)[tokens].tolist()), TypeError, ["x", "integers", "np.argmax(x, -1)"]),
     "one-hot rows": (ONE_HOT, lambda r: r.forward(np.eye(V)[tokens]), TypeError, ["x", "integers", "(5, 3, 9)", "x.argmax(-1)"]),
     "one-hot rows of integers": (ONE_HOT, lambda r: r.forward(np.eye(V, dtype=int)[tokens]), ValueError, ["x", "(T,B) or (T,)", "(5, 3, 9)"]),
     "bools": (ONE_HOT, lambda r: r.forward(tokens > 3), TypeError, ["x", "integers", "bool"]),
@@ -599,15 +608,10 @@ def test_bad_input_of_integers(name):
     rnn = bptt.RNN(**{"input_size": I, "hidden_size": H, "output_size": O, "seed": 0, **options})
     out, _ = rnn.forward(tokens, lengths=[5, 2, 4])
     _, dstate = rnn.backward(out)
-    before = rnn.params.copy(), rnn.grads.copy(), rnn.forward_steps, rnn.dropout_state
-    with pytest.raises(exception) as caught:
-        call(rnn)
-    for word in words:
-        assert word in str(caught.value)
-    np.testing.assert_array_equal(rnn.params, before[0])
-    np.testing.assert_array_equal(rnn.grads, before[1])
+    before = rnn.forward_steps, rnn.dropout_state
+    fails_and_leaves(rnn, call, exception, words)
     if "window" not in name and "flow" not in name:
-        assert (rnn.forward_steps, rnn.dropout_state) == before[2:]
+        assert (rnn.forward_steps, rnn.dropout_state) == before
     np.testing.assert_array_equal(rnn.backward(out)[1], dstate)
 
 

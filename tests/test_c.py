@@ -18,6 +18,7 @@ PACKAGE = Path(bptt.__file__).parent
 HERE = Path(__file__).parent / "c"
 CSRC = HERE.parents[1] / "csrc"  # not there when the tests run beside an installed package
 NAMES = [path.stem.removeprefix("test_") for path in sorted(HERE.glob("test_*.c"))]
+INSIDE = ("kernels", "team")  # the programs that look inside the core
 SANITIZE = os.environ.get("BPTT_SANITIZE", "")
 NO_SUCH_SET = 77  # exit code: BPTT_ISA names no kernel set that runs here
 SETS = ("portable", "generic", "neon", "avx2", "avx512")
@@ -35,7 +36,7 @@ def run(command, isa=None):
 
 def compile_program(name, bits, target):
     flags = [*FLAGS, f"-DREAL_BITS={bits}", f"-I{PACKAGE / 'include'}"]
-    if name == "kernels":  # the one program that looks inside the core
+    if name in INSIDE:
         flags += ["-std=gnu11", f"-I{CSRC}", f"-I{HERE}"]
     else:
         flags += ["-std=c11", "-Wpedantic"]
@@ -61,7 +62,7 @@ def folder(tmp_path_factory):
 def program(folder, name, bits):
     """The program, compiled when it is first asked for. It gets its name when it is complete, so that workers that
     compile it at the same time do not disturb each other."""
-    if name == "kernels" and not CSRC.is_dir():
+    if name in INSIDE and not CSRC.is_dir():
         pytest.skip("needs csrc/")
     target = folder / f"{name}_f{bits}"
     if not target.exists():

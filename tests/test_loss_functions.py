@@ -105,6 +105,20 @@ def test_another_ignored_label(data):
     assert history.loss[0] == pytest.approx(loss(y, labels)[0], rel=1e-12)
 
 
+def test_metrics_get_no_label_that_the_loss_ignores(data):
+    x, labels = data
+    labels[labels == -100] = 1
+    loss = functools.partial(bptt.cross_entropy, ignore_index=1)
+    seen = []
+    bptt.fit(network(), x, labels, loss=loss, epochs=1, validation=(x, labels), progress=False,
+             metrics={"rows": lambda y, target: seen.append(target) or len(target)})  # fmt: skip
+    assert len(seen) == 2
+    for target in seen:
+        np.testing.assert_array_equal(target, labels[labels != 1])
+    labels[-3:] = 1
+    assert bptt.gradient_flow(network(), x, labels, loss=loss, max_distance=2).anchors.max() < T - 3
+
+
 class Recorder:
     """An optimiser that changes nothing."""
 

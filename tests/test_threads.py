@@ -36,6 +36,34 @@ def results(threads, T, B, I, H, O, *, extras=(), **options):
     return [y, np.stack(state), *([] if dx is None else [dx]), np.stack(dstate), rnn.grads, norms]
 
 
+CHANGED_WHILE_READ = """
+import threading, numpy as np, bptt
+N, done = 5000, False
+x, far = np.zeros(N, int), np.full(N, 2**45)
+rnn, logits = bptt.RNN(3, 16, one_hot=True, seed=0), np.zeros((N, 3))
+stream = rnn.stream(batch=N)
+def change():
+    while not done:
+        x[:] = far
+        x[:] = 0
+thread = threading.Thread(target=change)
+thread.start()
+for i in range(300):
+    for call in (stream, lambda x: bptt.cross_entropy(logits, x), lambda x: rnn.forward(x[None])):
+        try:
+            call(x)
+        except ValueError as error:
+            assert str(2**45) in str(error) or "got 0" in str(error), error
+done = True
+thread.join()
+"""
+
+
+def test_integers_that_another_thread_changes():
+    """Those that were checked are those that are used: far out of range they would be read from anywhere."""
+    subprocess.run([sys.executable, "-c", CHANGED_WHILE_READ], check=True, timeout=60)
+
+
 EXTRAS = ["lengths", "reset", "carry", "clip", "checkpoint"]
 NETWORKS = {
     "cell": CELLS,

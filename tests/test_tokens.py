@@ -134,6 +134,47 @@ def test_same_bits_for_1_to_4_threads(inputs):
     assert all(np.array_equal(a, b) for others in found[1:] for a, b in zip(others, found[0], strict=True))
 
 
+SHARDED = {
+    "B": [17, 33, 64, 70],
+    "truncation": [(bptt.TBPTT, 31, 66), (bptt.TBPTT, 66), (bptt.ARTBP, 70, 20, 3), None],
+    "checkpoint": [None, 9],  # where windows do not overlap
+    "network": [
+        {"cell": "lstm", "num_layers": 2, "peepholes": True},
+        {"cell": "gru", "dropout": 0.3, "recurrent_dropout": 0.2, "num_layers": 2},
+        {"cell": "tanh", "learn_state": True},
+    ],
+    "inputs": [{"one_hot": True}, {"num_embeddings": 20, "padding_idx": 3}],
+}
+
+
+@pytest.mark.parametrize("case", covering(SHARDED), ids=case_id)
+def test_windows_over_batches_of_several_shards(rng, case):
+    """Backward gives parts of a large batch gradients of their own: the same bits for any number of threads, and the
+    numbers of the network on vectors."""
+    kind, *numbers = case["truncation"] or (lambda: None,)
+    checkpoint = None if len(numbers) > 1 else case["checkpoint"]
+    T, V = 140, 13
+    x, target = rng.integers(V, size=(2, T, case["B"]))
+    reset = rng.random(x.shape) < 0.03
+
+    def gradients(rnn, x):
+        windows = rnn.windows(x, target, "cross_entropy", truncation=kind(*numbers), reset=reset, checkpoint=checkpoint)
+        return [(w.loss, w.grad_norms, rnn.grads.copy()) for w in windows]
+
+    found = []
+    for threads in (1, 2, 3, 5):
+        rnn = bptt.RNN(V, 14, V, seed=0, dtype="float64", threads=threads, **case["network"], **case["inputs"])
+        found.append(gradients(rnn, x))
+    for other in found[1:]:
+        for a, b in zip(other, found[0], strict=True):
+            assert_same(a, b)
+    plain = without_integers(rnn)
+    plain.dropout_state = bptt.RNN(**rnn.description(), seed=0).dropout_state
+    for (_, norms, grads), (_, real_norms, real) in zip(found[0], gradients(plain, vectors(rnn, x)), strict=True):
+        assert_close(norms, real_norms, 1e-11)
+        assert_close(grads[: real.size], real, 1e-11)
+
+
 # ---- what an input of integers may be ----------------------------------------------------------------------------
 
 

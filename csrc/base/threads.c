@@ -8,6 +8,7 @@ enum {
     PATIENT = 1000000, /* nanoseconds that a thread waits awake if its last wait was shorter: a training loop's pause */
     IMPATIENT = 50000, /* and if it was longer: the others are not about to come, or do not have a processor */
     LOOKS = 32,        /* at the word between two looks at the clock */
+    IDLE = 20,         /* milliseconds between two calls of what the calling thread does while it waits for tasks */
     SIZE_BITS = 7,     /* of a job's word: the members of the run */
     TASKS_BITS = 5,    /* and its tasks, 0: one body for all */
     INSIDE = 1 << BPTT_INTERNAL_MOST_TASKS, /* of the tasks' word: a member within a task */
@@ -69,19 +70,20 @@ static int changes_within(double patience, atomic_uint *word, unsigned old) {
     return 1;
 }
 
-static void sleep_until_changed(struct bptt_team *team, atomic_uint *word, unsigned old) {
+static void sleep_until_changed(struct bptt_team *team, atomic_uint *word, unsigned old, int most) {
     atomic_fetch_add(&team->sleeping, 1);
     system_acquire(&team->lock);
-    while (atomic_load(word) == old) system_wait(&team->changed, &team->lock);
+    while (atomic_load(word) == old && system_wait(&team->changed, &team->lock, most)) continue;
     system_release(&team->lock);
     atomic_fetch_sub(&team->sleeping, 1);
 }
 
-/* Returns when the word is no longer `old`. *last: how long the last such wait took, in nanoseconds. */
-static void wait_for_change(struct bptt_team *team, atomic_uint *word, unsigned old, double *last) {
+/* Returns when the word is no longer `old`, or after `most` milliseconds of sleep (0: not before). *last: how long the
+ * last such wait took, in nanoseconds. */
+static void wait_for_change(struct bptt_team *team, atomic_uint *word, unsigned old, double *last, int most) {
     if (atomic_load(word) != old) return;
     const double begin = system_nanoseconds(), patience = *last < PATIENT ? PATIENT : IMPATIENT;
-    if (!atomic_load(&team->awake) || !changes_within(patience, word, old)) sleep_until_changed(team, word, old);
+    if (!atomic_load(&team->awake) || !changes_within(patience, word, old)) sleep_until_changed(team, word, old, most);
     *last = system_nanoseconds() - begin;
 }
 
@@ -99,9 +101,7 @@ static void change(struct bptt_team *team, atomic_uint *word, unsigned value) {
     wake(team);
 }
 
-int bptt_internal_team_lost(const bptt_internal_member *me) {
-    return me->size > 1 && me->team->process != system_process();
-}
+int bptt_internal_team_lost(const bptt_internal_member *me) { return me->size > 1 && me->process != system_process(); }
 
 void bptt_internal_team_wait(const bptt_internal_member *me) {
     struct bptt_team *team = me->team;
@@ -111,7 +111,7 @@ void bptt_internal_team_wait(const bptt_internal_member *me) {
         atomic_store(&team->waiting, 0);
         change(team, &team->rounds, round + 1);
     } else {
-        wait_for_change(team, &team->rounds, round, &team->seats[me->rank].waited_for_others);
+        wait_for_change(team, &team->rounds, round, &team->seats[me->rank].waited_for_others, 0);
     }
 }
 
@@ -132,16 +132,19 @@ static void work_on_tasks(const bptt_internal_member *me, int start) {
         const int task = first_left(word & TASKS_LEFT, start);
         if (!atomic_compare_exchange_strong(&team->tasks, &word, word - (1u << task) + INSIDE)) continue;
         team->task(team->context, me, task);
+        if (bptt_internal_team_lost(me)) return; /* a thread that the child lacks may hold the lock */
         word = atomic_fetch_sub(&team->tasks, INSIDE) - INSIDE;
         if (!word) wake(team);
     }
 }
 
-/* Returns when all tasks are done. */
-static void wait_for_tasks(const bptt_internal_member *me) {
+/* Returns when all tasks are done. The calling thread waits, and calls idle now and then. */
+static void wait_for_tasks(const bptt_internal_member *me, bptt_internal_body *idle, void *context) {
     struct bptt_team *team = me->team;
-    for (unsigned word; (word = atomic_load(&team->tasks)) && !bptt_internal_team_lost(me);)
-        wait_for_change(team, &team->tasks, word, &team->seats[me->rank].waited_for_others);
+    for (unsigned word; (word = atomic_load(&team->tasks)) && !bptt_internal_team_lost(me);) {
+        wait_for_change(team, &team->tasks, word, &team->seats[me->rank].waited_for_others, IDLE);
+        if (idle && atomic_load(&team->tasks)) idle(context, me);
+    }
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------- */
@@ -150,13 +153,13 @@ static SYSTEM_THREAD run_member(void *argument) {
     seat *mine = argument;
     struct bptt_team *team = mine->team;
     for (unsigned seen = mine->seen;;) {
-        wait_for_change(team, &team->job, seen, &mine->waited_for_job);
+        wait_for_change(team, &team->job, seen, &mine->waited_for_job, 0);
         seen = atomic_load(&team->job);
         const int size = (int)(seen & ((1u << SIZE_BITS) - 1)),
                   tasks = (int)(seen >> SIZE_BITS & ((1u << TASKS_BITS) - 1));
         if (!size) return 0;
         if (mine->rank >= size) continue;
-        const bptt_internal_member me = {team, mine->rank, size};
+        const bptt_internal_member me = {team, mine->rank, size, team->process};
         if (tasks) {
             work_on_tasks(&me, me.rank * tasks / size);
         } else {
@@ -191,7 +194,7 @@ static void end_team(struct bptt_team *team) {
 /* Begins a run of as many members as there are, at most `size`; returns the calling thread's place in it. */
 static bptt_internal_member begin_run(struct bptt_team *team, int size, int tasks, void *context) {
     grow(team, size);
-    const bptt_internal_member me = {team, 0, size < team->made ? size : team->made};
+    const bptt_internal_member me = {team, 0, size < team->made ? size : team->made, team->process};
     team->context = context;
     /* where there are more members than processors, a thread that waits awake keeps another from its work */
     atomic_store(&team->awake, me.size <= team->processors);
@@ -207,11 +210,12 @@ static void run_body(struct bptt_team *team, int size, bptt_internal_body *body,
     bptt_internal_team_wait(&me);
 }
 
-static void run_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *task, void *context) {
+static void run_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *task, bptt_internal_body *idle,
+                      void *context) {
     team->task = task;
     const bptt_internal_member me = begin_run(team, size, tasks, context);
     work_on_tasks(&me, 0);
-    wait_for_tasks(&me);
+    wait_for_tasks(&me, idle, context);
 }
 
 /* Whether the team is free for a run: it serves one caller at a time. A run that was on in the parent when this process
@@ -238,7 +242,7 @@ static void release(struct bptt_team *team, struct bptt_team *own) {
 
 static int at_most(int threads) { return threads < BPTT_INTERNAL_MOST_THREADS ? threads : BPTT_INTERNAL_MOST_THREADS; }
 
-static const bptt_internal_member alone = {NULL, 0, 1};
+static const bptt_internal_member alone = {.size = 1};
 
 void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body *body, void *context) {
     struct bptt_team own;
@@ -251,14 +255,15 @@ void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body
     release(team, &own);
 }
 
-void bptt_internal_team_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *task, void *context) {
+void bptt_internal_team_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *task,
+                              bptt_internal_body *idle, void *context) {
     struct bptt_team own;
     if (size <= 1) {
         for (int i = 0; i < tasks; i++) task(context, &alone, i);
         return;
     }
     team = claim_or_make(team, &own);
-    run_tasks(team, at_most(size), tasks, task, context);
+    run_tasks(team, at_most(size), tasks, task, idle, context);
     release(team, &own);
 }
 

@@ -13,7 +13,8 @@ enum {
 
 typedef struct {
     struct bptt_team *team;
-    int rank, size; /* the calling thread has rank 0 */
+    int rank, size;  /* the calling thread has rank 0 */
+    int64_t process; /* in which the run began */
 } bptt_internal_member;
 
 typedef void bptt_internal_body(void *context, const bptt_internal_member *me);
@@ -24,8 +25,10 @@ typedef void bptt_internal_task(void *context, const bptt_internal_member *me, i
 void bptt_internal_team_run(struct bptt_team *team, int size, bptt_internal_body *body, void *context);
 
 /* Runs the tasks 0..tasks-1, which do not wait for one another, on at most `size` threads. Each takes its own share of
- * them first, then what others left: a thread that comes late, as others use its processor, delays nobody. */
-void bptt_internal_team_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *body, void *context);
+ * them first, then what others left: a thread that comes late, as others use its processor, delays nobody. While the
+ * calling thread waits for the others it calls idle (NULL: nothing) every 20 milliseconds. */
+void bptt_internal_team_tasks(struct bptt_team *team, int size, int tasks, bptt_internal_task *task,
+                              bptt_internal_body *idle, void *context);
 
 /* Whether the team's other threads do not exist: this is the child of a process that forked within the call. */
 int bptt_internal_team_lost(const bptt_internal_member *me);

@@ -24,8 +24,9 @@ LOCAL void system_begin(system_lock *lock, system_condition *changed) {
 }
 LOCAL void system_acquire(system_lock *lock) { AcquireSRWLockExclusive(lock); }
 LOCAL void system_release(system_lock *lock) { ReleaseSRWLockExclusive(lock); }
-LOCAL void system_wait(system_condition *changed, system_lock *lock) {
-    SleepConditionVariableSRW(changed, lock, INFINITE, 0);
+/* returns whether it was woken within so many milliseconds; 0: however long it takes */
+LOCAL int system_wait(system_condition *changed, system_lock *lock, int most) {
+    return SleepConditionVariableSRW(changed, lock, most ? (DWORD)most : INFINITE, 0);
 }
 LOCAL void system_wake(system_condition *changed) { WakeAllConditionVariable(changed); }
 LOCAL void system_end(system_lock *lock, system_condition *changed) { (void)lock, (void)changed; }
@@ -67,7 +68,16 @@ LOCAL void system_begin(system_lock *lock, system_condition *changed) {
 }
 LOCAL void system_acquire(system_lock *lock) { pthread_mutex_lock(lock); }
 LOCAL void system_release(system_lock *lock) { pthread_mutex_unlock(lock); }
-LOCAL void system_wait(system_condition *changed, system_lock *lock) { pthread_cond_wait(changed, lock); }
+/* returns whether it was woken within so many milliseconds; 0: however long it takes */
+LOCAL int system_wait(system_condition *changed, system_lock *lock, int most) {
+    struct timespec end;
+    if (!most) return !pthread_cond_wait(changed, lock);
+    timespec_get(&end, TIME_UTC);
+    const long long nanoseconds = end.tv_nsec + most * 1000000LL;
+    end.tv_sec += (time_t)(nanoseconds / 1000000000);
+    end.tv_nsec = (long)(nanoseconds % 1000000000);
+    return !pthread_cond_timedwait(changed, lock, &end);
+}
 LOCAL void system_wake(system_condition *changed) { pthread_cond_broadcast(changed); }
 LOCAL void system_end(system_lock *lock, system_condition *changed) {
     pthread_cond_destroy(changed);

@@ -135,9 +135,9 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     plan_forward(&call, work, tape && !call.options.segment);
     if (tape) use_tape(&call, tape);
     pack_forward(&call);
-    const int64_t most = call.shards > 1 ? call.shards : max_of(1, B / ROWS_PER_THREAD);
+    const int64_t most = max_of(1, B / ROWS_PER_THREAD);
     call.tasks = useful_threads(&call, call.step_flops * (double)T, 0, min_of(most, BPTT_INTERNAL_MOST_TASKS));
-    bptt_internal_team_tasks(call.options.team, call.tasks, call.tasks, forward_task, &call);
+    bptt_internal_team_tasks(call.options.team, call.tasks, call.tasks, forward_task, ask_poll, &call);
     return call.stop ? BPTT_ERROR_INTERRUPTED : BPTT_OK;
 }
 
@@ -211,7 +211,7 @@ bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *pa
 
 /* One step of x or of the options' tokens. */
 LOCAL void run_single_step(call *call, int64_t B, const REAL *packed, REAL *state, REAL *y, REAL *work) {
-    const bptt_internal_member alone = {NULL, 0, 1};
+    const bptt_internal_member alone = {.size = 1};
     worker worker = {.call = call, .member = &alone, .row_end = B};
     use_packed(call, (REAL *)packed);
     plan_step(call, work);

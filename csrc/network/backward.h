@@ -93,8 +93,7 @@ LOCAL void input_gradient(const worker *worker) {
 /* ---- a chunk ------------------------------------------------------------------------------------------- */
 
 /* The operands of the weight gradients beside dz, for this member's rows: inputs and states after dropout, and which
- * rows had a zero entering state. One member sorts the integer inputs of all
- * rows of the shard. */
+ * rows had a zero entering state. One member sorts the integer inputs of all rows of the shard. */
 LOCAL void prepare_param_grads(const worker *worker) {
     call *call = worker->call;
     if (call->grads && takes_tokens(worker) && worker->sharer->rank == 0)
@@ -217,7 +216,7 @@ LOCAL void backward_shard(worker *worker) {
 /* One shard as a task. */
 LOCAL void backward_task(void *context, const bptt_internal_member *member, int shard) {
     call *call = context;
-    const bptt_internal_member alone = {NULL, 0, 1};
+    const bptt_internal_member alone = {.size = 1};
     const int64_t params = bptt_internal_params(&call->spec);
     worker worker = begin_backward(call, member, &alone, shard);
     if (call->grads && shard > 0) {
@@ -241,7 +240,7 @@ LOCAL void backward_body(void *context, const bptt_internal_member *member) {
 LOCAL void add_shard_grads(void *context, const bptt_internal_member *member, int task) {
     const call *call = context;
     const int64_t params = bptt_internal_params(&call->spec);
-    const bptt_internal_member part = {NULL, task, call->tasks};
+    const bptt_internal_member part = {.rank = task, .size = call->tasks};
     int64_t begin, end;
     (void)member;
     bptt_internal_share(&part, params, LINE, &begin, &end);
@@ -271,11 +270,12 @@ LOCAL void add_learned_state_grads(const call *call) {
 /* Backward on that many threads. */
 LOCAL void backward_on(call *call, int threads) {
     bptt_team *team = call->options.team;
-    call->tasks = (int)min_of(threads, BPTT_INTERNAL_MOST_TASKS);
-    if (call->shards > 1) bptt_internal_team_tasks(team, threads, (int)call->shards, backward_task, call);
+    call->tasks = threads;
+    if (call->shards > 1) bptt_internal_team_tasks(team, threads, (int)call->shards, backward_task, ask_poll, call);
     else bptt_internal_team_run(team, threads, backward_body, call);
     if (atomic_load(&call->stop)) return;
-    if (call->grads && call->shards > 1) bptt_internal_team_tasks(team, threads, call->tasks, add_shard_grads, call);
+    if (call->grads && call->shards > 1)
+        bptt_internal_team_tasks(team, threads, call->tasks, add_shard_grads, NULL, call);
     if (call->options.step_norms) write_step_norms(call);
     if (call->grads && call->spec.learn_state && !call->options.state_given) add_learned_state_grads(call);
 }

@@ -36,15 +36,16 @@ typedef struct {
     const kernels *kernels;
     bptt_spec spec;
     bptt_options options;
-    const bptt_internal_shape *shape; /* of the cell */
-    int64_t I, H, O, Y, T, B, L, D;   /* as bptt.h names them */
-    int64_t V;                        /* the inputs are integers below V; 0: they are x */
-    int64_t state_size;               /* elements of h of all layers and directions (L*D,B,H) */
-    int64_t chunk;                    /* steps whose tall products are done together */
-    int64_t shards;                   /* parts of the batch, each with weight gradients of its own: shards_of */
-    int64_t poll_steps;               /* steps between two calls of the caller's poll */
-    double step_flops;                /* multiplications and additions of one forward step */
-    int needs_dh_norms;               /* backward measures or clips dh_t */
+    const bptt_internal_shape *shape;      /* of the cell */
+    int64_t I, H, O, Y, T, B, L, D;        /* as bptt.h names them */
+    int64_t V;                             /* the inputs are integers below V; 0: they are x */
+    int64_t state_size;                    /* elements of h of all layers and directions (L*D,B,H) */
+    int64_t chunk;                         /* steps whose tall products are done together */
+    int64_t shards;                        /* parts of the batch, each with weight gradients of its own: shards_of */
+    int64_t shard_begins[MOST_SHARDS + 1]; /* the first row of each, and B */
+    int64_t poll_steps;                    /* steps between two calls of the caller's poll */
+    double step_flops;                     /* multiplications and additions of one forward step */
+    int needs_dh_norms;                    /* backward measures or clips dh_t */
 
     /* the caller's buffers; shapes in bptt.h */
     const REAL *params, *x, *state0, *dy, *dstate1;
@@ -89,7 +90,8 @@ enum {
     CHUNK_ROWS = 256,        /* steps times rows of a chunk, at least: enough for tall products to pay */
     CHUNK_BYTES = 1 << 19,   /* of dz of a chunk, where that is more rows: few enough to stay in caches */
     ROWS_PER_THREAD = 4,     /* fewer rows are not worth a thread */
-    SHARD_ROWS = 8,          /* of the batch, at least: enough for a product */
+    TWO_SHARDS_ROWS = 8,     /* of the batch in each of two shards, at least: enough for a product */
+    SHARD_ROWS = 16,         /* in each of more: smaller ones slow a single thread down */
     SHARD_TERMS = 512,       /* rows of the batch times steps, at least: enough that adding shards up costs little */
     SHARDED_PARAMS = 1 << 17 /* where there are more, threads share a product well, and copies would take memory */
 };
@@ -133,18 +135,33 @@ LOCAL double flops_of_step(const call *call) {
  * back over whole shards waits for nobody and reads no rows that lie in the cache of another processor. They depend on
  * sizes alone, so that results do not depend on threads. */
 LOCAL int64_t shards_of(const call *call) {
-    const int64_t most = min_of(call->B / SHARD_ROWS, call->T * call->B / SHARD_TERMS);
-    int64_t shards = 1;
-    if (bptt_internal_params(&call->spec) > SHARDED_PARAMS) return 1;
-    while (shards < MOST_SHARDS && 2 * shards <= most && (shards == 1 || 32 * shards <= call->B)) shards *= 2;
+    const int64_t B = call->B, terms = call->T * B;
+    if (bptt_internal_params(&call->spec) > SHARDED_PARAMS || terms < 2 * SHARD_TERMS || B < 2 * TWO_SHARDS_ROWS)
+        return 1;
+    int64_t shards = 2;
+    while (shards < MOST_SHARDS && terms >= 2 * shards * SHARD_TERMS && B >= 2 * shards * SHARD_ROWS) shards *= 2;
     return shards;
 }
 
-/* The steps of a chunk where a shard is gone over on its own, of `shards` that may be in work at the same time. */
+/* The first row of share `index` of `shares`: nearly the same number of steps for each. */
+LOCAL int64_t share_begin(const call *call, int64_t index, int64_t shares) {
+    const int64_t *lengths = call->options.lengths, B = call->B;
+    if (!lengths || index == 0 || index == shares) return B * index / shares;
+    int64_t all = 0, before = 0, begin = 0;
+    for (int64_t row = 0; row < B; row++) all += lengths[row];
+    for (int64_t row = 0; row < B && (double)before * (double)shares <= (double)index * (double)all; row++) {
+        begin = row;
+        before += lengths[row];
+    }
+    return begin;
+}
+
+/* The steps of a chunk where a shard is gone over on its own, of `shards` that may be in work at the same time: no
+ * fewer for more shards, as sizes must not fall where T grows and shards with it. */
 LOCAL int64_t chunk_steps(const call *call, int64_t shards) {
-    const int64_t row_bytes = dz_columns(call) * (int64_t)sizeof(REAL), batch_rows = (call->B + shards - 1) / shards;
-    const int64_t rows = max_of(max_of(1, CHUNK_ROWS / batch_rows), CHUNK_BYTES / shards / row_bytes / batch_rows);
-    const int64_t chunk = min_of(call->T, rows);
+    const int64_t row_bytes = dz_columns(call) * (int64_t)sizeof(REAL), B = call->B;
+    const int64_t steps = max_of(max_of(1, CHUNK_ROWS * shards / B), CHUNK_BYTES / row_bytes / B);
+    const int64_t chunk = min_of(call->T, steps);
     return call->options.segment ? min_of(chunk, call->options.segment) : chunk;
 }
 
@@ -170,6 +187,7 @@ LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64
     call->state_size = call->L * call->D * B * call->H;
     call->step_flops = flops_of_step(call);
     call->shards = shards_of(call);
+    for (int64_t i = 0; i <= call->shards; i++) call->shard_begins[i] = share_begin(call, i, call->shards);
     call->poll_steps = max_of(1, (int64_t)(2e8 / call->step_flops));
     return BPTT_OK;
 }

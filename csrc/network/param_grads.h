@@ -61,8 +61,8 @@ LOCAL REAL *outer_scratch_of(const worker *worker) {
     return call->outer_scratch + call->kernels->outer_scratch(worker->shard * rows + begin);
 }
 
-/* weight (m,n) += aT b: a lies shard by shard, b does not; rows with skip[row] != 0 add nothing, NaN
- * neither (NULL: none) */
+/* weight (m,n) += aT b: a lies shard by shard, b does not; rows with skip[row] != 0 add nothing, NaN neither (NULL:
+ * none) */
 LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, int64_t lda, int64_t m, const REAL *b,
                      int64_t ldb, int64_t n, const uint8_t *skip, REAL *weight) {
     int64_t begin, end;
@@ -71,7 +71,7 @@ LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, in
                                                   .n = n,
                                                   .k = terms->steps * terms->rows,
                                                   .run = terms->rows,
-                                                  .gap = worker->call->B - terms->rows,
+                                                  .gap = terms->steps > 1 ? worker->call->B - terms->rows : 0,
                                                   .a = a + begin,
                                                   .lda = lda,
                                                   .b = b,

@@ -130,14 +130,15 @@ LOCAL void measure_and_clip_rows(const worker *worker, int64_t t, int64_t end, R
 
 /* ---- one step ---------------------------------------------------------------------------------------- */
 
-/* Whether the whole recurrent part of dh_t is W_hhT dz_next, for all rows of the batch: the same answer in every
+/* Whether the whole recurrent part of dh_t is W_hhT dz_next, for all rows of the shard: the same answer in every
  * thread. */
 LOCAL int recurrence_is_plain(const worker *worker, int64_t t) {
     const call *call = worker->call;
     if (drops_recurrent(call) || call->shape->direct_dh) return 0;
     if (next_step(worker, t) < 0 || next_step(worker, t) == call->T) return 0;
-    const int64_t continuing = continuing_end(worker, t, 0, call->B);
-    return continuing == active_end(call, t, 0, call->B) && carries_all(worker, t, 0, continuing);
+    const int64_t begin = shard_begin(call, worker->shard), end = shard_begin(call, worker->shard + 1);
+    const int64_t continuing = continuing_end(worker, t, begin, end);
+    return continuing == active_end(call, t, begin, end) && carries_all(worker, t, begin, continuing);
 }
 
 /* Writes the gradient by the initial state of the rows that begin at step t. */

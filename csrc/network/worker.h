@@ -6,9 +6,10 @@
 typedef struct {
     call *call;
     const bptt_internal_member *member;
-    const bptt_internal_member *sharer; /* the member's place among those that share its rows' weight gradients */
-    int first;                          /* whether this part of the call counts the steps for all */
-    int64_t shard;
+    const bptt_internal_member *sharer;  /* backward: its place among those that share a shard's gradients and wait for
+                                            one another: all members, or itself alone */
+    int first;                           /* whether it counts the steps of the call: one worker does */
+    int64_t shard;                       /* of the batch, in backward */
     int64_t row_begin, row_end;          /* rows of the batch */
     int64_t origin;                      /* the step whose outputs lie first in the activations */
     int64_t t0, steps;                   /* the chunk: steps t0 .. t0+steps-1 */
@@ -19,14 +20,18 @@ typedef struct {
     weights weights;
 } worker;
 
-/* Whether to stop; the calling thread asks the caller's poll, which may have forked. Members may learn of it at
- * different times. */
-LOCAL int stopped(const worker *worker) {
-    call *call = worker->call;
-    const int asks = worker->member->rank == 0 && call->options.poll && !atomic_load(&call->stop);
-    if (asks && (call->options.poll(call->options.poll_context) || bptt_internal_team_lost(worker->member)))
+/* The calling thread asks the caller's poll, which may have forked, whether to stop. */
+LOCAL void ask_poll(void *context, const bptt_internal_member *member) {
+    call *call = context;
+    const int asks = member->rank == 0 && call->options.poll && !atomic_load(&call->stop);
+    if (asks && (call->options.poll(call->options.poll_context) || bptt_internal_team_lost(member)))
         atomic_store(&call->stop, 1);
-    return atomic_load(&call->stop);
+}
+
+/* Whether to stop. Members may learn of it at different times. */
+LOCAL int stopped(const worker *worker) {
+    ask_poll(worker->call, worker->member);
+    return atomic_load(&worker->call->stop);
 }
 
 /* The same at a barrier: all members get the same answer, as nobody asks again before all have read this one. */
@@ -41,30 +46,17 @@ LOCAL int stopped_at_step(const worker *worker, int64_t step) {
     return step % worker->call->poll_steps == 0 ? stopped(worker) : 0;
 }
 
-/* The first row of share `index` of `shares`: nearly the same number of steps for each. */
-LOCAL int64_t share_begin(const call *call, int64_t index, int64_t shares) {
-    const int64_t *lengths = call->options.lengths, B = call->B;
-    if (!lengths || index == 0 || index == shares) return B * index / shares;
-    int64_t all = 0, before = 0, begin = 0;
-    for (int64_t row = 0; row < B; row++) all += lengths[row];
-    for (int64_t row = 0; row < B && (double)before * (double)shares <= (double)index * (double)all; row++) {
-        begin = row;
-        before += lengths[row];
-    }
-    return begin;
-}
-
 /* the first row of the batch in a shard */
-LOCAL int64_t shard_begin(const call *call, int64_t shard) { return share_begin(call, shard, call->shards); }
+LOCAL int64_t shard_begin(const call *call, int64_t shard) { return call->shard_begins[shard]; }
 
 LOCAL int64_t shard_rows(const worker *worker) {
     return shard_begin(worker->call, worker->shard + 1) - shard_begin(worker->call, worker->shard);
 }
 
-/* Chooses the rows of a share: whole shards, or rows of the only one. */
+/* Chooses the rows of a share: whole shards, where there are enough of them. */
 LOCAL void choose_share(worker *worker, int64_t index, int64_t shares) {
     const call *call = worker->call;
-    const int64_t shards = call->shards, parts = shards > 1 ? shards : shares;
+    const int64_t parts = max_of(call->shards, shares);
     worker->row_begin = share_begin(call, index * parts / shares, parts);
     worker->row_end = share_begin(call, (index + 1) * parts / shares, parts);
 }

@@ -94,12 +94,13 @@ def token_shape(batch_first, vocabulary) -> str:
 
 def token_hint(x, vocabulary) -> str:
     """What to do with an input that should hold integers below `vocabulary`, behind an error; empty if unknown."""
-    x = np.asarray(x)
-    if x.dtype.kind not in "fb":
+    method, x = ("x.{}({})" if hasattr(x, "astype") else "np.{}(x, {})"), np.asarray(x)
+    if x.dtype.kind not in "fb" or x.size == 0:
         return ""
     if x.ndim > 1 and x.shape[-1] == vocabulary:
-        return "; the integers of one-hot rows are x.argmax(-1)"
-    return "; whole numbers become integers by x.astype(int)" if x.dtype.kind == "f" else ""
+        return f"; the integers of one-hot rows are {method.format('argmax', -1)}"
+    cast = method.format("astype" if method[0] == "x" else "asarray", "int")
+    return f"; whole numbers become integers by {cast}" if x.dtype.kind == "f" else ""
 
 
 def token_error(x, name, vocabulary, inside=None, time_axis=0, first_step=0) -> ValueError:

@@ -198,7 +198,7 @@ def gradient_flow(
     layers = tuple(name.removeprefix("weight_hh_") for name in weights)
     both_ways = any(_runs_backward(layer) for layer in layers)
     K = _largest_distance(max_distance, data.steps, both_ways)
-    chosen = _anchor_steps(data, K, index(anchors, "anchors"), both_ways)
+    chosen = _anchor_steps(data, function.ignored, K, index(anchors, "anchors"), both_ways)
     with rnn.lock:
         grads, drawn = rnn.grads.copy(), rnn.dropout_state
         try:
@@ -232,10 +232,10 @@ def _largest_distance(max_distance, steps, both_ways):
     return distance
 
 
-def _anchor_steps(data, K, most, both_ways):
+def _anchor_steps(data, ignored, K, most, both_ways):
     """(anchors,): steps evenly spread over those whose loss counts and that have K steps before them (with two
     directions behind them too); the last of these is one."""
-    counts = data.counts(data.arrays, 0, data.steps)
+    counts = data.counts(data.arrays, 0, data.steps, ignored)
     if not data.layout.unbatched:
         counts = counts.any(axis=1 - data.layout.time_axis)
     first, end = K, data.steps - K if both_ways else data.steps

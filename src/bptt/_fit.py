@@ -84,7 +84,8 @@ def fit(
     truncation : bptt.TBPTT or bptt.ARTBP, optional
         A window is then that of RNN.windows, the state carried on to the end of the sequence. None: full BPTT, a
         minibatch is one window. With ARTBP each minibatch has cuts of its own, and a window's mean gradient is
-        multiplied by its steps / mean_length: weighed alike, short windows would bias it.
+        multiplied by its steps / mean_length, with class weights by the sum of its labels' weights / mean_length:
+        weighed alike, short windows would bias it.
     burn_in : int
         The first steps of each sequence, which only move the state on, see RNN.windows; in the validation too.
     clip_norm, clip_value : float, optional
@@ -122,7 +123,8 @@ def fit(
         epoch and at KeyboardInterrupt (Ctrl-C) or SystemExit: parameters, those of the best epoch, the state of the
         optimiser, of the shuffling, of dropout and of ARTBP, history and position. See Notes.
     save_every : int, optional
-        Write it within an epoch too, at the first end of a minibatch after so many updates.
+        Write it within an epoch too, at the first end of a minibatch after so many updates. Where a minibatch holds all
+        sequences, or there is one long sequence, that is the end of the epoch.
     progress : bool
         Show a progress bar: the mean loss of the epoch so far, the validation loss of the epoch before, the norm of the
         last gradient before clipping, and the learning rate if the optimiser has a number `lr`.
@@ -372,7 +374,7 @@ class Training:
 
     def _take(self, w, part):
         """Enter a window into the means of the epoch; what it weighs there."""
-        counts = self.data.counts(part, w.start, w.stop)
+        counts = self.data.counts(part, w.start, w.stop, self.options.loss.ignored)
         target = self.data.layout.steps_of(part["target"], w.start, w.stop)
         weight = counted_weight(self.options.loss, target, counts)
         self.means.add(w.loss, weight)

@@ -16,6 +16,9 @@ from ._sequences import real_array
 
 Loss = Callable[..., tuple[float, np.ndarray]]
 
+IGNORED = -100
+"""The label that cross_entropy leaves out by default."""
+
 LOSSES: dict[str, Loss] = {
     "mse": _core.mse,
     "huber": _core.huber,
@@ -27,7 +30,7 @@ LOSSES: dict[str, Loss] = {
 class LossFunction:
     """A loss, and which keywords of windows it takes: mask, reduction and start, read from its signature once."""
 
-    __slots__ = ("classes", "function", "takes_mask", "takes_reduction", "takes_start")
+    __slots__ = ("class_weight", "function", "ignored", "takes_mask", "takes_reduction", "takes_start")
 
     def __init__(self, function: Loss) -> None:
         if str(getattr(function, "__module__", "")).partition(".")[0] == "torch":
@@ -39,7 +42,9 @@ class LossFunction:
         self.takes_mask = others or "mask" in named
         self.takes_reduction = others or "reduction" in named
         self.takes_start = "start" in named  # other keywords than it names may go on to a loss that has no start
-        self.classes = class_options(function)
+        options = class_options(function)
+        self.class_weight = options.get("weight")
+        self.ignored = options.get("ignore_index", IGNORED)  # the label that it leaves out
 
     def check_takes_mask(self) -> None:
         """Raise unless the function can be told which steps count."""
@@ -86,9 +91,9 @@ def _keywords_of(function):
 _keywords: WeakKeyDictionary[Any, tuple[set[str], bool]] = WeakKeyDictionary()  # a signature takes tens of microseconds
 
 
-def class_options(function) -> dict[str, Any] | None:
-    """The options of a functools.partial of cross_entropy, which say what a label weighs in its mean, or None."""
-    return function.keywords if isinstance(function, partial) and function.func is _core.cross_entropy else None
+def class_options(function) -> dict[str, Any]:
+    """The options of a functools.partial of cross_entropy, which say what a label weighs in its mean."""
+    return function.keywords if isinstance(function, partial) and function.func is _core.cross_entropy else {}
 
 
 def named_loss(loss: str | Loss | LossFunction) -> LossFunction:
@@ -139,11 +144,8 @@ def counted_weight(loss: LossFunction, target, counts) -> float:
     target : numpy.ndarray
         What the loss got.
     counts : numpy.ndarray of bool
-        Which pairs mask and lengths leave.
+        Which pairs mask, lengths and the ignored label leave.
     """
-    if loss.classes is None:
+    if loss.class_weight is None:
         return int(counts.sum())
-    labels = target[counts]
-    labels = labels[labels != loss.classes.get("ignore_index", -100)]
-    weight = loss.classes.get("weight")
-    return len(labels) if weight is None else float(np.asarray(weight, np.float64)[labels].sum())
+    return float(np.asarray(loss.class_weight, np.float64)[target[counts]].sum())

@@ -12,8 +12,6 @@ from ._sequences import check_tokens, is_stream, layout_of, outside_grads, real_
 from ._truncation import ARTBP
 from ._windows import WindowOptions, check_burn_in
 
-IGNORED = -100  # the label that cross_entropy leaves out
-
 
 class Data:
     """Sequences, and which of their steps count."""
@@ -63,8 +61,8 @@ class Data:
             part["lengths"] = self.lengths[chosen]
         return part
 
-    def counts(self, part, start, stop):
-        """Which (step, row) pairs of a minibatch the mask and the ignored labels leave between two steps."""
+    def counts(self, part, start, stop, ignored):
+        """Which (step, row) pairs of a minibatch mask, lengths and the ignored label leave between two steps."""
         steps = self.layout.steps_of
         counts = np.ones(steps(part["x"], start, stop).shape[: self.axes], bool)
         if "mask" in part:
@@ -72,7 +70,7 @@ class Data:
         if "lengths" in part:
             counts &= self.layout.within(part["lengths"], start, stop)
         if self.labels:
-            counts &= steps(part["target"], start, stop) != IGNORED
+            counts &= steps(part["target"], start, stop) != ignored
         return counts
 
     def shapes(self) -> dict[str, list]:
@@ -129,7 +127,7 @@ class HeldOut:
     def _of_part(self, rnn, loss, metrics, part, skip=False):
         """The loss, what it weighs, and metric_sums; with `skip` the loss is not asked where nothing counts."""
         after, stop = self.data.layout.steps_of, self.data.steps
-        counts = self.data.counts(part, self.first, stop)
+        counts = self.data.counts(part, self.first, stop, loss.ignored)
         weight = counted_weight(loss, after(part["target"], self.first, None), counts)
         if skip and not weight:
             return 0.0, weight, (0, {})

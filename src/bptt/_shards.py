@@ -35,7 +35,6 @@ from ._signature import check_keywords, takes_fields
 from ._truncation import ARTBP, TBPTT
 from ._windows import Window, WindowOptions, Windows
 
-IGNORED = -100  # the label that cross_entropy leaves out
 SLICED_BYTES = 1 << 16
 """of a gradient; from here on each rank adds up a slice of it, below one rank adds up all of it"""
 WHOLE_CHECKSUM, SAMPLE, SAMPLES = 1 << 24, 1 << 14, 256
@@ -697,7 +696,7 @@ class ShardWindows(Windows):
             self.tape = None
 
     def count(self, start, stop) -> np.ndarray:
-        """Which (step, row) pairs mask, lengths and ignored labels leave."""
+        """Which (step, row) pairs mask, lengths and the ignored label leave."""
         layout = self.x.layout
         target = self._along(self.target, start, stop)
         counts = np.ones(layout.axes(stop - start), bool)
@@ -706,7 +705,7 @@ class ShardWindows(Windows):
         if self.lengths is not None:
             counts &= layout.within(self.lengths, start, stop)
         if target.ndim == counts.ndim:  # class labels
-            counts &= target != IGNORED
+            counts &= target != self.options.loss.ignored
         self.weight = counted_weight(self.options.loss, target, counts)
         return counts
 

@@ -24,7 +24,9 @@ MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, Overfl
 
 
 def save_training(path: str | os.PathLike[str], rnn, optimizer=None, **more) -> None:
-    """Write all that a training loop of your own needs to go on exactly where it was.
+    """Write all that a training loop of your own needs to go on exactly where it was, for load_training.
+
+    ``bptt.fit(resume=path)`` writes such a file by itself.
 
     Parameters
     ----------
@@ -44,10 +46,6 @@ def save_training(path: str | os.PathLike[str], rnn, optimizer=None, **more) -> 
         If a value is none of these; the error names it by its path, such as ``more['losses'][3]``.
     OSError
         If the file cannot be written.
-
-    See Also
-    --------
-    load_training, fit
 
     Examples
     --------

@@ -141,21 +141,21 @@ static void check_tape(bptt_spec spec, unsigned features) {
 }
 
 /* With the same segment no size falls as T or tape_steps grow, so that buffers for the longest call fit all. */
-static void check_sizes_grow(int which, int32_t directions, int64_t segment) {
-    bptt_spec spec = spec_of((shape){.I = 5, .H = 70, .O = 2}, which, 2, directions);
+static void check_sizes_grow(bptt_spec spec, int64_t B, int64_t segment) {
     bptt_options options = {.struct_size = sizeof options, .segment = segment};
     bptt_sizes before = {.struct_size = sizeof before}, now = before;
     spec.dropout = spec.recurrent_dropout = 0.3;
-    name_case("sizes of form %d, %d directions, segment %d", which, (int)directions, (int)segment);
+    name_case("sizes: cell %d, H=%d, %d directions, B=%d, segment %d", (int)spec.cell, (int)spec.hidden_size,
+              (int)spec.bidirectional + 1, (int)B, (int)segment);
     for (int64_t T = 1; T < 400; T += T < 40 ? 1 : 37) {
-        CHECK_STATUS(TYPED(bptt_sizes)(&spec, T, 7, &options, &now), BPTT_OK);
+        CHECK_STATUS(TYPED(bptt_sizes)(&spec, T, B, &options, &now), BPTT_OK);
         CHECK(now.tape >= before.tape && now.output > before.output);
         CHECK(now.forward_work >= before.forward_work && now.backward_work >= before.backward_work);
         before = now;
     }
-    if (segment || directions == 2) return;
+    if (segment || spec.bidirectional) return;
     for (options.tape_steps = 400; options.tape_steps < 800; options.tape_steps += 57) {
-        CHECK_STATUS(TYPED(bptt_sizes)(&spec, 300, 7, &options, &now), BPTT_OK);
+        CHECK_STATUS(TYPED(bptt_sizes)(&spec, 300, B, &options, &now), BPTT_OK);
         CHECK(now.tape > before.tape);
         before.tape = now.tape;
     }
@@ -171,9 +171,19 @@ int main(void) {
         check_tape(two_layers, TRAINING | STATE0 | RESET | CARRY_PER_ROW | CLIP_NORM | NORMS);
         check_tape(with_tokens(two_layers, 0, -1), STATE0 | RESET);
         check_tape(with_tokens(one_layer, 20, 3), TRAINING | STATE0);
-        check_sizes_grow(which, 1, 0);
-        check_sizes_grow(which, 1, 5);
-        check_sizes_grow(which, 2, 0);
+        const shape wide = {.I = 5, .H = 70, .O = 2};
+        check_sizes_grow(spec_of(wide, which, 2, 1), 7, 0);
+        check_sizes_grow(spec_of(wide, which, 2, 1), 7, 5);
+        check_sizes_grow(spec_of(wide, which, 2, 2), 7, 0);
+        check_sizes_grow(spec_of(wide, which, 1, 1), 17, 0);
+        check_sizes_grow(spec_of(wide, which, 1, 1), 65, 0);
+    }
+    for (int64_t H = 16; H <= 64; H += 16) {
+        const bptt_spec embedding = with_tokens(spec_of((shape){.I = 181, .H = H}, TANH, 1, 1), 2, -1);
+        for (int64_t B = 129; B < 132; B++) {
+            check_sizes_grow(embedding, B, 0);
+            check_sizes_grow(embedding, B, 1000);
+        }
     }
     return end_of_checks();
 }

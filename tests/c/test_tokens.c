@@ -171,6 +171,65 @@ static void check_all_threads(void) {
     bptt_team_free(team);
 }
 
+/* ---- shards of the batch --------------------------------------------------------------------------------- */
+
+/* Enough rows and steps for 2 shards (B = 17, 33), 4 (64, 70) or 8 (128), over several chunks: against the naive loops
+ * with all that check_problem does, and the same bits for any number of threads. */
+static void check_shards_of(problem *p, int64_t segment) {
+    if (REAL_BITS == 64) check_against_naive(p);
+    p->norms = 1;
+    run one = open_segmented_run(p, 1, segment);
+    forward_backward(&one);
+    for (int threads = 2; threads <= 5; threads++) {
+        run many = open_segmented_run(p, threads, segment);
+        many.options.team = team;
+        forward_backward(&many);
+        check_same(&one, &many);
+        close_run(&many);
+    }
+    close_run(&one);
+}
+
+static void check_shards(int which, int32_t layers, int32_t directions, int kind, int64_t B, unsigned features,
+                         int64_t segment) {
+    const int64_t T = B == 17 ? 61 : B == 33 ? 34 : 33, H = forms[which].cell < BPTT_CELL_LSTM ? 67 : 35;
+    bptt_spec spec = with_kind(spec_of((shape){.I = 9, .H = H, .O = 5}, which, layers, directions), kind);
+    spec.learn_state = 1;
+    spec.dropout = features & TRAINING && layers > 1 ? 0.3 : 0;
+    spec.recurrent_dropout = features & TRAINING ? 0.25 : 0;
+    problem p = problem_of(spec, T, B, features);
+    check_shards_of(&p, segment);
+    free_problem(&p);
+}
+
+/* So few long rows among short ones that some shards have no row, or no row in the last chunks. */
+static void check_uneven_shards(int which, int32_t directions, int kind, int64_t B, int64_t few, unsigned features) {
+    const int64_t T = 70;
+    bptt_spec spec = with_kind(spec_of((shape){.I = 9, .H = 35, .O = 5}, which, 1, directions), kind);
+    problem p = problem_of(spec, T, B, LENGTHS | features);
+    for (int64_t row = 0; row < B; row++) p.lengths[row] = row < few ? T - row : 1 + (row < B / 2);
+    for (int64_t i = 0; i < T * B; i++) p.tokens[i] = i / B < p.lengths[i % B] ? any_of(integers_of(&spec)) : INT64_MIN;
+    check_shards_of(&p, 0);
+    free_problem(&p);
+}
+
+static void check_all_shards(void) {
+    static const int64_t rows[] = {17, 33, 64, 70, 128};
+    static const unsigned features[] = {0, LENGTHS | RESET | CLIP_NORM, STATE0 | RESET | CARRY_PER_ROW,
+                                        TRAINING | LENGTHS | CLIP_VALUE | DSTATE1, ALL_FEATURES};
+    CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
+    for (int which = 0, i = 0; which < FORMS; which++)
+        for (int deep = 0; deep < 3; deep++, i++)
+            check_shards(which, deep == 1 ? 2 : 1, deep == 2 ? 2 : 1, i % 2 ? 1 + i / 2 % 3 : 0, rows[i % 5],
+                         features[i * 2 % 5], deep == 2 || i % 2 ? 0 : 9);
+    for (int kind = 0; kind < TOKEN_KINDS; kind++) {
+        check_uneven_shards(TANH, 1, kind, 17, 1, 0);
+        check_uneven_shards(PEEPHOLE_LSTM, 1 + kind % 2, kind, 70, 1, RESET);
+        check_uneven_shards(GRU, 2 - kind % 2, kind, 70, 3, DSTATE1 | LATE_DY);
+    }
+    bptt_team_free(team);
+}
+
 /* ---- memory --------------------------------------------------------------------------------------------- */
 
 /* Scratch memory does not grow with V. */
@@ -284,6 +343,7 @@ int main(void) {
     for (int which = 0; REAL_BITS == 64 && is_best_set() && which < FORMS; which++)
         for (int kind = 0; kind < TOKEN_KINDS; kind++) check_differences(which, 1 + which % 2, kind);
     check_all_threads();
+    check_all_shards();
     for (int which = 0; which < FORMS; which++) {
         check_scratch(which, 1, 0);
         check_scratch(which, 1, 7);

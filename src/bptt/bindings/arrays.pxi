@@ -154,11 +154,11 @@ cdef object as_flags(object obj, str name, Array *array):
 
 
 cdef object as_labels(object obj, str name, Array *array):
-    if view_as(obj, int64, False, array):
-        return obj
-    obj = as_ndarray(obj, name, "iu", "integers")
-    if obj.dtype.kind == "u" and obj.dtype.itemsize == 8 and obj.size and obj.max() > 2**63 - 1:
-        raise ValueError(f"{name} must fit into int64, got {obj.max()}")
+    """obj as int64, a copy: what the core has checked and reads again, no other thread may change."""
+    if not view_as(obj, int64, False, array):
+        obj = as_ndarray(obj, name, "iu", "integers")
+        if obj.dtype.kind == "u" and obj.dtype.itemsize == 8 and obj.size and obj.max() > 2**63 - 1:
+            raise ValueError(f"{name} must fit into int64, got {obj.max()}")
     obj = np.array(obj, int64, order="C", copy=True, subok=False)
     view_as(obj, int64, False, array)
     return obj

@@ -99,7 +99,7 @@ cdef object lengths_to_core(object obj, int64_t T, int64_t B, str name="lengths"
     cdef Array array
     if obj is None:
         return None
-    obj = as_labels(obj, name, &array).copy()
+    obj = as_labels(obj, name, &array)
     expect(&array, name, "(B,)", 1, B)
     if obj.min() < 1 or obj.max() > T:
         raise ValueError(f"{name} must be in 1..{T}, got {obj.min()}..{obj.max()}")

@@ -180,7 +180,8 @@ cdef class Stream:
         return 0
 
     cdef object tokens_of(self, object x, Array *array, int64_t *token):
-        """An input () or (B,) of integers as the core reads it; one that is no array goes into *token."""
+        """An input () or (B,) of integers as the core reads it; one that is no array goes into *token. An array is
+        copied: what the core has checked no other thread may change."""
         cdef int overflow = 0
         if self.batch == 1 and (type(x) is int or type(x) is int64_scalar):
             array.ndim, array.data = 0, token
@@ -188,7 +189,8 @@ cdef class Stream:
             if overflow:
                 token[0] = -1  # out of range as well
             return x
-        x = as_tokens(x, "x", self.network.vocabulary, array)
+        x = np.array(as_tokens(x, "x", self.network.vocabulary, array), int64)
+        view_as(x, int64, False, array)
         if array.ndim or self.batch != 1:
             expect(array, "x", "(B,)", 1, self.batch)
         return x

@@ -18,9 +18,11 @@
  *              (BPTT_ERROR_INTERRUPTED excepted).
  *   Threads    Every function may be called from any thread; calls on separate buffers run in parallel.
  *              Threads that a call makes are joined before it returns; those of a bptt_team wait for the next
- *              call. The results are the same to the bit for any number of threads. If bptt_options.poll forks,
- *              the call that goes on in the child ends with BPTT_ERROR_INTERRUPTED where it used several
- *              threads: the child does not have them.
+ *              call. The results are the same to the bit for any number of threads. For a small network and a large
+ *              batch, backward computes the gradients of the parameters for 2, 4 or 8 parts of the batch and adds
+ *              them up at the end: how many parts depends on sizes alone. If bptt_options.poll forks, the call that
+ *              goes on in the child ends with BPTT_ERROR_INTERRUPTED where it used several threads: the child does
+ *              not have them.
  *   Growth     Later versions add functions, and fields at the ends of structs. struct_size says which fields a caller
  *              knows: those it does not know count as zero, so a program built against an older header still works.
  *              Structs without struct_size, and the arguments of functions, stay as they are.
@@ -128,8 +130,8 @@ typedef struct bptt_spec {
 /* INTEGER INPUTS. A network with one_hot or num_embeddings takes integers (bptt_options.tokens) in place of x; x and dx
  * are NULL, as an integer has no gradient. NaN or Inf in a column or row that no integer picks reaches nothing. The
  * time of a call depends on how many integers it gets and not on V (that of bptt_pack does). Gradients of a column or
- * row are summed chunk by chunk as backward goes over the steps, within a chunk in the order of (t,b); neither depends
- * on threads.
+ * row are summed as all others: for each part of the batch chunk by chunk as backward goes over the steps, within a
+ * chunk in the order of (t,b); neither depends on threads.
  *   one_hot         the integer v stands for the unit vector e_v of V = input_size elements, which is never made:
  *                   W_ih x_t + b_ih is column v of W_ih plus b_ih, to the bit what a product with e_v gives
  *   num_embeddings  the integer v picks row v of the trained tensor `embedding` (V,I), which is the input x_t (as
@@ -150,8 +152,8 @@ BPTT_API bptt_status bptt_tensor_count(const bptt_spec *spec, int64_t *count);
 BPTT_API bptt_status bptt_tensor_at(const bptt_spec *spec, int64_t index, bptt_tensor *tensor);
 
 /* Threads that stay between calls: making one takes longer than a small call. A team has none until a call with
- * bptt_options.team needs some; they sleep between calls, after at most 1 ms of waiting awake. It
- * serves one call at a time (others meanwhile make threads of their own), and in a child of fork() it begins anew.
+ * bptt_options.team needs some; they sleep between calls, after at most 1 ms of waiting awake. It serves one call at a
+ * time (others meanwhile make threads of their own), and in a child of fork() it begins anew.
  *   bptt_team_make  *team receives a new team; BPTT_ERROR_MEMORY if malloc fails
  *   bptt_team_free  ends its threads; NULL is allowed, a team in use is not */
 typedef struct bptt_team bptt_team;
@@ -162,7 +164,8 @@ BPTT_API void bptt_team_free(bptt_team *team);
  * Set struct_size = sizeof(bptt_options). Pointers marked "typed" are float* in _f32, double* in _f64 calls. */
 typedef struct bptt_options {
     size_t struct_size;
-    int32_t threads;        /* most threads to use; 0: one per processor. Small work uses fewer. */
+    int32_t threads;        /* most threads to use; 0: one per processor. Small work uses fewer, forward of a large
+                               network at most 24, backward at most 64, where the batch has parts one for each. */
     int32_t carry_per_row;  /* carry is (T,B) instead of (T,) */
     const uint8_t *reset;   /* (T,B), nonzero: a sequence begins at this step of this row. Its entering state is zero,
                                and no gradient crosses there, in either direction, NaN and Inf neither. Backward
