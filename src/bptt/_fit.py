@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from ._patience import Patience
 from ._progress import Bar
 from ._rnn import RNN
 from ._sequences import check_tokens
-from ._shards import Ranks, Shards, Source
+from ._shards import Pass, Ranks, Shards, Source
 from ._truncation import ARTBP, Truncation
 from ._updates import Clip, OnUpdate, Rate, Updates, make_optimizer
 from ._windows import WindowOptions, Windows, check_burn_in
@@ -137,7 +138,8 @@ def fit(
     comm : communicator, optional
         Train on all its processes, see bptt.Shards; every one calls fit with the same arguments. Their parameters,
         optimisers, dropout and order of the sequences are those of rank 0, which shows the bar, calls `callback` and
-        `on_update`, and reads and writes the file of `resume`. The validation is shared out too.
+        `on_update` (all get what these change of rnn.params and of the optimiser's lr), and reads and writes the file
+        of `resume`. The validation is shared out too.
     shards : int, optional
         Parts of each minibatch, 8 by default where `comm` is given, see bptt.Shards. The result depends on their
         number, in the last bits, and not on that of the processes: with comm=None it is that of a training on many.
@@ -186,7 +188,7 @@ def fit(
     """
     group = None if comm is None and shards is None else Shards(comm, 8 if shards is None else shards)
     ranks = Ranks(None) if group is None else group.ranks
-    with ranks.telling():
+    with ranks.together(), ranks.telling():
         if not isinstance(rnn, RNN):
             raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
         epochs = index(epochs, "epochs")
@@ -201,17 +203,18 @@ def fit(
         held_out = _held_out(rnn, validation, validation_batch_size, batch_size, options, data)
         rng = generator(seed) if flag(shuffle, "shuffle") else None
         history = History(clip_norm=None if clip.norm == math.inf else clip.norm)
-        on_update = _on_rank_0(ranks, _function(on_update, "on_update", "update"))
+        on_update = _on_rank_0(ranks, _function(on_update, "on_update", "update"), rnn, optimizer)
         updates = Updates(rnn, optimizer, rate, clip, accumulate, history, on_update)
         training = Training(
             rnn, data, options, updates, held_out, named_metrics(metrics), Patience(patience, min_delta), rng, epochs,
-            _on_rank_0(ranks, _function(callback, "callback", "epoch")), history, group,
+            _on_rank_0(ranks, _function(callback, "callback", "epoch"), rnn, optimizer), history, group,
         )  # fmt: skip
         file = _run_file(resume, save_every, training, seed)
         rate.set(optimizer, 0)  # an error of the function comes before anything has changed
         if group is not None:
             training.agree(group, seed, file)
         training.run(file, Bar(epochs, training.windows_per_epoch(), optimizer, progress and not ranks.rank))
+        ranks.leave()
     return history
 
 
@@ -231,11 +234,27 @@ def _function(value, name, first):
     return value
 
 
-def _on_rank_0(ranks, function):
-    """The function, called on rank 0 alone: all ranks get whether what it returns is true."""
-    if function is None or ranks.comm is None:
+def _on_rank_0(ranks, function, rnn, optimizer):
+    """The function, called on rank 0 alone: all ranks get whether what it returns is true, and what it changed of the
+    parameters and of the optimiser's rate."""
+    if function is None or ranks.size == 1:
         return function
-    return lambda number, history: ranks.first(lambda: bool(function(number, history)))
+
+    def call(number, history):
+        before = rnn.params.copy()
+        result = bool(function(number, history))
+        changed = rnn.params.tobytes() != before.tobytes()
+        return result, rnn.params if changed else None, getattr(optimizer, "lr", None)
+
+    def call_for_all(number, history):
+        result, params, lr = ranks.first(lambda: call(number, history))
+        if params is not None:
+            rnn.params[:] = params
+        if isinstance(lr, Real):
+            optimizer.lr = lr
+        return result
+
+    return call_for_all
 
 
 def _run_file(path, save_every, training, seed):
@@ -291,7 +310,7 @@ class Training:
         truncation, given = self.options.truncation, list(self.data.arrays.values())
         given += [self.data.lengths, *(() if self.held_out is None else self.held_out.data.arrays.values())]
         settings = settings_of(self, seed)  # with the optimiser's own rate
-        group.start(self.rnn, self.updates.optimizer, given)
+        group.agree(self.rnn, self.updates.optimizer, given)
         calls = {"epochs": self.epochs, "callback": self.callback is not None, "resume": file is not None}
         calls |= {"on_update": self.updates.on_update is not None, "save_every": file and file.save_every}
         self.ranks.check_same(settings | calls, "the call of fit")
@@ -322,8 +341,7 @@ class Training:
         except (KeyboardInterrupt, SystemExit) as error:
             self.ranks.tell(error)
             if file is not None:
-                with self.ranks.waiting():
-                    file.write_last(self)
+                file.write_last(self)
             raise
         finally:
             bar.close()
@@ -347,10 +365,9 @@ class Training:
     def _train_minibatch(self, rows, bar):
         count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         for loss, weight in self._windows(rows) if self.group is None else self._shared_windows(rows):
-            with self.ranks.telling():
-                self.updates.add(loss, weight, self._share(weight, count))
-                self.windows += 1
-                bar.advance(self.means.loss, self.updates.norm)
+            self.updates.add(loss, weight, self._share(weight, count))
+            self.windows += 1
+            bar.advance(self.means.loss, self.updates.norm)
             if self.history.stopped is not None:
                 break
 
@@ -366,11 +383,11 @@ class Training:
         """The same on all ranks together."""
         if isinstance(rows, slice):
             rows = None if rows.stop - rows.start == self.data.rows else np.arange(rows.start, rows.stop)
-        for taken in self.group.taken(self.source, rows, self.metrics):
-            self.means.add(taken.window.loss, taken.weight)
+        for taken in Pass(self.group, self.source, rows, self.metrics).run():
+            self.means.add(taken.loss, taken.weight)
             for of_shard in taken.metrics:
                 self.means.add_metric_sums(*of_shard)
-            yield taken.window.loss, taken.weight
+            yield taken.loss, taken.weight
 
     def _take(self, w, part):
         """Enter a window into the means of the epoch; what it weighs there."""

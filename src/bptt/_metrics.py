@@ -63,8 +63,7 @@ class Means:
 
     def add_metrics(self, y, target, counts) -> None:
         """The metrics of those pairs of y and target whose `counts` is true."""
-        if self.metrics:
-            self.add_metric_sums(*metric_sums(self.metrics, y, target, counts))
+        self.add_metric_sums(*metric_sums(self.metrics, y, target, counts))
 
     def add_metric_sums(self, counted, sums) -> None:
         """What metric_sums returned."""
@@ -96,8 +95,8 @@ class Means:
 
 def metric_sums(metrics, y, target, counts) -> tuple[int, dict[str, float]]:
     """(n, {name: metric times n}) of those n pairs of y and target whose `counts` is true: a metric gets them as rows.
-    No pair: no metric."""
-    counted = int(counts.sum())
+    No pair, or no metric: (0, {})."""
+    counted = int(counts.sum()) if metrics else 0
     if not counted:
         return 0, {}
     rows, target_rows = y[counts], np.asarray(target)[counts]

@@ -128,14 +128,13 @@ class HeldOut:
         """The loss, what it weighs, and metric_sums; with `skip` the loss is not asked where nothing counts."""
         after, stop = self.data.layout.steps_of, self.data.steps
         counts = self.data.counts(part, self.first, stop, loss.ignored)
-        weight = counted_weight(loss, after(part["target"], self.first, None), counts)
-        if skip and not weight:
-            return 0.0, weight, (0, {})
+        if skip and not counts.any():
+            return 0.0, 0, (0, {})
         y, _ = rnn.forward(part["x"], lengths=part.get("lengths"), tape=False)
         y, target = after(y, self.first, None), after(part["target"], self.first, None)
         options = {"mask": self._mask(part)} if "mask" in part or "lengths" in part else {}
         value, _ = measured(loss, y, target, start=self.first, **options)
-        return value, weight, metric_sums(metrics, y, target, counts) if metrics else (0, {})
+        return value, counted_weight(loss, target, counts), metric_sums(metrics, y, target, counts)
 
     def _mask(self, part):
         """The steps after the burn-in that the mask and the lengths leave."""

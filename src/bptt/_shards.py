@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pickle
 import platform
 import signal
 import threading
@@ -73,8 +74,9 @@ class Shards:
     -----
     All ranks must make the same calls in the same order; no other messages may be under way in `comm` meanwhile. What
     one rank raises in these calls, or in the body of a loop over windows, makes all ranks raise: that rank its own
-    error, the others a RuntimeError that names it (KeyboardInterrupt for Ctrl-C). Elsewhere nobody is told: start the
-    script by ``python -m mpi4py``, which then ends all ranks.
+    error, the others a RuntimeError that names it (KeyboardInterrupt for Ctrl-C, SystemExit for SystemExit; what a
+    loop's body raises is named by its place only). Elsewhere nobody is told: start the script by
+    ``python -m mpi4py``, which then ends all ranks.
 
     Examples
     --------
@@ -95,9 +97,9 @@ class Shards:
 
     def __init__(self, comm=None, shards: int = 8) -> None:
         self.ranks = Ranks(comm)
-        given = self.ranks.gathered(shards)
-        if any(other != given[0] for other in given):
-            raise ValueError(f"shards must be the same on all ranks, got {given}")
+        given = [] if comm is None else comm.allgather(repr(shards))
+        if len(set(given)) > 1:
+            raise ValueError(f"shards must be the same on all ranks, got {', '.join(given)}")
         self.shards = index(shards, "shards")
         if self.shards > 1 << 16:
             raise ValueError(f"shards must be at most 65536, got {shards}")
@@ -158,23 +160,10 @@ class Shards:
         TypeError
             If an argument is of a type that does not fit.
         """
-        from ._training_file import apply, captured, optimizers_of
-
-        self.ranks.told = False
+        self.ranks.begin()
         with self.ranks.telling():
-            check_network(rnn)
-            optimizers = optimizers_of(optimizer)
-            for one in optimizers:
-                if isinstance(one, _Optimizer) and not one.works_on(rnn.params, rnn.grads):
-                    raise ValueError("optimizer must be made with this network's params and grads")
-            self.ranks.check_same(facts_of(rnn, optimizers, data), "what is trained")
-            state = self.ranks.first(lambda: captured([rnn], optimizers))
-            if self.rank:
-                apply(state, [rnn], optimizers)
-            processors = self.ranks.processors()
-            if rnn.threads is None and self.size > 1:
-                rnn.threads = processors
-            self._started.add(rnn)
+            self.agree(rnn, optimizer, data)
+            self.ranks.leave()
 
     @takes_fields(WindowOptions)
     def windows(self, rnn: RNN, x, target, loss: str | Loss = "mse", **options: Any) -> Iterator[Window]:
@@ -204,31 +193,54 @@ class Shards:
         ValueError, TypeError
             As RNN.windows, and if the ranks' arguments differ.
         RuntimeError
-            If another rank raised, or `start` was not called.
+            If another rank raised, if its rnn.params are others, or if `start` was not called.
 
         Notes
         -----
-        The loss is called for each shard on its own; a function of yours must return a mean over what counts (or, with
-        reduction="sum", the sum). It is not called for a shard in which nothing counts. A memory_budget is shared out
-        among the shards. Shard s of pass n (from 0) has the dropout masks of draw n*shards + s + 1 of
+        The loss is called for each shard on its own; a function of yours must return a mean over the (step, row) pairs
+        that count (or, with reduction="sum", the sum). It is not called for a shard in which nothing counts. The
+        step clips limit what flows back in one shard, by norms of its rows. A memory_budget is shared out among the
+        shards. Shard s of pass n (from 0) has the dropout masks of draw n*shards + s + 1 of
         `rnn.dropout_state`, so masks are functions of the row of the batch. Gradients take memory for about log2 of the
         rank's shards.
         """
         check_keywords(options, WindowOptions, Shards.windows)
-        self.ranks.told = False
+        self.ranks.begin()
         with self.ranks.telling():
             check_network(rnn)
             if rnn not in self._started:
                 raise RuntimeError("call start(rnn) before windows: all ranks must begin with the same parameters")
             source = Source(rnn, x, target, WindowOptions(loss, **options))
             source.read_only(self.rows(source.x.layout.batch))
-        return (taken.window for taken in self.taken(source))
+            sharded = Pass(self, source)
+        return self._told(sharded)
+
+    def _told(self, sharded):
+        """The windows of a pass; what comes up meanwhile, in the body of the user's loop too, is told to all ranks."""
+        with self.ranks.telling():
+            for taken in sharded.run():
+                yield sharded.joined(taken)
+            self.ranks.leave()
 
     # ---- for bptt.fit ------------------------------------------------------------------------------------
 
-    def taken(self, source, rows=None, metrics=None) -> Iterator[Taken]:
-        """One pass over a source, or over the rows of these numbers."""
-        return Pass(self, source, rows, metrics or {}).run()
+    def agree(self, rnn, optimizer, data) -> None:
+        """`start`, within a call that all ranks make."""
+        from ._training_file import apply, captured, optimizers_of
+
+        check_network(rnn)
+        optimizers = optimizers_of(optimizer)
+        for one in optimizers:
+            if isinstance(one, _Optimizer) and not one.works_on(rnn.params, rnn.grads):
+                raise ValueError("optimizer must be made with this network's params and grads")
+        self.ranks.check_same(facts_of(rnn, optimizers, data), "what is trained")
+        state = self.ranks.first(lambda: captured([rnn], optimizers))
+        if self.rank:
+            apply(state, [rnn], optimizers)
+        processors = self.ranks.processors()
+        if rnn.threads is None and self.size > 1:
+            rnn.threads = processors
+        self._started.add(rnn)
 
     def parts(self, batch) -> Iterator[tuple[int, slice]]:
         """The number and the rows of each shard of the rank."""
@@ -291,9 +303,9 @@ def checksum(array) -> str:
 
 # ---- messages ---------------------------------------------------------------------------------------------
 
-WINDOW, RESULT, DONE, OBJECTS, FAILED = range(1, 6)
-"""What a message is: before a window, after it, after the last one, before objects, or that a rank raised."""
-PLACES = {WINDOW: "before a window", RESULT: "after a window", DONE: "after its last window", OBJECTS: "elsewhere"}
+WINDOW, RESULT, END, OBJECTS, FAILED = range(1, 6)
+"""What a message is: before a window, after it, at the end of a call, before objects, or that a rank raised."""
+PLACES = {WINDOW: "before a window", RESULT: "after a window", END: "at the end", OBJECTS: "elsewhere"}
 METHODS = (
     "Get_rank", "Get_size", "allgather", "bcast", "Allgather", "Send", "Recv", "Bcast", "Alltoallv", "Allgatherv",
 )  # fmt: skip
@@ -314,9 +326,19 @@ class Ranks:
         self.comm = comm
         self.rank, self.size = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
         self.entries = 1  # shards of a rank, at most
-        self.told = False  # whether all ranks know that one raised
-        self.interrupted = False  # whether all that did so were interrupted, so that all are
         self.quiet = Uninterrupted()
+        self.begin()
+
+    def begin(self) -> None:
+        """The beginning of a call that all ranks make."""
+        self.told = False  # whether nobody is to be told of an error: all know of one, or have left the call
+        self.stopped = False  # whether all ranks stop by KeyboardInterrupt or SystemExit
+
+    def leave(self) -> None:
+        """The last message of the call."""
+        with self.quiet:
+            self.table(END)
+            self.told = True
 
     def table(self, kind, about=(), values=()) -> np.ndarray:
         """(size, ...): the numbers of every rank. An error on all ranks unless all are at this message."""
@@ -334,19 +356,24 @@ class Ranks:
 
     def objects(self, value) -> list:
         """The objects of all ranks."""
+        if self.size == 1:
+            return [value]
+        packed = pickle.dumps(value)  # what cannot be sent is an error here, while the others can be told
         with self.quiet:
             self.table(OBJECTS)
-            return self.gathered(value)
-
-    def gathered(self, value) -> list:
-        return [value] if self.size == 1 else self.comm.allgather(value)
+            return list(map(pickle.loads, self.comm.allgather(packed)))
 
     def first(self, function):
         """What the function returns on rank 0; what it raises there is raised on all."""
-        with self.telling(), self.quiet:
+        with self.telling():
             value = None if self.rank else function()
-            self.table(OBJECTS)
-            return value if self.size == 1 else self.comm.bcast(value, root=0)
+            if self.size == 1:
+                return value
+            packed = None if self.rank else pickle.dumps(value)
+            with self.quiet:
+                self.table(OBJECTS)
+                packed = self.comm.bcast(packed, root=0)
+            return pickle.loads(packed) if self.rank else value
 
     def check_same(self, facts, what) -> None:
         """A ValueError on all ranks that says in which entries the first rank that differs from rank 0 does."""
@@ -376,34 +403,34 @@ class Ranks:
         mine[0] = FAILED
         with self.quiet:
             self.comm.Allgather(mine, table)
-            self._texts(error_text(error))
+            self._errors(error_elsewhere(error, self.rank))
 
-    def _texts(self, mine):
-        """What the ranks that raised say, None for the others."""
-        texts = self.comm.allgather(mine)
-        self.interrupted = any(texts) and all(text[0] for text in texts if text)
-        return texts
-
-    @contextmanager
-    def waiting(self):
-        """Around what rank 0 does after Ctrl-C: no rank goes on before, which might end the job."""
-        try:
-            yield
-        finally:
-            if self.size > 1 and self.interrupted:
-                with self.quiet:
-                    self.comm.allgather(None)
+    def _errors(self, mine):
+        """What the other ranks are to raise, by each rank that raised; None by the others."""
+        errors = self.comm.allgather(mine)
+        self.stopped = not any(isinstance(error, Exception) for error in errors)
+        return errors
 
     def _raise(self, kinds):
         """The error of a rank that did not raise by itself."""
         self.told = True
-        texts = self._texts(None)
-        for rank, (kind, text) in enumerate(zip(kinds, texts, strict=True)):
-            if kind == FAILED:
-                interrupted, text = text
-                raise (KeyboardInterrupt if interrupted else RuntimeError)(f"rank {rank} {text}")
+        for error in self._errors(None):
+            if error is not None:
+                raise error
+        self.stopped = False
         places = ", ".join(f"rank {rank} is {PLACES[int(kind)]}" for rank, kind in enumerate(kinds))
         raise RuntimeError(f"the ranks must make the same calls over as many steps, but {places}")
+
+    @contextmanager
+    def together(self):
+        """Around a call: where all ranks stop, none leaves it before the others are ready to; rank 0 may still write a
+        file, and the end of a process may end all."""
+        try:
+            yield
+        finally:
+            if self.stopped:
+                with self.quiet:
+                    self.comm.allgather(None)
 
     def processors(self) -> int:
         """This rank's share of the processors that it may run on, which other ranks of its machine may use too."""
@@ -412,11 +439,14 @@ class Ranks:
         return max(1, int(sum(1 / sum(core in cores for cores in there) for core in own) + 1e-6))
 
 
-def error_text(error) -> tuple[bool, str]:
-    """(whether it is Ctrl-C, what other ranks say of it)."""
+def error_elsewhere(error, rank) -> BaseException:
+    """What the other ranks raise when an error came up on this one."""
     if isinstance(error, GeneratorExit):
-        return False, "left the loop over its windows"
-    return isinstance(error, KeyboardInterrupt), f"raised {type(error).__name__}: {error}"
+        return RuntimeError(f"rank {rank} left the loop over its windows")
+    text = f"rank {rank} raised {type(error).__name__}: {error}"
+    if isinstance(error, SystemExit):
+        return SystemExit(error.code if isinstance(error.code, (int, type(None))) else text)
+    return KeyboardInterrupt(text) if isinstance(error, KeyboardInterrupt) else RuntimeError(text)
 
 
 class Uninterrupted:
@@ -666,6 +696,8 @@ class ShardWindows(Windows):
         self.rnn, self.rows, self.source_batch = source.rnn, rows, source.x.layout.batch
         self.options, self.masks = source.options, masks
         self.tape = None
+        if self.options.loss.class_weight is not None:  # labels of weight 0 have a loss too, by label_smoothing
+            self.options = replace(self.options, reduction="sum")
         if self.options.memory_budget is not None:
             self.options = replace(self.options, memory_budget=max(1, self.options.memory_budget // of))
         self.x = Rows(source.x, rows, count)
@@ -678,7 +710,8 @@ class ShardWindows(Windows):
         self.lengths = None if source.lengths is None else source.lengths[rows]
         self.state = None if source.state is None else np.ascontiguousarray(source.state[:, :, rows])
         self.truncation = source.truncation
-        self.weight = self.share = 1.0
+        self.weight, self.total = 1.0, 1.0  # what the mean of this shard and that of the whole batch is divided by
+        self.counts = np.empty(0, bool)  # which (step, row) pairs of a window do
 
     def open(self) -> None:
         """Make the tape, with the dropout masks of the shard."""
@@ -695,25 +728,30 @@ class ShardWindows(Windows):
             self.tape.close()
             self.tape = None
 
-    def count(self, start, stop) -> np.ndarray:
-        """Which (step, row) pairs mask, lengths and the ignored label leave."""
-        layout = self.x.layout
+    def weigh(self, start, stop) -> float:
+        """Find which pairs mask, lengths and the ignored label leave; what the mean over these is divided by."""
+        layout, loss = self.x.layout, self.options.loss
         target = self._along(self.target, start, stop)
-        counts = np.ones(layout.axes(stop - start), bool)
+        self.counts = counts = np.ones(layout.axes(stop - start), bool)
         if self.mask is not None:
             counts &= self._along(self.mask, start, stop) != 0
         if self.lengths is not None:
             counts &= layout.within(self.lengths, start, stop)
         if target.ndim == counts.ndim:  # class labels
-            counts &= target != self.options.loss.ignored
-        self.weight = counted_weight(self.options.loss, target, counts)
-        return counts
+            counts &= target != loss.ignored
+        try:
+            self.weight = counted_weight(loss, target, counts)
+        except IndexError:  # no label, or one out of range: the loss names it
+            self.weight = 1.0
+        return self.weight
 
     def _measure(self, y, start, stop):
-        if not self.weight and self.options.reduction == "mean":
+        """What the shard adds to the loss of the whole batch, and the gradient of that."""
+        if not self.counts.any():
             return 0.0, np.zeros(y.shape, self.rnn.dtype)
         loss, dy = super()._measure(y, start, stop)
-        return loss, dy if self.share == 1 else dy * self.share
+        share = (self.weight if self.options.reduction == "mean" else 1) / self.total
+        return loss * share, dy if share == 1 else dy * share
 
     def _token_error(self, start, stop):
         """With the numbers of the rows in the whole batch."""
@@ -729,20 +767,24 @@ class ShardWindows(Windows):
 
 @dataclass
 class Taken:
-    """A window of the whole batch, and what bptt.fit wants to know of it."""
+    """A window of the whole batch."""
 
-    window: Window
+    start: int
+    stop: int
+    loss: float
     weight: float
     """what the mean was divided by, apart from the columns"""
+    windows: list[Window]
+    """of the rank's shards"""
     metrics: list[tuple[int, dict[str, float]]]
     """of each shard (pairs that count, {name: metric times these})"""
 
 
 class Pass:
-    """One pass of windows over the rows of a source, in lockstep with the other ranks."""
+    """One pass of windows over a source, or over the rows of these numbers, in lockstep with the other ranks."""
 
-    def __init__(self, group, source, rows, metrics) -> None:
-        self.group, self.ranks, self.source, self.metrics = group, group.ranks, source, metrics
+    def __init__(self, group, source, rows=None, metrics=None) -> None:
+        self.group, self.ranks, self.source, self.metrics = group, group.ranks, source, metrics or {}
         rnn, layout = source.rnn, source.x.layout
         self.batch = layout.batch if rows is None else len(rows)
         self.tree = group.tree(min(group.shards, self.batch))
@@ -759,39 +801,33 @@ class Pass:
                             (seed, (draws + i) % 2**64))
             for i, part in group.parts(self.batch)
         }  # fmt: skip
+        self.facts = self.source.facts() | {"metrics": list(self.metrics)} if self.ranks.size > 1 else {}
+        self.checksum = zlib.crc32(repr(self.facts).encode())
 
     def run(self) -> Iterator[Taken]:
-        ranks = self.ranks
-        with ranks.telling():
-            try:
-                self.facts = self.source.facts() | {"metrics": list(self.metrics)} if ranks.size > 1 else {}
-                self.checksum = zlib.crc32(repr(self.facts).encode())
-                if not self.single:
-                    for shard in self.shards.values():
-                        shard.open()
-                if self.source.options.burn_in:
-                    self.source.burn_in(list(self.shards.values()))
-                for bounds in self.source.truncation.bounds(self.source.available):
-                    yield self._window(bounds)
-                ranks.table(DONE)
-            finally:
+        try:
+            if not self.single:
                 for shard in self.shards.values():
-                    shard.close()
+                    shard.open()
+            if self.source.options.burn_in:
+                self.source.burn_in(list(self.shards.values()))
+            for bounds in self.source.truncation.bounds(self.source.available):
+                yield self._window(bounds)
+        finally:
+            for shard in self.shards.values():
+                shard.close()
 
     def _window(self, bounds) -> Taken:
         start, stop = (step + self.source.options.burn_in for step in bounds[:2])
-        counts, weights = self._weigh(start, stop)
-        total = float(weights.sum()) or 1.0
-        windows, metrics = [], []
-        for (i, shard), of_shard in zip(self.shards.items(), counts, strict=True):
-            shard.share = 1.0 if self._is_sum() else shard.weight / total
+        weight, metrics = self._weigh(start, stop), []
+        windows = []
+        for i, shard in self.shards.items():
+            shard.total = 1.0 if self.source.options.reduction == "sum" else weight or 1.0
             if self.single:
                 shard.open()
             w = shard._window(*bounds)
             windows.append(w)
-            if self.metrics:
-                target = shard._along(shard.target, start, stop)
-                metrics.append(metric_sums(self.metrics, w.y, target, of_shard))
+            metrics.append(metric_sums(self.metrics, w.y, shard.target.piece(start, stop), shard.counts))
             self.sums.add(i, self.source.rnn.grads)
             if self.single:
                 shard.close()
@@ -800,47 +836,45 @@ class Pass:
             self.sums.finish(self.source.rnn.grads)
         if self.metrics:
             metrics = [entry for of_rank in self.ranks.objects(metrics) for entry in of_rank]
-        loss = float(sum(losses)) if self._is_sum() else float(sum(losses * weights)) / total
-        return Taken(self._joined(start, stop, loss, windows), float(weights.sum()), metrics)
+        return Taken(start, stop, float(losses.sum()), weight, windows, metrics)
 
-    def _is_sum(self):
-        return self.source.options.reduction == "sum"
-
-    def _weigh(self, start, stop):
-        """What counts in each of the rank's shards, and the weights of all shards."""
-        counts = [shard.count(start, stop) for shard in self.shards.values()]
-        own = [shard.weight for shard in self.shards.values()]
-        table = self.ranks.table(WINDOW, (start, stop, self.checksum), own)
+    def _weigh(self, start, stop) -> float:
+        """What the mean over the whole batch is divided by; an error unless all ranks are at the same window."""
+        own = [shard.weigh(start, stop) for shard in self.shards.values()]
+        params = self.source.rnn.params
+        sample = zlib.crc32(params[:: -(-params.size // SAMPLES)].tobytes()) if self.ranks.size > 1 else 0
+        table = self.ranks.table(WINDOW, (start, stop, self.checksum ^ sample), own)
         if (table[:, 1:HEADER] != table[0, 1:HEADER]).any():
-            window = {"window": (start, stop)}
-            self.ranks.check_same(self.facts | window, "the arguments of windows")
-        return counts, self._entries(table)
+            facts = self.facts | {"window": (start, stop), "the checksum of rnn.params": f"{sample:08x}"}
+            self.ranks.check_same(facts, "windows")
+        return float(self._entries(table).sum())
 
     def _entries(self, table):
         """(count,): the entries of all shards, of a table of all ranks."""
         begins = self.tree.begins
         return np.concatenate([table[r, HEADER : HEADER + begins[r + 1] - begins[r]] for r in range(self.ranks.size)])
 
-    def _joined(self, start, stop, loss, windows) -> Window:
-        """One window of the windows of the rank's shards."""
-        rnn, layout = self.source.rnn, self.source.x.layout
-        if len(windows) == 1:
-            w = windows[0]
-            return Window(start, stop, loss, w.y, w.state, w.grad_norms)
+    def joined(self, taken) -> Window:
+        """The window of the rank's rows, with the loss of the whole batch."""
+        rnn, layout, windows = self.source.rnn, self.source.x.layout, taken.windows
         if not windows:
-            empty = replace(layout, batch=0, unbatched=False).axes(stop - start)
-            width = rnn.output_size or rnn.hidden_size * (2 if rnn.bidirectional else 1)
-            state = np.empty((rnn.units, 0, rnn.hidden_size), rnn.dtype)
-            norms = np.zeros((stop - start,) if rnn.units == 1 else (rnn.units, stop - start), rnn.dtype)
-            return Window(start, stop, loss, np.empty((*empty, width), rnn.dtype), _pair(rnn, state, state), norms)
-        y = np.concatenate([w.y for w in windows], 1 - layout.time_axis)
-        if rnn.states == 1:
-            state = np.concatenate([w.state for w in windows], 1)
+            y, state, norms = self._empty(taken.stop - taken.start)
+        elif len(windows) == 1:
+            y, state, norms = windows[0].y, windows[0].state, windows[0].grad_norms
         else:
-            state = tuple(np.concatenate([w.state[k] for w in windows], 1) for k in range(2))
-        norms = np.sqrt(sum(np.square(w.grad_norms, dtype=np.float64) for w in windows)).astype(rnn.dtype)
-        return Window(start, stop, loss, y, state, norms)
+            y = np.concatenate([w.y for w in windows], 1 - layout.time_axis)
+            if rnn.states == 1:
+                state = np.concatenate([w.state for w in windows], 1)
+            else:
+                state = tuple(np.concatenate([w.state[k] for w in windows], 1) for k in range(2))
+            norms = np.sqrt(sum(np.square(w.grad_norms, dtype=np.float64) for w in windows)).astype(rnn.dtype)
+        return Window(taken.start, taken.stop, taken.loss, y, state, norms)
 
-
-def _pair(rnn, h, c):
-    return h if rnn.states == 1 else (h, c)
+    def _empty(self, steps):
+        """y, state and grad_norms of a rank without rows."""
+        rnn, layout = self.source.rnn, self.source.x.layout
+        width = rnn.output_size or rnn.hidden_size * (2 if rnn.bidirectional else 1)
+        y = np.empty((*replace(layout, batch=0, unbatched=False).axes(steps), width), rnn.dtype)
+        state = np.empty((rnn.units, 0, rnn.hidden_size), rnn.dtype)
+        norms = np.zeros((steps,) if rnn.units == 1 else (rnn.units, steps), rnn.dtype)
+        return y, state if rnn.states == 1 else (state, state.copy()), norms
