@@ -23,6 +23,7 @@ import bptt
 from bptt import _shards
 
 FOLDER = Path(__file__).parent
+PATH = os.pathsep.join([str(Path(bptt.__file__).parents[1]), str(FOLDER)])
 SECONDS = 5  # after which a message that nobody answers is an error
 
 
@@ -348,7 +349,7 @@ def bad_loss(y, target):
 
 
 BROKEN = {
-    "other loss": ({"loss": bad_loss}, ValueError, ValueError, "windows must be the same .* rank 1 has loss=.*bad_loss"),
+    "other loss": ({"loss": bad_loss}, ValueError, ValueError, "the same on all ranks: rank 1 has loss=.*bad_loss"),
     "body": ({"body": lambda w: broken()}, ZeroDivisionError, RuntimeError, "rank 1 left the loop"),
     "body of the last window": (
         {"body": lambda w: broken() if w.stop == T else None}, ZeroDivisionError, RuntimeError, "rank 1 left",
@@ -588,7 +589,7 @@ def test_fit_compares_its_calls_and_tells_what_one_rank_raises(name, tmp_path):
 
 
 def mpiexec(size, folder, what):
-    """What each rank of shards_job.py gives."""
+    """What shards_job.main gives on each rank, where it comes to an end."""
     if os.environ.get("BPTT_SANITIZE") or os.environ.get("LD_PRELOAD"):
         pytest.skip("MPI's own memory is not for the sanitizers")
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
@@ -597,13 +598,14 @@ def mpiexec(size, folder, what):
         pytest.skip("needs mpi4py and mpiexec")
     version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     more = ["--allow-run-as-root", "--oversubscribe"] if "Open MPI" in version or "OpenRTE" in version else []
-    script = [sys.executable, "-m", "mpi4py", str(FOLDER / "shards_job.py"), str(folder), what]
+    code = "import sys, shards_job; shards_job.main(*sys.argv[1:])"
+    script = [sys.executable, "-m", "mpi4py", "-c", code, str(folder), what]
     result = subprocess.run(
         [program, *more, "-n", str(size), *script], capture_output=True, text=True, timeout=120,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(bptt.__file__).parents[1]), str(FOLDER)])},
+        env=os.environ | {"PYTHONPATH": PATH},
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    return [json.loads((folder / f"{what}{rank}.json").read_text()) for rank in range(size)]
+    assert (result.returncode == 0) == (what != "killed"), result.stdout[-2000:] + result.stderr[-4000:]
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{what}*.json"))]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
@@ -612,8 +614,41 @@ def test_processes_get_the_bits_of_one(tmp_path, size):
     assert mpiexec(size, tmp_path, "trains") == [expected] * size
 
 
-def test_a_process_that_raises_makes_all_raise(tmp_path):
-    (first, seconds), (second, _) = mpiexec(2, tmp_path, "raises")
-    assert first == "RuntimeError: rank 1 raised ZeroDivisionError: of this loss"
-    assert second == "ZeroDivisionError: of this loss"
-    assert seconds < 5
+FAILS = {  # the error on the rank where it fails, and on the others
+    "loss": ("ZeroDivisionError", "RuntimeError"),
+    "chunks": ("ZeroDivisionError", "RuntimeError"),
+    "Ctrl-C": ("KeyboardInterrupt", "KeyboardInterrupt"),
+    "kernel set": ("ValueError", "ValueError"),
+    "spec": ("ValueError", "ValueError"),
+    "data": ("ValueError", "ValueError"),
+    "callback": ("RuntimeError", "RuntimeError"),
+    "metric": ("ZeroDivisionError", "RuntimeError"),
+    "Ctrl-C in fit": ("KeyboardInterrupt", "KeyboardInterrupt"),
+    "another file": ("ValueError", "ValueError"),
+}
+
+
+def test_what_one_process_raises_makes_all_raise(tmp_path):
+    expected = shards_job.fit("shuffled", None)[0]
+    *others, last = mpiexec(3, tmp_path, "raises")
+    for errors, after in (*others, last):
+        assert {name: seconds for name, (_, seconds) in errors.items() if seconds > SECONDS} == {}
+        assert after == expected
+    assert {name: kind for name, (kind, _) in last[0].items()} == {name: there for name, (there, _) in FAILS.items()}
+    for errors, _ in others:
+        kinds = {name: kind for name, (kind, _) in errors.items()}
+        first = {"callback": "ZeroDivisionError"} if errors is others[0][0] else {}
+        assert kinds == {name: here for name, (_, here) in FAILS.items()} | first
+
+
+def test_a_process_that_is_killed_ends_the_job_and_resuming_loses_no_update(tmp_path):
+    began = time.monotonic()
+    assert mpiexec(2, tmp_path, "killed") == []
+    assert time.monotonic() - began < 3 * SECONDS  # with the start of the processes
+    updates = []
+    result, _ = shards_job.fit(
+        "shuffled", None, resume=tmp_path / "killed_run", save_every=1,
+        on_update=lambda update, history: updates.append(update),
+    )  # fmt: skip
+    assert result == shards_job.fit("shuffled", None)[0]
+    assert 0 < updates[0] < updates[-1]

@@ -204,9 +204,9 @@ class Shards:
         `rnn.dropout_state`, so masks are functions of the row of the batch. Gradients take memory for about log2 of the
         rank's shards.
         """
-        check_keywords(options, WindowOptions, Shards.windows)
         self.ranks.begin()
         with self.ranks.telling():
+            check_keywords(options, WindowOptions, Shards.windows)
             check_network(rnn)
             if rnn not in self._started:
                 raise RuntimeError("call start(rnn) before windows: all ranks must begin with the same parameters")
