@@ -171,7 +171,7 @@ def other_kernel_set(comm, here):
 
 
 def fit_with(action, here, comm, path, **given):
-    """fit, which writes its file after each update; on ranks that are `here` a metric calls the action when it is called 4 times."""
+    """fit, which writes its file after each update; on ranks that are `here` its metric's fourth call is the action."""
     calls = []
 
     def count():

@@ -1,8 +1,10 @@
 """bptt.Shards: the same bits for any number of ranks, which are threads with a communicator of their own here, and
 processes where mpiexec is there."""
 
+import ctypes
 import importlib.util
 import json
+import mmap
 import os
 import queue
 import re
@@ -10,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,9 +23,10 @@ import shards_job
 from shards_job import FITS, KINDS, TARGET, B, T, X
 
 import bptt
-from bptt import _shards
+from bptt import _resume, _shards
 
 FOLDER = Path(__file__).parent
+PROT_NONE = 0  # of sys/mman.h
 PATH = os.pathsep.join([str(Path(bptt.__file__).parents[1]), str(FOLDER)])
 SECONDS = 5  # after which a message that nobody answers is an error
 
@@ -135,6 +139,7 @@ OPTIONS = {
     "resets": {"reset": shards_job.RESET, "state": np.full((1, B, 8), 0.3)},
     "step clips": {"step_clip_norm": 0.01, "truncation": bptt.TBPTT(8)},
     "labels": {"loss": "cross_entropy", "target": shards_job.LABELS},
+    "class weights": {"loss": shards_job.WEIGHTED, "target": shards_job.SORTED_LABELS},
     "checkpoints": {"memory_budget": 100_000},
 }
 
@@ -227,24 +232,49 @@ def test_a_rank_keeps_few_gradients():
     assert (rnn.grads == 64 * 63 / 2).all()
 
 
-def test_a_rank_reads_its_rows_alone(tmp_path):
-    class Watched(np.memmap):
-        def __getitem__(self, index):
-            part = super().__getitem__(index)
-            if part.nbytes and part.ndim == 3:
-                read.append((part.__array_interface__["data"][0] - whole) // (X.itemsize * 3) % B)
-            return part
+def test_a_rank_reads_its_rows_alone():
+    if os.name == "nt" or os.environ.get("BPTT_SANITIZE"):
+        pytest.skip("needs mprotect")
+    run = [sys.executable, "-c", "import test_shards; test_shards.read_guarded_rows()"]
+    result = subprocess.run(run, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PATH})
+    assert (result.returncode, result.stdout) == (0, "read\n"), result.stderr
 
-    X.tofile(tmp_path / "x")
-    x = Watched(tmp_path / "x", np.float32, "r", shape=X.shape)
-    whole, read = x.__array_interface__["data"][0], []
-    pieces = [x[start : start + 6] for start in range(0, T, 6)]
-    rnn = bptt.RNN(3, 8, 3, seed=0)
-    source = _shards.Source(rnn, iter(pieces), TARGET, bptt._windows.WindowOptions(truncation=bptt.TBPTT(6)))
-    source.read_only(slice(4, 7))
-    assert source.x.available(12) == 12
-    assert [held.shape for held in source.x.held] == [(6, 3, 3), (6, 3, 3)]
-    np.testing.assert_array_equal(source.x.piece(0, 12), X[:12, 4:7])
+
+def guarded(folder, name, rows):
+    """A memmap (B,T,I) of which these rows can be read; another one is a segmentation fault."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    steps = mmap.PAGESIZE // 16
+    array = np.memmap(folder / name, np.float32, "w+", shape=(8, steps, 4))
+    array[:] = np.random.default_rng(0).normal(size=array.shape)
+    for row in set(range(8)) - set(rows):
+        address, size = array[row].ctypes.data, array[row].nbytes
+        assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), PROT_NONE) == 0
+    return array
+
+
+def read_guarded_rows():
+    """Windows over memmaps, windows over chunks of them, and fit, on two ranks; the data's samples are not compared."""
+    _shards.checksum = lambda array: f"{array.dtype}{array.shape}"
+
+    def run(comm, folder):
+        rows = range(8)[bptt.Shards(comm).rows(8)]
+        x, target = (guarded(folder, f"{name}{comm.Get_rank()}", rows) for name in ("x", "target"))
+        rnn = bptt.RNN(4, 4, 4, batch_first=True, seed=0, threads=1)
+        group = bptt.Shards(comm)
+        group.start(rnn)
+        options = {"truncation": bptt.TBPTT(40, 60), "burn_in": 9}
+        chunks = ((array[:, start : start + 50] for start in range(0, array.shape[1], 50)) for array in (x, target))
+        for given in ((x, target), chunks):
+            for w in group.windows(rnn, *given, **options):
+                assert w.y.shape[0] == 4
+        bptt.fit(rnn, x, target, validation=(x, target), epochs=2, shuffle=False, progress=False, comm=comm)
+        return rnn.params.tobytes()
+
+    with tempfile.TemporaryDirectory() as folder:
+        results = Job(2).run(lambda comm: run(comm, Path(folder)))
+        assert isinstance(results[0], bytes), results
+        assert results[0] == results[1], results
+    print("read")
 
 
 # ---- start ------------------------------------------------------------------------------------------------
@@ -425,6 +455,60 @@ def test_ranks_that_end_at_different_steps_all_raise():
     assert "rank 0 is before a window, rank 1 is at the end" in str(errors[0])
 
 
+def test_an_unknown_keyword_is_heard():
+    def run(comm):
+        rnn = bptt.RNN(3, 8, 3, seed=0)
+        group = bptt.Shards(comm)
+        group.start(rnn)
+        group.windows(rnn, X, TARGET, **({"truncate": 3} if comm.Get_rank() else {})).__next__()
+
+    first, second = Job(2).run(run)
+    assert isinstance(second, TypeError)
+    assert isinstance(first, RuntimeError)
+    assert "rank 1 raised TypeError: windows() got an unexpected" in str(first)
+
+
+def test_parameters_that_drift_apart_are_an_error_on_all_ranks():
+    def run(comm):
+        rnn = bptt.RNN(3, 8, 3, seed=0)
+        group = bptt.Shards(comm)
+        group.start(rnn)
+        for _ in group.windows(rnn, X, TARGET, truncation=bptt.TBPTT(8)):
+            rnn.params -= 0.1 * (1 + comm.Get_rank()) * rnn.grads
+
+    errors = Job(3).run(run)
+    assert [type(error) for error in errors] == [ValueError] * 3
+    assert all("rank 1 has the checksum of rnn.params=" in str(error) for error in errors)
+
+
+def test_a_label_out_of_range_is_named_where_classes_have_weights():
+    def run(comm):
+        rnn = bptt.RNN(3, 8, 3, seed=0)
+        group = bptt.Shards(comm)
+        group.start(rnn)
+        labels = shards_job.SORTED_LABELS.copy()
+        labels[3, B - 1] = 7
+        return list(group.windows(rnn, X, labels, shards_job.WEIGHTED))
+
+    words = "labels must be in 0..2 or -100 (ignored), got 7"
+    first, second = Job(2).run(run)
+    assert str(second) == words
+    assert str(first) == f"rank 1 raised ValueError: {words}"
+
+
+def test_a_state_that_cannot_be_sent_is_heard():
+    class Odd:
+        def state_dict(self):
+            return {"rate": lambda: 0}
+
+        def load_state_dict(self, state):
+            pass
+
+    errors = Job(2).run(lambda comm: bptt.Shards(comm).start(bptt.RNN(3, 8, 3, seed=0), Odd()))
+    assert "pickle" in str(errors[0])
+    assert "rank 0 raised" in str(errors[1])
+
+
 def test_all_may_leave_a_loop_early():
     def run(comm):
         rnn = bptt.RNN(3, 8, 3, seed=0)
@@ -536,6 +620,107 @@ def test_fit_calls_functions_on_rank_0_alone_and_all_stop(capsys):
     assert results[0][1:] == ("callback", 2)
     assert calls == [(0, 0), (0, 1)]
     assert capsys.readouterr().err.count("epoch 1/5") >= 1
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_what_a_callback_changes_reaches_all_ranks(size):
+    """A rate that is halved, parameters that are kept within bounds."""
+
+    def run(comm):
+        def callback(epoch, history):
+            adam.lr *= 0.5
+
+        def on_update(update, history):
+            rnn.params.clip(-0.3, 0.3, out=rnn.params)
+
+        rnn = bptt.RNN(3, 8, 3, seed=0, threads=1)
+        adam = bptt.Adam(rnn.params, rnn.grads, lr=0.1)
+        history = bptt.fit(
+            rnn, X, TARGET, optimizer=adam, epochs=3, comm=comm, shards=4, batch_size=6, seed=0, progress=False,
+            callback=callback, on_update=on_update,
+        )  # fmt: skip
+        return rnn.params.tolist(), history.lr, history.update_loss
+
+    expected = run(None)
+    assert expected[1][-1] == 0.025
+    assert max(expected[0]) == np.float32(0.3)
+    assert Job(size).run(run) == [expected] * size
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_file_that_cannot_be_written_is_heard(stopped, tmp_path, monkeypatch):
+    """After the training was stopped within a pass, too."""
+    writes, write_state = [], _resume.write_state
+
+    def failing(path, state):
+        writes.append(path)
+        if len(writes) > 1:
+            raise OSError("no space")
+        write_state(path, state)
+
+    monkeypatch.setattr(_resume, "write_state", failing)
+    given = {"on_update": lambda update, history: stopped, "truncation": bptt.TBPTT(6), "resume": tmp_path / "run"}
+    errors = Job(3).run(lambda comm: shards_job.fit("shuffled", comm, **given))
+    assert [type(error) for error in errors] == [OSError, RuntimeError, RuntimeError]
+    assert "rank 0 raised OSError: no space" in str(errors[1])
+
+
+def test_the_end_of_the_program_on_rank_0_ends_all_and_the_file_is_there(tmp_path):
+    def on_update(update, history):
+        if update == 2:
+            sys.exit(3)
+
+    path = tmp_path / "run"
+    errors = Job(3).run(lambda comm: shards_job.fit("shuffled", comm, resume=path, on_update=on_update))
+    assert [(type(error), error.code) for error in errors] == [(SystemExit, 3)] * 3
+    assert shards_job.fit("shuffled", None, resume=path)[0] == shards_job.fit("shuffled", None)[0]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("line", [1, 400, 900, 1300, 1700])
+def test_ctrl_c_at_any_line_of_fit_stops_all_ranks(line, rank, tmp_path, monkeypatch):
+    """Raised by a tracer at that line of bptt that a rank goes through after its first message. In messages a real
+    Ctrl-C comes at their end, see test_ctrl_c_waits_for_the_end_of_a_message."""
+    this, lines = threading.local(), []
+    enter, leave, table = _shards.Uninterrupted.__enter__, _shards.Uninterrupted.__exit__, _shards.Ranks.table
+
+    def entered(quiet):
+        this.depth += 1
+        return enter(quiet)
+
+    def left(quiet, *error):
+        this.depth -= 1
+        return leave(quiet, *error)
+
+    def begun(ranks, *message, **values):
+        this.begun = True
+        return table(ranks, *message, **values)
+
+    monkeypatch.setattr(_shards.Uninterrupted, "__enter__", entered)
+    monkeypatch.setattr(_shards.Uninterrupted, "__exit__", left)
+    monkeypatch.setattr(_shards.Ranks, "table", begun)
+
+    def tracer(frame, event, argument):
+        if Path(frame.f_code.co_filename).parent != Path(bptt.__file__).parent:
+            return None
+        if event == "line" and this.begun and not this.depth:
+            lines.append(frame.f_lineno)
+            if len(lines) == line:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return tracer
+
+    def run(comm):
+        this.depth, this.begun = 0, False
+        if comm.Get_rank() == rank:
+            sys.settrace(tracer)
+        try:
+            return shards_job.fit("shuffled", comm, epochs=1, resume=tmp_path / "run", callback=lambda *_: False)
+        finally:
+            sys.settrace(None)
+
+    assert [type(error) for error in Job(2).run(run)] == [KeyboardInterrupt] * 2
+    assert len(lines) == line
 
 
 CALLS = {
