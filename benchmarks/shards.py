@@ -71,12 +71,28 @@ def reduction(comm, params):
     return seconds([lambda: comm.Allreduce(grads, out, op=MPI.SUM), fixed], comm)
 
 
+def sharded_step(comm):
+    rnn, x, target = network()
+    group = bptt.Shards(comm)
+    group.start(rnn)
+    return step(lambda: group.windows(rnn, x, target), rnn)
+
+
+def alone_on_rank_0(comm):
+    """Seconds of a step of one rank, while the others sleep."""
+    if comm.Get_rank():
+        request = comm.Ibarrier()
+        while not request.Test():
+            time.sleep(0.01)
+        return None
+    (least,) = seconds([sharded_step(None)])
+    comm.Ibarrier().Wait()
+    return least
+
+
 def one_process():
     rnn, x, target = network()
-    group = bptt.Shards(None)
-    group.start(rnn)
-    windows = (lambda: rnn.windows(x, target)), (lambda: group.windows(rnn, x, target))
-    plain, shards = seconds([step(function, rnn) for function in windows])
+    plain, shards = seconds([step(lambda: rnn.windows(x, target), rnn), sharded_step(None)])
     print(
         f"LSTM, T,B,H = {T},{B},{H}, one thread: plain {1e3 * plain:.2f} ms, 8 shards {1e3 * shards:.2f} ms, ", end=""
     )
@@ -86,10 +102,8 @@ def one_process():
 def ranks(comm):
     costs = shards_model.measured(comm)
     rows = [(params, *reduction(comm, params)) for params in SIZES]
-    rnn, x, target = network()
-    group = bptt.Shards(comm)
-    group.start(rnn)
-    (shared,) = seconds([step(lambda: group.windows(rnn, x, target), rnn)], comm)
+    (shared,) = seconds([sharded_step(comm)], comm)
+    alone = alone_on_rank_0(comm)
     if comm.Get_rank():
         return
     print(f"{comm.Get_size()} ranks: {costs}")
@@ -97,7 +111,8 @@ def ranks(comm):
     for params, all_, fixed in rows:
         expected = shards_model.reduction(comm.Get_size(), 4 * params, costs)
         print(f"{params:,} | {1e6 * all_:.0f} us | {1e6 * fixed:.0f} us | {fixed / all_:.2f} | {1e6 * expected:.0f} us")
-    print(f"a step of the LSTM, T,B,H = {T},{B},{H}: {1e3 * shared:.2f} ms")
+    print(f"a step of the LSTM, T,B,H = {T},{B},{H}: {1e3 * shared:.2f} ms, on one rank {1e3 * alone:.2f} ms, ", end="")
+    print(f"{alone / shared:.2f} times")
 
 
 def main():
@@ -105,12 +120,16 @@ def main():
     parser.add_argument("--model", action="store_true")
     if parser.parse_args().model:
         shards_model.table()
-    elif "mpi4py" in sys.modules:  # as python -m mpi4py has it
+        return
+    comm = None
+    if "mpi4py" in sys.modules:  # as python -m mpi4py has it
         from mpi4py import MPI
 
-        ranks(MPI.COMM_WORLD)
-    else:
+        comm = MPI.COMM_WORLD
+    if comm is None or comm.Get_size() == 1:
         one_process()
+    else:
+        ranks(comm)
 
 
 if __name__ == "__main__":

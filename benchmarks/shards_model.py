@@ -12,7 +12,7 @@ import numpy as np
 
 from bptt import _shards
 
-CALL = 5e-6
+CALL = 15e-6
 
 
 @dataclass
