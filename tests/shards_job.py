@@ -64,6 +64,7 @@ KINDS = {
         {"batch_first": True},
         {"x": X.swapaxes(0, 1), "target": TARGET.swapaxes(0, 1), "state": np.ones((1, B, 8), np.float32)},
     ),
+    "state goes on": lambda: ({"cell": "lstm", "dtype": "float64"}, {"state": None}),
     "one sequence": lambda: ({}, {"x": X[:, 0], "target": TARGET[:, 0]}),
 }
 
@@ -83,6 +84,8 @@ def train(kind, comm):
             history += [w.start, w.stop, w.loss, rnn.clip_grad_norm(1.0)]
             adam.step()
             assert w.state[0].shape[-2] == rows.stop - rows.start
+        if kind == "state goes on":
+            given["state"] = w.state
     return hash_of(rnn, history)
 
 
@@ -94,7 +97,21 @@ def hash_of(rnn, history):
 FITS = {
     "shuffled": lambda: {"batch_size": 5, "patience": 9, "metrics": {"error": absolute}},
     "random windows": lambda: {"truncation": bptt.ARTBP(5, seed=1), "accumulate": 2, "batch_size": 6},
-    "lengths": lambda: {"lengths": LENGTHS, "batch_size": 4, "seed": None, "shuffle": False},
+    "lengths": lambda: {
+        "lengths": LENGTHS,
+        "batch_size": 4,
+        "seed": None,
+        "shuffle": False,
+        "clip_norm": 0.5,
+        "lr": bptt.schedule.cosine(1e-2, warmup=2, total=12),
+    },
+    "ends by patience": lambda: {
+        "patience": 1,
+        "min_delta": 0.5,
+        "truncation": bptt.TBPTT(10),
+        "burn_in": 3,
+        "lr": 0.1,
+    },
 }
 
 

@@ -318,7 +318,7 @@ class Training:
             truncation.state = self.ranks.first(lambda: truncation.state)
         along_x = {name: array for name, array in self.data.arrays.items() if name not in ("x", "target")}
         options = replace(self.options, lengths=self.data.lengths, **along_x)
-        self.source = Source(self.rnn, self.data.arrays["x"], self.data.arrays["target"], options)
+        self.source = Source(self.rnn, self.data.arrays["x"], self.data.arrays["target"], options, group)
 
     def windows_per_epoch(self) -> int | None:
         """The number of windows; None where their ends are drawn."""

@@ -178,7 +178,8 @@ class Shards:
             That `start` was called with.
         x : array_like or iterable of chunks
             As RNN.windows takes it: the whole batch. A rank reads no other rows than its own of an np.memmap, or of
-            chunks that are memmaps.
+            chunks that are memmaps. So with the other arguments, but `state` may be Window.state of an earlier call,
+            which has the rank's own rows.
         target : array_like or iterable of chunks
             What the loss takes, with the same time and batch axes as x.
         {fields}
@@ -210,7 +211,7 @@ class Shards:
             check_network(rnn)
             if rnn not in self._started:
                 raise RuntimeError("call start(rnn) before windows: all ranks must begin with the same parameters")
-            source = Source(rnn, x, target, WindowOptions(loss, **options))
+            source = Source(rnn, x, target, WindowOptions(loss, **options), self)
             source.read_only(self.rows(source.x.layout.batch))
             sharded = Pass(self, source)
         return self._told(sharded)
@@ -291,13 +292,13 @@ def checksum(array) -> str:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"data must be arrays of numbers, got dtype {array.dtype}")
     if array.nbytes <= WHOLE_CHECKSUM:
-        return f"{described} {zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8)):08x}"
+        return f"{described} {zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data):08x}"
     crc, flat = 0, array.reshape(-1) if array.flags.c_contiguous else array.flat
     count = SAMPLE // array.itemsize or 1
     for i in range(SAMPLES):
         start = (array.size - count) * i // (SAMPLES - 1)
         sample = np.ascontiguousarray(flat[start : start + count])
-        crc = zlib.crc32(sample.view(np.uint8), crc)
+        crc = zlib.crc32(sample.view(np.uint8).data, crc)
     return f"{described} {crc:08x} of samples"
 
 
@@ -324,7 +325,8 @@ class Ranks:
                 f"no {', '.join(lacking) or 'rank'}"
             )
         self.comm = comm
-        self.rank, self.size = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
+        self.rank = 0 if comm is None else comm.Get_rank()
+        self.size = 1 if comm is None else comm.Get_size()
         self.entries = 1  # shards of a rank, at most
         self.quiet = Uninterrupted()
         self.begin()
@@ -632,9 +634,11 @@ class Sums:
 class Source(Windows):
     """What a pass reads: the whole batch, checked. The tapes are those of its shards."""
 
-    def __init__(self, rnn, x, target, options) -> None:
+    def __init__(self, rnn, x, target, options, group) -> None:
         self._open(rnn, x, target, options)
-        self._check(self.x.layout.batch)
+        batch = self.x.layout.batch
+        self.options = replace(options, state=whole_state(rnn, options.state, group.rows(batch), batch))
+        self._check(batch)
         self.shards: list[ShardWindows] = []
 
     def read_only(self, rows) -> None:
@@ -667,6 +671,18 @@ class Source(Windows):
     def _skip(self, start, stop):
         for shard in self.shards:
             shard._skip(start, stop)
+
+
+def whole_state(rnn, state, rows, batch):
+    """A state of the rank's rows alone, as Window.state is, among zeros for the other rows; any other as it is."""
+    count = rows.stop - rows.start
+    shapes = [np.shape(part) for part in (state if rnn.states == 2 and isinstance(state, tuple) else (state,))]
+    if count == batch or any(shape != (rnn.units, count, rnn.hidden_size) for shape in shapes):
+        return state
+    parts = [np.zeros((rnn.units, batch, rnn.hidden_size), rnn.dtype) for _ in shapes]
+    for part, given in zip(parts, state if len(parts) == 2 else (state,), strict=True):
+        part[:, rows] = given
+    return tuple(parts) if len(parts) == 2 else parts[0]
 
 
 class Rows:
