@@ -157,8 +157,8 @@ def fit(
     RuntimeError
         If another process raised; it says what.
     ValueError
-        If the file of `resume` is of another network or of other settings; it says what differs. Nothing is changed
-        then.
+        If the file of `resume` is of another network or of other settings, or the processes of `comm` make other calls;
+        it says what differs. Nothing is changed then.
     OSError
         If the file cannot be read or written.
 
@@ -309,11 +309,11 @@ class Training:
 
         truncation, given = self.options.truncation, list(self.data.arrays.values())
         given += [self.data.lengths, *(() if self.held_out is None else self.held_out.data.arrays.values())]
-        settings = settings_of(self, seed)  # with the optimiser's own rate
+        call = settings_of(self, seed) | {"epochs": self.epochs, "callback": self.callback is not None}
+        call |= {"on_update": self.updates.on_update is not None}
+        call |= {"resume": file is not None, "save_every": file and file.save_every}
+        self.ranks.check_same(call, "the call of fit")
         group.agree(self.rnn, self.updates.optimizer, given)
-        calls = {"epochs": self.epochs, "callback": self.callback is not None, "resume": file is not None}
-        calls |= {"on_update": self.updates.on_update is not None, "save_every": file and file.save_every}
-        self.ranks.check_same(settings | calls, "the call of fit")
         if isinstance(truncation, ARTBP):
             truncation.state = self.ranks.first(lambda: truncation.state)
         along_x = {name: array for name, array in self.data.arrays.items() if name not in ("x", "target")}
