@@ -777,6 +777,8 @@ def test_fit_compares_its_calls_and_tells_what_one_rank_raises(name, tmp_path):
 
 # ---- MPI --------------------------------------------------------------------------------------------------
 
+of_processes = pytest.mark.xdist_group("mpi")  # one after another: ranks that wait spin
+
 
 def mpiexec(size, folder, what):
     """What shards_job.main gives on each rank, where it comes to an end."""
@@ -798,6 +800,7 @@ def mpiexec(size, folder, what):
     return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{what}*.json"))]
 
 
+@of_processes
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_processes_get_the_bits_of_one(tmp_path, size):
     expected = shards_job.results(None)
@@ -818,6 +821,7 @@ FAILS = {  # the error on the rank where it fails, and on the others
 }
 
 
+@of_processes
 def test_what_one_process_raises_makes_all_raise(tmp_path):
     expected = shards_job.fit("shuffled", None)[0]
     *others, last = mpiexec(3, tmp_path, "raises")
@@ -831,6 +835,7 @@ def test_what_one_process_raises_makes_all_raise(tmp_path):
         assert kinds == {name: here for name, (_, here) in FAILS.items()} | first
 
 
+@of_processes
 def test_a_process_that_is_killed_ends_the_job_and_resuming_loses_no_update(tmp_path):
     began = time.monotonic()
     assert mpiexec(2, tmp_path, "killed") == []

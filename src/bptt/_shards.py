@@ -257,7 +257,7 @@ class Shards:
         return tree_of(count, self.size, self.rank)
 
     def sums(self, tree, grads) -> Sums:
-        """Those of such gradients; kept, since fresh memory costs page faults."""
+        """The Sums of such gradients, kept from pass to pass: fresh memory costs page faults."""
         key = tree.count, grads.size, grads.dtype
         if key not in self._sums:
             if len(self._sums) >= 4:
@@ -694,7 +694,7 @@ class Rows:
         self.rows = rows
         if isinstance(sequence, Chunks):  # which have the rank's rows alone
             self.rows = slice(rows.start - sequence.rows.start, rows.stop - sequence.rows.start)
-        self.last: tuple | None = None  # and what it is: a target is read to be counted, then for the loss
+        self.last: tuple | None = None  # ((start, stop), piece): a target is read to be counted, then for the loss
 
     def available(self, stop) -> int:
         return self.sequence.available(stop)
