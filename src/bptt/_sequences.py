@@ -69,6 +69,12 @@ class Layout:
         """Steps start..stop-1, a view."""
         return array[:, start:stop] if self.batch_first else array[start:stop]
 
+    def rows_of(self, array, rows) -> np.ndarray:
+        """Some rows, a slice of them or their numbers; a sequence without a batch axis has one, and it is that."""
+        if self.unbatched:
+            return array
+        return array[rows] if self.batch_first else array[:, rows]
+
     def to_core(self, piece, dtype) -> np.ndarray:
         """A piece of x, or of what comes along with it, as (T,B,...), C-contiguous and of that dtype; a view where it
         is that already."""
@@ -177,6 +183,7 @@ class Chunks:
         self.held: list[np.ndarray] = []  # consecutive arrays: the steps first..end-1
         self.start = self.first = self.end = 0
         self.like: tuple | None = None  # dtype and last axes of chunk 0
+        self.rows = slice(0, None)  # those that are read and given
 
     def available(self, stop) -> int:
         while self.end < stop and self._read():
@@ -199,6 +206,7 @@ class Chunks:
             name = f"chunk {index} of {self.name}"
             array = np.asarray(self.as_array(chunk, name))
             self._check(array, name)
+            array = self.layout.rows_of(array, self.rows)
             self.held.append(array)
             self.end += self._size(array)
             return True
