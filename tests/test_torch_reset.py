@@ -14,17 +14,18 @@ T, B, I, H = 7, 4, 3, 5
 LENGTHS = torch.tensor([3, 7, 5, 1])
 
 
-def marks(shape=(T, B)):
-    """Resets of every kind: none in a row, two in a row of steps, the first step, the last."""
-    reset = torch.zeros(shape, dtype=torch.bool)
+def marks():
+    """Resets of every kind: at the first step and the last, at two steps one after the other, where a row of
+    LENGTHS has ended already, at once or later."""
+    reset = torch.zeros(T, B, dtype=torch.bool)
     reset[[0, 2, 3, 6], [1, 1, 1, 1]] = True
-    reset[[1, 4], [0, 2]] = True
+    reset[[1, 3, 4, 5], [0, 0, 2, 3]] = True
     return reset
 
 
-def hx_of(module, rows=B):
+def hx_of(module):
     units = module.num_layers * (1 + module.bidirectional)
-    h = torch.randn(units, rows, H, dtype=torch.float64)
+    h = torch.randn(units, B, H, dtype=torch.float64)
     return (h, h.cos()) if isinstance(module, torch.nn.LSTM) else h
 
 
@@ -354,6 +355,14 @@ def test_transforms_give_what_a_call_gives(kind, options):
     close(slope, (dx * tangent).sum())
 
 
+def test_lengths_may_be_what_is_mapped_over():
+    module, x = made(bt, "lstm", I, H), torch.randn(T, B, I).double()
+    each = torch.stack([LENGTHS, LENGTHS.sort(descending=True)[0]])
+    found = torch.func.vmap(lambda lengths: module(x, lengths=lengths)[0])(each)
+    for a, lengths in zip(found, each, strict=True):
+        close(a, module(x, lengths=lengths)[0])
+
+
 def test_resets_may_be_what_is_mapped_over():
     module = made(bt, "lstm", I, H)
     x, reset = torch.randn(T, B, I).double(), torch.stack([marks(), ~marks()])
@@ -374,23 +383,35 @@ def test_batched_gradients():
         close(a, torch.autograd.grad(one, x, retain_graph=True)[0])
 
 
+class Call(torch.nn.Module):
+    """A module within a model that hands marks on."""
+
+    def __init__(self):
+        super().__init__()
+        self.module = made(bt, "lstm", I, H, 2, dropout=0.3).eval()
+
+    def forward(self, x, lengths, reset=None):
+        return self.module(x, lengths=lengths, reset=reset)[0]
+
+
+def test_traces():
+    call, x, falling = Call(), torch.randn(T, B, I).double(), LENGTHS.sort(descending=True)[0]
+    for example, given in (((falling,), (LENGTHS,)), ((falling, ~marks()), (LENGTHS, marks()))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about itself
+            trace = torch.jit.trace(call, (x.cos(), *example))
+        close(trace(x, *given), call(x, *given))
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of torch about itself
-def test_traces_and_compiled_calls():
-    module = made(bt, "lstm", I, H, 2, dropout=0.3).eval()
-    x, reset = torch.randn(3, B, I).double(), marks((7, B))[1:4]
-    expected = module(x, lengths=LENGTHS.clamp(max=3), reset=reset)[0]
-
-    class Call(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.module = module
-
-        def forward(self, x, reset, lengths):
-            return self.module(x, lengths=lengths, reset=reset)[0]
-
-    for call in (torch.jit.trace(Call(), (x.cos(), ~reset, LENGTHS.clamp(max=2))),
-                 torch.compile(Call(), backend="eager")):  # fmt: skip
-        close(call(x, reset, LENGTHS.clamp(max=3)), expected)
+@pytest.mark.parametrize("whole", [False, True])
+def test_compiled_calls(whole):
+    """torch.compile leaves recurrent modules to Python, unless it is told to look into them."""
+    call, x = Call(), torch.randn(T, B, I).double()
+    with torch._dynamo.config.patch(allow_rnn=whole):
+        found = torch.compile(call, backend="eager", fullgraph=whole)(x, LENGTHS, marks())
+    close(found, call(x, LENGTHS, marks()))
 
 
 @pytest.mark.parametrize("kind", KINDS)

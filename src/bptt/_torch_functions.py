@@ -20,11 +20,14 @@ def one_hot(tokens, size, dtype):
     return torch.nn.functional.one_hot(tokens.long(), size).to(dtype)
 
 
-def by_torch(cell, network, input, state, params, lengths=None, reset=None, return_states=False, dropout=0.0):
+def by_torch(
+    cell, network, input, state, params, lengths=None, reset=None, return_states=False, dropout=0.0, falling=False
+):
     """(output, [state], [states]) of a module's forward, that can be differentiated any number of times.
 
     network is a Spec or a module. The parts of state may be None, for zeros; lengths and reset are tensors in the
-    user's layout. states, those after all steps, is empty without return_states.
+    user's layout; falling says that no length is above the one before it. states, those after all steps, is empty
+    without return_states.
     """
     unbatched = input.dim() == 2
     if unbatched:
@@ -37,7 +40,7 @@ def by_torch(cell, network, input, state, params, lengths=None, reset=None, retu
         raise ValueError(f"input must have a step, got shape {tuple(input.shape)}")
     units = network.num_layers * (2 if network.bidirectional else 1)
     state = [input.new_zeros(units, B, network.hidden_size) if part is None else part for part in state]
-    if reset is None and not return_states and (lengths is None or not (lengths.diff() > 0).any()):
+    if reset is None and not return_states and (lengths is None or falling):
         output, state = _by_sequence(cell, network, input, state, params, lengths)
         states = []
     else:

@@ -136,7 +136,8 @@ def _call_by_torch(call, input, state, params):
     elif spec.one_hot:
         input = one_hot(input, spec.input_size, params[0].dtype)
     lengths, reset = (None if a is None else torch.from_numpy(a) for a in (call.lengths, call.reset))
-    return by_torch(spec.cell, spec, input, state, params, lengths, reset, call.return_states)
+    falling = lengths is not None and not (lengths.diff() > 0).any()
+    return by_torch(spec.cell, spec, input, state, params, lengths, reset, call.return_states, falling=falling)
 
 
 def _split(flat, params, wanted):
