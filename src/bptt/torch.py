@@ -265,7 +265,7 @@ def _in_functional_transform():
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def _checked_marks(name, value, kinds, what):
+def _own_array(name, value, kinds, what):
     """lengths or reset as an ndarray of its own, of a kind that NumPy names by a letter of kinds."""
     if isinstance(value, torch.Tensor):
         _check_tensor(name, value, (1, 2))
@@ -456,37 +456,37 @@ class _Module(torch.nn.RNNBase):
             inputs of half precision are taken; the computation stays in the parameters' dtype, the results have the
             input's.
         """
-        marks = None  # of a call that torch.nn has, too
+        options = None  # none: a call that torch.nn has, too
         if lengths is not None or reset is not None or return_states is not False:
             if isinstance(input, PackedSequence):
                 raise TypeError(
                     "lengths, reset and return_states go with a tensor, got a PackedSequence: pass what was packed, "
                     "and its lengths"
                 )
-            marks = lengths, reset, flag(return_states, "return_states")
+            options = lengths, reset, flag(return_states, "return_states")
         if _in_transform():
-            return self._forward_by_torch(input, hx, marks)
+            return self._forward_by_torch(input, hx, options)
         params = self._current_params()
         layout = self._layout_for(params)
         flat = layout.values(params)
         if self.dropout == 1 or (isinstance(input, torch.Tensor) and input.numel() == 0):
-            return self._forward_by_torch(input, hx, marks)
+            return self._forward_by_torch(input, hx, options)
         if isinstance(input, PackedSequence):
             return self._forward_packed(layout, flat, params, input, hx)
-        if marks is None:
+        if options is None:
             return self._forward(layout, flat, params, input, hx)
-        lengths = None if lengths is None else _checked_marks("lengths", lengths, "iu", "integers")
-        reset = None if reset is None else _checked_marks("reset", reset, "biu", "bools")
-        return self._forward(layout, flat, params, input, hx, lengths, reset, marks[2])
+        lengths = None if lengths is None else _own_array("lengths", lengths, "iu", "integers")
+        reset = None if reset is None else _own_array("reset", reset, "biu", "bools")
+        return self._forward(layout, flat, params, input, hx, lengths, reset, options[2])
 
-    def _forward_by_torch(self, input, hx, marks):
+    def _forward_by_torch(self, input, hx, options):
         """torch.nn's forward, of the vectors that integers stand for; step by step where it has none."""
         if isinstance(input, PackedSequence):
             return super().forward(input._replace(data=self._vectors(input.data)), hx)
         vectors = self._vectors(input)
-        if marks is None:
+        if options is None:
             return super().forward(vectors, hx)
-        lengths, reset, return_states = marks
+        lengths, reset, return_states = options
         lengths, reset = (None if a is None else torch.as_tensor(a) for a in (lengths, reset))
         cell, params = self._cell(), self._current_params()[: len(self._flat_weights_names)]
         _check_tensor("input", vectors, (2, 3))
