@@ -4,6 +4,7 @@ processes where mpiexec is there."""
 import ctypes
 import importlib.util
 import json
+import math
 import mmap
 import os
 import queue
@@ -240,12 +241,12 @@ def test_a_rank_reads_its_rows_alone():
     assert (result.returncode, result.stdout) == (0, "read\n"), result.stderr
 
 
-def guarded(folder, name, rows):
-    """A memmap (B,T,I) of which these rows can be read; another one is a segmentation fault."""
+def guarded(folder, name, rows, axes=(4,), dtype=np.float32):
+    """A memmap (B,T,*axes), a row a page, of which these rows can be read; another one is a segmentation fault."""
     libc = ctypes.CDLL(None, use_errno=True)
-    steps = mmap.PAGESIZE // 16
-    array = np.memmap(folder / name, np.float32, "w+", shape=(8, steps, 4))
-    array[:] = np.random.default_rng(0).normal(size=array.shape)
+    steps = mmap.PAGESIZE // (np.dtype(dtype).itemsize * math.prod(axes))
+    array = np.memmap(folder / name, dtype, "w+", shape=(8, steps, *axes))
+    array[:] = np.abs(np.random.default_rng(0).normal(size=array.shape))
     for row in set(range(8)) - set(rows):
         address, size = array[row].ctypes.data, array[row].nbytes
         assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), PROT_NONE) == 0
@@ -268,13 +269,33 @@ def read_guarded_rows():
             for w in group.windows(rnn, *given, **options):
                 assert w.y.shape[0] == 4
         bptt.fit(rnn, x, target, validation=(x, target), epochs=2, shuffle=False, progress=False, comm=comm)
-        return rnn.params.tobytes()
+        letters = bptt.RNN(9, 4, 2, one_hot=True, batch_first=True, seed=0, threads=1)
+        x = guarded(folder, f"letters{comm.Get_rank()}", rows, (), np.int64)
+        target = guarded(folder, f"next{comm.Get_rank()}", rows, (2,))
+        bptt.fit(letters, x, target, validation=(x, target), shuffle=False, progress=False, comm=comm)
+        return rnn.params.tobytes() + letters.params.tobytes()
 
     with tempfile.TemporaryDirectory() as folder:
         results = Job(2).run(lambda comm: run(comm, Path(folder)))
         assert isinstance(results[0], bytes), results
         assert results[0] == results[1], results
     print("read")
+
+
+@pytest.mark.parametrize("bad", [0, 5])
+def test_an_integer_out_of_range_in_the_rows_of_one_rank(bad):
+    x = np.zeros((6, 7), int)
+    x[3, bad] = 9
+
+    def run(comm):
+        rnn = bptt.RNN(9, 4, 2, one_hot=True, seed=0)
+        bptt.fit(rnn, x, np.zeros((6, 7, 2)), batch_size=2, progress=False, comm=comm)
+
+    errors = Job(2).run(run)
+    finder = int(bad > 3)
+    assert str(errors[finder]) == f"x must hold integers in 0..8, got 9 at [3, {bad}]"
+    assert isinstance(errors[finder], ValueError)
+    assert str(errors[1 - finder]) == f"rank {finder} raised ValueError: {errors[finder]}"
 
 
 # ---- start ------------------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from ._minibatches import Data, HeldOut
 from ._patience import Patience
 from ._progress import Bar
 from ._rnn import RNN
-from ._sequences import check_tokens
 from ._shards import Pass, Ranks, Shards, Source
 from ._truncation import ARTBP, Truncation
 from ._updates import Clip, OnUpdate, Rate, Updates, make_optimizer
@@ -199,8 +198,10 @@ def fit(
         check_burn_in(options.burn_in, data.steps)
         if lengths is not None:
             data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
-        check_tokens(rnn, data.arrays["x"], "x", data.layout, data.lengths)
+        data.check_tokens(rnn, "x", group)
         held_out = _held_out(rnn, validation, validation_batch_size, batch_size, options, data)
+        if held_out is not None:
+            held_out.data.check_tokens(rnn, "validation x", group)
         rng = generator(seed) if flag(shuffle, "shuffle") else None
         history = History(clip_norm=None if clip.norm == math.inf else clip.norm)
         on_update = _on_rank_0(ranks, _function(on_update, "on_update", "update"), rnn, optimizer)

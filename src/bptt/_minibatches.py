@@ -36,6 +36,11 @@ class Data:
         self.lengths = None
         self.batch_size = self.rows if batch_size is None else min(index(batch_size, prefix + "batch_size"), self.rows)
 
+    def check_tokens(self, rnn, name, group=None) -> None:
+        """An error for the first integer of x that is out of range; each rank of a group looks at rows of its own."""
+        rows = None if group is None else group.rows(self.rows)
+        check_tokens(rnn, self.arrays["x"], name, self.layout, self.lengths, rows)
+
     def windows_per_sequence(self, truncation, burn_in) -> int | None:
         """The number of windows of a minibatch; None where their ends are drawn."""
         if isinstance(truncation, ARTBP):
@@ -97,7 +102,6 @@ class HeldOut:
         if lengths is not None:
             WindowOptions(burn_in=options.burn_in, lengths=lengths)  # whether the two go together
             self.data.lengths = _core.checked_lengths(lengths, self.data.steps, self.data.rows, "validation lengths")
-        check_tokens(rnn, self.data.arrays["x"], "validation x", self.data.layout, self.data.lengths)
         if mask is not None or lengths is not None:
             options.loss.check_takes_mask()
 

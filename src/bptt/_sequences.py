@@ -127,20 +127,22 @@ def layout_of(rnn, x, name, least_steps) -> Layout:
     return Layout(batch, bool(time_axis), axes == 1)
 
 
-def check_tokens(rnn, x, name, layout, lengths=None) -> None:
+def check_tokens(rnn, x, name, layout, lengths=None, rows=None) -> None:
     """An error for the first integer of x that is out of range, where the network takes integers. Those beyond the
-    lengths count nothing; a memmap is read in pieces."""
+    lengths count nothing; a memmap is read in pieces, and of it only the rows of a slice, if one is given."""
     vocabulary = rnn.spec.vocabulary
     if not vocabulary:
         return
     steps = x.shape[layout.time_axis]
+    rows = rows or slice(0, layout.batch)
+    x, lengths = layout.rows_of(x, rows), None if lengths is None else lengths[rows]
     at_once = max(1, TOKENS_AT_ONCE // layout.batch)
     for start in range(0, steps, at_once):
         stop = min(start + at_once, steps)
         piece = np.asarray(layout.steps_of(x, start, stop))
         inside = True if lengths is None else layout.within(lengths, start, stop)
         if (((piece < 0) | (piece >= vocabulary)) & inside).any():
-            raise token_error(piece, name, vocabulary, inside, layout.time_axis, start)
+            raise token_error(piece, name, vocabulary, inside, layout.time_axis, start, rows.start)
 
 
 class Sequence(Protocol):
