@@ -346,9 +346,8 @@ LOCAL problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features
 }
 
 LOCAL void free_problem(problem *p) {
-    void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,        p->tokens,
-                         p->carry,  p->reset, p->lengths, p->input_mask, p->recurrent_mask, p->dstates,
-                         p->noise};
+    void *const all[] = {p->params, p->x,       p->dy,         p->state0,         p->dstate1, p->tokens, p->carry,
+                         p->reset,  p->lengths, p->input_mask, p->recurrent_mask, p->dstates, p->noise};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 

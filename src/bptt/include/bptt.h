@@ -243,8 +243,8 @@ BPTT_API bptt_status bptt_sizes_f64(const bptt_spec *spec, int64_t T, int64_t B,
  *   y       (T,B,Y)    receives the outputs; NULL: not wanted
  *   state1  (state)    receives the state after the last step; NULL: not wanted; may be state0
  *   tape    (tape)     receives what backward needs (one vanilla layer without a leak: the initial state, then h_0 ..
- *                      h_{T-1}; the layout of others may change); NULL: no backward will follow, and with one direction memory
- *                      does not grow with T
+ *                      h_{T-1}; the layout of others may change); NULL: no backward will follow, and with one
+ *                      direction memory does not grow with T
  *   work    (forward_work) */
 BPTT_API bptt_status bptt_forward_f32(const bptt_spec *spec, int64_t T, int64_t B, const float *params, const float *x,
                                       const float *state0, float *y, float *state1, float *tape, float *work,
@@ -329,10 +329,10 @@ BPTT_API bptt_status bptt_clip_value_f64(int64_t n, double *grads, double limit,
 
 /* What an element may be. Dale's law asks that each column of W_hh has one sign; a mask sets elements to zero. */
 typedef enum bptt_rule {
-    BPTT_RULE_ZERO = 0,           /* only 0 */
-    BPTT_RULE_AT_LEAST_ZERO = 1,  /* x = max(0, x) */
-    BPTT_RULE_AT_MOST_ZERO = -1,  /* x = min(0, x) */
-    BPTT_RULE_FREE = 2            /* anything */
+    BPTT_RULE_ZERO = 0,          /* only 0 */
+    BPTT_RULE_AT_LEAST_ZERO = 1, /* x = max(0, x) */
+    BPTT_RULE_AT_MOST_ZERO = -1, /* x = min(0, x) */
+    BPTT_RULE_FREE = 2           /* anything */
 } bptt_rule;
 
 /* Sets each of the n elements of x to the nearest number that its rule allows; a NaN stays, unless only 0 is allowed.
