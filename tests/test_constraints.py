@@ -225,6 +225,22 @@ def test_resume_goes_on_to_the_bit_and_knows_the_constraints(tmp_path):
     np.testing.assert_array_equal(run(tmp_path / "parts", 5), whole)
 
 
+def test_fit_in_shards_keeps_them():
+    """Each shard's gradient is added up before masked ones are set to zero."""
+    x, target = data(dtype="float64")
+    runs = []
+    for shards in (1, 4, None):
+        rnn = make("float64")
+        constraints = bptt.Constraints(rnn, {HH: 1 - np.eye(H)}, {HH: bptt.init.dale_signs(H)}, max_norm=0.5)
+        history = bptt.fit(rnn, x, target, epochs=3, batch_size=4, seed=0, shards=shards, constraints=constraints,
+                           progress=False)  # fmt: skip
+        runs.append((rnn.params, history.grad_norm))
+        assert not rnn.param_views()[HH].diagonal().any()
+    for params, norms in runs[:2]:
+        np.testing.assert_allclose(params, runs[2][0], atol=1e-9)
+        np.testing.assert_allclose(norms, runs[2][1], rtol=1e-9)
+
+
 def test_copies_work_on_the_copied_network():
     rnn = make()
     constraints = bptt.Constraints(rnn, masks={HH: np.zeros((H, H))})

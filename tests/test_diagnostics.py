@@ -59,6 +59,20 @@ def test_scaled_orthogonal(rho, verdict, rng):
     assert flow.spectra[0].norm == pytest.approx(rho, rel=1e-12)
 
 
+@pytest.mark.parametrize("options", [{}, {"learn_leak": True}])
+def test_a_small_leak_keeps_the_gradient(options, rng):
+    """Linear units: with W = 0 the gradient falls by 1-a in each step, and so say the spectra."""
+    rnn = bptt.RNN(I, 6, O, cell="identity", leak=0.1, dtype="float64", seed=0, **options)
+    rnn.param_views()["weight_hh_l0"][...] = 0
+    flow = bptt.gradient_flow(rnn, rng.normal(size=(80, 3, I)), rng.normal(size=(80, 3, O)), max_distance=50)
+    np.testing.assert_allclose(flow.norms[0], 0.9**flow.distance, rtol=1e-12)
+    assert flow.spectra[0].radius == pytest.approx(0.9, rel=1e-12)
+    rnn.param_views()["weight_hh_l0"][...] = np.eye(6)
+    flow = bptt.gradient_flow(rnn, rng.normal(size=(80, 3, I)), rng.normal(size=(80, 3, O)), max_distance=50)
+    np.testing.assert_allclose(flow.growth, 1, rtol=1e-12)
+    assert flow.spectra[0].norm == pytest.approx(1, rel=1e-12)
+
+
 def test_half_life_and_doubling_time(rng):
     x, target = rng.normal(size=(30, 1, I)), rng.normal(size=(30, 1, O))
     falls, grows = (bptt.gradient_flow(linear(rho), x, target) for rho in (0.5, 2**0.25))

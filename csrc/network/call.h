@@ -161,7 +161,7 @@ LOCAL int64_t share_begin(const call *call, int64_t index, int64_t shares) {
 /* The steps of a chunk where a shard is gone over on its own, of `shards` that may be in work at the same time: no
  * fewer for more shards, as sizes must not fall where T grows and shards with it. */
 LOCAL int64_t chunk_steps(const call *call, int64_t shards) {
-    const int arrays = call->shape->dz_in_place ? 2 : 1; /* dz, and gates of the same size */
+    const int arrays = call->shape->dz_in_place ? 4 : 1; /* dz, gates, states and the terms of a trained leak */
     const int64_t row_bytes = arrays * dz_columns(call) * (int64_t)sizeof(REAL), B = call->B;
     const int64_t steps = max_of(max_of(1, CHUNK_ROWS * shards / B), CHUNK_BYTES / row_bytes / B);
     const int64_t chunk = min_of(call->T, steps);

@@ -22,7 +22,8 @@ GATES = {"gru": "rzn", "lstm": "ifgo"}  # names of the blocks of weight_hh; thos
 
 
 class Spectrum(NamedTuple):
-    """Factors by which one recurrent matrix scales a gradient in a step, without the cell's derivative."""
+    """Factors by which one recurrent matrix scales a gradient in a step, without the cell's derivative; with a leak a
+    those of (1-a) I + a W_hh."""
 
     weight: str
     """its name in param_views()"""
@@ -205,7 +206,7 @@ def gradient_flow(
             absolute = _norms(rnn, data, function, state, chosen, K, layers, both_ways)
         finally:
             rnn.grads[...], rnn.dropout_state = grads, drawn
-        spectra = tuple(s for name, w in weights.items() for s in _spectra(name, w, rnn.cell))
+        spectra = tuple(s for name, w in weights.items() for s in _spectra(name, _with_leak(rnn, name, w), rnn.cell))
     usable = _usable(absolute[:, :, 0], chosen)
     absolute = absolute[:, usable]
     with np.errstate(all="ignore"):
@@ -333,6 +334,16 @@ def _steps(factor, growth):
     with np.errstate(all="ignore"):
         steps = np.log(factor) / np.log(growth)
     return np.where(growth < 1 if factor < 1 else growth > 1, steps, np.inf)
+
+
+def _with_leak(rnn, name, weight):
+    """The matrix of a step: (1-a) I + a W_hh, without a leak W_hh itself."""
+    if rnn.leak == 1:
+        return weight
+    trained = rnn.param_views().get(name.replace("weight_hh", "leak"))
+    leak = rnn.leak if trained is None else 1 / (1 + np.exp(-trained.astype(np.float64)))
+    leak = np.broadcast_to(leak, len(weight))
+    return np.diag(1 - leak) + leak[:, None] * weight
 
 
 def _spectra(name, weight, cell):
