@@ -116,6 +116,13 @@ def description():
     return re.sub(r"\[([^]]+)\]\((?!https?:)[^)]*\)", r"\1", text)
 
 
+def pkg_config():
+    """bptt.pc, as CMakeLists.txt makes it for other places of the library."""
+    text = Path("src", PC).with_suffix(".pc.in").read_text()
+    names = {"PREFIX": "${pcfiledir}/../..", "LIBDIR": "lib", "INCLUDEDIR": "include", "VERSION": VERSION}
+    return re.sub(r"@(\w+)@", lambda name: names[name[1]], text)
+
+
 class BuildCore(build_ext):
     def build_extension(self, ext):
         if MSVC and not self.compiler.initialized:
@@ -144,8 +151,7 @@ class BuildCore(build_ext):
             archive.unlink(missing_ok=True)  # no member of an object that is no more
             self.compiler.create_static_lib(objects, "bptt", output_dir=str(archive.parent))
         write_if_changed(Path(self.build_lib, PXD), runpy.run_path("src/bptt/bindings/make_pxd.py")["pxd"]())
-        template = Path("src", PC).with_suffix(".pc.in").read_text()
-        write_if_changed(Path(self.build_lib, PC), template.replace("@VERSION@", VERSION))
+        write_if_changed(Path(self.build_lib, PC), pkg_config())
         if not MSVC:
             self.write_compile_commands(commands[0])
         ext.extra_objects = objects
