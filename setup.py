@@ -1,6 +1,6 @@
 """Builds the C core (one object per .c file of csrc/, some for one instruction set), libbptt.a of these objects, the
 extension module that links the same objects, and what is made of the headers: the .pxd that other modules cimport, and
-the pkg-config file.
+the pkg-config file. A wheel has an SBOM (wheels/sbom.py).
 
 Only what a changed file or flag reaches is compiled again: beside each object lies a list of the files it was made of,
 and each set of flags has a folder in build/objects. build/compile_commands.json tells editors how.
@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
@@ -30,6 +31,7 @@ INCLUDE = Path("src/bptt/include")
 CSRC = sorted(path.as_posix() for path in Path("csrc").rglob("*.c"))
 HEADERS = sorted(path.as_posix() for path in [*Path("csrc").rglob("*.h"), *INCLUDE.glob("*.h")])
 BINDINGS = sorted(path.as_posix() for path in Path("src/bptt/bindings").glob("*.pxi"))
+MODULE = "src/bptt/_core.pyx"
 INCLUDE_DIRS = ["csrc", INCLUDE.as_posix()]
 VERSION = ".".join(re.findall(r"#define BPTT_VERSION_\w+ (\d+)", (INCLUDE / "bptt.h").read_text()))
 SANITIZE = os.environ.get("BPTT_SANITIZE", "")
@@ -204,6 +206,15 @@ class BuildCore(build_ext):
             self.copy_file(str(Path(self.build_lib) / made), str(Path("src") / made))
 
 
+class Wheel(bdist_wheel):
+    def write_wheelfile(self, distinfo_dir, **options):
+        super().write_wheelfile(distinfo_dir, **options)
+        about, sources = self.distribution.metadata, [Path(path) for path in (*CSRC, *HEADERS, *BINDINGS, MODULE)]
+        sbom = runpy.run_path("wheels/sbom.py")["sbom"]
+        text = sbom(about.name, VERSION, about.description, about.license_expression, sources)
+        write_if_changed(Path(distinfo_dir, "sboms/bptt.cdx.json"), text)
+
+
 setup(
     version=VERSION,
     long_description=description(),
@@ -211,7 +222,7 @@ setup(
     ext_modules=[
         Extension(
             "bptt._core",
-            ["src/bptt/_core.pyx"],
+            [MODULE],
             include_dirs=[INCLUDE.as_posix()],
             define_macros=[("Py_LIMITED_API", "0x030B0000")] * ABI3,
             py_limited_api=ABI3,
@@ -225,6 +236,6 @@ setup(
             depends=CSRC + HEADERS + BINDINGS,
         )
     ],
-    cmdclass={"build_ext": BuildCore},
+    cmdclass={"build_ext": BuildCore, "bdist_wheel": Wheel},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
 )
