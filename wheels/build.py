@@ -7,6 +7,7 @@ wheels/dist/. A wheel is built from the sdist, by zig against glibc 2.17. wheels
 import gzip
 import io
 import os
+import platform
 import subprocess
 import sys
 import tarfile
@@ -20,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 DIST = HERE / "dist"
 ARM64 = HERE / "arm64"  # made by arm64.sh
 MOST_BYTES = 1_000_000
-NOT_SHIPPED = (".github/", ".ci/", ".gitignore")
+NOT_SHIPPED = (".github/", ".ci/", ".gitignore", ".gitattributes", ".editorconfig", ".pre-commit-config.yaml")
 
 
 def run(*command, **options):
@@ -67,7 +68,7 @@ def wheel(folder, epoch, arch):
     (source,) = unpack(sdist(folder, epoch).read_bytes(), folder / "source").iterdir()
     zig = f"{sys.executable} -m ziglang"
     flags = f"-DNDEBUG -fwrapv -fPIC -ffile-prefix-map={source}=bptt"
-    if arch == "aarch64":
+    if arch != platform.machine():
         (headers,) = (ARM64 / "include").glob("python3.*")
         flags = f"-I{headers} -I{headers.parent} {flags}"
     tools = {"CC": f"{zig} cc -target {arch}-linux-gnu.2.17", "AR": f"{zig} ar", "CFLAGS": flags, "LDFLAGS": "-Wl,-s"}
@@ -105,7 +106,7 @@ def main(what):
     os.environ["SOURCE_DATE_EPOCH"] = str(epoch)
     if git("status", "--porcelain"):
         print("Uncommitted changes are not built.")
-    if what == "aarch64" and not ARM64.exists():
+    if what == "aarch64" != platform.machine() and not ARM64.exists():
         run("sh", HERE / "arm64.sh", ARM64)
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory(prefix="another-path-") as two:
         first, second = (sdist(Path(f), epoch) if what == "sdist" else wheel(Path(f), epoch, what) for f in (one, two))
