@@ -15,6 +15,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from elftools.elf.elffile import ELFFile
 
 HERE = Path(__file__).resolve().parent
@@ -68,7 +70,7 @@ def wheel(folder, epoch, arch):
     (source,) = unpack(sdist(folder, epoch).read_bytes(), folder / "source").iterdir()
     zig = f"{sys.executable} -m ziglang"
     flags = f"-DNDEBUG -fwrapv -fPIC -ffile-prefix-map={source}=bptt"
-    if arch != platform.machine():
+    if arch == "aarch64" != platform.machine():
         (headers,) = (ARM64 / "include").glob("python3.*")
         flags = f"-I{headers} -I{headers.parent} {flags}"
     tools = {"CC": f"{zig} cc -target {arch}-linux-gnu.2.17", "AR": f"{zig} ar", "CFLAGS": flags, "LDFLAGS": "-Wl,-s"}
@@ -90,6 +92,9 @@ def audit(path):
         for entry in archive.infolist():
             print(f"{entry.file_size:9} {entry.compress_size:9}  {entry.filename}")
         (module,) = (name for name in archive.namelist() if name.endswith(".so"))
+        (bill,) = (name for name in archive.namelist() if name.endswith(".dist-info/sboms/bptt.cdx.json"))
+        wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(archive.read(bill).decode())
+        assert not wrong, f"{bill}: {wrong}"
         elf = ELFFile(io.BytesIO(archive.read(module)))
         assert b"/tmp" not in archive.read(module), "a path of the build"
     sections = {section.name: section for section in elf.iter_sections()}
