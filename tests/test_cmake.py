@@ -99,6 +99,11 @@ def test_each_file_gets_the_flags_of_setup_py(optimised, tmp_path):
         assert flags == expected, source
 
 
+def test_the_page_shows_the_project_that_fetches():
+    (block,) = re.findall(r"^```cmake\n(.*?)^```$", (ROOT / "docs" / "building.md").read_text("utf-8"), re.S | re.M)
+    assert (LINK / "fetch" / "CMakeLists.txt").read_text("utf-8").endswith("\n\n" + block)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_a_shared_library_exports_the_functions_of_the_header_alone(compiler, tmp_path):
