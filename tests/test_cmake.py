@@ -5,6 +5,7 @@ import os
 import re
 import runpy
 import shlex
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -80,15 +81,22 @@ def effective(flags):
     return kinds
 
 
+def setup_py(monkeypatch, platform=sys.platform, **environment):
+    """The names of setup.py, as it would run on that platform."""
+    plain = dict.fromkeys(("BPTT_SANITIZE", "BPTT_COVERAGE", "BPTT_DEBUG", "BPTT_CACHES", "CC"), "")
+    for name, value in (plain | environment).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.chdir(ROOT)
+    with mock.patch("setuptools.setup"):
+        return runpy.run_path("setup.py")
+
+
 @pytest.mark.parametrize("optimised", [True, False], ids=["Release", "Debug"])
-def test_each_file_gets_the_flags_of_setup_py(optimised, tmp_path):
+def test_each_file_gets_the_flags_of_setup_py(optimised, tmp_path, monkeypatch):
     options = ("-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", f"-DCMAKE_C_FLAGS={'' if optimised else '-O0'}")
     configured(ROOT, tmp_path, *options, build_type="Release" if optimised else "Debug")
-    plain = dict.fromkeys(("BPTT_SANITIZE", "BPTT_COVERAGE", "BPTT_DEBUG", "BPTT_CACHES"), "")
-    with mock.patch("setuptools.setup"), mock.patch.dict(os.environ, plain):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(ROOT)
-            setup = runpy.run_path("setup.py")
+    setup = setup_py(monkeypatch)
     commands = json.loads((tmp_path / "compile_commands.json").read_text())
     found = {Path(c["file"]).relative_to(ROOT).as_posix(): effective(shlex.split(c["command"])) for c in commands}
     assert sorted(found) == setup["CSRC"]
@@ -97,6 +105,21 @@ def test_each_file_gets_the_flags_of_setup_py(optimised, tmp_path):
         if not optimised:
             expected = {kind: flag for kind, flag in expected.items() if kind != "-falign-loops"} | {"-O": "-O0"}
         assert flags == expected, source
+
+
+def test_clang_cl_gets_the_same_flags_and_microsofts_compiler_none(monkeypatch):
+    windows = {"_PYTHON_HOST_PLATFORM": "win-amd64"}
+    linux = setup_py(monkeypatch, "linux", _PYTHON_HOST_PLATFORM="linux-x86_64")
+    clang = setup_py(monkeypatch, "win32", CC="C:/LLVM/bin/clang-cl.exe", **windows)
+    msvc = setup_py(monkeypatch, "win32", CC="gcc", **windows)
+    assert "/clang:-mavx512f" in clang["unit_flags"]("csrc/kernels/avx512_f32.c")
+    for source in linux["CSRC"]:
+        kernel = source.startswith("csrc/kernels/")
+        expected = [f"/clang:{flag}" for flag in linux["unit_flags"](source)] + ["/GS-"] * kernel
+        assert clang["unit_flags"](source) == expected
+        assert msvc["unit_flags"](source) == []
+    assert "/experimental:c11atomics" in msvc["CORE_FLAGS"]
+    assert "/experimental:c11atomics" not in clang["CORE_FLAGS"]
 
 
 def test_the_page_shows_the_project_that_fetches():
