@@ -15,6 +15,7 @@ from .._description import object_from_json
 from .._files import file_name, naming, open_at_once, write_whole
 
 MOST_BYTES = 2**30
+NAMES = {dict: "an object", list: "a list", str: "a string"}  # of types, in errors
 
 
 def read_object(path, kind):
@@ -55,22 +56,41 @@ def json_object(value, name):
         raise type(error)(f"{name} must hold what JSON can: {error}") from None
 
 
-def json_number(value, name, low=None):
-    """A finite number, an int where it is whole."""
-    x = number(value, name, low)
+def positive(value, name):
+    """A number above 0, an int where it is whole."""
+    x = number(value, name)
+    if x <= 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}")
     return int(x) if x.is_integer() else x
 
 
-def get(container, key, kind, where):
+def given_fields(values, checks):
+    """What other programs read beside the network, checked: {name: value} of those that are not None."""
+    return {name: check(values[name], name) for name, check in checks.items() if values.get(name) is not None}
+
+
+def fields_of(file, checks):
+    """The same of a file, where a value of a wrong type is a ValueError as all that is wrong with a file."""
+    try:
+        return given_fields(file, checks)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def entry(container, key, kind, where):
     """An entry of a JSON object, which is of this type."""
     value = container.get(key)
     if type(value) is not kind:
-        found = "nothing" if key not in container else reprlib.repr(value)
+        found = reprlib.repr(value) if key in container else "nothing"
         raise ValueError(f"{where}: {key} must be {NAMES[kind]}, got {found}")
     return value
 
 
-NAMES = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
+def size(value, where):
+    """A size from a JSON file: an integer above 0, not beyond what the core counts with."""
+    if type(value) is not int or not 1 <= value < 2**63:
+        raise ValueError(f"{where} must be an integer of at least 1, got {reprlib.repr(value)}")
+    return value
 
 
 def array(value, shape, dtype, where):
@@ -78,7 +98,7 @@ def array(value, shape, dtype, where):
     _check_lists(value, shape, where)
     try:
         wide = np.array(value, np.float64)
-    except OverflowError:
+    except OverflowError:  # an integer of more digits than a float holds
         wide = np.array(np.inf)
     with np.errstate(over="ignore"):
         result = wide.astype(dtype)
@@ -89,7 +109,7 @@ def array(value, shape, dtype, where):
 
 def _check_lists(value, shape, where):
     if type(value) is not list or len(value) != shape[0]:
-        found = f"{len(value)}" if type(value) is list else reprlib.repr(value)
+        found = len(value) if type(value) is list else reprlib.repr(value)
         raise ValueError(f"{where} must be a list of {shape[0]}, got {found}")
     if len(shape) > 1:
         for index, part in enumerate(value):

@@ -9,7 +9,7 @@ more fields beside these two.
 """
 
 from .._checks import integer, number
-from ._json_files import json_number, json_object
+from ._json_files import json_object, positive
 
 GATES = {"lstm": 4, "gru": 3}
 
@@ -25,17 +25,10 @@ def _in_skip(value, name):
     return skip
 
 
-def _samplerate(value, name):
-    rate = json_number(value, name)
-    if rate <= 0:
-        raise ValueError(f"{name} must be above 0, got {rate}")
-    return rate
-
-
 FIELDS = {  # {name: check}
     "in_skip": _in_skip,
     "in_gain": number,
     "out_gain": number,
-    "samplerate": _samplerate,
+    "samplerate": positive,
     "metadata": json_object,
 }

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._rnn import RNN
 from ._common import check_network, refuse
-from ._json_files import check_finite, write_object
+from ._json_files import check_finite, given_fields, write_object
 from ._rtneural_layout import FIELDS, GATES, bias_shape
 from ._to_keras_weights import to_keras_weights
 
@@ -33,9 +33,9 @@ def to_rtneural(
     path : str or os.PathLike
         The file, by custom with the ending .json. A file of that name is replaced.
     in_skip : {0, 1}, optional
-        1: the plug-in adds the input to the network's output, so the network must have been trained as y = rnn(x) + x.
+        1: the plug-in adds the input to the network's output, so the network must have been trained so: y = x + rnn(x).
     in_gain, out_gain : float, optional
-        Gains before and behind the network, in dB.
+        Gains in dB before the network and behind it; out_gain acts on the network's output alone, before in_skip.
     samplerate : float, optional
         The sample rate that the network was trained at, in Hz.
     metadata : dict, optional
@@ -57,9 +57,8 @@ def to_rtneural(
     with bias=False lacks are zeros. Dropout acts in training only and is not in the file.
     """
     check_network(rnn)
-    values = {"in_skip": in_skip, "in_gain": in_gain, "out_gain": out_gain, "samplerate": samplerate}
-    values["metadata"] = metadata
-    fields = {name: FIELDS[name](value, name) for name, value in values.items() if value is not None}
+    values = {"in_skip": in_skip, "in_gain": in_gain, "out_gain": out_gain}
+    fields = given_fields(values | {"samplerate": samplerate, "metadata": metadata}, FIELDS)
     refuse(
         "RTNeural",
         [
@@ -79,11 +78,12 @@ def to_rtneural(
 def _layers(rnn):
     """The layers, with biases of zeros where the network has none: RTNeural's loader wants those of an LSTM or GRU."""
     recurrent, readout = to_keras_weights(rnn)
-    if not rnn.bias:
-        zeros = np.zeros(bias_shape(rnn.cell, rnn.hidden_size))
-        recurrent = [[*arrays, zeros] for arrays in recurrent]
-    layers = [_layer(rnn.cell, "tanh", rnn.hidden_size, arrays) for arrays in recurrent]
-    return layers if readout is None else [*layers, _layer("dense", "", rnn.output_size, readout)]
+    biases = [] if rnn.bias else [np.zeros(bias_shape(rnn.cell, rnn.hidden_size))]
+    layers = [_layer(rnn.cell, "tanh", rnn.hidden_size, arrays + biases) for arrays in recurrent]
+    if readout is not None:
+        biases = [] if rnn.bias else [np.zeros(rnn.output_size)]
+        layers.append(_layer("dense", "", rnn.output_size, readout + biases))
+    return layers
 
 
 def _layer(kind, activation, size, arrays):
