@@ -339,5 +339,5 @@ def test_arguments_of_reading(tmp_path):
         from_rtneural(tmp_path)
     with pytest.raises(TypeError, match="path must be a str or path-like, got 3"):
         from_rtneural(3)
-    with pytest.raises(TypeError, match="rnn must be a .*RNN, got str"):
+    with pytest.raises(TypeError, match=r"rnn must be a bptt\.RNN, got str"):
         to_rtneural("net", path)

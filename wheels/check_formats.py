@@ -72,7 +72,7 @@ def main():
             if not error <= TOLERANCE:
                 raise SystemExit(f"{rnn} differs by {error:.2g} of its largest output")
             worst, network = max((worst, network), (error, str(rnn)), key=lambda pair: pair[0])
-    print(f"{args.format}: {args.networks} networks of {args.steps} steps, largest difference {worst:.1e}, of {network}")
+    print(f"{args.networks} networks, {args.steps} steps each: the largest difference is {worst:.1e}, of {network}")
 
 
 if __name__ == "__main__":
