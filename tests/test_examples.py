@@ -166,7 +166,7 @@ def test_amp(tmp_path):
     with wave.open(str(tmp_path / "held.wav")) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         assert (file.getframerate(), file.getnchannels()) == (44100, 1)
-    assert len(samples) == 3 * (4 * 4410 + 22050)
+    assert len(samples) == 3 * (4 * 2646 + 22050)
     assert abs(samples.astype(int)).max() == 32767
     assert (tmp_path / "amp.png").stat().st_size > 20_000
 
