@@ -147,6 +147,8 @@ def test_fields(tmp_path):
         to_rtneural(rnn, path, **{name: fields[name]})
         with pytest.raises(ValueError, match=f"{name} is {fields[name]}.*with_fields=True"):
             from_rtneural(path)
+    to_rtneural(rnn, path, in_skip=True)
+    assert '"in_skip": 1}' in path.read_text()
     to_rtneural(rnn, path, in_skip=np.int64(0), in_gain=0, samplerate=44100.0)
     assert '"samplerate": 44100}' in path.read_text()
     assert from_rtneural(path, with_fields=True)[1] == {"in_skip": 0, "in_gain": 0, "samplerate": 44100}
@@ -276,6 +278,7 @@ BAD_FILES = {  # {name: (text or an edit of the good file, words)}
     "a layer a number": (lambda f: f["layers"].insert(0, 7), "layer 0 must be an object, got 7"),
     "no type": (layer(0, type=None), "layer 0: type must be a string, got nothing"),
     "convolution": (lambda f: f["layers"].insert(0, CONV), "only layers of the types lstm, gru and dense"),
+    "a long name": (layer(2, type="x" * 9999), r"layer 2 \(x*\): only layers"),
     "prelu": (layer(2, type="prelu"), r"layer 2 \(prelu\): only layers"),
     "batchnorm": (layer(1, type="batchnorm"), r"layer 1 \(batchnorm\): only layers"),
     "activation layer": (layer(2, type="activation", activation="tanh"), r"layer 2 \(activation\): only layers"),

@@ -9,7 +9,7 @@ import reprlib
 import numpy as np
 
 from .._checks import flag
-from .._spec import Spec
+from .._spec import CHECKS_BY_NAME, Spec
 from ._common import build
 from ._json_files import array, entry, fields_of, read_object, size
 from ._nam_layout import FIELDS, tensor_shapes
@@ -52,8 +52,7 @@ def from_nam(
     -----
     The one bias of a layer becomes b_ih, and b_hh is zero.
     """
-    options = {"batch_first": batch_first, "dtype": dtype}
-    Spec(1, 1, **options)  # the arguments are checked before the file
+    options = {"batch_first": flag(batch_first, "batch_first"), "dtype": CHECKS_BY_NAME["dtype"](dtype, "dtype")}
     with_fields = flag(with_fields, "with_fields")
     file = read_object(path, "a .nam file")
     try:

@@ -68,7 +68,7 @@ def _refuse_sound(fields):
     for name in ("in_skip", "in_gain", "out_gain"):
         if fields.get(name):
             raise ValueError(
-                f"{name} is {fields[name]}, so the network alone is not the whole model; with_fields=True tells"
+                f"{name} is {fields[name]}: the sound is not the network's alone; with_fields=True gives both"
             )
 
 
@@ -80,7 +80,7 @@ def _layers(file, dtype):
         if type(layer) is not dict:
             raise ValueError(f"layer {index} must be an object, got {reprlib.repr(layer)}")
         kind = entry(layer, "type", str, f"layer {index}")
-        where = f"layer {index} ({kind})"
+        where = f"layer {index} ({kind[:40]})"
         if readout is not None:
             raise ValueError(f"{where}: nothing may follow the dense layer")
         if kind in GATES:

@@ -14,7 +14,7 @@ from .._checks import brief, number
 from .._description import object_from_json
 from .._files import file_name, naming, open_at_once, write_whole
 
-MOST_BYTES = 2**30
+MOST_BYTES = 2**28  # of a file; its lists may take twenty times as many
 NAMES = {dict: "an object", list: "a list", str: "a string"}  # of types, in errors
 
 
@@ -61,7 +61,7 @@ def positive(value, name):
     x = number(value, name)
     if x <= 0:
         raise ValueError(f"{name} must be above 0, got {value!r}")
-    return int(x) if x.is_integer() else x
+    return int(value) if x.is_integer() else x
 
 
 def given_fields(values, checks):

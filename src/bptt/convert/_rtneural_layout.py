@@ -22,7 +22,7 @@ def _in_skip(value, name):
     skip = integer(value, name)
     if skip not in (0, 1):
         raise ValueError(f"{name} must be 0 or 1, got {skip}")
-    return skip
+    return int(skip)  # of a bool, which readers would not take
 
 
 FIELDS = {  # {name: check}

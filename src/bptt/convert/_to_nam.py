@@ -56,13 +56,17 @@ def to_nam(rnn: RNN, path, *, sample_rate: float | None = None, metadata: dict |
         ],
     )
     check_finite(rnn)
+    write_object(path, _layout(rnn) | fields)
+
+
+def _layout(rnn):
+    """What a reader of the network looks at."""
     version = VERSION
     config = {"input_size": rnn.input_size, "hidden_size": rnn.hidden_size, "num_layers": rnn.num_layers}
     if rnn.input_size > 1 or rnn.output_size > 1:
         version = VERSION_WITH_CHANNELS
         config |= {"in_channels": rnn.input_size, "out_channels": rnn.output_size}
-    file = {"version": version, "architecture": "LSTM", "config": config, "weights": _weights(rnn)}
-    write_object(path, file | fields)
+    return {"version": version, "architecture": "LSTM", "config": config, "weights": _weights(rnn)}
 
 
 def _weights(rnn):
