@@ -153,7 +153,8 @@ def test_fields(tmp_path):
     assert '"samplerate": 44100}' in path.read_text()
     assert from_rtneural(path, with_fields=True)[1] == {"in_skip": 0, "in_gain": 0, "samplerate": 44100}
     assert {*json.loads(path.read_text())} == {"in_shape", "layers", "in_skip", "in_gain", "samplerate"}
-    path.write_text(json.dumps(good_file(in_skip=NULL, out_gain=NULL)))  # what plug-ins take as not there
+    passed_over = {"in_skip": NULL, "in_gain": "3", "out_gain": True, "samplerate": "48000", "metadata": [1]}
+    path.write_text(json.dumps(good_file(**passed_over)))
     assert from_rtneural(path, with_fields=True)[1] == {}
 
 
@@ -304,8 +305,8 @@ BAD_FILES = {  # {name: (text or an edit of the good file, words)}
     "beyond float32": (weight(0, lambda n: 1e39, 0, 1, 4), r"weights\[0\] must hold numbers that float32 can hold"),
     "beyond float64": (weight(0, lambda n: 10**400, 0, 1, 4), r"weights\[0\] must hold numbers that float32 can hold"),
     "in_skip 3": (lambda f: f.update(in_skip=3), "in_skip must be 0 or 1, got 3"),
-    "gain text": (lambda f: f.update(in_gain="0"), "in_gain must be a number, got '0'"),
-    "metadata a list": (lambda f: f.update(metadata=[]), r"metadata must be a dict, got \[\]"),
+    "in_skip a fraction": (lambda f: f.update(in_skip=0.5), "in_skip must be an integer, got 0.5"),
+    "rate negative": (lambda f: f.update(samplerate=-1), "samplerate must be above 0, got -1"),
 }  # fmt: skip
 
 

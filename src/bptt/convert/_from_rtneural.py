@@ -7,8 +7,8 @@ import reprlib
 from .._checks import flag
 from .._spec import CHECKS_BY_NAME
 from ._from_keras_weights import from_keras_weights
-from ._json_files import array, entry, fields_of, read_object, size
-from ._rtneural_layout import FIELDS, GATES, bias_shape
+from ._json_files import array, entry, read_object, size
+from ._rtneural_layout import GATES, bias_shape, fields_in
 
 READOUTS = ("dense", "time-distributed-dense")
 
@@ -23,7 +23,8 @@ def from_rtneural(
     path : str or os.PathLike
         The file.
     with_fields : bool
-        Whether to give the fields of plug-ins, too: those keyword arguments of `to_rtneural` that the file has.
+        Whether to give the fields of plug-ins, too: those keyword arguments of `to_rtneural` that the file
+        has, of the type that plug-ins take.
     batch_first, dtype, threads
         As in `bptt.RNN`: the file tells none of them. Numbers are rounded to dtype.
 
@@ -53,7 +54,7 @@ def from_rtneural(
     with_fields, dtype = flag(with_fields, "with_fields"), CHECKS_BY_NAME["dtype"](dtype, "dtype")
     file = read_object(path, "an RTNeural JSON file")
     try:
-        fields = fields_of(file, FIELDS)
+        fields = fields_in(file)
         if not with_fields:
             _refuse_sound(fields)
         cell, weights, readout = _layers(file, dtype)

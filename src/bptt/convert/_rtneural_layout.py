@@ -9,7 +9,7 @@ more fields beside these two.
 """
 
 from .._checks import integer, number
-from ._json_files import json_object, positive
+from ._json_files import fields_of, json_object, positive
 
 GATES = {"lstm": 4, "gru": 3}
 
@@ -32,3 +32,9 @@ FIELDS = {  # {name: check}
     "samplerate": positive,
     "metadata": json_object,
 }
+TYPES = dict.fromkeys(FIELDS, (int, float)) | {"metadata": (dict,)}  # that plug-ins take
+
+
+def fields_in(file):
+    """The fields of a file, checked. Plug-ins pass over values of another type, such as a sample rate in quotes."""
+    return fields_of({name: file[name] for name in FIELDS if type(file.get(name)) in TYPES[name]}, FIELDS)

@@ -39,7 +39,8 @@ def to_rtneural(
     samplerate : float, optional
         The sample rate that the network was trained at, in Hz.
     metadata : dict, optional
-        What else the file shall say, such as {"name": "my amp"}: an object of JSON.
+        What else the file shall say, such as {"name": "my amp"}: an object of JSON. AIDA-X takes a number "samplerate"
+        in it before the other one.
 
     Raises
     ------
