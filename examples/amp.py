@@ -33,6 +33,7 @@ WINDOW = 256
 BURN_IN = 1000  # samples until the state fits the sound: they count neither in training nor in the ESR
 PRE_EMPHASIS = 0.95
 COMPARED = 40  # windows that torch trains on
+BAR = "{desc:8} |{bar:30}| {remaining} left"
 
 
 # ---- the sound: plucked strings ---------------------------------------------------------------------------
@@ -100,7 +101,7 @@ def pedal(sound):
     lows, v, slope = (np.zeros(sound.shape[1]) for _ in range(3))
     share = 1 - np.exp(-2 * np.pi * HIGH_PASS * h)
     outputs = np.empty_like(source)
-    for step, u in enumerate(tqdm(source, desc="circuit", bar_format="{desc:8} |{bar:30}| {remaining} left")):
+    for step, u in enumerate(tqdm(source, desc="circuit", bar_format=BAR)):
         lows += share * (u - lows)
         e = u + DRIVE * (u - lows)
         known = v + h / 2 * slope
@@ -155,9 +156,7 @@ def train(rnn, dry, wet, epochs, rate):
     """[the loss of each window], and seconds; `rate` gives the learning rate of each update."""
     optimizer = bptt.Adam(rnn.params, rnn.grads)
     losses, loss, began = [], EmphasisedESR(), time.perf_counter()
-    with tqdm(
-        total=epochs * windows_of(dry), desc="training", bar_format="{desc:8} |{bar:30}| {remaining} left"
-    ) as bar:
+    with tqdm(total=epochs * windows_of(dry), desc="training", bar_format=BAR) as bar:
         for _ in range(epochs):
             for w in rnn.windows(dry, wet, loss, truncation=bptt.TBPTT(WINDOW), burn_in=BURN_IN):
                 optimizer.lr = rate(len(losses))
@@ -169,7 +168,7 @@ def train(rnn, dry, wet, epochs, rate):
 
 
 def train_in_torch(torch, rnn, dry, wet, rates):
-    """The same in torch, from the network's values, for as many windows as there are rates."""
+    """The same in torch but for the loss, from the network's values, for as many windows as there are rates."""
     torch.set_num_threads(rnn.threads)
     lstm, readout = bptt.convert.to_torch(rnn)
     parameters = [*lstm.parameters(), *readout.parameters()]
