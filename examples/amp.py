@@ -6,9 +6,9 @@ the same at 44.1 kHz, by truncated BPTT over windows; its loss is the error-to-s
 pre-emphasis filter (Wright, Damskägg, Juvela, Välimäki 2020). If torch is installed, the first windows are also
 trained there, from the same values.
 
-Printed are the ESR on held-out sound, which after a minute is 0.0006 to 0.003, and the seconds of an epoch. FOLDER gets the network as RTNeural's JSON, as a .nam
-file, as C source and as a model file; held.wav, the held-out sound before the pedal, behind it and behind the network;
-and a figure.
+Printed are the ESR on held-out sound, which after a minute is 0.0006 to 0.003, and the seconds of an epoch. FOLDER gets
+the network as RTNeural's JSON, as a .nam file, as C source and as a model file; held.wav, the held-out sound before the
+pedal, behind it and behind the network; and a figure.
 """
 
 import argparse
