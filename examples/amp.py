@@ -191,22 +191,19 @@ def train_in_torch(torch, rnn, dry, wet, rates):
     return losses, time.process_time() - began
 
 
-def compare(untrained, dry, wet, rate, ours, seconds):
-    """Print the seconds of an epoch, and those of torch if it is there, by its first windows."""
-    windows = windows_of(dry)
-    epoch = seconds / len(ours) * windows
-    print(f"{epoch:.1f} s of processor time per epoch of {windows} windows")
+def compare(untrained, dry, wet, rate, ours, epoch):
+    """Print how long torch, if it is there, takes for an epoch, by its first windows."""
     try:
         import torch
     except ImportError:
         print("torch is not installed: bptt alone")
         return
-    rates = [rate(update) for update in range(min(windows, COMPARED))]
+    rates = [rate(update) for update in range(COMPARED)]
     theirs, seconds = train_in_torch(torch, untrained, dry, wet, rates)
-    other = seconds / len(theirs) * windows
+    other = seconds / COMPARED * windows_of(dry)
     apart = max(abs(a - b) for a, b in zip(theirs, ours, strict=False))
     print(f"{other:.1f} s in torch, {other / epoch:.1f} times as long", end="")
-    print(f"; the losses of the first {len(theirs)} windows differ by {apart:.1g}")
+    print(f"; the losses of the first {COMPARED} windows differ by {apart:.1g}")
 
 
 # ---- files ------------------------------------------------------------------------------------------------
@@ -261,7 +258,7 @@ def arguments():
     parser.add_argument("folder", nargs="?", type=Path, default="amp", help="for all files (default %(default)s)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    parser.add_argument("--quick", action="store_true", help="a look at it: little sound, few updates")
+    parser.add_argument("--quick", action="store_true", help="little sound, few updates, no torch")
     options = parser.parse_args()
     if options.epochs < 1 or options.seed < 0:
         parser.error("--epochs must be at least 1, --seed at least 0")
@@ -282,7 +279,10 @@ def main():
     untrained = copy.deepcopy(rnn)
     rate = bptt.schedule.cosine(LR, warmup=20, total=epochs * windows_of(dry))
     losses, seconds = train(rnn, dry[train_part], wet[train_part], epochs, rate)
-    compare(untrained, dry[train_part], wet[train_part], rate, losses, seconds)
+    epoch = seconds / epochs
+    print(f"{epoch:.1f} s of processor time per epoch of {windows_of(dry)} windows")
+    if not options.quick:
+        compare(untrained, dry[train_part], wet[train_part], rate, losses, epoch)
 
     played, _ = rnn.forward(dry[held_part], tape=False)
     held = {"dry": dry[held_part], "circuit": wet[held_part], "network": played}
