@@ -11,7 +11,7 @@ from .._checks import number
 from ._json_files import json_object, positive
 
 VERSION = "0.5.4"  # what the format's own trainer writes for one input and one output
-VERSION_WITH_CHANNELS = "0.7.0"  # the first whose readers know of other numbers, in_channels and out_channels
+VERSION_WITH_CHANNELS = "0.7.0"  # of more: readers of 0.5 refuse it, some would pass over in_channels and out_channels
 NUMBERS = ("loudness", "gain", "input_level_dbu", "output_level_dbu")  # of the metadata
 
 
