@@ -21,6 +21,10 @@ def make(**options):
     return bptt.RNN(I, H, O, seed=0, **options)
 
 
+def gated():
+    return make(cell="lstm")
+
+
 def wide():
     return bptt.RNN(7, H, seed=0)
 
@@ -450,6 +454,16 @@ CASES = {
         lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
             {"lr": 1, "mean": np.ones(r.params.size), "square": np.ones(r.params.size), "steps": -3}), ValueError, ["steps", "-3"]),
     "fit validation": (lambda r: bptt.fit(r, x, y, validation=5, progress=False), TypeError, ["validation", "(x, target)"]),
+    # other formats
+    "RTNeural of a vanilla cell": (lambda r: bptt.convert.to_rtneural(r, "none.json"), ValueError, ["RTNeural", "cell='tanh'"]),
+    "RTNeural of no network": (lambda r: bptt.convert.to_rtneural(r.params, "none.json"), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
+    "RTNeural to a number": (lambda r: bptt.convert.to_rtneural(gated(), 5), TypeError, ["path", "path-like", "5"]),
+    "RTNeural that skips twice": (lambda r: bptt.convert.to_rtneural(gated(), "none.json", in_skip=2), ValueError, ["in_skip", "0 or 1", "2"]),
+    "RTNeural without a file": (lambda r: bptt.convert.from_rtneural("none.json"), FileNotFoundError, ["none.json"]),
+    "NAM of a vanilla cell": (lambda r: bptt.convert.to_nam(r, "none.nam"), ValueError, ["NAM", "cell='tanh'"]),
+    "NAM at no rate": (lambda r: bptt.convert.to_nam(gated(), "none.nam", sample_rate=0), ValueError, ["sample_rate", "above 0", "0"]),
+    "NAM without a file": (lambda r: bptt.convert.from_nam("none.nam"), FileNotFoundError, ["none.nam"]),
+    "NAM in half precision": (lambda r: bptt.convert.from_nam("none.nam", dtype="float16"), TypeError, ["dtype", "float32", "'float16'"]),
 }  # fmt: skip
 
 
