@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._from_keras_weights import from_keras_weights
     from ._from_onnx import from_onnx
     from ._from_torch import from_torch
+    from ._to_c import to_c
     from ._to_keras_weights import to_keras_weights
     from ._to_onnx import to_onnx
     from ._to_torch import to_torch
@@ -19,6 +20,7 @@ __all__ = [
     "from_keras_weights",
     "from_onnx",
     "from_torch",
+    "to_c",
     "to_keras_weights",
     "to_onnx",
     "to_torch",
