@@ -17,19 +17,18 @@ from ._common import build, check_network
 
 WEIGHTS = ("float32", "int8")
 STEPS, SEED = 1000, 0  # of the random sequence on which the error of int8 weights is measured
-KEYWORDS = frozenset(
-    """alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t class compl
-    complex const const_cast constexpr continue decltype default delete do double dynamic_cast else enum explicit
-    export extern false float for friend goto if imaginary inline int long mutable namespace new noexcept not not_eq
-    nullptr operator or or_eq private protected public register reinterpret_cast restrict return short signed sizeof
-    static static_assert static_cast struct switch template this thread_local throw true try typedef typeid typename
-    typeof typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq""".split()
-)  # of C and C++
-HEADERS = frozenset(
-    """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic
-    stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar
-    wctype""".split()
-)  # of the standard library, which a file of the same name would hide
+# of C and C++
+KEYWORDS = """alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t class compl
+complex const const_cast constexpr continue decltype default delete do double dynamic_cast else enum explicit export
+extern false float for friend goto if imaginary inline int long mutable namespace new noexcept not not_eq nullptr
+operator or or_eq private protected public register reinterpret_cast restrict return short signed sizeof static
+static_assert static_cast struct switch template this thread_local throw true try typedef typeid typename typeof
+typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq"""
+# of the standard library, each of which a file of the same name would hide
+HEADERS = """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
+stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar
+wctype"""
+RESERVED = {*KEYWORDS.split(), *HEADERS.split()}
 
 
 class CFiles(NamedTuple):
@@ -64,7 +63,7 @@ def to_c(
     Parameters
     ----------
     rnn : bptt.RNN
-        The network, of one direction. Dropout is left out, as in a stream. Parameters in float64 are rounded to float32.
+        The network, of one direction. It drops nothing, as a stream. Parameters in float64 are rounded to float32.
     directory : str or os.PathLike
         Where the files go; it must exist. An interrupted export leaves existing files whole.
     name : str
@@ -126,7 +125,7 @@ def to_c(
 def _identifier(name):
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, got {brief(name)}")
-    if not re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9])*", name) or name in KEYWORDS or name.lower() in HEADERS:
+    if not re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9])*", name) or name.lower() in RESERVED:
         raise ValueError(
             "name must be an identifier of C: letters and digits, single underscores between them, a letter first; no "
             f"keyword and no header of the standard library; got {brief(name)}"
@@ -166,8 +165,8 @@ def _int8_error(rnn, exact, restored, x):
     steps = y.shape[1 if rnn.batch_first and y.ndim > 2 else 0]
     sequence = f"{'random' if x is None else 'given'} sequence of {steps} steps"
     return float(error), (
-        f"Weights are int8. Over a {sequence} outputs differ from those of float32 weights by {error:.3g} at most and by "
-        f"{rms:.3g} in the root of the mean square; that of the outputs is {size:.3g}."
+        f"Weights are int8. Over a {sequence} outputs differ from those of float32 weights by {error:.3g} at most and "
+        f"by {rms:.3g} in the root of the mean square; that of the outputs is {size:.3g}."
     )
 
 
