@@ -49,8 +49,8 @@ $STEP
 
 ABOUT = (
     "Arithmetic is float32. Nothing is allocated, and no variable is shared: states are independent, in threads too. "
-    "The library functions memcpy and memset are all that is called. Compilers make the loops fast with -O3. Where they "
-    "contract a*b+c to one instruction, the last bits differ; with -ffp-contract=off they are the same everywhere."
+    "The library functions memcpy and memset are all that is called. Compilers make the loops fast with -O3. Where "
+    "they contract a*b+c to one instruction, the last bits differ; with -ffp-contract=off they are the same everywhere."
 )
 
 EXAMPLE = """\
