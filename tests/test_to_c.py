@@ -332,24 +332,31 @@ int main(void) {
 PUT = "#include <stdio.h>\nvoid put(const char *text);\nvoid put(const char *text) { fputs(text, stdout); }\n"
 
 
+PROCESSORS = {  # (compiler, what makes programs of C files, what runs one)
+    "Cortex-M4": (M4, [FIRMWARE / "start.c", "-nostartfiles", "-T", FIRMWARE / "board.ld"], BOARD),
+    "aarch64": ([*ZIG, "cc", "-target", "aarch64-linux-musl"], ["put.c"], ["qemu-aarch64-static"]),
+}
+
+
 @pytest.mark.skipif(bool(SANITIZE), reason="the compiler's own programs are not what is sanitized")
-def test_a_cortex_m4_gets_the_same_bits(built, tmp_path):
+@pytest.mark.parametrize("processor", ["Cortex-M4", pytest.param("aarch64", marks=pytest.mark.slow)])
+def test_other_processors_get_the_same_bits(built, tmp_path, processor):
     """Under qemu, where no compiler contracts a*b+c to one instruction."""
-    there(M4), there(["qemu-system-arm"])
+    cross, files, runner = PROCESSORS[processor]
+    there(cross), there(runner)
     exports = built.exports[::4]
     runs = [
         f"{e.name}_run({'tokens' if e.rnn.spec.vocabulary else 'x'}, 500, y), report(y, 500 * {e.outputs});"
         for e in exports
     ]
-    source, put = tmp_path / "main.c", tmp_path / "put.c"
-    source.write_text("\n".join([*(e.source() for e in exports), MAIN.replace("RUNS", "\n    ".join(runs))]))
-    put.write_text(PUT)
-    flags = ["-std=c99", "-O2", "-ffp-contract=off", f"-I{built.folder}", source]
-    output([compiler(), *flags, put, "-o", tmp_path / "host"])
-    board = [FIRMWARE / "start.c", "-nostartfiles", "-T", FIRMWARE / "board.ld"]
-    output([*M4, *flags, *board, "-o", tmp_path / "board.elf"])
-    printed = output([*BOARD, tmp_path / "board.elf"])
-    assert printed == output([tmp_path / "host"])
+    main = MAIN.replace("RUNS", "\n    ".join(runs))
+    (tmp_path / "main.c").write_text("\n".join([*(e.source() for e in exports), main]))
+    (tmp_path / "put.c").write_text(PUT)
+    flags = ["-std=c99", "-O2", "-ffp-contract=off", f"-I{built.folder}", "main.c"]
+    output([compiler(), *flags, "put.c", "-o", "here"], cwd=tmp_path)
+    output([*cross, *flags, *files, "-o", "there"], cwd=tmp_path)
+    printed = output([*runner, tmp_path / "there"])
+    assert printed == output([tmp_path / "here"])
     assert len(set(printed.split())) == len(exports)
 
 
