@@ -259,7 +259,7 @@ def test_the_printed_form_says_what_it_takes(tmp_path):
     # 4*9 sums of 6+9 weights and a bias, one layer of four pointers or sizes; h, c and the sums
     assert files.flash == 4 * 36 * (6 + 9 + 1) + 4 * 4
     assert files.ram == 4 * (9 + 9 + 36)
-    assert str(files).endswith("model.c: 2,320 bytes of flash and the code, 216 bytes of RAM")
+    assert str(files).endswith("model.c: 2,320 bytes of flash and 1 to 3 kB for the code, 216 bytes of RAM")
     assert files.error is None
     text = (tmp_path / "model.h").read_text()
     assert "flash  2,320 bytes of constants" in text

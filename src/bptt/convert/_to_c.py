@@ -41,9 +41,11 @@ class CFiles(NamedTuple):
     error: float | None
 
     def __str__(self) -> str:
-        error = "" if self.error is None else f", error of the int8 weights {self.error:.2g}"
-        files = f"{self.header}, {self.source}"
-        return f"{files}: {self.flash:,} bytes of flash and the code, {self.ram:,} bytes of RAM{error}"
+        error = "" if self.error is None else f"; int8 weights change outputs by {self.error:.2g} at most"
+        return (
+            f"{self.header}, {self.source}: {self.flash:,} bytes of flash and 1 to 3 kB for the code, "
+            f"{self.ram:,} bytes of RAM{error}"
+        )
 
 
 def to_c(
