@@ -8,7 +8,7 @@ HEADER = """\
 /* $TITLE
  * in C99 (C++17 takes it too), written by bptt $VERSION.
  *
- *   flash  $FLASH of constants, and the code: 1 to 3 kB on a Cortex-M4
+ *   flash  $FLASH of constants, and the code: below 3 kB on a Cortex-M4 with -O2
  *   RAM    $RAM, one model_state for each sequence that runs at the same time; less than 256 bytes of stack
  *
 $ABOUT
@@ -200,7 +200,7 @@ $BEGIN
     for (size_t k = 0; k < MODEL_NUM_LAYERS; k++) {
         const model_layer *layer = &model_layers[k];
 $SUMS
-        model_cell(layer, state->h[k], $C, state->sums);
+        model_cell($ARGUMENTS);
         x = state->h[k];
     }
 $OUTPUTS

@@ -210,8 +210,10 @@ class Source:
         else:
             outputs = [pieces.OUTPUTS]
         sums = [_fill(pieces.BIAS if spec.bias else pieces.NO_BIAS, NUMBERS=numbers), *self._input_product(rows)]
+        states = "state->h[k], state->c[k]" if spec.cell == "lstm" else "state->h[k]"
         return _fill(
-            pieces.STEP.replace("$C, ", "state->c[k], " if spec.cell == "lstm" else ""),
+            pieces.STEP,
+            ARGUMENTS=f"layer, {states}, state->sums",
             SIGNATURE=self._signature(),
             BEGIN=_indented(1, begin),
             SUMS=_indented(2, sums),
@@ -237,7 +239,13 @@ class Source:
 
     def _filled(self, text, **values):
         """The text with all its values, under the network's name."""
-        text = _fill(text, TITLE=self.title, VERSION=__version__, ID=f"0x{self._checksum():08x}u", **values)
+        text = _fill(
+            text,
+            TITLE=_comment(self.title).removeprefix(" * "),
+            VERSION=__version__,
+            ID=f"0x{self._checksum():08x}u",
+            **values,
+        )
         if not self.constants.int8:
             text = re.sub(r"(layer->|model_)scale_\w+, ", "", text)
         text = re.sub(r"\bmodel(?=_\w|\.[ch]\b)", self.name, text)

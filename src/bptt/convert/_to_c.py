@@ -43,7 +43,7 @@ class CFiles(NamedTuple):
     def __str__(self) -> str:
         error = "" if self.error is None else f"; int8 weights change outputs by {self.error:.2g} at most"
         return (
-            f"{self.header}, {self.source}: {self.flash:,} bytes of flash and 1 to 3 kB for the code, "
+            f"{self.header}, {self.source}: {self.flash:,} bytes of flash and below 3 kB for the code, "
             f"{self.ram:,} bytes of RAM{error}"
         )
 
@@ -84,7 +84,7 @@ def to_c(
     header, source : str
         The paths.
     flash : int
-        Bytes of constants on a 32-bit processor. The code comes on top, 1 to 3 kB on a Cortex-M4.
+        Bytes of constants on a 32-bit processor. The code comes on top, below 3 kB on a Cortex-M4 with -O2.
     ram : int
         Bytes of the state struct, scratch memory included. A step takes less than 256 bytes of stack.
     error : float or None
