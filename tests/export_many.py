@@ -8,6 +8,7 @@ out.
 
 import ctypes
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -126,7 +127,8 @@ def compiled(exports, folder, *more, flags=("-O2",)):
     source, library = Path(folder, "all.c"), Path(folder, "all.so")
     source.write_text("\n".join([*(export.source() for export in exports), *more]))
     command = [compiler(), "-std=c99", *STRICT, *flags, "-shared", "-fPIC", source, "-o", library]
-    result = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # that of a sanitized module
+    result = subprocess.run([*map(str, command)], env=plain, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
     return ctypes.CDLL(str(library))
 

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ FORMATS = {
     "torch": Format("a state dict of torch.nn modules: embedding, rnn, readout", ".pt"),
 }
 FORMATS = {name: kind for name, kind in FORMATS.items() if f"to_{name}" in convert.__all__}
-OPTIONS = {  # (meaning, how argparse takes it)
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {  # (meaning, how argparse takes it)
     "name": ("of the files and the prefix of all names in them; by default that of the model file", {}),
     "weights": ("float32, or int8: a quarter of the flash", {"metavar": "TYPE"}),
     "inputs": ("a .npy file with inputs on which the error of int8 weights is measured", {"metavar": "FILE"}),

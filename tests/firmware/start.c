@@ -17,7 +17,8 @@ void put(const char *text) { semihost(0x04, text); } /* SYS_WRITE0 */
 static void leave(uint32_t code) {
     const uint32_t block[2] = {0x20026, code}; /* ADP_Stopped_ApplicationExit */
     semihost(0x20, block);                     /* SYS_EXIT_EXTENDED */
-    for (;;) {}
+    for (;;) {
+    }
 }
 
 static void start(void) {

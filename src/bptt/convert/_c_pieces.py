@@ -13,6 +13,10 @@ HEADER = """\
  *
 $ABOUT
  *
+ * Arithmetic is float32. Nothing is allocated; states are independent, in threads too; the library functions memcpy and
+ * memset are all that is called. With -O3 compilers vectorise the loops. The last bits depend on whether the compiler
+ * contracts a*b+c to one instruction: with -ffp-contract=off they are the same everywhere.
+ *
  *     #include "model.h"
  *     static model_state state;
  *     int main(void) {
@@ -46,12 +50,6 @@ $STEP
 #endif
 #endif
 """
-
-ABOUT = (
-    "Arithmetic is float32. Nothing is allocated, and no variable is shared: states are independent, in threads too. "
-    "The library functions memcpy and memset are all that is called. Compilers make the loops fast with -O3. Where "
-    "they contract a*b+c to one instruction, the last bits differ; with -ffp-contract=off they are the same everywhere."
-)
 
 EXAMPLE = """\
  *         float x[MODEL_INPUT_SIZE], y[MODEL_OUTPUT_SIZE];
@@ -234,7 +232,7 @@ READOUT = "model_add_product(MODEL_OUTPUT_SIZE, H, model_weight_ho, model_scale_
 # ---- cells -----------------------------------------------------------------------------------------------
 
 VANILLA = """\
-/* A layer's step: sums holds W_ih x + b before, h the last step's h before and this step's after. */
+/* One step of a layer. In: sums = W_ih x + b; h of the last step. Out: h of this step. */
 static void model_cell(const model_layer *layer, float *h, float *sums) {
     const size_t H = MODEL_HIDDEN_SIZE;
     model_add_product(H, H, layer->weight_hh, layer->scale_hh, h, sums);
@@ -242,8 +240,8 @@ static void model_cell(const model_layer *layer, float *h, float *sums) {
 }"""
 
 LSTM = """\
-/* A layer's step: sums holds W_ih x + b of the gates i, f, g, o before; h and c those of the last step before, those
- * of this step after. */
+/* One step of a layer. In: sums = W_ih x + b of the gates i, f, g, o; h and c of the last step. Out: h and c of this
+ * step. */
 static void model_cell(const model_layer *layer, float *h, float *c, float *sums) {
     const size_t H = MODEL_HIDDEN_SIZE;
     model_add_product(4 * H, H, layer->weight_hh, layer->scale_hh, h, sums);
@@ -257,8 +255,8 @@ static void model_cell(const model_layer *layer, float *h, float *c, float *sums
 }"""
 
 GRU = """\
-/* A layer's step: sums holds W_in x + b_in, W_ir x + b_r, W_iz x + b_z, b_hn before, so that each product adds to three
- * neighbours; h is that of the last step before, that of this step after. */
+/* One step of a layer. In: sums = W_in x + b_in, W_ir x + b_r, W_iz x + b_z, b_hn, in this order, so that the product
+ * with x and the one with h add to three neighbours each; h of the last step. Out: h of this step. */
 static void model_cell(const model_layer *layer, float *h, float *sums) {
     const size_t H = MODEL_HIDDEN_SIZE;
     model_add_product(3 * H, H, layer->weight_hh, layer->scale_hh, h, sums + H);
@@ -270,8 +268,8 @@ static void model_cell(const model_layer *layer, float *h, float *sums) {
 }"""
 
 GRU_RESET_BEFORE = """\
-/* A layer's step: sums holds W_ih x + b of r, z, n before, and has room for r*h behind them; h is that of the last step
- * before, that of this step after. */
+/* One step of a layer. In: sums = W_ih x + b of r, z, n, and behind them room for r*h; h of the last step. Out: h of
+ * this step. */
 static void model_cell(const model_layer *layer, float *h, float *sums) {
     const size_t H = MODEL_HIDDEN_SIZE;
     model_add_product(2 * H, H, layer->weight_hh, layer->scale_hh, h, sums);

@@ -46,7 +46,7 @@ ACTIVATIONS = {  # of the vanilla cells: f(sums[j])
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Program:
     """The two files of a network.
 
     Parameters
@@ -105,7 +105,7 @@ class Source:
             pieces.HEADER,
             FLASH=f"{self.flash:,} bytes",
             RAM=f"{self.ram:,} bytes",
-            ABOUT=_comment(f"{self.about} {pieces.ABOUT}"),
+            ABOUT=_comment(self.about),
             EXAMPLE=pieces.TOKEN_EXAMPLE if tokens else pieces.EXAMPLE,
             SIZES="\n".join(f"#define MODEL_{name} {size}" for name, size in self._sizes()),
             MEMBERS="\n".join(f"    float {name}{shape}; /* {text} */" for name, _, shape, text in self._members()),
@@ -132,7 +132,7 @@ class Source:
             FORMULAS="\n".join(f" *   {line}" for line in self._formulas()),
             CONSTANTS="\n\n".join(map(_definition, self.constants.arrays)),
             FIELDS="\n".join(f"    {field};" for field in self._fields()),
-            LAYERS="\n".join(f"    {{{', '.join(row)}}}," for row in self._layer_rows()),
+            LAYERS="\n".join(map(_initializer, self._layer_rows())),
             FUNCTIONS="\n\n".join(self._functions()),
             LEARNED="\n".join(f"    memcpy(state->{name[6]}, model_{name}, sizeof model_{name});" for name in learned),
             STEP=self._step(),
@@ -271,6 +271,11 @@ def _indented(depth, blocks):
 def _comment(paragraph):
     """Its lines within a comment."""
     return textwrap.fill(paragraph, WIDTH, initial_indent=" * ", subsequent_indent=" * ", break_long_words=False)
+
+
+def _initializer(values):
+    text = f"{{{', '.join(values)}}},"
+    return textwrap.fill(text, WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 5, break_long_words=False)
 
 
 def _definition(array):

@@ -12,7 +12,7 @@ from .._checks import brief, choice
 from .._files import file_name, write_whole
 from .._rnn import RNN
 from ._c_constants import Constants, Matrix, is_weight, quantized
-from ._c_source import Source
+from ._c_source import Program
 from ._common import build, check_network
 
 WEIGHTS = ("float32", "int8")
@@ -117,11 +117,11 @@ def to_c(
         error, about = _int8_error(rnn, exact, restored, x)
     constants = Constants(rnn.spec, tensors)
     _check_finite({array.name: array.values for array in constants.arrays})
-    source = Source(name, repr(rnn), constants, about)
-    paths = [os.path.join(directory, f"{name}.{end}") for end in "hc"]
-    for path, text in zip(paths, (source.header(), source.source()), strict=True):
-        write_whole(path, text.encode())
-    return CFiles(*paths, source.flash, source.ram, error)
+    program = Program(name, repr(rnn), constants, about)
+    header, source = (os.path.join(directory, f"{name}.{end}") for end in "hc")
+    write_whole(header, program.header().encode())
+    write_whole(source, program.source().encode())
+    return CFiles(header, source, program.flash, program.ram, error)
 
 
 def _identifier(name):
@@ -167,8 +167,8 @@ def _int8_error(rnn, exact, restored, x):
     steps = y.shape[1 if rnn.batch_first and y.ndim > 2 else 0]
     sequence = f"{'random' if x is None else 'given'} sequence of {steps} steps"
     return float(error), (
-        f"Weights are int8. Over a {sequence} outputs differ from those of float32 weights by {error:.3g} at most and "
-        f"by {rms:.3g} in the root of the mean square; that of the outputs is {size:.3g}."
+        f"Weights are int8. Over a {sequence} outputs differ from those of float32 weights by at most {error:.3g} "
+        f"(root mean square: {rms:.3g}; that of the outputs: {size:.3g})."
     )
 
 
