@@ -249,7 +249,9 @@ def test_the_same_network_gives_the_same_files(tmp_path):
 
 def test_names_of_several_networks_do_not_collide(tmp_path):
     """Also those that have the words of the pieces in them."""
-    networks = {name: network("gru", output_size=1) for name in ("model", "scale_a", "layer", "x", "Weight2_ih")}
+    networks = {
+        name: network("gru", output_size=1) for name in ("model", "scale_a", "layer", "x", "MODEL_h", "Weight2_ih")
+    }
     exports = exported(networks, tmp_path)
     library, x = compiled(exports, tmp_path, flags=["-O1"]), np.ones((3, 6), np.float32)
     for export in exports:

@@ -26,10 +26,10 @@ class Matrix:
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """One array in C, flat: values[0] is a whole row in memory, the first of those that the shape says."""
+    """One array in C. Its values have two axes and lie row by row; the comment says what they are."""
 
     name: str
-    values: np.ndarray  # two axes
+    values: np.ndarray
     comment: str
 
 

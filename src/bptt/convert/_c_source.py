@@ -168,10 +168,10 @@ class Program:
             yield f"const {types[name]} *{field}"
 
     def _layer_rows(self):
+        first = "EMBEDDING_SIZE" if self.spec.num_embeddings else next(self._sizes())[0]
         for layer, fields in enumerate(self.constants.layers):
-            inputs = "MODEL_HIDDEN_SIZE" if layer else "MODEL_" + ("EMBEDDING_SIZE" if self.spec.num_embeddings else
-                "VOCABULARY" if self.spec.one_hot else "INPUT_SIZE")  # fmt: skip
-            yield [inputs] * self._has_inputs + [f"model_{name}" for name in fields.values()]
+            inputs = [f"MODEL_{'HIDDEN_SIZE' if layer else first}"] * self._has_inputs
+            yield inputs + [f"model_{name}" for name in fields.values()]
 
     def _functions(self):
         cell = self._cell()
@@ -248,8 +248,8 @@ class Program:
         )
         if not self.constants.int8:
             text = re.sub(r"(layer->|model_)scale_\w+, ", "", text)
-        text = re.sub(r"\bmodel(?=_\w|\.[ch]\b)", self.name, text)
-        return re.sub(r"\bMODEL(?=_\w)", self.name.upper(), text)
+        prefixes = {"model": self.name, "MODEL": self.name.upper()}
+        return re.sub(r"\b(model|MODEL)(?=_\w|\.[ch]\b)", lambda match: prefixes[match[1]], text)
 
     def _checksum(self):
         checksum = zlib.crc32(self.title.encode())

@@ -70,7 +70,7 @@ def to_c(
         Where the files go; it must exist. An interrupted export leaves existing files whole.
     name : str
         Of the files, and the prefix of all names in them: an identifier of C that begins with a letter, no keyword of C
-        or C++ and no header of the standard library.
+        or C++ and no header of the standard library. Names of networks in one program differ in more than case.
     weights : {"float32", "int8"}
         "int8" stores matrices as int8 with a float32 factor for each row (each output unit; each integer of an
         embedding): a quarter of the flash. Biases, peepholes, states and all arithmetic stay float32. The files say how
@@ -111,7 +111,7 @@ def to_c(
     exact = _float32(rnn.state_dict())
     matrix = quantized if weights == "int8" else Matrix
     tensors = {tensor: matrix(values) if is_weight(tensor) else values for tensor, values in exact.items()}
-    about, error = "Weights are float32" + " (trained in float64)." * (rnn.dtype == np.float64), None
+    about, error = f"Weights are float32{', rounded from float64' * (rnn.dtype == np.float64)}.", None
     if weights == "int8":
         restored = {tensor: v.restored() if isinstance(v, Matrix) else v for tensor, v in tensors.items()}
         error, about = _int8_error(rnn, exact, restored, x)
