@@ -215,8 +215,7 @@ def write_files(rnn, held, folder):
     bptt.convert.to_rtneural(rnn, folder / "amp.json", samplerate=RATE, metadata={"name": "diode clipper"})
     metadata = {"name": "diode clipper", "gear_type": "pedal", "loudness": float(20 * np.log10(rms))}
     bptt.convert.to_nam(rnn, folder / "amp.nam", sample_rate=RATE, metadata=metadata)
-    if hasattr(bptt.convert, "to_c"):
-        bptt.convert.to_c(rnn, folder, name="amp")
+    bptt.convert.to_c(rnn, folder, name="amp")
     rnn.save(folder / "amp.safetensors")
 
 

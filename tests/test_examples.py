@@ -187,6 +187,7 @@ def test_amp(tmp_path):
         again, fields = getattr(bptt.convert, f"from_{read}")(tmp_path / file, with_fields=True)
         assert fields[rate] == 44100
         np.testing.assert_allclose(again.forward(x)[0], rnn.forward(x)[0], atol=1e-6)
+    assert "void amp_step(" in (tmp_path / "amp.h").read_text()
     with wave.open(str(tmp_path / "held.wav")) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         assert (file.getframerate(), file.getnchannels()) == (44100, 1)

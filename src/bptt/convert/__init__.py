@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._from_onnx import from_onnx
     from ._from_rtneural import from_rtneural
     from ._from_torch import from_torch
+    from ._to_c import to_c
     from ._to_keras_weights import to_keras_weights
     from ._to_nam import to_nam
     from ._to_onnx import to_onnx
@@ -25,6 +26,7 @@ __all__ = [
     "from_onnx",
     "from_rtneural",
     "from_torch",
+    "to_c",
     "to_keras_weights",
     "to_nam",
     "to_onnx",
