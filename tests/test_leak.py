@@ -242,6 +242,10 @@ CANNOT_HOLD = [  # (function, options, words of the error)
     ("to_torch", {"noise": 0.5}, "noise=0.5"),
     ("to_onnx", {"leak": 0.5}, "leak=0.5"),
     ("to_onnx", {"leak": 0.5, "learn_leak": True}, "learn_leak=True"),
+    ("to_c", {"leak": 0.5}, "leak=0.5"),
+    ("to_c", {"leak": 0.5, "learn_leak": True}, "learn_leak=True"),
+    ("to_rtneural", {"leak": 0.5}, "cell='tanh' and leak=0.5"),
+    ("to_nam", {"leak": 0.5}, "cell='tanh' and leak=0.5"),
     ("to_keras_weights", {"leak": 0.5}, "leak=0.5"),
     ("to_keras_weights", {"leak": 0.5, "learn_leak": True}, "learn_leak=True"),
 ]
@@ -249,9 +253,10 @@ CANNOT_HOLD = [  # (function, options, words of the error)
 
 @pytest.mark.parametrize("function, options, words", CANNOT_HOLD, ids=str)
 def test_converters_refuse_what_they_cannot_hold(tmp_path, function, options, words):
-    pytest.importorskip(function.split("_")[1] if function != "to_keras_weights" else "numpy")
+    if function in ("to_torch", "to_onnx"):
+        pytest.importorskip(function.removeprefix("to_"))
     rnn = bptt.RNN(2, 3, 1, seed=0, **options)
-    path = [tmp_path / "model.onnx"] if function == "to_onnx" else []
+    path = [] if function in ("to_torch", "to_keras_weights") else [tmp_path / "model"]
     with pytest.raises(ValueError, match=f"no counterpart of {words}$"):
         getattr(bptt.convert, function)(rnn, *path)
     assert not list(tmp_path.iterdir())
