@@ -242,8 +242,6 @@ CANNOT_HOLD = [  # (function, options, words of the error)
     ("to_torch", {"noise": 0.5}, "noise=0.5"),
     ("to_onnx", {"leak": 0.5}, "leak=0.5"),
     ("to_onnx", {"leak": 0.5, "learn_leak": True}, "learn_leak=True"),
-    ("to_c", {"leak": 0.5}, "leak=0.5"),
-    ("to_c", {"leak": 0.5, "learn_leak": True}, "learn_leak=True"),
     ("to_rtneural", {"leak": 0.5}, "cell='tanh' and leak=0.5"),
     ("to_nam", {"leak": 0.5}, "cell='tanh' and leak=0.5"),
     ("to_keras_weights", {"leak": 0.5}, "leak=0.5"),

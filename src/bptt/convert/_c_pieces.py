@@ -236,7 +236,7 @@ VANILLA = """\
 static void model_cell(const model_layer *layer, float *h, float *sums) {
     const size_t H = MODEL_HIDDEN_SIZE;
     model_add_product(H, H, layer->weight_hh, layer->scale_hh, h, sums);
-    for (size_t j = 0; j < H; j++) h[j] = $ACTIVATION;
+    for (size_t j = 0; j < H; j++) h[j] = $H;
 }"""
 
 LSTM = """\

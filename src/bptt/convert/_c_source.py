@@ -35,6 +35,7 @@ FORMULAS = {
         "n = tanh(W_in x + W_hn (r*h) + b),  h = (1-z)*n + z*h",
     ],
 }
+LEAK = "h of this step is (1-a)*h of the last step + a*(what stands above)"
 PEEPHOLES = "i and f also see p*c of the last step, o sees p*c of this one"
 
 ACTIVATIONS = {  # of the vanilla cells: f(sums[j])
@@ -144,6 +145,8 @@ class Program:
         yield from FORMULAS[cell] if spec.bias else [re.sub(r" \+ b\w*", "", line) for line in FORMULAS[cell]]
         if spec.peepholes:
             yield PEEPHOLES
+        if spec.leak < 1:
+            yield LEAK
         if spec.num_layers > 1:
             yield "x of a layer above the first: h of the layer below"
         if spec.one_hot:
@@ -189,7 +192,10 @@ class Program:
         if spec.cell == "gru":
             return pieces.GRU if spec.reset_after else pieces.GRU_RESET_BEFORE
         if spec.cell != "lstm":
-            return _fill(pieces.VANILLA, ACTIVATION=ACTIVATIONS[spec.cell])
+            f = ACTIVATIONS[spec.cell]
+            return _fill(
+                pieces.VANILLA, H=f"(1.0f - layer->leak[j]) * h[j] + layer->leak[j] * ({f})" if spec.leak < 1 else f
+            )
         rows = {"I": "", "F": "H + ", "O": "2 * H + "}
         terms = {gate: f" + layer->peephole[{row}j] * c[j]" * spec.peepholes for gate, row in rows.items()}
         return _fill(pieces.LSTM, **{f"PEEPHOLE_{gate}": term for gate, term in terms.items()})

@@ -13,7 +13,7 @@ from .._files import file_name, write_whole
 from .._rnn import RNN
 from ._c_constants import Constants, Matrix, is_weight, quantized
 from ._c_source import Program
-from ._common import build, check_network, leak, refuse
+from ._common import build, check_network
 
 WEIGHTS = ("float32", "int8")
 STEPS, SEED = 1000, 0  # of the random sequence on which the error of int8 weights is measured
@@ -95,13 +95,12 @@ def to_c(
     TypeError
         If an argument is of another type.
     ValueError
-        If the network has a leak or is bidirectional, if a parameter is not finite in float32, if name or weights is none
-        of those above, or if x is given with float32 weights or does not fit.
+        If the network is bidirectional or a parameter is not finite in float32, if name or weights is none of those
+        above, or if x is given with float32 weights or does not fit.
     OSError
         If a file cannot be written.
     """
     check_network(rnn)
-    refuse("to_c", [leak(rnn)])
     directory, name = file_name(directory, "directory"), _identifier(name)
     weights = choice(weights, "weights", WEIGHTS)
     if rnn.bidirectional:
