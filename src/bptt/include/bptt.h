@@ -331,8 +331,8 @@ BPTT_API bptt_status bptt_clip_value_f64(int64_t n, double *grads, double limit,
 typedef enum bptt_rule {
     BPTT_RULE_ZERO = 0,          /* only 0 */
     BPTT_RULE_AT_LEAST_ZERO = 1, /* x = max(0, x) */
-    BPTT_RULE_AT_MOST_ZERO = -1, /* x = min(0, x) */
-    BPTT_RULE_FREE = 2           /* anything */
+    BPTT_RULE_AT_MOST_ZERO = 2,  /* x = min(0, x) */
+    BPTT_RULE_FREE = 3           /* anything */
 } bptt_rule;
 
 /* Sets each of the n elements of x to the nearest number that its rule allows; a NaN stays, unless only 0 is allowed.
