@@ -2,8 +2,10 @@
 #ifndef BPTT_KERNELS_GEMM_H
 #define BPTT_KERNELS_GEMM_H
 #include "kernels/epilogue.h"
-#include "kernels/gemv.h"
 #include "kernels/tile.h"
+
+/* init of a product that has none: as many zeros as the columns of any task */
+static const REAL no_init[2 * PANEL_WIDTH];
 
 /* Up to three rows, by several panels at a time that lie panel_stride apart: by one panel they would have too few sums
  * to keep the multipliers busy, as each addition waits for the one before. The bits are those of a tile. */
@@ -104,8 +106,7 @@ static void multiply_tail_columns(const product *p) {
 
 LOCAL void multiply(const product *p) {
     if (p->m < 1) return; /* a thread without rows */
-    if (p->gemv) gemv(p);
-    else multiply_panels(p);
+    if (panel_columns(p->n)) multiply_panels(p);
     multiply_tail_columns(p);
     apply_epilogue(p);
 }

@@ -6,6 +6,7 @@
 #define BPTT_NETWORK_FORWARD_H
 #include "cells/cells.h"
 #include "network/dropout.h"
+#include "network/input_product.h"
 #include "network/layout.h"
 #include "network/sequence.h"
 #include "network/states.h"
@@ -41,8 +42,7 @@ LOCAL void multiply(const call *call, int64_t rows, int64_t n, int64_t k, const 
 /* W_ih x + bias for the chunk's rows, into the gates, or where h will lie */
 LOCAL void multiply_inputs(const worker *worker) {
     const call *call = worker->call;
-    const int64_t in = layer_inputs(call, worker->layer), gates = gate_columns(call);
-    const int64_t ld = gates ? gates : ld_state(call);
+    const int64_t gates = gate_columns(call), ld = gates ? gates : ld_state(call);
     if (takes_tokens(worker)) {
         REAL *z = gates ? gates_at(worker, worker->t0) : in_slot(worker, worker->h, slot_of(worker, worker->t0));
         multiply_tokens(worker, z, ld);
@@ -51,14 +51,20 @@ LOCAL void multiply_inputs(const worker *worker) {
     EACH_BLOCK(worker, block) {
         const REAL *x = block_input(worker, &block);
         REAL *z = gates ? gates_at(worker, block.t) : in_slot(worker, worker->h, slot_of(worker, block.t));
-        multiply(call, block.rows, call->shape->blocks * call->H, in, x, in, worker->weights.inputs,
-                 worker->weights.input_bias, z + block.row * ld, ld);
+        multiply_x(worker, block.rows, x, z + block.row * ld, ld);
     }
 }
 
 /* A step with the fields that stay the same over a chunk, in forward and backward. */
 LOCAL step begin_steps(const worker *worker) {
-    return (step){.call = worker->call, .weights = &worker->weights, .ld = ld_state(worker->call)};
+    const call *call = worker->call;
+    return (step){.kernels = call->kernels,
+                  .shape = call->shape,
+                  .cell = call->spec.cell,
+                  .alone = call->B == 1,
+                  .H = call->H,
+                  .weights = &worker->weights,
+                  .ld = ld_state(call)};
 }
 
 /* Sets the fields that change from step to step, for rows [row_begin,end). */
@@ -87,7 +93,11 @@ LOCAL void forward_step(const worker *worker, int64_t t, step *step) {
         step->operand = masked;
         step->ld_operand = call->H;
     }
-    cell_of(&call->spec)->forward(step);
+    const cell *cell = cell_of(&call->spec);
+    if (step->alone) {
+        const row_step row = row_step_of(step, step->operand, step->gates ? step->gates : step->h);
+        cell->forward_row(step->kernels, &row);
+    } else cell->forward(step);
 }
 
 /* One layer_dir over a chunk. */

@@ -40,6 +40,7 @@ enum { SETS = sizeof sets / sizeof sets[0] };
 static void check_table(const kernels *table) {
     check_small_products(table);
     check_deep_products(table);
+    check_unit_products(table);
     check_special_products(table);
     check_no_rows(table);
     check_accuracy(table);

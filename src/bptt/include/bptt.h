@@ -69,7 +69,9 @@ typedef enum bptt_status {
     BPTT_ERROR_ISA = 12,            /* BPTT_ISA names a kernel set that is unknown or does not run here */
     BPTT_ERROR_LENGTHS = 13,        /* a length is not in 1..T, or above the one before it */
     BPTT_ERROR_MEMORY = 14,         /* malloc failed */
-    BPTT_ERROR_TOKEN = 15           /* an integer input is not in 0..V-1 */
+    BPTT_ERROR_TOKEN = 15,          /* an integer input is not in 0..V-1 */
+    BPTT_ERROR_PACKED = 16          /* packed was not written by this library's bptt_pack for the same spec, type and
+                                       kernel set */
 } bptt_status;
 
 /* One English sentence without a full stop; never NULL, also for numbers that are no status. */
