@@ -62,7 +62,7 @@ static int64_t multiply_block(const product *p, int64_t n, int64_t j, int64_t r,
 /* The order of the blocks: where all of a stays in L2, panel by panel, so that c is passed over once; otherwise DEPTH
  * columns of a at a time, so that b is. The sums are the same. Meanwhile the following panels are prefetched if panels
  * come from beyond L2, otherwise what the next call reads. */
-static void multiply_panels(const product *p) {
+OUT_OF_LINE void multiply_panels(const product *p) {
     const int64_t n = panel_columns(p->n), size = (int64_t)sizeof(REAL);
     const int panels_beyond_l2 = p->k * n * size > BEYOND_L2_BYTES, a_in_l2 = p->m * p->k <= L2_BYTES / size;
     span prefetch[2] = {p->prefetch[0], p->prefetch[1]};

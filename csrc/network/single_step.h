@@ -18,7 +18,7 @@ enum { ONE_ROW, SEVERAL_ROWS, FORMS }; /* of panels */
 
 /* Where the members of `weights` lie, in elements from the begin of the packed weights; 0: NULL. */
 typedef struct {
-    int64_t inputs, products[CELL_PRODUCTS_MAX], input_bias, hh_bias, peepholes;
+    int64_t inputs, recurrent[2], input_bias, hh_bias, peepholes;
 } weight_places;
 
 /* The panels of one form. Layers above the second follow it at a fixed distance. */
@@ -27,37 +27,43 @@ typedef struct {
     int64_t layer_size, ho, bias_o;
 } form_places;
 
+/* What packed weights begin with. Their address has the alignment of REAL only, so members are copied to be read. */
 typedef struct {
     uint64_t magic;
     int64_t layout;
     bptt_spec spec;     /* struct_size: that of this library */
     int64_t most_rows;  /* the largest B whose sizes do not overflow */
     int64_t token_rows; /* integer inputs: where a row for each lies; 0: none */
+    int64_t row_gates;  /* whether a step of one row needs scratch for its gates */
+    form_places forms[FORMS];
 } packed_header;
 
-/* What packed weights begin with. Their address has the alignment of REAL only, so it is copied to be read. */
-typedef struct {
-    packed_header header;
-    form_places forms[FORMS];
-} packed_begin;
+/* A number of the header. */
+#define HEADER_AT(packed, member) header_at(packed, offsetof(packed_header, member))
+LOCAL int64_t header_at(const REAL *packed, size_t offset) {
+    int64_t number;
+    memcpy(&number, (const char *)packed + offset, sizeof number);
+    return number;
+}
 
 /* ---- packing ------------------------------------------------------------------------------------------ */
 
 LOCAL int64_t place_of(const REAL *packed, const REAL *piece) { return piece ? piece - packed : 0; }
 
-LOCAL weight_places places_of(const REAL *packed, const weights *weights) {
+LOCAL weight_places places_of(const call *call, const REAL *packed, const weights *weights) {
     weight_places places = {.inputs = place_of(packed, weights->inputs),
                             .input_bias = place_of(packed, weights->input_bias),
                             .hh_bias = place_of(packed, weights->hh_bias),
                             .peepholes = place_of(packed, weights->peepholes)};
-    for (int i = 0; i < CELL_PRODUCTS_MAX; i++) places.products[i] = place_of(packed, weights->products[i]);
+    int recurrent = first_recurrent(call->shape);
+    for (int i = 0; i < 2; i++) places.recurrent[i] = place_of(packed, weights->products[recurrent + i]);
     return places;
 }
 
 /* The pieces of packed weights in their order; base NULL: only counts. */
 LOCAL arena begin_packed(call *call, REAL *packed) {
     arena from = {packed, LINE};
-    arena_alloc(&from, (int64_t)(sizeof(packed_begin) / sizeof(REAL)));
+    arena_alloc(&from, (int64_t)(sizeof(packed_header) / sizeof(REAL)));
     call->token_rows = call->V ? arena_alloc(&from, call->V * token_row_columns(call)) : NULL;
     return from;
 }
@@ -73,28 +79,31 @@ LOCAL int64_t packed_weights_size(call call) {
     return from.used - LINE;
 }
 
+LOCAL form_places pack_form(call *call, int form, REAL *packed, arena *from) {
+    choose_form(call, form);
+    call->panels[FORWARD] = alloc_panels(call, from, FORWARD);
+    pack_forward(call);
+    const readout_weights readout = readout_of(call, FORWARD);
+    const weights first = weights_of(call, 0, FORWARD), second = weights_of(call, 1, FORWARD);
+    return (form_places){.first = places_of(call, packed, &first),
+                         .second = places_of(call, packed, &second),
+                         .layer_size = weights_size(call, 1, FORWARD),
+                         .ho = place_of(packed, readout.ho),
+                         .bias_o = place_of(packed, readout.bias_o)};
+}
+
 LOCAL void pack_weights(call *call, REAL *packed) {
     arena from = begin_packed(call, packed);
-    packed_begin begin = {.header = {.magic = PACKED_MAGIC,
-                                     .layout = PACKED_LAYOUT(call->kernels),
-                                     .spec = call->spec,
-                                     .most_rows = bptt_internal_most_rows(&call->spec),
-                                     .token_rows = place_of(packed, call->token_rows)}};
-    begin.header.spec.struct_size = sizeof call->spec;
-    for (int form = 0; form < FORMS; form++) {
-        choose_form(call, form);
-        call->panels[FORWARD] = alloc_panels(call, &from, FORWARD);
-        pack_forward(call);
-        const readout_weights readout = readout_of(call, FORWARD);
-        const weights first = weights_of(call, 0, FORWARD), second = weights_of(call, 1, FORWARD);
-        begin.forms[form] = (form_places){.first = places_of(packed, &first),
-                                          .second = places_of(packed, &second),
-                                          .layer_size = weights_size(call, 1, FORWARD),
-                                          .ho = place_of(packed, readout.ho),
-                                          .bias_o = place_of(packed, readout.bias_o)};
-    }
+    packed_header header = {.magic = PACKED_MAGIC,
+                            .layout = PACKED_LAYOUT(call->kernels),
+                            .spec = call->spec,
+                            .most_rows = bptt_internal_most_rows(&call->spec),
+                            .token_rows = place_of(packed, call->token_rows),
+                            .row_gates = bptt_internal_multiplies_gates(call->shape)};
+    header.spec.struct_size = sizeof call->spec;
+    for (int form = 0; form < FORMS; form++) header.forms[form] = pack_form(call, form, packed, &from);
     if (call->V) pack_tokens(call, (REAL *)call->token_rows);
-    memcpy(packed, &begin, sizeof begin);
+    memcpy(packed, &header, sizeof header);
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
@@ -105,47 +114,50 @@ LOCAL bptt_status begin_single_step(call *call, const bptt_spec *spec, int64_t B
     return status ? status : call->spec.bidirectional ? BPTT_ERROR_OPTION : BPTT_OK;
 }
 
-/* Whether two specs are the same number for number. */
-LOCAL int same_spec(const bptt_spec *a, const bptt_spec *b) {
-    enum { WORDS = sizeof(bptt_spec) / sizeof(uint64_t) };
-    uint64_t of_a[WORDS], of_b[WORDS], differences = 0;
-    memcpy(of_a, a, sizeof of_a);
-    memcpy(of_b, b, sizeof of_b);
-    for (int i = 0; i < WORDS; i++) differences |= of_a[i] ^ of_b[i];
-    return !differences;
+/* Whether weights were packed by this library for this type, kernel set and spec (of this library's size). */
+LOCAL int packed_for(const kernels *kernels, const bptt_spec *spec, const REAL *packed) {
+    return HEADER_AT(packed, magic) == PACKED_MAGIC && HEADER_AT(packed, layout) == PACKED_LAYOUT(kernels) &&
+           memcmp((const char *)packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0;
 }
 
-/* Whether weights were packed by this library for this type and kernel set. */
-LOCAL int is_ours(const kernels *kernels, const packed_header *header) {
-    return kernels && header->magic == PACKED_MAGIC && header->layout == PACKED_LAYOUT(kernels);
-}
+/* A step's arguments. */
+typedef struct {
+    const kernels *kernels;
+    const bptt_spec *spec;
+    const REAL *packed, *x; /* x NULL: tokens */
+    const int64_t *tokens;
+    REAL *state, *y, *work;
+    int64_t B;
+} single_step;
 
-/* Checks the arguments of a step one by one: the status of the first that is wrong. */
-LOCAL bptt_status check_step_arguments(const bptt_spec *spec, int64_t B, int takes_tokens, int any_null,
-                                       const packed_header *header) {
+/* Checks the arguments one by one: the status of the first that is wrong. The step gets a spec of this library's
+ * size. */
+LOCAL bptt_status check_single_step(single_step *single, int takes_tokens, int any_null, bptt_spec *full) {
     call call;
-    bptt_status status = begin_single_step(&call, spec, B);
+    bptt_status status = begin_single_step(&call, single->spec, single->B);
     if (status) return status;
     if (bptt_internal_takes_tokens(&call.spec) != takes_tokens) return BPTT_ERROR_OPTION;
     if (any_null) return BPTT_ERROR_NULL;
-    call.spec.struct_size = sizeof call.spec;
-    return is_ours(call.kernels, header) && same_spec(&call.spec, &header->spec) ? BPTT_OK : BPTT_ERROR_PACKED;
+    *full = call.spec;
+    full->struct_size = sizeof *full;
+    single->spec = full;
+    return packed_for(call.kernels, full, single->packed) ? BPTT_OK : BPTT_ERROR_PACKED;
 }
 
-/* Checks a step's arguments (any_null: whether a required one is NULL), and that the weights were packed for its spec.
- * A spec equal to the one that was checked when they were packed needs no more than that comparison. */
-LOCAL bptt_status open_packed(const bptt_spec *spec, int64_t B, const REAL *packed, int takes_tokens, int any_null,
-                              packed_header *header) {
-    if (any_null) return check_step_arguments(spec, B, takes_tokens, 1, NULL);
-    memcpy(header, packed, sizeof *header);
-    if (spec && spec->struct_size == sizeof *spec && is_ours(kernel_table(), header) &&
-        same_spec(spec, &header->spec) && B >= 1 && B <= header->most_rows &&
-        bptt_internal_takes_tokens(spec) == takes_tokens)
+/* The same. A spec equal to the one that was checked when the weights were packed needs no more than that
+ * comparison. */
+LOCAL bptt_status open_single_step(single_step *single, int takes_tokens, bptt_spec *full) {
+    const bptt_spec *spec = single->spec;
+    const int any_null = !single->packed || !(takes_tokens ? single->tokens != NULL : single->x != NULL) || !single->state || !single->work;
+    single->kernels = kernel_table();
+    if (!any_null && spec && single->kernels && spec->struct_size == sizeof *spec &&
+        packed_for(single->kernels, spec, single->packed) && single->B >= 1 &&
+        single->B <= HEADER_AT(single->packed, most_rows) && bptt_internal_takes_tokens(spec) == takes_tokens)
         return BPTT_OK;
-    return check_step_arguments(spec, B, takes_tokens, 0, header);
+    return check_single_step(single, takes_tokens, any_null, full);
 }
 
-/* ---- a step -------------------------------------------------------------------------------------------- */
+/* ---- scratch and weights ------------------------------------------------------------------------------- */
 
 /* The scratch of a step. */
 typedef struct {
@@ -156,86 +168,119 @@ typedef struct {
     int64_t size;
 } step_scratch;
 
+/* h and gates come first, in this order: a step of one row knows where they lie. */
 LOCAL step_scratch plan_step(const bptt_spec *spec, const bptt_internal_shape *shape, int64_t B, REAL *work) {
     arena from = arena_at(work);
     const int64_t BH = B * spec->hidden_size;
     step_scratch scratch;
     scratch.h = arena_alloc(&from, BH);
-    scratch.gates = B > 1 || bptt_internal_multiplies_gates(shape) ? arena_alloc(&from, shape->gate_blocks * BH) : NULL;
-    scratch.hh_products = B > 1 && shape->separate_hh ? arena_alloc(&from, shape->blocks * BH) : NULL;
-    scratch.inputs = B > 1 && spec->num_embeddings ? arena_alloc(&from, B * spec->input_size) : NULL;
+    scratch.gates = arena_alloc(&from, B > 1 || bptt_internal_multiplies_gates(shape) ? shape->gate_blocks * BH : 0);
+    scratch.hh_products = arena_alloc(&from, B > 1 && shape->separate_hh ? shape->blocks * BH : 0);
+    scratch.inputs = arena_alloc(&from, B > 1 && spec->num_embeddings ? B * spec->input_size : 0);
     scratch.size = from.used;
     return scratch;
 }
 
-/* A step of packed weights. */
-typedef struct {
-    const kernels *kernels;
-    const bptt_spec *spec;
-    const REAL *packed, *token_rows;
-    const form_places *places;
-    const REAL *x;         /* of the network; NULL: tokens */
-    const int64_t *tokens; /* the other way round */
-    int64_t B, H;
-    step_scratch scratch;
-} single_step;
+/* Where the weights of a layer lie. */
+LOCAL weight_places places_at(const REAL *packed, int form, int64_t layer) {
+    weight_places places;
+    const size_t offset = layer ? offsetof(form_places, second) : offsetof(form_places, first);
+    memcpy(&places, (const char *)packed + offsetof(packed_header, forms) + (size_t)form * sizeof(form_places) + offset,
+           sizeof places);
+    return places;
+}
 
+/* From where the places of a layer count. */
+LOCAL const REAL *packed_layer(const REAL *packed, int form, int64_t layer) {
+    return layer < 2 ? packed : packed + (layer - 1) * HEADER_AT(packed, forms[form].layer_size);
+}
+
+/* Nobody writes it. */
 LOCAL REAL *piece_at(const REAL *packed, int64_t place) { return place ? (REAL *)packed + place : NULL; }
 
-LOCAL const weight_places *places_of_layer(const single_step *single, int64_t layer) {
-    return layer ? &single->places->second : &single->places->first;
-}
-
-LOCAL const REAL *packed_layer(const single_step *single, int64_t layer) {
-    return single->packed + (layer ? (layer - 1) * single->places->layer_size : 0);
-}
-
-/* The weights of a layer, which nobody writes. */
-LOCAL weights weights_at(const single_step *single, int64_t layer) {
-    const weight_places *at = places_of_layer(single, layer);
-    const REAL *packed = packed_layer(single, layer);
-    weights weights = {.inputs = piece_at(packed, at->inputs),
-                       .input_bias = piece_at(packed, at->input_bias),
-                       .hh_bias = piece_at(packed, at->hh_bias),
-                       .peepholes = piece_at(packed, at->peepholes)};
-    for (int i = 0; i < CELL_PRODUCTS_MAX; i++) weights.products[i] = piece_at(packed, at->products[i]);
-    return weights;
-}
-
-/* What an integer picks: a row of the embedding, or z of a one_hot network. */
+/* What an integer picks: a row of the embedding, or z of a one_hot network; `columns` elements. */
 LOCAL const REAL *token_row(const single_step *single, int64_t row, int64_t columns) {
-    return single->token_rows + single->tokens[row] * columns;
+    return single->packed + HEADER_AT(single->packed, token_rows) + single->tokens[row] * columns;
 }
 
-/* One layer of several rows; x: its inputs, NULL: those of the network. h and c are overwritten. */
-LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer, const REAL *x, REAL *h, REAL *c) {
-    const int64_t H = single->H, B = single->B, I = layer ? H : single->spec->input_size;
-    const int64_t columns = cell->shape.blocks * H, gates = cell->shape.gate_blocks * H, ld = gates ? gates : H;
-    const step_scratch *scratch = &single->scratch;
-    const weights weights = weights_at(single, layer);
-    REAL *z = gates ? scratch->gates : scratch->h;
-    if (!layer && single->tokens) {
-        const int64_t size = single->spec->one_hot ? columns : I;
-        REAL *rows = single->spec->one_hot ? z : scratch->inputs;
-        for (int64_t row = 0; row < B; row++)
-            memcpy(rows + row * (rows == z ? ld : I), token_row(single, row, size), (size_t)size * sizeof(REAL));
-        x = scratch->inputs;
+/* ---- one row ------------------------------------------------------------------------------------------- */
+
+/* Whether to take the panels in reverse order: steps on consecutive samples alternate, so that each finds in the cache
+ * what the one before used last. */
+LOCAL int is_odd_sample(const void *sample, int64_t bytes) { return ((uintptr_t)sample & (uintptr_t)(bytes & -bytes)) != 0; }
+
+/* All layers; returns h of the last. Members of `row` that the kernels do not read in forward are not set: clearing
+ * them would take as long as a small layer. */
+LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
+    const bptt_spec *spec = single->spec;
+    const int64_t H = spec->hidden_size, L = bptt_internal_layers(spec);
+    const REAL *packed = single->packed, *x = single->x;
+    REAL *scratch = arena_at(single->work).base, *h = single->state, *c = h + L * H;
+    row_step row;
+    row.I = spec->input_size;
+    row.step.rows = 1;
+    row.step.H = H;
+    row.step.h = scratch;
+    row.step.gates = HEADER_AT(packed, row_gates) ? scratch + (H + LINE - 1) / LINE * LINE : NULL;
+    row.activation = spec->cell;
+    row.reverse_panels = x ? is_odd_sample(x, row.I * (int64_t)sizeof(REAL)) : is_odd_sample(single->tokens, sizeof(int64_t));
+    row.z = NULL;
+    if (spec->one_hot) row.z = token_row(single, 0, cell->shape.blocks * H);
+    else if (!x) x = token_row(single, 0, row.I);
+    for (int64_t layer = 0; layer < L; layer++, x = h, row.I = H, h += H, c += H) {
+        const weight_places at = places_at(packed, ONE_ROW, layer);
+        const REAL *from = packed_layer(packed, ONE_ROW, layer);
+        row.x = x;
+        row.inputs = from + at.inputs;
+        row.input_bias = from + at.input_bias;
+        row.hh_bias = from + at.hh_bias;
+        row.recurrent[0] = from + at.recurrent[0];
+        row.recurrent[1] = from + at.recurrent[1];
+        row.step.peepholes = at.peepholes ? from + at.peepholes : NULL;
+        row.step.h_prev = row.operand = h;
+        row.step.c_prev = row.step.c = c;
+        cell->forward_row(single->kernels, &row);
+        memcpy(h, scratch, (size_t)H * sizeof(REAL));
     }
-    if (weights.inputs)
-        single->kernels->multiply(&(product){.m = B,
-                                             .n = columns,
-                                             .k = I,
-                                             .a = x,
-                                             .lda = I,
-                                             .panels = weights.inputs,
-                                             .init = weights.input_bias,
-                                             .c = z,
-                                             .ldc = ld});
+    return h - H;
+}
+
+/* ---- several rows -------------------------------------------------------------------------------------- */
+
+/* z = W_ih x + bias of a layer; x NULL: tokens */
+LOCAL void multiply_step_inputs(const single_step *single, const weights *weights, const step_scratch *scratch, int64_t columns, int64_t in, const REAL *x, REAL *z, int64_t ld) {
+    const int one_hot = !x && single->spec->one_hot;
+    for (int64_t row = 0; row < single->B && !x; row++) {
+        const int64_t size = one_hot ? columns : in;
+        REAL *to = one_hot ? z + row * ld : scratch->inputs + row * in;
+        memcpy(to, token_row(single, row, size), (size_t)size * sizeof(REAL));
+    }
+    if (one_hot) return;
+    single->kernels->multiply(&(product){.m = single->B,
+                                         .n = columns,
+                                         .k = in,
+                                         .a = x ? x : scratch->inputs,
+                                         .lda = in,
+                                         .panels = weights->inputs,
+                                         .init = weights->input_bias,
+                                         .c = z,
+                                         .ldc = ld});
+}
+
+/* One layer. h and c are overwritten. */
+LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer, const step_scratch *scratch, const REAL *x, REAL *h, REAL *c) {
+    const int64_t H = single->spec->hidden_size, gates = cell->shape.gate_blocks * H;
+    const weight_places at = places_at(single->packed, SEVERAL_ROWS, layer);
+    const REAL *from = packed_layer(single->packed, SEVERAL_ROWS, layer);
+    weights weights = {.inputs = piece_at(from, at.inputs), .input_bias = piece_at(from, at.input_bias), .hh_bias = piece_at(from, at.hh_bias), .peepholes = piece_at(from, at.peepholes)};
+    const int recurrent = first_recurrent(&cell->shape);
+    for (int i = 0; i < 2; i++) weights.products[recurrent + i] = piece_at(from, at.recurrent[i]);
+    multiply_step_inputs(single, &weights, scratch, cell->shape.blocks * H, layer ? H : single->spec->input_size, x, gates ? scratch->gates : scratch->h, gates ? gates : H);
     cell->forward(&(step){.kernels = single->kernels,
                           .shape = &cell->shape,
                           .cell = single->spec->cell,
                           .H = H,
-                          .rows = B,
+                          .rows = single->B,
                           .weights = &weights,
                           .prev = {h, c, H},
                           .operand = h,
@@ -243,57 +288,30 @@ LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer,
                           .h = scratch->h,
                           .c = c,
                           .ld = H,
-                          .gates = scratch->gates,
+                          .gates = gates ? scratch->gates : NULL,
                           .hh_products = scratch->hh_products});
-    memcpy(h, scratch->h, (size_t)(B * H) * sizeof(REAL));
+    memcpy(h, scratch->h, (size_t)(single->B * H) * sizeof(REAL));
 }
 
-/* The same for one row. All members are named: clearing the others first would take as long as a small layer. */
-LOCAL void step_row(const single_step *single, const cell *cell, int recurrent, int64_t layer, const REAL *x, REAL *h,
-                    REAL *c) {
-    const int64_t H = single->H, I = layer ? H : single->spec->input_size;
-    const weight_places *at = places_of_layer(single, layer);
-    const REAL *packed = packed_layer(single, layer), *z = NULL;
-    if (!layer && single->tokens) {
-        if (at->inputs) x = token_row(single, 0, I);
-        else z = token_row(single, 0, cell->shape.blocks * H);
-    }
-    const row_step row = {.step = {.rows = 1,
-                                   .H = H,
-                                   .gates = single->scratch.gates,
-                                   .products = NULL,
-                                   .h_prev = h,
-                                   .c_prev = c,
-                                   .ld_prev = H,
-                                   .h = single->scratch.h,
-                                   .c = c,
-                                   .ld = H,
-                                   .peepholes = piece_at(packed, at->peepholes),
-                                   .dh = NULL,
-                                   .ld_dh = H,
-                                   .dz = NULL,
-                                   .dh_next = NULL,
-                                   .dc_next = NULL,
-                                   .d_operand = NULL},
-                          .I = I,
-                          .x = x,
-                          .inputs = packed + at->inputs,
-                          .input_bias = packed + at->input_bias,
-                          .hh_bias = packed + at->hh_bias,
-                          .z = z,
-                          .recurrent = {packed + at->products[recurrent], packed + at->products[recurrent + 1]},
-                          .operand = h,
-                          .activation = single->spec->cell,
-                          .reverse_panels = 0};
-    cell->forward_row(single->kernels, &row);
-    memcpy(h, single->scratch.h, (size_t)H * sizeof(REAL));
+/* All layers; returns h of the last. */
+LOCAL const REAL *step_several_rows(const single_step *single, const cell *cell) {
+    const int64_t L = bptt_internal_layers(single->spec), BH = single->B * single->spec->hidden_size;
+    const step_scratch scratch = plan_step(single->spec, &cell->shape, single->B, single->work);
+    const REAL *x = single->x;
+    REAL *h = single->state;
+    for (int64_t layer = 0; layer < L; layer++, x = h, h += BH)
+        step_rows(single, cell, layer, &scratch, x, h, cell->shape.states == 2 ? h + L * BH : NULL);
+    return x;
 }
 
-/* y = W_ho h + b_o, or h where the network has no readout */
-LOCAL void write_step_output(const single_step *single, const REAL *h, REAL *y) {
-    const int64_t H = single->H, O = single->spec->output_size;
+/* ---- all ------------------------------------------------------------------------------------------------- */
+
+/* y = W_ho h + b_o, or h where the network has no readout. All members are named, as clearing takes time. */
+LOCAL void write_step_output(const single_step *single, const REAL *h) {
+    const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
+    const int form = single->B == 1 ? ONE_ROW : SEVERAL_ROWS;
     if (!O) {
-        memcpy(y, h, (size_t)(single->B * H) * sizeof(REAL));
+        memcpy(single->y, h, (size_t)(single->B * H) * sizeof(REAL));
         return;
     }
     const product product = {.m = single->B,
@@ -301,10 +319,10 @@ LOCAL void write_step_output(const single_step *single, const REAL *h, REAL *y) 
                              .k = H,
                              .a = h,
                              .lda = H,
-                             .panels = piece_at(single->packed, single->places->ho),
-                             .init = piece_at(single->packed, single->places->bias_o),
+                             .panels = piece_at(single->packed, HEADER_AT(single->packed, forms[form].ho)),
+                             .init = piece_at(single->packed, HEADER_AT(single->packed, forms[form].bias_o)),
                              .ldinit = 0,
-                             .c = y,
+                             .c = single->y,
                              .ldc = O,
                              .epilogue = EPILOGUE_NONE,
                              .activation = 0,
@@ -315,32 +333,10 @@ LOCAL void write_step_output(const single_step *single, const REAL *h, REAL *y) 
     single->kernels->multiply(&product);
 }
 
-/* One step of x or of tokens; all arguments are checked. */
-LOCAL void run_single_step(const packed_header *header, int64_t B, const REAL *packed, const REAL *x,
-                           const int64_t *tokens, REAL *state, REAL *y, REAL *work) {
-    const bptt_spec *spec = &header->spec;
-    const cell *cell = cell_of(spec);
-    const int recurrent = first_recurrent(&cell->shape);
-    const int64_t H = spec->hidden_size, L = bptt_internal_layers(spec);
-    form_places places;
-    const char *of_forms = (const char *)packed + offsetof(packed_begin, forms);
-    memcpy(&places, of_forms + (size_t)(B > 1 ? SEVERAL_ROWS : ONE_ROW) * sizeof places, sizeof places);
-    const single_step single = {.kernels = kernel_table(),
-                                .spec = spec,
-                                .packed = packed,
-                                .token_rows = packed + header->token_rows,
-                                .places = &places,
-                                .x = x,
-                                .tokens = tokens,
-                                .B = B,
-                                .H = H,
-                                .scratch = plan_step(spec, &cell->shape, B, work)};
-    REAL *h = state, *c = cell->shape.states == 2 ? state + L * B * H : NULL;
-    for (int64_t layer = 0; layer < L; layer++, h += B * H, c += c ? B * H : 0) {
-        if (B == 1) step_row(&single, cell, recurrent, layer, x, h, c);
-        else step_rows(&single, cell, layer, x, h, c);
-        x = h;
-    }
-    if (y) write_step_output(&single, x, y);
+/* One step; all arguments are checked. */
+LOCAL void run_single_step(const single_step *single) {
+    const cell *cell = cell_of(single->spec);
+    const REAL *h = single->B == 1 ? step_one_row(single, cell) : step_several_rows(single, cell);
+    if (single->y) write_step_output(single, h);
 }
 #endif
