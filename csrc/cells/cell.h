@@ -114,7 +114,8 @@ LOCAL int first_recurrent(const bptt_internal_shape *shape) {
     return i;
 }
 
-/* The arguments of a step of a batch of one. operand: h_{t-1}, in backward dz of the next step; z: W_ih x_t + biases. */
+/* The arguments of a step of a batch of one. operand: h_{t-1}, in backward dz of the next step; z: W_ih x_t + biases.
+ */
 LOCAL row_step row_step_of(const step *step, const REAL *operand, const REAL *z) {
     const weights *weights = step->weights;
     const int recurrent = first_recurrent(step->shape);

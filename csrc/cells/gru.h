@@ -51,7 +51,9 @@ LOCAL void gru_reset_before_forward(const step *step) {
     step->kernels->gru_reset_before_forward(&gates);
 }
 
-LOCAL void gru_reset_before_forward_row(const kernels *kernels, const row_step *row) { kernels->gru_reset_before_row(row); }
+LOCAL void gru_reset_before_forward_row(const kernels *kernels, const row_step *row) {
+    kernels->gru_reset_before_row(row);
+}
 
 /* dz_t from dh_t; d_operand = dL/dq = W_hnT dn. As q = r*h, dq gives dr, and r*dq is a second direct term. */
 LOCAL void gru_reset_before_backward(const step *step) {
@@ -66,7 +68,9 @@ LOCAL void gru_reset_before_backward(const step *step) {
     step->kernels->gru_reset_before_operand(&gates);
 }
 
-LOCAL void gru_reset_before_backward_row(const kernels *kernels, const row_step *row) { kernels->gru_reset_before_row_backward(row); }
+LOCAL void gru_reset_before_backward_row(const kernels *kernels, const row_step *row) {
+    kernels->gru_reset_before_row_backward(row);
+}
 
 LOCAL const cell gru_reset_before = {
     .shape =

@@ -2,8 +2,8 @@
  * A set owns its tile shape and the layout of packed panels; nobody else looks inside a panel.
  *
  * Every set keeps this promise, from which thread-independent results follow: the value of an output element depends
- * only on its own operands, never on where the element lies in the call's block of rows. (A batch of one, which is never
- * split, has panels and functions of its own, which sum in another order.) */
+ * only on its own operands, never on where the element lies in the call's block of rows. (A batch of one, which is
+ * never split, has panels and functions of its own, which sum in another order.) */
 #ifndef BPTT_KERNELS_H
 #define BPTT_KERNELS_H
 #include "base/real.h"
@@ -84,11 +84,11 @@ typedef struct {
 /* One step of a cell for a batch of one: its products, and the arithmetic of gate_step, LANES units at a time. The
  * matrices are in unit panels. */
 typedef struct {
-    gate_step step;           /* rows = 1; forward: gates NULL: not wanted (the GRU with the reset before needs them) */
+    gate_step step; /* rows = 1; forward: gates NULL: not wanted (the GRU with the reset before needs them) */
     int64_t I;
-    const REAL *x;            /* forward: the inputs (I,); NULL: z holds their product */
-    const REAL *inputs;       /* W_ih */
-    const REAL *input_bias;   /* (G*H), and that of the other product where it is separate (G*H), else NULL */
+    const REAL *x;          /* forward: the inputs (I,); NULL: z holds their product */
+    const REAL *inputs;     /* W_ih */
+    const REAL *input_bias; /* (G*H), and that of the other product where it is separate (G*H), else NULL */
     const REAL *hh_bias;
     const REAL *z;            /* W_ih x + input_bias (G*H); may be where the gates go, or h of a cell without gates */
     const REAL *recurrent[2]; /* the products of W_hh in the cell's order; backward: transposed */
@@ -118,7 +118,8 @@ typedef struct TYPED(kernels) {
     void (*multiply)(const product *);
     /* The same for a batch of one, in unit panels, which hold matrices (gates*H,k): element (gate, unit j, r) is
      * w[(gate*H + j) * unit_stride + r * k_stride]. multiply_row is multiply with m = 1 and panels of one gate;
-     * multiply_units has many rows, n = gates*H, init the same row for all, and the bits of a row_step's product of x. */
+     * multiply_units has many rows, n = gates*H, init the same row for all, and the bits of a row_step's product of x.
+     */
     int64_t (*unit_panels_size)(int gates, int64_t H, int64_t k);
     void (*pack_units)(int gates, int64_t H, int64_t k, const REAL *w, int64_t unit_stride, int64_t k_stride,
                        REAL *panels);

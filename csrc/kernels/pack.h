@@ -12,7 +12,7 @@ enum { PANEL_WIDTH = 2 * LANES };
 
 /* columns that lie in panels; the others, if any, are tail columns */
 LOCAL int64_t panel_columns(int64_t n) {
-    const int64_t beyond = n % LANES;
+    const int64_t beyond = n & (LANES - 1);
     return beyond <= (n > LANES ? LANES / 8 : LANES / 4) ? n - beyond : n;
 }
 

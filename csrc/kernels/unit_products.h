@@ -60,8 +60,7 @@ INLINE void multiply_rows_of_units(const int gates, const int rows, const produc
 INLINE void multiply_units_of(const int gates, const product *p) {
     for (int64_t j = 0; j < p->n / gates; j += LANES) {
         int64_t i = 0;
-        for (; i + ROWS_OF(gates) <= p->m; i += ROWS_OF(gates))
-            multiply_rows_of_units(gates, ROWS_OF(gates), p, i, j);
+        for (; i + ROWS_OF(gates) <= p->m; i += ROWS_OF(gates)) multiply_rows_of_units(gates, ROWS_OF(gates), p, i, j);
         for (; i < p->m; i++) multiply_rows_of_units(gates, 1, p, i, j);
     }
 }

@@ -12,7 +12,7 @@
 #endif
 
 enum {
-    SUMS = 8,     /* sums at a time: enough that no addition waits for the one before */
+    SUMS = 8,       /* sums at a time: enough that no addition waits for the one before */
     MOST_UNITS = 4, /* vectors of units at a time */
     MOST_GATES = 4
 };
@@ -20,7 +20,7 @@ enum {
 /* the sums of MOST_UNITS vectors of units */
 typedef vec unit_sums[MOST_UNITS][MOST_GATES];
 
-LOCAL int64_t unit_vectors(int64_t H) { return (H + LANES - 1) / LANES; }
+LOCAL int64_t unit_vectors(int64_t H) { return (int64_t)((uint64_t)(H + LANES - 1) / LANES); }
 LOCAL int64_t unit_lanes(int64_t H, int64_t j) { return H - j < LANES ? H - j : LANES; }
 
 LOCAL int64_t unit_panels_size(int gates, int64_t H, int64_t k) { return unit_vectors(H) * LANES * gates * k; }
@@ -80,9 +80,12 @@ INLINE void add_terms(const int gates, const int vectors, const int chains, int6
     for (int gate = 0; gate < gates; gate++) sum[v][gate] = part[0][v][gate];
 }
 
-/* chains, a power of two, of so many gates and vectors of units */
+/* the chains of so many gates and vectors of units: the smallest power of two that gives SUMS sums or more */
 #define CHAINS(gates, vectors)                                                                                         \
-    ((gates) * (vectors)*2 > SUMS ? 1 : (gates) * (vectors)*4 > SUMS ? 2 : (gates) * (vectors)*8 > SUMS ? 4 : 8)
+    ((gates) * (vectors) >= SUMS       ? 1                                                                             \
+     : (gates) * (vectors) * 2 >= SUMS ? 2                                                                             \
+     : (gates) * (vectors) * 4 >= SUMS ? 4                                                                             \
+                                       : 8)
 
 /* The sums of units j.. begin with W_ih x + bias: from z, or computed here, term after term. */
 INLINE void begin_sums(const int gates, const int vectors, const row_step *row, int64_t j, unit_sums sum) {
@@ -104,7 +107,7 @@ INLINE void begin_sums(const int gates, const int vectors, const row_step *row, 
 /* group(vectors, j) for all units, `most` vectors (2 or 4) at a time as long as there are as many, j the first unit */
 #define EACH_GROUP(H, reverse, most, group)                                                                            \
     do {                                                                                                               \
-        const int64_t vectors_ = unit_vectors(H), groups_ = (vectors_ + (most)-1) / (most);                            \
+        const int64_t vectors_ = unit_vectors(H), groups_ = (int64_t)((uint64_t)(vectors_ + (most) - 1) / (most));     \
         for (int64_t i_ = 0; i_ < groups_; i_++) {                                                                     \
             int64_t v_ = ((reverse) ? groups_ - 1 - i_ : i_) * (most);                                                 \
             if (v_ + (most) <= vectors_) {                                                                             \

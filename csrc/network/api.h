@@ -26,7 +26,8 @@ LOCAL void alloc_forward_scratch(call *call, arena *from) {
 
 LOCAL void alloc_hh_products(call *call, arena *from) {
     call->hh_products = NULL;
-    if (call->shape->separate_hh && call->B > 1) call->hh_products = arena_alloc(from, call->B * call->shape->blocks * call->H);
+    if (call->shape->separate_hh && call->B > 1)
+        call->hh_products = arena_alloc(from, call->B * call->shape->blocks * call->H);
 }
 
 /* scratch for integer inputs */

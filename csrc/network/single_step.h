@@ -148,7 +148,8 @@ LOCAL bptt_status check_single_step(single_step *single, int takes_tokens, int a
  * comparison. */
 LOCAL bptt_status open_single_step(single_step *single, int takes_tokens, bptt_spec *full) {
     const bptt_spec *spec = single->spec;
-    const int any_null = !single->packed || !(takes_tokens ? single->tokens != NULL : single->x != NULL) || !single->state || !single->work;
+    const int any_null = !single->packed || !(takes_tokens ? single->tokens != NULL : single->x != NULL) ||
+                         !single->state || !single->work;
     single->kernels = kernel_table();
     if (!any_null && spec && single->kernels && spec->struct_size == sizeof *spec &&
         packed_for(single->kernels, spec, single->packed) && single->B >= 1 &&
@@ -207,7 +208,9 @@ LOCAL const REAL *token_row(const single_step *single, int64_t row, int64_t colu
 
 /* Whether to take the panels in reverse order: steps on consecutive samples alternate, so that each finds in the cache
  * what the one before used last. */
-LOCAL int is_odd_sample(const void *sample, int64_t bytes) { return ((uintptr_t)sample & (uintptr_t)(bytes & -bytes)) != 0; }
+LOCAL int is_odd_sample(const void *sample, int64_t bytes) {
+    return ((uintptr_t)sample & (uintptr_t)(bytes & -bytes)) != 0;
+}
 
 /* All layers; returns h of the last. Members of `row` that the kernels do not read in forward are not set: clearing
  * them would take as long as a small layer. */
@@ -223,7 +226,8 @@ LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
     row.step.h = scratch;
     row.step.gates = HEADER_AT(packed, row_gates) ? scratch + (H + LINE - 1) / LINE * LINE : NULL;
     row.activation = spec->cell;
-    row.reverse_panels = x ? is_odd_sample(x, row.I * (int64_t)sizeof(REAL)) : is_odd_sample(single->tokens, sizeof(int64_t));
+    row.reverse_panels =
+        x ? is_odd_sample(x, row.I * (int64_t)sizeof(REAL)) : is_odd_sample(single->tokens, sizeof(int64_t));
     row.z = NULL;
     if (spec->one_hot) row.z = token_row(single, 0, cell->shape.blocks * H);
     else if (!x) x = token_row(single, 0, row.I);
@@ -248,7 +252,8 @@ LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
 /* ---- several rows -------------------------------------------------------------------------------------- */
 
 /* z = W_ih x + bias of a layer; x NULL: tokens */
-LOCAL void multiply_step_inputs(const single_step *single, const weights *weights, const step_scratch *scratch, int64_t columns, int64_t in, const REAL *x, REAL *z, int64_t ld) {
+LOCAL void multiply_step_inputs(const single_step *single, const weights *weights, const step_scratch *scratch,
+                                int64_t columns, int64_t in, const REAL *x, REAL *z, int64_t ld) {
     const int one_hot = !x && single->spec->one_hot;
     for (int64_t row = 0; row < single->B && !x; row++) {
         const int64_t size = one_hot ? columns : in;
@@ -268,14 +273,19 @@ LOCAL void multiply_step_inputs(const single_step *single, const weights *weight
 }
 
 /* One layer. h and c are overwritten. */
-LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer, const step_scratch *scratch, const REAL *x, REAL *h, REAL *c) {
+LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer, const step_scratch *scratch,
+                     const REAL *x, REAL *h, REAL *c) {
     const int64_t H = single->spec->hidden_size, gates = cell->shape.gate_blocks * H;
     const weight_places at = places_at(single->packed, SEVERAL_ROWS, layer);
     const REAL *from = packed_layer(single->packed, SEVERAL_ROWS, layer);
-    weights weights = {.inputs = piece_at(from, at.inputs), .input_bias = piece_at(from, at.input_bias), .hh_bias = piece_at(from, at.hh_bias), .peepholes = piece_at(from, at.peepholes)};
+    weights weights = {.inputs = piece_at(from, at.inputs),
+                       .input_bias = piece_at(from, at.input_bias),
+                       .hh_bias = piece_at(from, at.hh_bias),
+                       .peepholes = piece_at(from, at.peepholes)};
     const int recurrent = first_recurrent(&cell->shape);
     for (int i = 0; i < 2; i++) weights.products[recurrent + i] = piece_at(from, at.recurrent[i]);
-    multiply_step_inputs(single, &weights, scratch, cell->shape.blocks * H, layer ? H : single->spec->input_size, x, gates ? scratch->gates : scratch->h, gates ? gates : H);
+    multiply_step_inputs(single, &weights, scratch, cell->shape.blocks * H, layer ? H : single->spec->input_size, x,
+                         gates ? scratch->gates : scratch->h, gates ? gates : H);
     cell->forward(&(step){.kernels = single->kernels,
                           .shape = &cell->shape,
                           .cell = single->spec->cell,

@@ -1,5 +1,6 @@
 /* The weights of a call in panels. Forward multiplies by the transposed matrices, backward by the matrices themselves.
- * For a batch of one W_ih in forward and W_hh are in unit panels. All panels lie together: the readout's, then those of each layer_dir. */
+ * For a batch of one W_ih in forward and W_hh are in unit panels. All panels lie together: the readout's, then those of
+ * each layer_dir. */
 #ifndef BPTT_NETWORK_WEIGHTS_H
 #define BPTT_NETWORK_WEIGHTS_H
 #include "network/call.h"
@@ -55,7 +56,8 @@ LOCAL REAL *panels_of(const call *call, const weights *weights, const bptt_inter
 LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int pass) {
     const int64_t H = call->H, columns = call->shape->blocks * H, forward = pass == FORWARD;
     weights weights = {0};
-    if (forward && !picks_columns(call, layer, WEIGHT_IH)) weights.inputs = arena_alloc(from, input_panels(call, layer));
+    if (forward && !picks_columns(call, layer, WEIGHT_IH))
+        weights.inputs = arena_alloc(from, input_panels(call, layer));
     int i = 0;
     EACH_PRODUCT(call, cell_product)
         weights.products[i++] = arena_alloc(from, product_panels(call, cell_product, layer, pass));

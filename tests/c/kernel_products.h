@@ -30,8 +30,8 @@ LOCAL double sum_tolerance(int64_t k, double magnitude) {
 #define LOGISTIC_ERROR 2.5
 #endif
 
-/* Panels of w (k,n), stored by rows or by columns with some distance; all of the panels must be written. gates: those of
- * unit panels, where n is gates*H; 0: panels of the other kind. */
+/* Panels of w (k,n), stored by rows or by columns with some distance; all of the panels must be written. gates: those
+ * of unit panels, where n is gates*H; 0: panels of the other kind. */
 LOCAL REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, int gates, REAL **w, int64_t *row_stride,
                    int64_t *col_stride) {
     const int64_t ld = (by_columns ? k : n) + any_of(3);
@@ -102,8 +102,9 @@ LOCAL void multiply_rows(const kernels *table, const product *p, REAL *c) {
 
 LOCAL void check_multiply(const kernels *table, product_case s) {
     kernel_case("multiply m=%d n=%d k=%d init %d epilogue %d activation %d%s%s%s%s padding %d", (int)s.m, (int)s.n,
-                (int)s.k, s.init, s.epilogue, s.activation, s.by_columns ? " by columns" : "", s.in_units ? " in units" : "",
-                s.reverse_panels ? " reversed" : "", s.prefetch ? " prefetch" : "", s.padding);
+                (int)s.k, s.init, s.epilogue, s.activation, s.by_columns ? " by columns" : "",
+                s.in_units ? " in units" : "", s.reverse_panels ? " reversed" : "", s.prefetch ? " prefetch" : "",
+                s.padding);
     REAL *w;
     int64_t row_stride, col_stride;
     const REAL *panels = packed(table, s.k, s.n, s.by_columns, s.in_units, &w, &row_stride, &col_stride);

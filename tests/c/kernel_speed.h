@@ -84,14 +84,15 @@ LOCAL void measure_products(job j) {
         int in_units;
         const char *name;
     } sizes[] = {{1, 128, 128, 1, "multiply_row 1x128x128"}, {1, 128, 128, 0, "multiply 1x128x128"},
-                 {3, 128, 128, 0, "multiply 3x128x128"},      {24, 128, 128, 0, "multiply 24x128x128"},
-                 {24, 65, 128, 0, "multiply 24x65x128"},      {240, 128, 128, 0, "multiply 240x128x128"}};
+                 {3, 128, 128, 0, "multiply 3x128x128"},     {24, 128, 128, 0, "multiply 24x128x128"},
+                 {24, 65, 128, 0, "multiply 24x65x128"},     {240, 128, 128, 0, "multiply 240x128x128"}};
     for (int i = 0; i < 6; i++) {
         j.product.m = sizes[i].m;
         j.product.n = j.product.ldc = sizes[i].n;
         if (sizes[i].in_units) j.table->pack_units(1, sizes[i].n, 128, j.w, 128, 1, j.y);
         else j.table->pack(128, sizes[i].n, j.w, 1, 128, j.y);
-        print_rate(sizes[i].name, sizes[i].in_units ? run_multiply_row : run_multiply, &j, 2. * (double)(sizes[i].m * sizes[i].n * sizes[i].k));
+        print_rate(sizes[i].name, sizes[i].in_units ? run_multiply_row : run_multiply, &j,
+                   2. * (double)(sizes[i].m * sizes[i].n * sizes[i].k));
     }
     print_rate("outer 128x128, 240 rows", run_outer, &j, 2. * 128 * 128 * 240);
     j.n = 128 * 128;
