@@ -114,21 +114,13 @@ LOCAL int first_recurrent(const bptt_internal_shape *shape) {
     return i;
 }
 
-/* The arguments of a step of a batch of one. operand: h_{t-1}, in backward dz of the next step; z: W_ih x_t + biases.
- */
-LOCAL row_step row_step_of(const step *step, const REAL *operand, const REAL *z) {
+/* The arguments of a step of a batch of one, but for what changes from step to step. */
+LOCAL row_step row_step_of(const step *step) {
     const weights *weights = step->weights;
     const int recurrent = first_recurrent(step->shape);
     return (row_step){.step = gate_step_of(step),
-                      .I = 0,
-                      .x = NULL,
-                      .inputs = NULL,
-                      .input_bias = NULL,
                       .hh_bias = weights->hh_bias,
-                      .z = z,
                       .recurrent = {weights->products[recurrent], weights->products[recurrent + 1]},
-                      .operand = operand,
-                      .activation = step->cell,
-                      .reverse_panels = step->t & 1};
+                      .activation = step->cell};
 }
 #endif

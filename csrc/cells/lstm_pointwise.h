@@ -58,7 +58,12 @@ LOCAL void lstm_backward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) lstm_backward_row(step, row);
 }
 
-/* ---- a batch of one: with the products, all gates of some units in registers --------------------------------- */
+/* ---- a batch of one: with the products, all gates of some units in registers ---------------------------------
+ * Where there are many units and the gates are wanted, the sums of all units come first and the arithmetic above goes
+ * over the whole row: the weights then come from L2, and passes over many vectors disturb that less. The bits are the
+ * same. */
+
+LOCAL int lstm_in_passes(const row_step *row) { return row->step.gates && row->step.H > 2 * LANES; }
 
 /* h and c of units j.. from the sums of their gates */
 OUT_OF_LINE void lstm_units(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
@@ -92,10 +97,31 @@ INLINE void lstm_group(const int vectors, const row_step *row, int64_t j) {
         lstm_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], z[v][2], z[v][3]);
 }
 
+/* The sums only, into the gates. */
+INLINE void lstm_sums_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums z;
+    begin_sums(4, vectors, row, j, z);
+    ADD_RECURRENT(4, vectors, H, row->operand, row->recurrent[0], j, z);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        UNROLL
+        for (int gate = 0; gate < 4; gate++) STORE(row->step.gates + gate * H + j, z[v][gate]);
+    }
+}
+
 LOCAL void lstm_row(const row_step *row) {
 #define GROUP(vectors, j) lstm_group(vectors, row, j)
-    EACH_GROUP(row->step.H, row->reverse_panels, 2, GROUP);
+#define SUMS_GROUP(vectors, j) lstm_sums_group(vectors, row, j)
+    if (!lstm_in_passes(row)) {
+        EACH_GROUP(row->step.H, row->reverse_panels, 2, GROUP);
+        return;
+    }
+    EACH_GROUP(row->step.H, row->reverse_panels, 2, SUMS_GROUP);
+    lstm_forward_row(&row->step, 0);
 #undef GROUP
+#undef SUMS_GROUP
 }
 
 OUT_OF_LINE void lstm_backward_units(const gate_step *step, int64_t j, int64_t lanes, vec recurrent_dh) {
@@ -111,10 +137,31 @@ INLINE void lstm_backward_group(const int vectors, const row_step *row, int64_t 
         lstm_backward_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), dh[v][0]);
 }
 
+/* The whole dh only, to where dz of i goes. */
+INLINE void lstm_dh_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
+    ADD_RECURRENT(1, vectors, 4 * H, row->operand, row->recurrent[0], j, dh);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        STORE(row->step.dz + j, LOAD(row->step.dh + j) + dh[v][0]);
+    }
+}
+
 /* the same with dh += W_hhT dz_next */
 LOCAL void lstm_row_backward(const row_step *row) {
 #define GROUP(vectors, j) lstm_backward_group(vectors, row, j)
-    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, GROUP);
+#define DH_GROUP(vectors, j) lstm_dh_group(vectors, row, j)
+    if (!lstm_in_passes(row)) {
+        EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, GROUP);
+        return;
+    }
+    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, DH_GROUP);
+    gate_step with_dh = row->step;
+    with_dh.dh = row->step.dz;
+    lstm_backward_row(&with_dh, 0);
 #undef GROUP
+#undef DH_GROUP
 }
 #endif

@@ -82,10 +82,7 @@ INLINE void add_terms(const int gates, const int vectors, const int chains, int6
 
 /* the chains of so many gates and vectors of units: the smallest power of two that gives SUMS sums or more */
 #define CHAINS(gates, vectors)                                                                                         \
-    ((gates) * (vectors) >= SUMS       ? 1                                                                             \
-     : (gates) * (vectors) * 2 >= SUMS ? 2                                                                             \
-     : (gates) * (vectors) * 4 >= SUMS ? 4                                                                             \
-                                       : 8)
+    ((gates) * (vectors) >= SUMS ? 1 : (gates) * (vectors) * 2 >= SUMS ? 2 : (gates) * (vectors) * 4 >= SUMS ? 4 : 8)
 
 /* The sums of units j.. begin with W_ih x + bias: from z, or computed here, term after term. */
 INLINE void begin_sums(const int gates, const int vectors, const row_step *row, int64_t j, unit_sums sum) {

@@ -82,7 +82,20 @@ LOCAL void bind_step(const worker *worker, int64_t t, int64_t end, step *step) {
     if (call->hh_products) step->hh_products = call->hh_products + row * call->shape->blocks * call->H;
 }
 
-LOCAL void forward_step(const worker *worker, int64_t t, step *step) {
+/* A step of a batch of one, from what changes from step to step. */
+LOCAL void forward_row(const cell *cell, const step *step, row_step *row) {
+    row->z = step->gates ? step->gates : step->h;
+    row->operand = step->operand;
+    row->reverse_panels = step->t & 1;
+    row->step.gates = step->gates;
+    row->step.h_prev = step->prev.h;
+    row->step.c_prev = step->prev.c;
+    row->step.h = step->h;
+    row->step.c = step->c;
+    cell->forward_row(step->kernels, row);
+}
+
+LOCAL void forward_step(const worker *worker, int64_t t, step *step, row_step *row) {
     const call *call = worker->call;
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
     if (end == worker->row_begin) return;
@@ -94,10 +107,8 @@ LOCAL void forward_step(const worker *worker, int64_t t, step *step) {
         step->ld_operand = call->H;
     }
     const cell *cell = cell_of(&call->spec);
-    if (step->alone) {
-        const row_step row = row_step_of(step, step->operand, step->gates ? step->gates : step->h);
-        cell->forward_row(step->kernels, &row);
-    } else cell->forward(step);
+    if (step->alone) forward_row(cell, step, row);
+    else cell->forward(step);
 }
 
 /* One layer_dir over a chunk. */
@@ -106,8 +117,9 @@ LOCAL void forward_layer_dir(worker *worker) {
     if (drops_recurrent(worker->call)) draw_mask(worker);
     multiply_inputs(worker);
     step step = begin_steps(worker);
+    row_step row = row_step_of(&step);
     for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
-        forward_step(worker, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step);
+        forward_step(worker, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step, &row);
     store_final_state(worker);
 }
 

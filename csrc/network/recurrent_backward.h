@@ -172,7 +172,21 @@ LOCAL void complete_dh(const worker *worker, int64_t t, int64_t end, const REAL 
     add_recurrent_grad(worker, t, continuing, end, step->dh);
 }
 
-LOCAL void backward_step(const worker *worker, int64_t t, step *step) {
+/* A step of a batch of one, from what changes from step to step. */
+LOCAL void backward_row(const cell *cell, const step *step, const REAL *dz_next, row_step *row) {
+    row->operand = dz_next;
+    row->reverse_panels = step->t & 1;
+    row->step.gates = step->gates;
+    row->step.h_prev = step->prev.h;
+    row->step.c_prev = step->prev.c;
+    row->step.h = step->h;
+    row->step.c = step->c;
+    row->step.dh = step->dh;
+    row->step.dz = step->dz;
+    cell->backward_row(step->kernels, row);
+}
+
+LOCAL void backward_step(const worker *worker, int64_t t, step *step, row_step *row) {
     const call *call = worker->call;
     const cell *cell = cell_of(&call->spec);
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end), next = next_step(worker, t);
@@ -184,8 +198,7 @@ LOCAL void backward_step(const worker *worker, int64_t t, step *step) {
     step->dh = dh_at(worker, t) + worker->row_begin * step->ld;
     step->dz = dz_at(worker, t) + worker->row_begin * ld_dz(call);
     if (plain && !call->needs_dh_norms && step->alone && dz_next != step->dz) {
-        const row_step row = row_step_of(step, dz_next, NULL);
-        if (step->rows) cell->backward_row(step->kernels, &row); /* some threads have none */
+        if (step->rows) backward_row(cell, step, dz_next, row); /* some threads have none */
     } else if (plain && !call->needs_dh_norms && cell->backward_fused) {
         cell->backward_fused(step, dz_next, ld_dz_next);
     } else {
