@@ -1,5 +1,5 @@
-"""A step is fit for a real-time thread by the list of Clang's RealtimeSanitizer, too. tests/c/test_realtime.c counts calls
-of malloc, locks and system calls itself, with any compiler."""
+"""A step is fit for a real-time thread by the list of Clang's RealtimeSanitizer, too. tests/c/test_realtime.c counts
+calls of malloc, locks and system calls itself, with any compiler."""
 
 import os
 import shutil
