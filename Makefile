@@ -4,6 +4,8 @@ VENV   ?= .venv
 # torch is the test suite's oracle beside ours, and bptt.torch needs it; `make test TORCH=` leaves it out and the tests with
 # it are skipped.
 TORCH  ?= torch==2.13.0
+# an MPI and its Python package, which run the trainings of tests/test_shards.py; `make test MPI=` leaves them out likewise
+MPI    ?= mpi4py mpich
 FILE   ?=
 ARGS   ?=
 
@@ -12,8 +14,8 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadgroup # two processes
 SANITIZERS := address,undefined
 CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
-C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c \
-                              tests/link/capsule/*.c tests/link/cmake/*.cpp benchmarks/*.c)
+C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/mpi/*.c \
+                              tests/link/capsule/*.c tests/link/cmake/*.cpp tests/firmware/*.c benchmarks/*.c)
 ALONE   := $(CORE) $(wildcard tests/c/*.[ch]) # files that must compile alone
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
@@ -46,7 +48,7 @@ $(VENV)/installed: $(BIN)/python pyproject.toml setup.py README.md
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(PIP) install --no-build-isolation -e '.[plot,test]' $(TORCH)
+	$(PIP) install --no-build-isolation -e '.[plot,test]' $(TORCH) $(MPI)
 	@touch $@
 
 $(VENV)/linted: $(VENV)/installed
@@ -132,11 +134,13 @@ bench: $(VENV)/benched core
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
 	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/tokens.py
+	$(BIN)/python benchmarks/step.py
 
 bench-quick: core
 	$(BIN)/python benchmarks/train_step.py --quick
 
 # its own environment, with pinned tools
+MACHINE := $(shell uname -m)
 WHEELS := .venv-wheels/bin/python
 .venv-wheels/ready: wheels/requirements.txt
 	$(PYTHON) -m venv .venv-wheels
@@ -144,8 +148,8 @@ WHEELS := .venv-wheels/bin/python
 	@touch $@
 
 wheel: .venv-wheels/ready
-	$(WHEELS) wheels/build.py x86_64
-	$(WHEELS) wheels/test.py wheels/dist/*x86_64.whl
+	$(WHEELS) wheels/build.py $(MACHINE)
+	$(WHEELS) wheels/test.py wheels/dist/*$(MACHINE).whl
 
 wheel-aarch64: .venv-wheels/ready
 	$(WHEELS) wheels/build.py aarch64

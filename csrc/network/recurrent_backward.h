@@ -186,6 +186,14 @@ LOCAL void backward_row(const cell *cell, const step *step, const REAL *dz_next,
     cell->backward_row(step->kernels, row);
 }
 
+/* dh_t (part 0) or dL/dc_t (part 1) += the caller's gradient by the state after step t, for rows [row_begin,end). */
+LOCAL void add_dstates(const worker *worker, int64_t t, int64_t end, int part, REAL *grad, int64_t ld) {
+    const call *call = worker->call;
+    for (int64_t row = worker->row_begin; call->dstates && row < end; row++)
+        call->kernels->add_scaled(call->H, 1, call->dstates + states_offset(call, worker->layer_dir, part, t, row),
+                                  grad + (row - worker->row_begin) * ld);
+}
+
 LOCAL void backward_step(const worker *worker, int64_t t, step *step, row_step *row) {
     const call *call = worker->call;
     const cell *cell = cell_of(&call->spec);
@@ -197,13 +205,16 @@ LOCAL void backward_step(const worker *worker, int64_t t, step *step, row_step *
     bind_step(worker, t, end, step);
     step->dh = dh_at(worker, t) + worker->row_begin * step->ld;
     step->dz = dz_at(worker, t) + worker->row_begin * ld_dz(call);
+    add_dstates(worker, t, end, 0, step->dh, step->ld);
     if (plain && !call->needs_dh_norms && step->alone && dz_next != step->dz) {
+        if (step->dc_next) add_dstates(worker, t, end, 1, step->dc_next, call->H);
         if (step->rows) backward_row(cell, step, dz_next, row); /* some threads have none */
     } else if (plain && !call->needs_dh_norms && cell->backward_fused) {
         cell->backward_fused(step, dz_next, ld_dz_next);
     } else {
         if (plain && !call->shape->direct_dh) add_recurrent_product(step, dz_next, ld_dz_next);
         else complete_dh(worker, t, end, dz_next, ld_dz_next, step);
+        if (step->dc_next) add_dstates(worker, t, end, 1, step->dc_next, call->H);
         if (call->needs_dh_norms) measure_and_clip_rows(worker, t, end, step->dh);
         if (step->rows) cell->backward(step);
     }
