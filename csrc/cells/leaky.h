@@ -8,35 +8,37 @@ enum { LEAKY_IH, LEAKY_HH }; /* its products */
 
 /* gates: W_ih x_t + biases before, f(z_t) after */
 LOCAL void leaky_forward(const step *step) {
-    const call *call = step->call;
-    const int64_t H = call->H;
+    const int64_t H = step->H;
     product product = recurrent_product(step, H, H, step->operand, step->ld_operand, step->weights->products[LEAKY_HH],
                                         step->gates, step->gates, H);
     product.epilogue = EPILOGUE_ACTIVATION;
-    product.activation = call->spec.cell;
+    product.activation = step->cell;
     if (step->ld == H) product.prefetch[0] = (span){step->h, step->rows * H}; /* the next kernel writes it */
     const gate_step gates = gate_step_of(step);
-    call->kernels->multiply(&product);
-    call->kernels->leaky_forward(&gates);
+    step->kernels->multiply(&product);
+    step->kernels->leaky_forward(&gates);
 }
+
+LOCAL void leaky_forward_row(const kernels *kernels, const row_step *row) { kernels->leaky_row(row); }
 
 /* dz_t from dh_t; dh_next = (1-a)*dh_t */
 LOCAL void leaky_backward(const step *step) {
     const gate_step gates = gate_step_of(step);
-    step->call->kernels->leaky_backward(&gates);
+    step->kernels->leaky_backward(&gates);
 }
 
 LOCAL void leaky_backward_fused(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
-    const call *call = step->call;
-    const int64_t H = call->H;
+    const int64_t H = step->H;
     product product = recurrent_product(step, H, H, dz_next, ld_dz_next, step->weights->products[LEAKY_HH], step->dh,
                                         step->dh, step->ld);
     gate_step gates = gate_step_of(step);
     gates.adds_dh_next = 1;
     prefetch_tape(step, &product);
-    call->kernels->multiply(&product);
-    call->kernels->leaky_backward(&gates);
+    step->kernels->multiply(&product);
+    step->kernels->leaky_backward(&gates);
 }
+
+LOCAL void leaky_backward_row(const kernels *kernels, const row_step *row) { kernels->leaky_row_backward(row); }
 
 LOCAL const cell leaky = {
     .shape = {.blocks = 1,
@@ -47,7 +49,9 @@ LOCAL const cell leaky = {
               .products = {[LEAKY_IH] = {.matrix = WEIGHT_IH, .rows = 1},
                            [LEAKY_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
     .forward = leaky_forward,
+    .forward_row = leaky_forward_row,
     .backward = leaky_backward,
     .backward_fused = leaky_backward_fused,
+    .backward_row = leaky_backward_row,
 };
 #endif
