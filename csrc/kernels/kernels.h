@@ -8,6 +8,7 @@
 #define BPTT_KERNELS_H
 #include "base/real.h"
 #include "cells/list.h"
+#include "forward_mode/influence.h"
 
 /* Elements side by side. */
 typedef struct {
@@ -126,6 +127,8 @@ typedef struct TYPED(kernels) {
 #define GATE_MEMBER(name) void (*name)(const gate_step *);
     GATE_FUNCTIONS(GATE_MEMBER)
 #undef GATE_MEMBER
+    void (*update_influence)(const influence_rows *);
+    void (*update_influence_pair)(const influence_rows *);
     void (*sgd)(const update *);
     void (*rmsprop)(const update *); /* and Adagrad */
     void (*adam)(const update *);

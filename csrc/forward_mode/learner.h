@@ -1,0 +1,357 @@
+/* Learning at every step, forward in time: what RTRL and SnAp-1 share. Only networks of one layer in one direction.
+ *
+ * The memory of a learner holds, from one call to the next, how the state of each row depends on the parameters (the
+ * influence), and a tape of the last steps. The tape is that of a forward of `span` steps (layout.h); beside it lie,
+ * for each step, its inputs and the weights that it was computed with: the parameters may change between steps, and the
+ * influence follows the path that was taken. */
+#ifndef BPTT_FORWARD_MODE_LEARNER_H
+#define BPTT_FORWARD_MODE_LEARNER_H
+#include "cells/cells.h"
+#include "network/api.h"
+#include "network/input_gradient.h"
+#include "network/param_grads.h"
+#include "network/recurrent_backward.h"
+
+/* What the influence of a row is. */
+typedef enum {
+    INFLUENCE_HELD,    /* the matrix in memory */
+    INFLUENCE_LEARNED, /* of the learned initial state the identity, of other parameters zero */
+    INFLUENCE_NONE     /* zero */
+} influence_kind;
+
+/* Where things stand: at the beginning of the memory. */
+typedef struct {
+    int64_t made;  /* LEARNER_MADE */
+    int64_t steps; /* on the tape */
+} learner_head;
+
+typedef struct {
+    call call; /* one step of all rows; its activations are the tape */
+    bptt_method method;
+    int64_t state_units;   /* elements of a row's state: h, for an LSTM also c */
+    int64_t columns;       /* of an influence matrix: the parameters without those of the readout */
+    int64_t ld;            /* distance of its rows */
+    int64_t readout;       /* parameters of the readout */
+    int64_t readout_begin; /* parameters before them */
+    int64_t span;          /* most steps on the tape */
+
+    /* in memory */
+    learner_head *head;
+    int64_t *counts; /* (B,): the last steps of the tape that belong to the row's influence */
+    int64_t *kinds;  /* (B,): influence_kind */
+    int64_t *tokens; /* (span,B), where the inputs are integers */
+    REAL *x;         /* (span,B,I): inputs, rows of an embedding; not of a one_hot network */
+    REAL *panels;    /* (span, panels of a backward) */
+    int64_t panels_size;
+    REAL *influence;        /* of each row: RTRL (state_units,ld); SnAp-1 see snap1.h */
+    int64_t influence_size; /* of a row */
+} learner;
+
+enum { LEARNER_MADE = 0x6c6561726e };
+
+/* The parameters of a learner's network, in their gradients or in a row of an influence matrix, which has no columns
+ * for the readout: tensors before the readout are found in `first`, those behind it in `last`. */
+typedef struct {
+    REAL *first, *last;
+} param_row;
+
+LOCAL param_row row_of_influence(const learner *learner, REAL *row) { return (param_row){row, row - learner->readout}; }
+
+/* ---- sizes ------------------------------------------------------------------------------------------- */
+
+enum { SPAN_MIN = 8, SPAN_MAX = 64 };
+
+/* Steps on the tape of RTRL: longer ones take backward more time at each step, shorter ones spread the products of the
+ * influence matrix over fewer steps. */
+LOCAL int64_t span_of(const learner *learner) {
+    return learner->method == BPTT_METHOD_RTRL ? min_of(max_of(learner->call.H / 2, SPAN_MIN), SPAN_MAX) : 1;
+}
+
+LOCAL int64_t *alloc_integers(arena *from, int64_t n) {
+    return (int64_t *)arena_alloc(from, n * (int64_t)(sizeof(int64_t) / sizeof(REAL)));
+}
+
+/* The sizes that depend on the network alone. */
+LOCAL void size_learner(learner *learner) {
+    const call *call = &learner->call;
+    const int64_t ho = bptt_internal_network_offset(&call->spec, WEIGHT_HO);
+    learner->state_units = call->shape->states * call->H;
+    learner->readout = call->O * (call->H + (call->spec.bias != 0));
+    learner->columns = bptt_internal_params(&call->spec) - learner->readout;
+    learner->readout_begin = ho < 0 ? learner->columns : ho;
+    learner->ld = (learner->columns + LINE - 1) / LINE * LINE;
+    learner->span = span_of(learner);
+}
+
+LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
+    call *call = &learner->call;
+    arena from = arena_at(memory), counted = {NULL, 0};
+    const int64_t S = learner->span, B = call->B;
+    learner->head = (learner_head *)alloc_integers(&from, sizeof(learner_head) / sizeof(int64_t));
+    learner->counts = alloc_integers(&from, B);
+    learner->kinds = alloc_integers(&from, B);
+    learner->tokens = alloc_integers(&from, call->V ? S * B : 0);
+    learner->x = arena_alloc(&from, call->spec.one_hot ? 0 : S * B * call->I);
+    call->activation_steps = S;
+    call->activations = arena_alloc(&from, layer_activations(call, S));
+    alloc_panels(call, &counted, BACKWARD);
+    learner->panels_size = learner->method == BPTT_METHOD_RTRL ? counted.used : 0;
+    learner->panels = arena_alloc(&from, S * learner->panels_size);
+    learner->influence = arena_alloc(&from, B * learner->influence_size);
+    return from.used;
+}
+
+/* ---- the tape ---------------------------------------------------------------------------------------- */
+
+/* h (part 0) or c (part 1) of a row in a slot: step i's outputs lie in slot i+1, its entering state in slot i */
+LOCAL REAL *taped_state(const learner *learner, int part, int64_t slot, int64_t row) {
+    return state_at(&learner->call, 0, 0, part, slot) + row * learner->call.H;
+}
+
+/* the gates of a row at step i */
+LOCAL REAL *taped_gates(const learner *learner, int64_t i, int64_t row) {
+    const call *call = &learner->call;
+    return state_at(call, 0, 0, call->shape->states, 0) + (i * call->B + row) * gate_columns(call);
+}
+
+/* The weights of step i as backward multiplies by them. */
+LOCAL weights taped_weights(const learner *learner, int64_t i) {
+    call of_step = learner->call;
+    of_step.panels[BACKWARD] = learner->panels + i * learner->panels_size;
+    return weights_of(&of_step, 0, BACKWARD);
+}
+
+/* Keeps the inputs and weights of the step that comes next on the tape. */
+LOCAL void tape_inputs(learner *learner) {
+    call *call = &learner->call;
+    const int64_t i = learner->head->steps, B = call->B, I = call->I;
+    if (call->V) memcpy(learner->tokens + i * B, call->options.tokens, (size_t)B * sizeof(int64_t));
+    else memcpy(learner->x + i * B * I, call->x, (size_t)(B * I) * sizeof(REAL));
+    for (int64_t row = 0; call->spec.num_embeddings && row < B; row++)
+        memcpy(learner->x + (i * B + row) * I, call->token_rows + call->options.tokens[row] * I,
+               (size_t)I * sizeof(REAL));
+    if (!learner->panels_size) return;
+    call->panels[BACKWARD] = learner->panels + i * learner->panels_size;
+    call->grads = learner->influence; /* of an embedding: asks for panels of W_ih */
+    pack_backward(call);
+}
+
+/* ---- forward ----------------------------------------------------------------------------------------- */
+
+LOCAL void plan_forward_step(call *call, arena *from) {
+    call->chunk = 1;
+    call->panels[FORWARD] = alloc_panels(call, from, FORWARD);
+    alloc_hh_products(call, from);
+    alloc_tokens(call, from, FORWARD);
+}
+
+/* One step of all rows onto the tape; overwrites `state`. */
+LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y) {
+    const bptt_internal_member alone = {.size = 1};
+    call *call = &learner->call;
+    worker worker = {.call = call, .member = &alone, .row_end = call->B, .origin = -learner->head->steps};
+    pack_forward(call);
+    tape_inputs(learner);
+    call->state0 = call->state1 = state;
+    call->y = y;
+    load_state(&worker);
+    forward_chunks(&worker, 0, 1);
+    learner->head->steps++;
+    for (int64_t row = 0; row < call->B; row++) learner->counts[row]++;
+}
+
+/* ---- back over the steps of a row --------------------------------------------------------------------- */
+
+/* Gradients by the state of a row, `rows` of them, which go back over its steps together. */
+typedef struct {
+    int64_t rows;
+    REAL *dz;        /* (span,rows,dz columns): receives those by the pre-activations */
+    REAL *dh, *dc;   /* (rows,H): by the row's state; receive those by the state that entered its first step */
+    REAL *dh_next;   /* (rows,H): see step */
+    REAL *d_operand; /* (rows,H): see step */
+    REAL *copies;    /* (rows, gate columns + 4*H): the activations of a step, the same for all rows */
+} state_grads;
+
+LOCAL state_grads alloc_state_grads(const call *call, arena *from, int64_t rows, int64_t span) {
+    const int64_t H = call->H, gates = gate_columns(call);
+    state_grads grads = {.rows = rows};
+    grads.dz = arena_alloc(from, span * rows * dz_columns(call));
+    grads.dh = arena_alloc(from, rows * H);
+    if (call->shape->states == 2) grads.dc = arena_alloc(from, rows * H);
+    grads.dh_next = arena_alloc(from, rows * H);
+    grads.d_operand = arena_alloc(from, rows * H);
+    grads.copies = arena_alloc(from, rows > 1 ? rows * (gates + 4 * H) : 0);
+    return grads;
+}
+
+/* Where dh of step i is expected: without gates dz_i takes its place. */
+LOCAL REAL *dh_of_step(const learner *learner, const state_grads *grads, int64_t i) {
+    const call *call = &learner->call;
+    return call->shape->gate_blocks || i < 0 ? grads->dh : grads->dz + i * grads->rows * dz_columns(call);
+}
+
+/* `rows` copies of n elements; a single row is left where it is. */
+LOCAL REAL *repeated(int64_t rows, int64_t n, REAL *one, REAL **memory) {
+    REAL *copies = *memory;
+    if (rows == 1 || !one) return one;
+    copy_rows(rows, n, one, 0, copies, n);
+    *memory += rows * n;
+    return copies;
+}
+
+/* The part of the cell's step whose output was the state of a row in slot i+1: `rows` gradients from `begin` on. */
+LOCAL step step_of_row(const learner *learner, const call *of_rows, const weights *weights, const state_grads *grads,
+                       int64_t i, int64_t row, int64_t begin, int64_t rows) {
+    const int64_t H = of_rows->H, gates = gate_columns(of_rows);
+    const int two = of_rows->shape->states == 2;
+    REAL *copies = grads->copies + begin * (gates + 4 * H);
+    step step = {.call = of_rows, .t = i, .rows = rows, .weights = weights, .ld = H};
+    step.prev.h = step.operand = repeated(rows, H, taped_state(learner, 0, i, row), &copies);
+    step.prev.c = repeated(rows, H, two ? taped_state(learner, 1, i, row) : NULL, &copies);
+    step.prev.ld = step.ld_operand = H;
+    step.h = repeated(rows, H, taped_state(learner, 0, i + 1, row), &copies);
+    step.c = repeated(rows, H, two ? taped_state(learner, 1, i + 1, row) : NULL, &copies);
+    step.gates = gates ? repeated(rows, gates, taped_gates(learner, i, row), &copies) : NULL;
+    step.dh = dh_of_step(learner, grads, i) + begin * H;
+    step.dz = grads->dz + (i * grads->rows + begin) * dz_columns(of_rows);
+    step.dh_next = grads->dh_next + begin * H;
+    step.dc_next = two ? grads->dc + begin * H : NULL;
+    step.d_operand = grads->d_operand + begin * H;
+    return step;
+}
+
+/* Gradients [begin,end) go back over the steps of a row. Those by its state lie where dh_of_step says for its last
+ * step, and in dc. */
+LOCAL void go_back(const learner *learner, int64_t row, const state_grads *grads, int64_t begin, int64_t end) {
+    const int64_t last = learner->head->steps - 1, first = last + 1 - learner->counts[row];
+    call of_rows = learner->call;
+    of_rows.B = grads->rows;
+    for (int64_t i = last; i >= first; i--) {
+        const weights weights = taped_weights(learner, i);
+        const step step = step_of_row(learner, &of_rows, &weights, grads, i, row, begin, end - begin);
+        cell_of(&of_rows.spec)->backward(&step);
+        REAL *out = dh_of_step(learner, grads, i > first ? i - 1 : -1) + begin * of_rows.H;
+        const product product = state_product(&step, step.dz, dz_columns(&of_rows),
+                                              of_rows.shape->direct_dh ? step.dh_next : NULL, out, of_rows.H);
+        of_rows.kernels->multiply(&product);
+    }
+}
+
+/* ---- the gradients of the parameters from dz ----------------------------------------------------------- */
+
+/* dz of the steps of a row, one of the gradients: step i's lies ld behind that of step i-1. */
+typedef struct {
+    int64_t row, first, steps; /* the row of the batch, its first step on the tape, and their number */
+    const REAL *dz;            /* of the first step */
+    int64_t ld;
+} row_dz;
+
+LOCAL row_dz dz_of_row(const learner *learner, const state_grads *grads, int64_t row, int64_t index) {
+    const int64_t steps = learner->counts[row], first = learner->head->steps - steps;
+    const int64_t columns = dz_columns(&learner->call);
+    return (row_dz){row, first, steps, grads->dz + (first * grads->rows + index) * columns, grads->rows * columns};
+}
+
+LOCAL void add_row_weights(const learner *learner, const row_dz *given, REAL *scratch, param_row to) {
+    const call *call = &learner->call;
+    const int64_t B = call->B, H = call->H, gates = gate_columns(call);
+    EACH_PRODUCT(call, listed) {
+        const int input = listed->matrix == WEIGHT_IH, gate = listed->gate_operand;
+        if (input && call->spec.one_hot) continue;
+        const int64_t columns = input ? call->I : H;
+        const REAL *operand = input  ? learner->x + (given->first * B + given->row) * columns
+                              : gate ? taped_gates(learner, given->first, given->row) + gate * H
+                                     : taped_state(learner, 0, given->first, given->row);
+        call->kernels->outer(
+            &(outer_product){.m = listed->rows * H,
+                             .n = columns,
+                             .k = given->steps,
+                             .a = given->dz + listed->dz * H,
+                             .lda = given->ld,
+                             .b = operand,
+                             .ldb = B * (gate ? gates : columns),
+                             .c = layer_dir_grad(call, to.first, 0, listed->matrix) + listed->row * H * columns,
+                             .ldc = columns,
+                             .scratch = scratch});
+    }
+}
+
+LOCAL void add_row_biases(const learner *learner, const row_dz *given, param_row to) {
+    const call *call = &learner->call;
+    const int64_t H = call->H;
+    for (int matrix = WEIGHT_IH; call->spec.bias && matrix <= WEIGHT_HH; matrix++) {
+        REAL *bias = layer_dir_grad(call, to.first, 0, matrix == WEIGHT_IH ? BIAS_IH : BIAS_HH);
+        for (int block = 0; block < call->shape->blocks; block++)
+            call->kernels->add_column_sums(given->steps, H, given->dz + dz_block_of(call, matrix, block) * H, given->ld,
+                                           bias + block * H);
+    }
+}
+
+LOCAL void add_row_peepholes(const learner *learner, const row_dz *given, param_row to) {
+    const call *call = &learner->call;
+    for (int64_t i = 0; call->spec.peepholes && i < given->steps; i++) {
+        const peephole_rows rows = {.rows = 1,
+                                    .H = call->H,
+                                    .dz = given->dz + i * given->ld,
+                                    .c_prev = taped_state(learner, 1, given->first + i, given->row),
+                                    .c = taped_state(learner, 1, given->first + i + 1, given->row),
+                                    .unit_end = call->H};
+        cell_of(&call->spec)->add_peephole_grad(&rows, layer_dir_grad(call, to.first, 0, PEEPHOLES));
+    }
+}
+
+/* Step i as multiply_w_ih takes it. */
+LOCAL worker worker_of_step(const learner *learner, int64_t i) {
+    return (worker){.call = (call *)&learner->call, .weights = taped_weights(learner, i)};
+}
+
+/* The integers: columns of W_ih get dz, rows of an embedding W_ihT dz; dx: scratch (I,). */
+LOCAL void add_row_tokens(const learner *learner, const row_dz *given, REAL *dx, param_row to) {
+    const call *call = &learner->call;
+    for (int64_t i = 0; call->V && i < given->steps; i++) {
+        const REAL *dz = given->dz + i * given->ld;
+        const int64_t token = learner->tokens[(given->first + i) * call->B + given->row];
+        if (call->spec.one_hot) {
+            REAL *column = layer_dir_grad(call, to.first, 0, WEIGHT_IH) + token;
+            EACH_PRODUCT(call, listed)
+                for (int64_t j = 0; listed->matrix == WEIGHT_IH && j < listed->rows * call->H; j++)
+                    column[(listed->row * call->H + j) * call->V] += dz[listed->dz * call->H + j];
+        } else if (token != call->spec.padding_row - 1) {
+            const worker of_step = worker_of_step(learner, given->first + i);
+            multiply_w_ih(&of_step, 1, dz, given->ld, NULL, dx);
+            call->kernels->add_scaled(call->I, 1, dx, network_grad(call, to.last, EMBEDDING) + token * call->I);
+        }
+    }
+}
+
+/* Scratch of add_row_grads, of each thread. */
+LOCAL int64_t row_grads_scratch(const call *call) {
+    return call->kernels->outer_scratch(most_weight_rows(call)) + LINE + (call->spec.num_embeddings ? call->I : 0);
+}
+
+/* Adds to `to` what the steps of a row give: dz_t times the operands of its products, over all its steps. */
+LOCAL void add_row_grads(const learner *learner, const row_dz *given, REAL *scratch, param_row to) {
+    REAL *dx = scratch + learner->call.kernels->outer_scratch(most_weight_rows(&learner->call));
+    if (!given->steps) return;
+    add_row_weights(learner, given, scratch, to);
+    add_row_biases(learner, given, to);
+    add_row_peepholes(learner, given, to);
+    add_row_tokens(learner, given, dx, to);
+}
+
+/* ---- the readout ------------------------------------------------------------------------------------- */
+
+/* dh (H,) of a row's last step from its dy (Y,); with a readout its gradients are added to grads. */
+LOCAL void output_grad(const learner *learner, int64_t row, const REAL *dy, REAL *grads, REAL *dh) {
+    const call *call = &learner->call;
+    const kernels *kernels = call->kernels;
+    const int64_t H = call->H, O = call->O;
+    const REAL *h = taped_state(learner, 0, learner->head->steps, row), *weight = network_param(call, WEIGHT_HO);
+    copy_or_clear(dh, O ? NULL : dy, H);
+    for (int64_t o = 0; o < O; o++) {
+        kernels->add_scaled(H, dy[o], weight + o * H, dh);
+        kernels->add_scaled(H, dy[o], h, network_grad(call, grads, WEIGHT_HO) + o * H);
+    }
+    if (O && call->spec.bias) kernels->add_scaled(O, 1, dy, network_grad(call, grads, BIAS_O));
+}
+#endif
