@@ -3,6 +3,8 @@
 #define BPTT_FORWARD_MODE_API_H
 #include "forward_mode/rtrl.h"
 #include "forward_mode/snap1.h"
+#include "network/tokens.h"
+#include "spec/validate.h"
 
 /* ---- the arguments and the memory of a call ---------------------------------------------------------- */
 
@@ -40,7 +42,8 @@ LOCAL bptt_status open_learner(learner *learner, const bptt_spec *spec, int32_t 
     const bptt_status status = begin_learner(learner, spec, method, B, options);
     if (status) return status;
     if (!params || !memory) return BPTT_ERROR_NULL;
-    use_params(&learner->call, params);
+    learner->call.params = params;
+    if (learner->call.spec.num_embeddings) learner->call.token_rows = network_param(&learner->call, EMBEDDING);
     plan_memory(learner, memory);
     return BPTT_OK;
 }
@@ -52,11 +55,25 @@ LOCAL int is_made(const learner *learner) {
 /* Elements of the scratch of any call. */
 LOCAL int64_t learner_work(learner *learner) {
     arena forward = {NULL, LINE};
-    plan_forward_step(&learner->call, &forward);
-    if (learner->method == BPTT_METHOD_SNAP1)
-        return max_of(forward.used, plan_snap1(&(snap1){.learner = learner}, NULL));
     rtrl rtrl = {.learner = learner};
+    snap1 snap1 = {.learner = learner};
+    alloc_forward_step(&learner->call, &forward);
+    if (learner->method == BPTT_METHOD_SNAP1) return max_of(forward.used, plan_snap1(&snap1, NULL));
     return max_of(forward.used, max_of(plan_rtrl(&rtrl, NULL, 0), plan_rtrl(&rtrl, NULL, 1)));
+}
+
+/* What must be done before another step goes onto the tape. */
+LOCAL void make_room_on_tape(learner *learner, REAL *work) {
+    rtrl rtrl = {.learner = learner};
+    if (learner->head->steps < learner->span) return;
+    if (learner->method == BPTT_METHOD_RTRL) {
+        plan_rtrl(&rtrl, work, 0);
+        fold(&rtrl);
+        return;
+    }
+    finish_step(learner);
+    learner->head->steps = 0;
+    for (int64_t row = 0; row < learner->call.B; row++) learner->counts[row] = 0;
 }
 
 /* ---- the functions ----------------------------------------------------------------------------------- */
@@ -117,21 +134,13 @@ bptt_status TYPED(bptt_learner_step)(const bptt_spec *spec, bptt_method method, 
     if (status) return status;
     if (!is_made(&learner)) return BPTT_ERROR_OPTION;
     learner.call.x = x;
-    if (method == BPTT_METHOD_RTRL && learner.head->steps == learner.span) {
-        rtrl rtrl = {.learner = &learner};
-        plan_rtrl(&rtrl, work, 0);
-        fold(&rtrl);
-    } else if (method == BPTT_METHOD_SNAP1) {
-        learner.head->steps = 0;
-        copy_or_clear((REAL *)learner.counts, NULL, B * (int64_t)(sizeof(int64_t) / sizeof(REAL)));
+    make_room_on_tape(&learner, work);
+    forward_onto_tape(&learner, state, y, work);
+    if (method == BPTT_METHOD_SNAP1) {
+        snap1 snap1 = {.learner = &learner};
+        plan_snap1(&snap1, work);
+        begin_step_influence(&snap1);
     }
-    arena forward = arena_at(work);
-    plan_forward_step(&learner.call, &forward);
-    forward_onto_tape(&learner, state, y);
-    if (method == BPTT_METHOD_RTRL) return BPTT_OK;
-    snap1 snap1 = {.learner = &learner};
-    plan_snap1(&snap1, work);
-    update_influence_of_rows(&snap1);
     return BPTT_OK;
 }
 

@@ -7,10 +7,8 @@
 #ifndef BPTT_FORWARD_MODE_LEARNER_H
 #define BPTT_FORWARD_MODE_LEARNER_H
 #include "cells/cells.h"
-#include "network/api.h"
-#include "network/input_gradient.h"
+#include "network/layout.h"
 #include "network/param_grads.h"
-#include "network/recurrent_backward.h"
 
 /* What the influence of a row is. */
 typedef enum {
@@ -21,8 +19,9 @@ typedef enum {
 
 /* Where things stand: at the beginning of the memory. */
 typedef struct {
-    int64_t made;  /* LEARNER_MADE */
-    int64_t steps; /* on the tape */
+    int64_t made;    /* LEARNER_MADE */
+    int64_t steps;   /* on the tape */
+    int64_t pending; /* SnAp-1: whether the influence is still that of the step before */
 } learner_head;
 
 typedef struct {
@@ -41,10 +40,11 @@ typedef struct {
     int64_t *kinds;  /* (B,): influence_kind */
     int64_t *tokens; /* (span,B), where the inputs are integers */
     REAL *x;         /* (span,B,I): inputs, rows of an embedding; not of a one_hot network */
-    REAL *panels;    /* (span, panels of a backward) */
+    REAL *panels;    /* RTRL: (span, panels_size), the weights of each step */
     int64_t panels_size;
-    REAL *influence;        /* of each row: RTRL (state_units,ld); SnAp-1 see snap1.h */
-    int64_t influence_size; /* of a row */
+    REAL *units;     /* SnAp-1: of each row, what the step does to each unit: snap1.h */
+    REAL *influence; /* of each row: RTRL (state_units,ld); SnAp-1: snap1.h */
+    int64_t influence_size;
 } learner;
 
 enum { LEARNER_MADE = 0x6c6561726e };
@@ -83,10 +83,30 @@ LOCAL void size_learner(learner *learner) {
     learner->span = span_of(learner);
 }
 
+/* The weights of a step as backward multiplies by them: W_hh, for an embedding also W_ih. */
+LOCAL weights alloc_taped_weights(const learner *learner, arena *from) {
+    const call *call = &learner->call;
+    weights weights = {0};
+    EACH_PRODUCT(call, listed) {
+        const int input = listed->matrix == WEIGHT_IH;
+        if (!input || call->spec.num_embeddings)
+            weights.products[listed - call->shape->products] =
+                arena_alloc(from, call->kernels->packed_size(listed->rows * call->H, input ? call->I : call->H));
+    }
+    if (call->spec.peepholes) weights.peepholes = arena_alloc(from, 3 * call->H);
+    return weights;
+}
+
+/* elements of what SnAp-1 keeps of a step for each row: D_t and A */
+LOCAL int64_t units_size(const call *call) {
+    return call->shape->states * (call->shape->states * call->H + dz_columns(call));
+}
+
 LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     call *call = &learner->call;
     arena from = arena_at(memory), counted = {NULL, 0};
     const int64_t S = learner->span, B = call->B;
+    const int exact = learner->method == BPTT_METHOD_RTRL;
     learner->head = (learner_head *)alloc_integers(&from, sizeof(learner_head) / sizeof(int64_t));
     learner->counts = alloc_integers(&from, B);
     learner->kinds = alloc_integers(&from, B);
@@ -94,9 +114,10 @@ LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     learner->x = arena_alloc(&from, call->spec.one_hot ? 0 : S * B * call->I);
     call->activation_steps = S;
     call->activations = arena_alloc(&from, layer_activations(call, S));
-    alloc_panels(call, &counted, BACKWARD);
-    learner->panels_size = learner->method == BPTT_METHOD_RTRL ? counted.used : 0;
+    if (exact) alloc_taped_weights(learner, &counted);
+    learner->panels_size = counted.used;
     learner->panels = arena_alloc(&from, S * learner->panels_size);
+    learner->units = arena_alloc(&from, exact ? 0 : B * units_size(call));
     learner->influence = arena_alloc(&from, B * learner->influence_size);
     return from.used;
 }
@@ -114,50 +135,133 @@ LOCAL REAL *taped_gates(const learner *learner, int64_t i, int64_t row) {
     return state_at(call, 0, 0, call->shape->states, 0) + (i * call->B + row) * gate_columns(call);
 }
 
-/* The weights of step i as backward multiplies by them. */
 LOCAL weights taped_weights(const learner *learner, int64_t i) {
-    call of_step = learner->call;
-    of_step.panels[BACKWARD] = learner->panels + i * learner->panels_size;
-    return weights_of(&of_step, 0, BACKWARD);
+    arena from = {learner->panels + i * learner->panels_size, LINE};
+    return alloc_taped_weights(learner, &from);
 }
 
-/* Keeps the inputs and weights of the step that comes next on the tape. */
-LOCAL void tape_inputs(learner *learner) {
-    call *call = &learner->call;
-    const int64_t i = learner->head->steps, B = call->B, I = call->I;
-    if (call->V) memcpy(learner->tokens + i * B, call->options.tokens, (size_t)B * sizeof(int64_t));
+LOCAL void tape_weights(const learner *learner, int64_t i) {
+    const call *call = &learner->call;
+    const weights weights = taped_weights(learner, i);
+    EACH_PRODUCT(call, listed) {
+        const int64_t columns = listed->matrix == WEIGHT_IH ? call->I : call->H;
+        const REAL *w = layer_dir_param(call, 0, listed->matrix) + listed->row * call->H * columns;
+        if (panels_of(call, &weights, listed))
+            call->kernels->pack(listed->rows * call->H, columns, w, columns, 1, panels_of(call, &weights, listed));
+    }
+    pack_peepholes(call, 0, weights.peepholes);
+}
+
+/* The inputs of step i: x or integers, and the rows of an embedding that these pick. */
+LOCAL void tape_inputs(const learner *learner, int64_t i) {
+    const call *call = &learner->call;
+    const int64_t B = call->B, I = call->I, *tokens = call->options.tokens;
+    if (call->V) memcpy(learner->tokens + i * B, tokens, (size_t)B * sizeof(int64_t));
     else memcpy(learner->x + i * B * I, call->x, (size_t)(B * I) * sizeof(REAL));
     for (int64_t row = 0; call->spec.num_embeddings && row < B; row++)
-        memcpy(learner->x + (i * B + row) * I, call->token_rows + call->options.tokens[row] * I,
-               (size_t)I * sizeof(REAL));
-    if (!learner->panels_size) return;
-    call->panels[BACKWARD] = learner->panels + i * learner->panels_size;
-    call->grads = learner->influence; /* of an embedding: asks for panels of W_ih */
-    pack_backward(call);
+        memcpy(learner->x + (i * B + row) * I, call->token_rows + tokens[row] * I, (size_t)I * sizeof(REAL));
 }
 
 /* ---- forward ----------------------------------------------------------------------------------------- */
 
-LOCAL void plan_forward_step(call *call, arena *from) {
-    call->chunk = 1;
-    call->panels[FORWARD] = alloc_panels(call, from, FORWARD);
-    alloc_hh_products(call, from);
-    alloc_tokens(call, from, FORWARD);
+/* Scratch of a forward step. */
+typedef struct {
+    REAL *input_bias, *hh_bias; /* (G*H) */
+    REAL *hh_products;          /* (B,G*H) */
+} forward_scratch;
+
+LOCAL forward_scratch alloc_forward_step(const call *call, arena *from) {
+    const int64_t columns = call->shape->blocks * call->H;
+    forward_scratch scratch = {.input_bias = arena_alloc(from, columns)};
+    if (!call->shape->separate_hh) return scratch;
+    scratch.hh_bias = arena_alloc(from, columns);
+    scratch.hh_products = arena_alloc(from, call->B * columns);
+    return scratch;
+}
+
+/* The weights as they lie in the parameters, for kernels that multiply by rows. */
+LOCAL weights plain_weights(const call *call, const forward_scratch *scratch) {
+    weights weights = {.inputs = (REAL *)layer_dir_param(call, 0, WEIGHT_IH),
+                       .input_bias = scratch->input_bias,
+                       .hh_bias = scratch->hh_bias,
+                       .peepholes = (REAL *)layer_dir_param(call, 0, PEEPHOLES)};
+    EACH_PRODUCT(call, listed)
+        if (listed->matrix == WEIGHT_HH)
+            weights.products[listed - call->shape->products] =
+                (REAL *)layer_dir_param(call, 0, WEIGHT_HH) + listed->row * call->H * call->H;
+    pack_biases(call, 0, &weights);
+    return weights;
+}
+
+/* W_ih x + bias of all rows at step i: into the gates, or where h will lie. */
+LOCAL void multiply_step_inputs(const learner *learner, const call *by_rows, const weights *weights, int64_t i,
+                                REAL *z) {
+    const int64_t B = by_rows->B, I = by_rows->I, n = by_rows->shape->blocks * by_rows->H;
+    const int64_t ld = by_rows->shape->gate_blocks ? gate_columns(by_rows) : n;
+    if (!by_rows->spec.one_hot) {
+        by_rows->kernels->multiply(&(product){.m = B,
+                                              .n = n,
+                                              .k = I,
+                                              .a = learner->x + i * B * I,
+                                              .lda = I,
+                                              .panels = weights->inputs,
+                                              .init = weights->input_bias,
+                                              .c = z,
+                                              .ldc = ld});
+        return;
+    }
+    for (int64_t row = 0; row < B; row++, z += ld) {
+        const REAL *column = weights->inputs + learner->tokens[i * B + row];
+        for (int64_t j = 0; j < n; j++) z[j] = column[j * by_rows->V] + weights->input_bias[j];
+    }
+}
+
+LOCAL void write_step_outputs(const learner *learner, const call *by_rows, int64_t i, REAL *y) {
+    const int64_t B = by_rows->B, H = by_rows->H, O = by_rows->O;
+    const REAL *h = taped_state(learner, 0, i + 1, 0);
+    if (!y) return;
+    if (O)
+        by_rows->kernels->multiply(&(product){.m = B,
+                                              .n = O,
+                                              .k = H,
+                                              .a = h,
+                                              .lda = H,
+                                              .panels = network_param(by_rows, WEIGHT_HO),
+                                              .init = network_param(by_rows, BIAS_O),
+                                              .c = y,
+                                              .ldc = O});
+    else memcpy(y, h, (size_t)(B * H) * sizeof(REAL));
 }
 
 /* One step of all rows onto the tape; overwrites `state`. */
-LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y) {
-    const bptt_internal_member alone = {.size = 1};
-    call *call = &learner->call;
-    worker worker = {.call = call, .member = &alone, .row_end = call->B, .origin = -learner->head->steps};
-    pack_forward(call);
-    tape_inputs(learner);
-    call->state0 = call->state1 = state;
-    call->y = y;
-    load_state(&worker);
-    forward_chunks(&worker, 0, 1);
-    learner->head->steps++;
-    for (int64_t row = 0; row < call->B; row++) learner->counts[row]++;
+LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work) {
+    arena from = arena_at(work);
+    kernels kernels = *learner->call.kernels;
+    call by_rows = learner->call;
+    kernels.multiply = kernels.multiply_by_rows;
+    by_rows.kernels = &kernels;
+    const int64_t i = learner->head->steps++, B = by_rows.B, H = by_rows.H;
+    const int two = by_rows.shape->states == 2, gates = by_rows.shape->gate_blocks;
+    const forward_scratch scratch = alloc_forward_step(&by_rows, &from);
+    const weights weights = plain_weights(&by_rows, &scratch);
+    tape_inputs(learner, i);
+    if (learner->panels_size) tape_weights(learner, i);
+    step step = {.call = &by_rows, .t = i, .rows = B, .weights = &weights, .ld = H};
+    for (int part = 0; part <= two; part++)
+        memcpy(taped_state(learner, part, i, 0), state + part * B * H, (size_t)(B * H) * sizeof(REAL));
+    step.prev.h = step.operand = taped_state(learner, 0, i, 0);
+    step.prev.ld = step.ld_operand = H;
+    step.h = taped_state(learner, 0, i + 1, 0);
+    if (two) step.prev.c = taped_state(learner, 1, i, 0);
+    if (two) step.c = taped_state(learner, 1, i + 1, 0);
+    if (gates) step.gates = taped_gates(learner, i, 0);
+    step.hh_products = scratch.hh_products;
+    multiply_step_inputs(learner, &by_rows, &weights, i, gates ? step.gates : step.h);
+    cell_of(&by_rows.spec)->forward(&step);
+    for (int part = 0; part <= two; part++)
+        memcpy(state + part * B * H, taped_state(learner, part, i + 1, 0), (size_t)(B * H) * sizeof(REAL));
+    for (int64_t row = 0; row < B; row++) learner->counts[row]++;
+    write_step_outputs(learner, &by_rows, i, y);
 }
 
 /* ---- back over the steps of a row --------------------------------------------------------------------- */
@@ -220,6 +324,27 @@ LOCAL step step_of_row(const learner *learner, const call *of_rows, const weight
     return step;
 }
 
+/* out = init + W_hhT dz of a step, (rows,H) */
+LOCAL void multiply_dz_w_hh(const step *step, const REAL *init, REAL *out) {
+    const call *call = step->call;
+    const int64_t H = call->H;
+    EACH_PRODUCT(call, listed) {
+        if (listed->matrix != WEIGHT_HH || listed->gate_operand) continue;
+        call->kernels->multiply(&(product){.m = step->rows,
+                                           .n = H,
+                                           .k = listed->rows * H,
+                                           .a = step->dz + listed->dz * H,
+                                           .lda = dz_columns(call),
+                                           .panels = panels_of(call, step->weights, listed),
+                                           .init = init,
+                                           .ldinit = H,
+                                           .c = out,
+                                           .ldc = H,
+                                           .gemv = call->B == 1});
+        init = out;
+    }
+}
+
 /* Gradients [begin,end) go back over the steps of a row. Those by its state lie where dh_of_step says for its last
  * step, and in dc. */
 LOCAL void go_back(const learner *learner, int64_t row, const state_grads *grads, int64_t begin, int64_t end) {
@@ -230,10 +355,8 @@ LOCAL void go_back(const learner *learner, int64_t row, const state_grads *grads
         const weights weights = taped_weights(learner, i);
         const step step = step_of_row(learner, &of_rows, &weights, grads, i, row, begin, end - begin);
         cell_of(&of_rows.spec)->backward(&step);
-        REAL *out = dh_of_step(learner, grads, i > first ? i - 1 : -1) + begin * of_rows.H;
-        const product product = state_product(&step, step.dz, dz_columns(&of_rows),
-                                              of_rows.shape->direct_dh ? step.dh_next : NULL, out, of_rows.H);
-        of_rows.kernels->multiply(&product);
+        multiply_dz_w_hh(&step, of_rows.shape->direct_dh ? step.dh_next : NULL,
+                         dh_of_step(learner, grads, i > first ? i - 1 : -1) + begin * of_rows.H);
     }
 }
 
@@ -300,9 +423,22 @@ LOCAL void add_row_peepholes(const learner *learner, const row_dz *given, param_
     }
 }
 
-/* Step i as multiply_w_ih takes it. */
-LOCAL worker worker_of_step(const learner *learner, int64_t i) {
-    return (worker){.call = (call *)&learner->call, .weights = taped_weights(learner, i)};
+/* dx (I,) = W_ihT dz of step i */
+LOCAL void multiply_dz_w_ih(const learner *learner, int64_t i, const REAL *dz, REAL *dx) {
+    const call *call = &learner->call;
+    const weights weights = taped_weights(learner, i);
+    const REAL *init = NULL;
+    EACH_PRODUCT(call, listed) {
+        if (listed->matrix != WEIGHT_IH) continue;
+        call->kernels->multiply(&(product){.m = 1,
+                                           .n = call->I,
+                                           .k = listed->rows * call->H,
+                                           .a = dz + listed->dz * call->H,
+                                           .panels = panels_of(call, &weights, listed),
+                                           .init = init,
+                                           .c = dx});
+        init = dx;
+    }
 }
 
 /* The integers: columns of W_ih get dz, rows of an embedding W_ihT dz; dx: scratch (I,). */
@@ -317,8 +453,7 @@ LOCAL void add_row_tokens(const learner *learner, const row_dz *given, REAL *dx,
                 for (int64_t j = 0; listed->matrix == WEIGHT_IH && j < listed->rows * call->H; j++)
                     column[(listed->row * call->H + j) * call->V] += dz[listed->dz * call->H + j];
         } else if (token != call->spec.padding_row - 1) {
-            const worker of_step = worker_of_step(learner, given->first + i);
-            multiply_w_ih(&of_step, 1, dz, given->ld, NULL, dx);
+            multiply_dz_w_ih(learner, given->first + i, dz, dx);
             call->kernels->add_scaled(call->I, 1, dx, network_grad(call, to.last, EMBEDDING) + token * call->I);
         }
     }

@@ -8,7 +8,7 @@
 #define BPTT_KERNELS_H
 #include "base/real.h"
 #include "cells/list.h"
-#include "forward_mode/influence.h"
+#include "forward_mode/kernels.h"
 
 /* Elements side by side. */
 typedef struct {
@@ -127,8 +127,8 @@ typedef struct TYPED(kernels) {
 #define GATE_MEMBER(name) void (*name)(const gate_step *);
     GATE_FUNCTIONS(GATE_MEMBER)
 #undef GATE_MEMBER
-    void (*update_influence)(const influence_rows *);
-    void (*update_influence_pair)(const influence_rows *);
+    void (*multiply_by_rows)(const product *); /* with a matrix that is not packed: panels is b transposed (n,k) */
+    void (*step_influence)(const influence_step *);
     void (*sgd)(const update *);
     void (*rmsprop)(const update *); /* and Adagrad */
     void (*adam)(const update *);

@@ -14,7 +14,7 @@
 #include "kernels/outer.h"
 #include "kernels/reduce.h"
 #endif
-#include "forward_mode/influence_pointwise.h"
+#include "forward_mode/learner_pointwise.h"
 #include "kernels/listed_rows.h"
 #include "kernels/optim_pointwise.h"
 
@@ -39,8 +39,8 @@ const kernels TABLE = {.packed_size = packed_size,
                        .add_scaled = add_scaled,
                        .difference = difference,
                        .clamp = clamp,
-                       .update_influence = update_influence,
-                       .update_influence_pair = update_influence_pair,
+                       .multiply_by_rows = multiply_by_rows,
+                       .step_influence = step_influence,
                        .sgd = sgd,
                        .rmsprop = rmsprop,
                        .adam = adam,
