@@ -196,12 +196,7 @@ class Naive:
             self.J = D @ self.J + I
         else:
             units, own = self.units(), np.arange(len(D)) % self.H
-            of_own_unit = np.where(own[:, None] == own, D, 0)  # its diagonal, or blocks of 2 x 2
-            self.J = np.where((units == own[:, None]) | (units < 0), of_own_unit @ self.J + I, 0)
-            entry = units >= 0
-            full = np.where(units == own[:, None], D @ self.last + I, 0) if hasattr(self, "last") else self.J
-            np.testing.assert_allclose(self.J[:, entry], full[:, entry], rtol=1e-12, atol=1e-14)
-            self.last = self.J
+            self.J = np.where((units == own[:, None]) | (units < 0), D @ self.J + I, 0)
         self.state = np.concatenate([h_new, c_new])[: self.parts]
         self.h = h_new[0]
         return oracle.p["weight_ho"] @ self.h + oracle.p.get("bias_o", 0) if self.rnn.output_size else self.h
@@ -220,7 +215,7 @@ class Naive:
 
 
 def along_a_path(p, method, masked, change=0.1):
-    """Both learn from the same steps while the parameters change at random between them."""
+    """Both learn from the same steps, of which some have no backward, while the parameters change at random."""
     rng = np.random.default_rng(9)
     B = p.dy.shape[1]
     learner, naive = method(p.rnn, B), [Naive(p.rnn, masked) for _ in range(B)]
@@ -228,9 +223,12 @@ def along_a_path(p, method, masked, change=0.1):
         y = learner(x)
         assert_close(y, [n.step(row) for n, row in zip(naive, x, strict=True)], 1e-12, f"y at {t}")
         p.rnn.zero_grad()
-        learner.backward(dy)
+        if t % 4 != 2:
+            learner.backward(dy)
+        else:
+            dy = 0 * dy
         expected = sum(n.gradient(row) for n, row in zip(naive, dy, strict=True))
-        assert_close(p.rnn.grads, expected, 1e-11, f"gradient at {t}")
+        assert_close(p.rnn.grads, expected, 1e-12, f"gradient at {t}")
         p.rnn.params += change * rng.normal(size=p.rnn.params.size) * (rng.random(p.rnn.params.size) < 0.5)
 
 
@@ -259,8 +257,6 @@ def test_snap1_is_exact_where_w_hh_is_diagonal(problem, case):
     B = p.dy.shape[1]
     outputs, grads = learned(p, with_state(bptt.SnAp1(p.rnn, B), p))
     y, expected = learned(p, with_state(bptt.RTRL(p.rnn, B), p))
-    if "embedding" in p.rnn.param_views():  # its entries act on all units, but each unit keeps its own memory of them
-        assert np.abs(p.rnn.grad_views()["embedding"]).max() > 0
     assert_close(outputs, y, 1e-13)
     assert_close(grads, expected, 1e-11)
 
@@ -509,9 +505,9 @@ def test_a_size_that_does_not_fit_says_what_it_needs(method, cell, formula, monk
 
 
 def test_a_size_beyond_memory_is_an_error_before_anything_is_allocated():
-    rnn = bptt.RNN(1, 4000, seed=0)  # 64 MB of parameters, 256 GB of influence
+    rnn = bptt.RNN(1, 600, seed=0)  # 1.4 MB of parameters, 0.9 GB of influence for each row
     with pytest.raises(MemoryError, match=r"RTRL needs \d{3},\d{3},\d{3},\d{3} bytes"):
-        bptt.RTRL(rnn)
+        bptt.RTRL(rnn, 1000)
     with pytest.raises(MemoryError):
         bptt.RTRL(bptt.RNN(1, 3, seed=0), 2**50)
     with pytest.raises(MemoryError, match="B\\*P and the table B\\*V\\*I\\*H"):

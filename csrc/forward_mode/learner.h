@@ -474,6 +474,29 @@ LOCAL void add_row_grads(const learner *learner, const row_dz *given, REAL *scra
     add_row_tokens(learner, given, dx, to);
 }
 
+/* ---- the influence matrix ------------------------------------------------------------------------------ */
+
+enum { FOLD_COLUMNS = 64 }; /* columns that are multiplied at a time: their panels stay in L1 or L2 */
+
+/* elements of the panels of so many columns */
+LOCAL int64_t column_panels(const learner *learner) {
+    return learner->call.kernels->packed_size(learner->state_units, FOLD_COLUMNS);
+}
+
+/* Columns [begin,end) of an influence matrix J (state_units, ld apart) become those of D J, D
+ * (state_units,state_units); panels: scratch of column_panels elements. */
+LOCAL void transform_columns(const learner *learner, const REAL *D, int64_t begin, int64_t end, REAL *J, int64_t ld,
+                             REAL *panels) {
+    const kernels *kernels = learner->call.kernels;
+    const int64_t n = learner->state_units;
+    for (int64_t j = begin; j < end; j += FOLD_COLUMNS) {
+        const int64_t columns = min_of(FOLD_COLUMNS, end - j);
+        kernels->pack(n, columns, J + j, ld, 1, panels);
+        kernels->multiply(
+            &(product){.m = n, .n = columns, .k = n, .a = D, .lda = n, .panels = panels, .c = J + j, .ldc = ld});
+    }
+}
+
 /* ---- the readout ------------------------------------------------------------------------------------- */
 
 /* dh (H,) of a row's last step from its dy (Y,); with a readout its gradients are added to grads. */

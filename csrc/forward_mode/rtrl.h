@@ -12,7 +12,6 @@
 
 enum {
     LEARNER_TASKS = 8,  /* of a run, at most: each has scratch of its own */
-    FOLD_COLUMNS = 64,  /* of J that are multiplied at a time: their panels stay in L1 or L2 */
     SUM_COLUMNS = 1024, /* of J that are summed at a time: the sums stay in L1 */
     READ_FLOPS = 8      /* flops in the time that an element of J takes to come from memory */
 };
@@ -35,10 +34,6 @@ LOCAL REAL *influence_of(const learner *learner, int64_t row) {
     return learner->influence + row * learner->influence_size;
 }
 
-LOCAL int64_t panels_size_of(const learner *learner) {
-    return learner->call.kernels->packed_size(learner->state_units, FOLD_COLUMNS);
-}
-
 /* Scratch of the fold, and of backward, which take the same memory in turn. */
 LOCAL int64_t plan_rtrl(rtrl *rtrl, REAL *work, int backward) {
     learner *learner = rtrl->learner;
@@ -48,7 +43,7 @@ LOCAL int64_t plan_rtrl(rtrl *rtrl, REAL *work, int backward) {
     rtrl->grads = alloc_state_grads(call, &from, rows, learner->span);
     rtrl->transition = arena_alloc(&from, rows * learner->state_units);
     rtrl->row_scratch = arena_alloc(&from, row_grads_scratch(call) * LEARNER_TASKS);
-    rtrl->panels = arena_alloc(&from, backward ? 0 : panels_size_of(learner) * LEARNER_TASKS);
+    rtrl->panels = arena_alloc(&from, backward ? 0 : column_panels(learner) * LEARNER_TASKS);
     rtrl->state_grad = arena_alloc(&from, backward ? call->B * learner->state_units : 0);
     return from.used;
 }
@@ -91,24 +86,11 @@ LOCAL void transition_task(void *context, const bptt_internal_member *member, in
 LOCAL void influence_task(void *context, const bptt_internal_member *member, int task) {
     const rtrl *rtrl = context;
     const learner *learner = rtrl->learner;
-    const kernels *kernels = learner->call.kernels;
-    const int64_t n = learner->state_units, ld = learner->ld;
-    REAL *influence = influence_of(learner, rtrl->row), *panels = rtrl->panels + task * panels_size_of(learner);
     int64_t begin, end;
     (void)member;
     task_share(rtrl, task, learner->columns, FOLD_COLUMNS, &begin, &end);
-    for (int64_t j = begin; j < end; j += FOLD_COLUMNS) {
-        const int64_t columns = min_of(FOLD_COLUMNS, end - j);
-        kernels->pack(n, columns, influence + j, ld, 1, panels);
-        kernels->multiply(&(product){.m = n,
-                                     .n = columns,
-                                     .k = n,
-                                     .a = rtrl->transition,
-                                     .lda = n,
-                                     .panels = panels,
-                                     .c = influence + j,
-                                     .ldc = ld});
-    }
+    transform_columns(learner, rtrl->transition, begin, end, influence_of(learner, rtrl->row), learner->ld,
+                      rtrl->panels + task * column_panels(learner));
 }
 
 /* Rows of M J of a row whose influence before the tape is the identity for its learned initial state, or zero. */

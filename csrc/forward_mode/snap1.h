@@ -3,11 +3,11 @@
  * them by its diagonal, for an LSTM by each unit's 2 x 2 block. Biased; exact where W_hh is diagonal.
  *
  * The influence of a row: for h, and for an LSTM for c behind it, one element for each parameter but those of the
- * readout and the embedding (ld,). Each entry of an embedding acts on all units at once: behind these lies, for each
- * element of the state, one element for each entry (state_units,V*I).
+ * readout and the embedding (ld,). Each entry of an embedding acts on all units within a step, so that nothing of its
+ * influence is left out: behind these lies the matrix of the entries (state_units,V*I), on which D_t acts as in RTRL.
  *
- * A step computes D_t and A = ds_t/dz_t of each unit. The influence follows later, in one pass with the gradients that
- * its backward adds, or else before the next step. */
+ * A step computes what of D_t is used and A = ds_t/dz_t of each unit. The influence follows later, in one pass with the
+ * gradients that the step's backward adds, or else before the next step; that of the embedding at once. */
 #ifndef BPTT_FORWARD_MODE_SNAP1_H
 #define BPTT_FORWARD_MODE_SNAP1_H
 #include "forward_mode/learner.h"
@@ -15,6 +15,8 @@
 typedef struct {
     learner *learner;
     state_grads grads; /* a step: of ones */
+    REAL *jacobian;    /* a step, with an embedding: D_t (state_units,state_units) */
+    REAL *panels;      /* with it: scratch of column_panels */
     REAL *dh;          /* backward: the gradient by h_t of a row (H,) */
 } snap1;
 
@@ -41,6 +43,9 @@ LOCAL int64_t plan_snap1(snap1 *snap1, REAL *work) {
     arena from = arena_at(work);
     snap1->grads = alloc_state_grads(call, &from, call->shape->states, 1);
     snap1->dh = arena_alloc(&from, call->H);
+    if (!call->spec.num_embeddings) return from.used;
+    snap1->jacobian = arena_alloc(&from, snap1->learner->state_units * snap1->learner->state_units);
+    snap1->panels = arena_alloc(&from, column_panels(snap1->learner));
     return from.used;
 }
 
@@ -105,6 +110,41 @@ LOCAL void add_diagonals(const learner *learner, int64_t row) {
             }
         }
     }
+}
+
+/* All of D_t: A times W_hh, and what does not pass it. */
+LOCAL void fill_jacobian(const snap1 *snap1, int64_t row) {
+    const learner *learner = snap1->learner;
+    const call *call = &learner->call;
+    const int64_t H = call->H, n = learner->state_units;
+    const int states = call->shape->states;
+    copy_or_clear(snap1->jacobian, NULL, n * n);
+    for (int64_t i = 0; i < n; i++) {
+        REAL *to = snap1->jacobian + i * n;
+        const int64_t unit = i % H, part = i / H;
+        if (call->shape->direct_dh) to[unit] = snap1->grads.dh_next[i];
+        if (states == 2) to[H + unit] = snap1->grads.dc[i];
+        EACH_PRODUCT(call, listed)
+            for (int block = 0; listed->matrix == WEIGHT_HH && block < listed->rows; block++)
+                call->kernels->add_scaled(H, slopes_of(learner, row, (int)part)[(listed->dz + block) * H + unit],
+                                          layer_dir_param(call, 0, WEIGHT_HH) + ((listed->row + block) * H + unit) * H,
+                                          to);
+    }
+}
+
+/* The influence of the embedding: D_t times it, and the row that was the input gets A W_ih. */
+LOCAL void step_table(const snap1 *snap1, int64_t row) {
+    const learner *learner = snap1->learner;
+    const call *call = &learner->call;
+    const int64_t H = call->H, I = call->I, size = embedding_size(call), token = learner->tokens[row];
+    fill_jacobian(snap1, row);
+    transform_columns(learner, snap1->jacobian, 0, size, table_influence(learner, row, 0), size, snap1->panels);
+    for (int64_t i = 0; token != call->spec.padding_row - 1 && i < learner->state_units; i++)
+        EACH_PRODUCT(call, listed)
+            for (int block = 0; listed->matrix == WEIGHT_IH && block < listed->rows; block++)
+                call->kernels->add_scaled(I, slopes_of(learner, row, (int)(i / H))[(listed->dz + block) * H + i % H],
+                                          layer_dir_param(call, 0, WEIGHT_IH) + ((listed->row + block) * H + i % H) * I,
+                                          table_influence(learner, row, i) + token * I);
 }
 
 /* ---- the pass over the influence ----------------------------------------------------------------------- */
@@ -223,34 +263,13 @@ LOCAL void pass_initial_state(const influence_pass *pass) {
                     pass->grads ? network_grad(call, pass->grads, tensor) : NULL);
 }
 
-/* The row of the embedding that was the input: the influence on part i of unit j gets W_ihT A. */
-LOCAL void add_table_row(const influence_pass *pass, int i, int64_t j, REAL *influence) {
-    const call *call = &pass->learner->call;
-    const int64_t H = call->H, I = call->I;
-    EACH_PRODUCT(call, listed)
-        for (int block = 0; listed->matrix == WEIGHT_IH && block < listed->rows; block++)
-            call->kernels->add_scaled(I, pass->slopes[i][(listed->dz + block) * H + j],
-                                      layer_dir_param(call, 0, WEIGHT_IH) + ((listed->row + block) * H + j) * I,
-                                      influence);
-}
-
-/* The embedding, whose entries act on all units. */
+/* The embedding, whose influence has taken the step already. */
 LOCAL void pass_table(const influence_pass *pass) {
     const learner *learner = pass->learner;
     const call *call = &learner->call;
-    const int64_t H = call->H, token = learner->tokens[pass->row];
-    const int states = call->shape->states, adds = pass->updates && token != call->spec.padding_row - 1;
-    for (int64_t unit = 0; unit < H; unit++) {
-        REAL *h = table_influence(learner, pass->row, unit);
-        influence_step step = {.states = states, .rows = 1, .n = embedding_size(call), .y = {h}};
-        if (states == 2) step.y[1] = table_influence(learner, pass->row, H + unit);
-        for (int i = 0; pass->updates && i < states; i++)
-            for (int j = 0; j < states; j++) step.decay[i][j] = pass->decay[i][j] + unit;
-        call->kernels->step_influence(&step);
-        for (int i = 0; adds && i < states; i++) add_table_row(pass, i, unit, step.y[i] + token * call->I);
-        if (pass->grads)
-            call->kernels->add_scaled(step.n, pass->dh[unit], h, network_grad(call, pass->grads, EMBEDDING));
-    }
+    for (int64_t unit = 0; pass->grads && unit < call->H; unit++)
+        call->kernels->add_scaled(embedding_size(call), pass->dh[unit], table_influence(learner, pass->row, unit),
+                                  network_grad(call, pass->grads, EMBEDDING));
 }
 
 /* One row. */
@@ -287,6 +306,7 @@ LOCAL void begin_step_influence(const snap1 *snap1) {
     for (int64_t row = 0; row < learner->call.B; row++) {
         differentiate_units(snap1, row);
         add_diagonals(learner, row);
+        if (learner->call.spec.num_embeddings) step_table(snap1, row);
     }
     learner->head->pending = 1;
 }

@@ -97,7 +97,8 @@ class SnAp1(_core.Learner):
     diagonal (of gated cells the block of each gate).
 
     The influence has B * P numbers, P the parameters but those of the readout (LSTM: twice as many); time grows as they
-    do. With num_embeddings each entry of the table acts on all units and counts as H parameters.
+    do. With num_embeddings each entry of the table acts on all units: it counts as H parameters (LSTM: 2 H), and its
+    influence takes H (2 H) times as many operations, as in RTRL. one_hot has no such cost.
 
     Outputs are those of rnn.stream() to the bit. Nothing is dropped. Where parameters change between the steps, the
     influence is that of the path that was taken.
