@@ -252,7 +252,9 @@ def test_snap1_equals_the_masked_influence_matrix(problem, case):
 def test_snap1_is_exact_where_w_hh_is_diagonal(problem, case):
     """Of gated cells the block of each gate."""
     p = problem_of(problem, case)
-    for block in np.split(p.rnn.param_views()["weight_hh_l0"], 4 if p.rnn.cell == "lstm" else 3 if p.rnn.cell == "gru" else 1):
+    for block in np.split(
+        p.rnn.param_views()["weight_hh_l0"], 4 if p.rnn.cell == "lstm" else 3 if p.rnn.cell == "gru" else 1
+    ):
         block *= np.eye(len(block))
     B = p.dy.shape[1]
     outputs, grads = learned(p, with_state(bptt.SnAp1(p.rnn, B), p))
@@ -486,7 +488,8 @@ def test_learners_in_threads(problem):
 
 
 @pytest.mark.parametrize(("method", "cell", "formula"), [
-    (bptt.RTRL, "tanh", "B*H*P"), (bptt.RTRL, "lstm", "B*2*H*P"), (bptt.SnAp1, "gru", "B*P"), (bptt.SnAp1, "lstm", "B*2*P"),
+    (bptt.RTRL, "tanh", "B*H*P"), (bptt.RTRL, "lstm", "B*2*H*P"),
+    (bptt.SnAp1, "gru", "B*P"), (bptt.SnAp1, "lstm", "B*2*P"),
 ])  # fmt: skip
 def test_a_size_that_does_not_fit_says_what_it_needs(method, cell, formula, monkeypatch):
     rnn = bptt.RNN(3, 40, 2, cell=cell, seed=0)
