@@ -43,7 +43,7 @@ LOCAL bptt_status open_learner(learner *learner, const bptt_spec *spec, int32_t 
     if (status) return status;
     if (!params || !memory) return BPTT_ERROR_NULL;
     learner->call.params = params;
-    if (learner->call.spec.num_embeddings) learner->call.token_rows = network_param(&learner->call, EMBEDDING);
+    if (learner->call.spec.num_embeddings) learner->call.token_rows = network_weight(learner, EMBEDDING);
     plan_memory(learner, memory);
     return BPTT_OK;
 }
@@ -99,7 +99,7 @@ LOCAL void set_row_state(const learner *learner, int64_t row, const REAL *state0
     const call *call = &learner->call;
     for (int part = 0; part < call->shape->states; part++) {
         const int64_t at = state_offset(call, 0, part, row);
-        copy_or_clear(state + at, state0 ? state0 + at : network_param(call, part ? STATE_C0 : STATE_H0), call->H);
+        copy_or_clear(state + at, state0 ? state0 + at : network_weight(learner, part ? STATE_C0 : STATE_H0), call->H);
     }
 }
 

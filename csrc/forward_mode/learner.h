@@ -33,6 +33,7 @@ typedef struct {
     int64_t readout;       /* parameters of the readout */
     int64_t readout_begin; /* parameters before them */
     int64_t span;          /* most steps on the tape */
+    int64_t layer[LAYER_DIR_TENSORS], network[NETWORK_TENSORS]; /* offsets of the tensors; -1: there is none */
 
     /* in memory */
     learner_head *head;
@@ -57,6 +58,24 @@ typedef struct {
 
 LOCAL param_row row_of_influence(const learner *learner, REAL *row) { return (param_row){row, row - learner->readout}; }
 
+/* A tensor in a row of parameters; NULL where the network does not have it, or without a row. */
+LOCAL REAL *layer_tensor(const learner *learner, REAL *row, int tensor) {
+    return row && learner->layer[tensor] >= 0 ? row + learner->layer[tensor] : NULL;
+}
+
+LOCAL REAL *network_tensor(const learner *learner, REAL *row, int tensor) {
+    return row && learner->network[tensor] >= 0 ? row + learner->network[tensor] : NULL;
+}
+
+/* The same in the network's parameters. */
+LOCAL const REAL *layer_weight(const learner *learner, int tensor) {
+    return layer_tensor(learner, (REAL *)learner->call.params, tensor);
+}
+
+LOCAL const REAL *network_weight(const learner *learner, int tensor) {
+    return network_tensor(learner, (REAL *)learner->call.params, tensor);
+}
+
 /* ---- sizes ------------------------------------------------------------------------------------------- */
 
 enum { SPAN_MIN = 8, SPAN_MAX = 64 };
@@ -74,11 +93,12 @@ LOCAL int64_t *alloc_integers(arena *from, int64_t n) {
 /* The sizes that depend on the network alone. */
 LOCAL void size_learner(learner *learner) {
     const call *call = &learner->call;
-    const int64_t ho = bptt_internal_network_offset(&call->spec, WEIGHT_HO);
+    for (int i = 0; i < LAYER_DIR_TENSORS; i++) learner->layer[i] = bptt_internal_layer_dir_offset(&call->spec, 0, i);
+    for (int i = 0; i < NETWORK_TENSORS; i++) learner->network[i] = bptt_internal_network_offset(&call->spec, i);
     learner->state_units = call->shape->states * call->H;
     learner->readout = call->O * (call->H + (call->spec.bias != 0));
     learner->columns = bptt_internal_params(&call->spec) - learner->readout;
-    learner->readout_begin = ho < 0 ? learner->columns : ho;
+    learner->readout_begin = call->O ? learner->network[WEIGHT_HO] : learner->columns;
     learner->ld = (learner->columns + LINE - 1) / LINE * LINE;
     learner->span = span_of(learner);
 }
@@ -145,7 +165,7 @@ LOCAL void tape_weights(const learner *learner, int64_t i) {
     const weights weights = taped_weights(learner, i);
     EACH_PRODUCT(call, listed) {
         const int64_t columns = listed->matrix == WEIGHT_IH ? call->I : call->H;
-        const REAL *w = layer_dir_param(call, 0, listed->matrix) + listed->row * call->H * columns;
+        const REAL *w = layer_weight(learner, listed->matrix) + listed->row * call->H * columns;
         if (panels_of(call, &weights, listed))
             call->kernels->pack(listed->rows * call->H, columns, w, columns, 1, panels_of(call, &weights, listed));
     }
@@ -180,15 +200,16 @@ LOCAL forward_scratch alloc_forward_step(const call *call, arena *from) {
 }
 
 /* The weights as they lie in the parameters, for kernels that multiply by rows. */
-LOCAL weights plain_weights(const call *call, const forward_scratch *scratch) {
-    weights weights = {.inputs = (REAL *)layer_dir_param(call, 0, WEIGHT_IH),
+LOCAL weights plain_weights(const learner *learner, const forward_scratch *scratch) {
+    const call *call = &learner->call;
+    weights weights = {.inputs = (REAL *)layer_weight(learner, WEIGHT_IH),
                        .input_bias = scratch->input_bias,
                        .hh_bias = scratch->hh_bias,
-                       .peepholes = (REAL *)layer_dir_param(call, 0, PEEPHOLES)};
+                       .peepholes = (REAL *)layer_weight(learner, PEEPHOLES)};
     EACH_PRODUCT(call, listed)
         if (listed->matrix == WEIGHT_HH)
             weights.products[listed - call->shape->products] =
-                (REAL *)layer_dir_param(call, 0, WEIGHT_HH) + listed->row * call->H * call->H;
+                (REAL *)layer_weight(learner, WEIGHT_HH) + listed->row * call->H * call->H;
     pack_biases(call, 0, &weights);
     return weights;
 }
@@ -226,8 +247,8 @@ LOCAL void write_step_outputs(const learner *learner, const call *by_rows, int64
                                               .k = H,
                                               .a = h,
                                               .lda = H,
-                                              .panels = network_param(by_rows, WEIGHT_HO),
-                                              .init = network_param(by_rows, BIAS_O),
+                                              .panels = network_weight(learner, WEIGHT_HO),
+                                              .init = network_weight(learner, BIAS_O),
                                               .c = y,
                                               .ldc = O});
     else memcpy(y, h, (size_t)(B * H) * sizeof(REAL));
@@ -243,7 +264,7 @@ LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work)
     const int64_t i = learner->head->steps++, B = by_rows.B, H = by_rows.H;
     const int two = by_rows.shape->states == 2, gates = by_rows.shape->gate_blocks;
     const forward_scratch scratch = alloc_forward_step(&by_rows, &from);
-    const weights weights = plain_weights(&by_rows, &scratch);
+    const weights weights = plain_weights(learner, &scratch);
     tape_inputs(learner, i);
     if (learner->panels_size) tape_weights(learner, i);
     step step = {.call = &by_rows, .t = i, .rows = B, .weights = &weights, .ld = H};
@@ -393,7 +414,7 @@ LOCAL void add_row_weights(const learner *learner, const row_dz *given, REAL *sc
                              .lda = given->ld,
                              .b = operand,
                              .ldb = B * (gate ? gates : columns),
-                             .c = layer_dir_grad(call, to.first, 0, listed->matrix) + listed->row * H * columns,
+                             .c = layer_tensor(learner, to.first, listed->matrix) + listed->row * H * columns,
                              .ldc = columns,
                              .scratch = scratch});
     }
@@ -403,7 +424,7 @@ LOCAL void add_row_biases(const learner *learner, const row_dz *given, param_row
     const call *call = &learner->call;
     const int64_t H = call->H;
     for (int matrix = WEIGHT_IH; call->spec.bias && matrix <= WEIGHT_HH; matrix++) {
-        REAL *bias = layer_dir_grad(call, to.first, 0, matrix == WEIGHT_IH ? BIAS_IH : BIAS_HH);
+        REAL *bias = layer_tensor(learner, to.first, matrix == WEIGHT_IH ? BIAS_IH : BIAS_HH);
         for (int block = 0; block < call->shape->blocks; block++)
             call->kernels->add_column_sums(given->steps, H, given->dz + dz_block_of(call, matrix, block) * H, given->ld,
                                            bias + block * H);
@@ -419,7 +440,7 @@ LOCAL void add_row_peepholes(const learner *learner, const row_dz *given, param_
                                     .c_prev = taped_state(learner, 1, given->first + i, given->row),
                                     .c = taped_state(learner, 1, given->first + i + 1, given->row),
                                     .unit_end = call->H};
-        cell_of(&call->spec)->add_peephole_grad(&rows, layer_dir_grad(call, to.first, 0, PEEPHOLES));
+        cell_of(&call->spec)->add_peephole_grad(&rows, layer_tensor(learner, to.first, PEEPHOLES));
     }
 }
 
@@ -448,13 +469,13 @@ LOCAL void add_row_tokens(const learner *learner, const row_dz *given, REAL *dx,
         const REAL *dz = given->dz + i * given->ld;
         const int64_t token = learner->tokens[(given->first + i) * call->B + given->row];
         if (call->spec.one_hot) {
-            REAL *column = layer_dir_grad(call, to.first, 0, WEIGHT_IH) + token;
+            REAL *column = layer_tensor(learner, to.first, WEIGHT_IH) + token;
             EACH_PRODUCT(call, listed)
                 for (int64_t j = 0; listed->matrix == WEIGHT_IH && j < listed->rows * call->H; j++)
                     column[(listed->row * call->H + j) * call->V] += dz[listed->dz * call->H + j];
         } else if (token != call->spec.padding_row - 1) {
             multiply_dz_w_ih(learner, given->first + i, dz, dx);
-            call->kernels->add_scaled(call->I, 1, dx, network_grad(call, to.last, EMBEDDING) + token * call->I);
+            call->kernels->add_scaled(call->I, 1, dx, network_tensor(learner, to.last, EMBEDDING) + token * call->I);
         }
     }
 }
@@ -504,12 +525,12 @@ LOCAL void output_grad(const learner *learner, int64_t row, const REAL *dy, REAL
     const call *call = &learner->call;
     const kernels *kernels = call->kernels;
     const int64_t H = call->H, O = call->O;
-    const REAL *h = taped_state(learner, 0, learner->head->steps, row), *weight = network_param(call, WEIGHT_HO);
+    const REAL *h = taped_state(learner, 0, learner->head->steps, row), *weight = network_weight(learner, WEIGHT_HO);
     copy_or_clear(dh, O ? NULL : dy, H);
     for (int64_t o = 0; o < O; o++) {
         kernels->add_scaled(H, dy[o], weight + o * H, dh);
-        kernels->add_scaled(H, dy[o], h, network_grad(call, grads, WEIGHT_HO) + o * H);
+        kernels->add_scaled(H, dy[o], h, network_tensor(learner, grads, WEIGHT_HO) + o * H);
     }
-    if (O && call->spec.bias) kernels->add_scaled(O, 1, dy, network_grad(call, grads, BIAS_O));
+    if (O && call->spec.bias) kernels->add_scaled(O, 1, dy, network_tensor(learner, grads, BIAS_O));
 }
 #endif

@@ -16,9 +16,12 @@ INLINE REAL lanes_together(vec v) {
 #endif
 }
 
+enum { AT_ONCE = 8 }; /* dot products */
+
 /* out[i] = init[i] + the dot product of x and row i of w (k apart), i < rows; each in the same order. */
 INLINE void dot_rows(const int rows, int64_t k, const REAL *w, const REAL *x, const REAL *init, REAL *out) {
-    vec sum[4] = {splat(0), splat(0), splat(0), splat(0)};
+    vec sum[AT_ONCE];
+    for (int i = 0; i < rows; i++) sum[i] = splat(0);
     EACH_VECTOR(k, const vec of_x = LOAD(x + j); for (int i = 0; i < rows; i++) sum[i] += LOAD(w + i * k + j) * of_x);
     for (int i = 0; i < rows; i++) out[i] = (init ? init[i] : 0) + lanes_together(sum[i]);
 }
@@ -29,7 +32,8 @@ LOCAL void multiply_by_rows(const product *p) {
         const REAL *a = p->a + i * p->lda, *w = p->panels, *init = p->init ? p->init + i * p->ldinit : NULL;
         REAL *c = p->c + i * p->ldc;
         int64_t j = 0;
-        for (; j + 4 <= p->n; j += 4, w += 4 * p->k) dot_rows(4, p->k, w, a, init ? init + j : NULL, c + j);
+        for (; j + AT_ONCE <= p->n; j += AT_ONCE, w += AT_ONCE * p->k)
+            dot_rows(AT_ONCE, p->k, w, a, init ? init + j : NULL, c + j);
         for (; j < p->n; j++, w += p->k) dot_rows(1, p->k, w, a, init ? init + j : NULL, c + j);
     }
     apply_epilogue(p);

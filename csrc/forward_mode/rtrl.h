@@ -103,7 +103,7 @@ LOCAL void begin_influence(const rtrl *rtrl, int64_t begin, int64_t end) {
         copy_or_clear(row, NULL, ld);
         if (!call->spec.learn_state || learner->kinds[rtrl->row] != INFLUENCE_LEARNED) continue;
         for (int part = 0; part < call->shape->states; part++)
-            copy_or_clear(network_grad(call, row_of_influence(learner, row).last, part ? STATE_C0 : STATE_H0),
+            copy_or_clear(network_tensor(learner, row_of_influence(learner, row).last, part ? STATE_C0 : STATE_H0),
                           rtrl->transition + i * n + part * H, H);
     }
 }
@@ -192,7 +192,7 @@ LOCAL void add_initial_state_grads(const rtrl *rtrl) {
         for (int part = 0; part < call->shape->states; part++)
             if (learner->counts[row] && learner->kinds[row] == INFLUENCE_LEARNED)
                 call->kernels->add_scaled(call->H, 1, rtrl->state_grad + row * learner->state_units + part * call->H,
-                                          network_grad(call, rtrl->to, part ? STATE_C0 : STATE_H0));
+                                          network_tensor(learner, rtrl->to, part ? STATE_C0 : STATE_H0));
 }
 
 LOCAL void rtrl_backward(rtrl *rtrl) {

@@ -80,7 +80,7 @@ LOCAL void differentiate_units(const snap1 *snap1, int64_t row) {
     const state_grads *grads = &snap1->grads;
     const int64_t H = call->H, columns = dz_columns(call);
     const int states = call->shape->states;
-    const weights weights = {.peepholes = (REAL *)layer_dir_param(call, 0, PEEPHOLES)};
+    const weights weights = {.peepholes = (REAL *)layer_weight(learner, PEEPHOLES)};
     REAL *dh = dh_of_step(learner, grads, 0);
     for (int64_t j = 0; j < states * H; j++) {
         dh[j] = j < H;
@@ -102,7 +102,7 @@ LOCAL void add_diagonals(const learner *learner, int64_t row) {
     EACH_PRODUCT(call, listed) {
         if (listed->matrix != WEIGHT_HH) continue;
         for (int block = 0; block < listed->rows; block++) {
-            const REAL *weight = layer_dir_param(call, 0, WEIGHT_HH) + (listed->row + block) * H * H;
+            const REAL *weight = layer_weight(learner, WEIGHT_HH) + (listed->row + block) * H * H;
             for (int i = 0; i < call->shape->states; i++) {
                 const REAL *slopes = slopes_of(learner, row, i) + (listed->dz + block) * H;
                 REAL *decay = decay_of(learner, row, i, 0);
@@ -127,7 +127,7 @@ LOCAL void fill_jacobian(const snap1 *snap1, int64_t row) {
         EACH_PRODUCT(call, listed)
             for (int block = 0; listed->matrix == WEIGHT_HH && block < listed->rows; block++)
                 call->kernels->add_scaled(H, slopes_of(learner, row, (int)part)[(listed->dz + block) * H + unit],
-                                          layer_dir_param(call, 0, WEIGHT_HH) + ((listed->row + block) * H + unit) * H,
+                                          layer_weight(learner, WEIGHT_HH) + ((listed->row + block) * H + unit) * H,
                                           to);
     }
 }
@@ -143,7 +143,7 @@ LOCAL void step_table(const snap1 *snap1, int64_t row) {
         EACH_PRODUCT(call, listed)
             for (int block = 0; listed->matrix == WEIGHT_IH && block < listed->rows; block++)
                 call->kernels->add_scaled(I, slopes_of(learner, row, (int)(i / H))[(listed->dz + block) * H + i % H],
-                                          layer_dir_param(call, 0, WEIGHT_IH) + ((listed->row + block) * H + i % H) * I,
+                                          layer_weight(learner, WEIGHT_IH) + ((listed->row + block) * H + i % H) * I,
                                           table_influence(learner, row, i) + token * I);
 }
 
@@ -181,11 +181,6 @@ LOCAL void pass_single(const influence_pass *pass, const REAL *const slopes[2], 
     for (int64_t j = 0; grads && j < H; j++) grads[j] += pass->dh[j] * h[j];
 }
 
-/* A tensor of a layer in a row of parameters; NULL: the network does not have it, or there is no such row. */
-LOCAL REAL *tensor_of(const influence_pass *pass, REAL *first, int tensor) {
-    return first ? layer_dir_grad(&pass->learner->call, first, 0, tensor) : NULL;
-}
-
 LOCAL REAL *at(REAL *tensor, int64_t offset) { return tensor ? tensor + offset : NULL; }
 
 /* A one_hot network: the column that was the input gets A. */
@@ -212,9 +207,9 @@ LOCAL void pass_weights(const influence_pass *pass) {
                                        : taped_state(learner, 0, 0, pass->row);
         for (int block = 0; block < listed->rows; block++) {
             const int64_t offset = (listed->row + block) * H * n, slopes = (listed->dz + block) * H;
-            REAL *h = at(tensor_of(pass, pass->parts[0].first, listed->matrix), offset);
-            REAL *c = at(tensor_of(pass, pass->parts[1].first, listed->matrix), offset);
-            REAL *grads = at(tensor_of(pass, pass->grads, listed->matrix), offset);
+            REAL *h = at(layer_tensor(learner, pass->parts[0].first, listed->matrix), offset);
+            REAL *c = at(layer_tensor(learner, pass->parts[1].first, listed->matrix), offset);
+            REAL *grads = at(layer_tensor(learner, pass->grads, listed->matrix), offset);
             pass_units(pass, n, slopes, operands, h, c, grads);
             if (column && pass->updates) add_column(pass, slopes, h, c, grads);
         }
@@ -222,24 +217,25 @@ LOCAL void pass_weights(const influence_pass *pass) {
 }
 
 LOCAL void pass_biases(const influence_pass *pass) {
-    const call *call = &pass->learner->call;
+    const learner *learner = pass->learner;
+    const call *call = &learner->call;
     for (int matrix = WEIGHT_IH; call->spec.bias && matrix <= WEIGHT_HH; matrix++)
         for (int block = 0; block < call->shape->blocks; block++) {
             const int64_t dz = dz_block_of(call, matrix, block) * call->H, offset = block * call->H;
             const int bias = matrix == WEIGHT_IH ? BIAS_IH : BIAS_HH;
             const REAL *const slopes[2] = {pass->slopes[0] + dz, pass->slopes[1] + dz};
-            pass_single(pass, slopes, at(tensor_of(pass, pass->parts[0].first, bias), offset),
-                        at(tensor_of(pass, pass->parts[1].first, bias), offset),
-                        at(tensor_of(pass, pass->grads, bias), offset));
+            pass_single(pass, slopes, at(layer_tensor(learner, pass->parts[0].first, bias), offset),
+                        at(layer_tensor(learner, pass->parts[1].first, bias), offset),
+                        at(layer_tensor(learner, pass->grads, bias), offset));
         }
 }
 
 LOCAL void pass_peepholes(const influence_pass *pass) {
     const learner *learner = pass->learner;
     const call *call = &learner->call;
-    REAL *const parts[2] = {tensor_of(pass, pass->parts[0].first, PEEPHOLES),
-                            tensor_of(pass, pass->parts[1].first, PEEPHOLES)};
-    REAL *grads = tensor_of(pass, pass->grads, PEEPHOLES);
+    REAL *const parts[2] = {layer_tensor(learner, pass->parts[0].first, PEEPHOLES),
+                            layer_tensor(learner, pass->parts[1].first, PEEPHOLES)};
+    REAL *grads = layer_tensor(learner, pass->grads, PEEPHOLES);
     for (int block = 0; block < 3; block++)
         pass_single(pass, NULL, at(parts[0], block * call->H), at(parts[1], block * call->H), NULL);
     for (int i = 0; pass->updates && i < 2; i++) {
@@ -255,12 +251,12 @@ LOCAL void pass_peepholes(const influence_pass *pass) {
 }
 
 LOCAL void pass_initial_state(const influence_pass *pass) {
-    const call *call = &pass->learner->call;
+    const learner *learner = pass->learner;
+    const call *call = &learner->call;
     const int two = call->shape->states == 2;
     for (int tensor = STATE_H0; tensor <= STATE_H0 + two; tensor++)
-        pass_single(pass, NULL, network_grad(call, pass->parts[0].last, tensor),
-                    two ? network_grad(call, pass->parts[1].last, tensor) : NULL,
-                    pass->grads ? network_grad(call, pass->grads, tensor) : NULL);
+        pass_single(pass, NULL, network_tensor(learner, pass->parts[0].last, tensor),
+                    network_tensor(learner, pass->parts[1].last, tensor), network_tensor(learner, pass->grads, tensor));
 }
 
 /* The embedding, whose influence has taken the step already. */
@@ -269,7 +265,7 @@ LOCAL void pass_table(const influence_pass *pass) {
     const call *call = &learner->call;
     for (int64_t unit = 0; pass->grads && unit < call->H; unit++)
         call->kernels->add_scaled(embedding_size(call), pass->dh[unit], table_influence(learner, pass->row, unit),
-                                  network_grad(call, pass->grads, EMBEDDING));
+                                  network_tensor(learner, pass->grads, EMBEDDING));
 }
 
 /* One row. */
@@ -317,7 +313,7 @@ LOCAL void snap1_reset(const learner *learner, int64_t row) {
     copy_or_clear(learner->influence + row * learner->influence_size, NULL, learner->influence_size);
     if (learner->kinds[row] != INFLUENCE_LEARNED) return;
     for (int part = 0; call->spec.learn_state && part < call->shape->states; part++) {
-        REAL *ones = network_grad(call, own_influence(learner, row, part).last, part ? STATE_C0 : STATE_H0);
+        REAL *ones = network_tensor(learner, own_influence(learner, row, part).last, part ? STATE_C0 : STATE_H0);
         for (int64_t j = 0; j < call->H; j++) ones[j] = 1;
     }
 }
