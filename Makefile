@@ -4,6 +4,8 @@ VENV   ?= .venv
 # torch is the test suite's oracle beside ours, and bptt.torch needs it; `make test TORCH=` leaves it out and the tests with
 # it are skipped.
 TORCH  ?= torch==2.13.0
+# an MPI and its Python package, which run the trainings of tests/test_shards.py; `make test MPI=` leaves them out likewise
+MPI    ?= mpi4py mpich
 FILE   ?=
 ARGS   ?=
 
@@ -12,7 +14,7 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadgroup # two processes
 SANITIZERS := address,undefined
 CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
-C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c \
+C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/mpi/*.c \
                               tests/link/capsule/*.c tests/link/cmake/*.cpp benchmarks/*.c)
 ALONE   := $(CORE) $(wildcard tests/c/*.[ch]) # files that must compile alone
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
@@ -46,7 +48,7 @@ $(VENV)/installed: $(BIN)/python pyproject.toml setup.py README.md
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(PIP) install --no-build-isolation -e '.[plot,test]' $(TORCH)
+	$(PIP) install --no-build-isolation -e '.[plot,test]' $(TORCH) $(MPI)
 	@touch $@
 
 $(VENV)/linted: $(VENV)/installed

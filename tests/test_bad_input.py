@@ -63,6 +63,12 @@ def windows(rnn, x=x, target=y, loss="mse", **options):
     return list(rnn.windows(x, target, loss, **options))
 
 
+def sharded(rnn, x=x, target=y, **options):
+    group = bptt.Shards(None, 2)
+    group.start(rnn)
+    return list(group.windows(rnn, x, target, **options))
+
+
 # (what is done to a network, exception, words that the message must hold)
 CASES = {
     # the constructor
@@ -363,7 +369,28 @@ CASES = {
     "learner state": (after_step(lambda l: setattr(l, "state", state[:, :2])), ValueError, ["state", "(1, 3, 4)", "(1, 2, 4)"]),
     "stream out strided": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, 4), F32)[:, ::2]), TypeError,
                            ["out", "non-contiguous"]),
+    # shards
+    "shards of a communicator's class": (lambda r: bptt.Shards(dict), TypeError, ["comm", "mpi4py", "Get_rank"]),
+    "shards zero": (lambda r: bptt.Shards(None, 0), ValueError, ["shards", "at least 1", "0"]),
+    "shards too many": (lambda r: bptt.Shards(None, 65537), ValueError, ["shards", "at most 65536", "65537"]),
+    "shards of text": (lambda r: bptt.Shards(None, "8"), TypeError, ["shards", "integer", "'8'"]),
+    "shards of a batch of none": (lambda r: bptt.Shards().rows(0), ValueError, ["batch", "0"]),
+    "shards start of no network": (lambda r: bptt.Shards().start(r.params), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
+    "shards start with no optimiser": (lambda r: bptt.Shards().start(r, Stateless()), TypeError, ["optimizer", "state_dict"]),
+    "shards start with an optimiser of another network": (
+        lambda r: bptt.Shards().start(r, bptt.SGD(make().params, make().grads)), ValueError, ["optimizer", "this network"]),
+    "shards start with data of objects": (lambda r: bptt.Shards().start(r, data=["a", None]), TypeError, ["data", "<U1"]),
+    "shards windows before start": (lambda r: bptt.Shards().windows(r, x, y), RuntimeError, ["start(rnn)"]),
+    "shards windows of no network": (lambda r: bptt.Shards().windows(None, x, y), TypeError, ["rnn", "bptt.RNN", "NoneType"]),
+    "shards windows with an unknown keyword": (lambda r: sharded(r, truncate=3), TypeError, ["windows()", "truncate", "truncation"]),
+    "shards windows of another batch": (lambda r: sharded(r, target=y[:, :2]), ValueError, ["target", "(5, 3)", "(5, 2, 2)"]),
+    "shards windows with lengths of another batch": (lambda r: sharded(r, lengths=[1, 2]), ValueError, ["lengths", "(3,)", "(2,)"]),
+    "shards windows with another state": (lambda r: sharded(r, state=state[:, :2]), ValueError, ["state", "(1,B,H)", "(1, 2, 4)"]),
+    "shards windows with a chunk of another batch": (
+        lambda r: sharded(r, x=iter([x[:, :2], x]), target=y[:, :2], truncation=bptt.TBPTT(7)), ValueError, ["chunk 1 of x", "(T, 2)", "(5, 3, 2)"]),
     # fit
+    "fit shards zero": (lambda r: bptt.fit(r, x, y, shards=0, progress=False), ValueError, ["shards", "at least 1", "0"]),
+    "fit comm of text": (lambda r: bptt.fit(r, x, y, comm="world", progress=False), TypeError, ["comm", "mpi4py", "'world'"]),
     "fit batch size zero": (lambda r: bptt.fit(r, x, y, batch_size=0, progress=False), ValueError, ["batch_size", "0"]),
     "fit no epochs": (lambda r: bptt.fit(r, x, y, epochs=0, progress=False), ValueError, ["epochs", "0"]),
     "fit clip NaN": (lambda r: bptt.fit(r, x, y, clip_norm=np.nan, progress=False), ValueError, ["clip_norm", "nan"]),

@@ -41,7 +41,7 @@ def test_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in found:
-        needed = re.findall(r"^import (torch|onnx|matplotlib)$", block, re.M)
+        needed = re.findall(r"^import (torch|onnx|matplotlib|gymnasium)$", block, re.M)
         if all(map(find_spec, needed)):
             exec(compile(block, page, "exec"), names)
     if rnn := names.get("rnn"):

@@ -157,3 +157,29 @@ def test_million_steps(tmp_path, refused):
     assert memory[-1] < memory[0] + 10
     assert (tmp_path / "million.png").stat().st_size > 20_000
     assert "--steps must be at least 1000" in refused("million_steps.py", "--steps", 10, code=2)
+
+
+def test_recurrent_ppo(monkeypatch, capsys, refused):
+    """Memory learns the sign, without it there is chance; both libraries take the same actions to begin with."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("gymnasium")
+    threads = torch.get_num_threads()
+
+    def shares(*arguments):  # in this process, as importing torch takes longer than all of it
+        path = ROOT / "examples" / "recurrent_ppo.py"
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        runpy.run_path(str(path), run_name="__main__")
+        text = capsys.readouterr().out
+        return {name: float(share) for name, share in re.findall(r"^(\S.*?) +([\d.]+)% +[\d,]+ ", text, re.M)}
+
+    try:
+        quick = shares("--quick", "--library", "bptt")
+        few = shares("--total-steps", 512, "--num-steps", 16, "--corridor", 2, "--hidden", 8)
+    finally:
+        torch.set_num_threads(threads)
+    assert quick["bptt"] > 80
+    assert 35 < quick["bptt, without memory"] < 65
+    assert few.keys() == {"bptt", "torch", "bptt, without memory"}
+    assert few["bptt"] == few["torch"] > 0
+    assert "--minibatches at most --num-envs" in refused("recurrent_ppo.py", "--minibatches", 17, code=2)
+    assert "--hidden must be at least 1" in refused("recurrent_ppo.py", "--hidden", 0, code=2)

@@ -81,9 +81,9 @@ def has_python_headers():
     return subprocess.run(compiler, input=b"#include <Python.h>\n", env=plain, capture_output=True).returncode == 0
 
 
-def trained(dtype):
+def trained(dtype, B=4):
     """The loss that the consumers must get."""
-    T, B, I, H = 20, 4, 2, 16
+    T, I, H = 20, 2, 16
 
     def number(i):
         return (i * 37 % 101 - 50) / 128
@@ -152,6 +152,32 @@ def test_c_by_python_m_bptt(compiler, tmp_path):
     flags = [*asked("--cflags", "--libs"), *SANITIZED]
     program = compiled(compiler, LINK / "pkgconfig" / "main.c", tmp_path / "main", flags)
     assert printed_loss(output([program])) == trained("float32")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_c_by_mpi(ranks, tmp_path):
+    compiler, mpiexec = tool("mpicc"), tool("mpiexec")
+    if SANITIZE:
+        pytest.skip("MPI's own memory is not for the sanitizers")
+    source, flags = LINK / "mpi" / "main.c", asked("--cflags", "--libs")
+    output(
+        [
+            compiler,
+            "-O0",
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-unused-function",
+            source,
+            *flags,
+            "-o",
+            tmp_path / "main",
+        ]
+    )
+    more = ["--allow-run-as-root", "--oversubscribe"] if "Open" in output([mpiexec, "--version"]) else []
+    loss = printed_loss(output([mpiexec, *more, "-n", ranks, tmp_path / "main"]))
+    np.testing.assert_allclose(loss, trained("float32", 4 * ranks), rtol=1e-3)
 
 
 def test_pkg_config_finds_the_package_by_its_entry_point():

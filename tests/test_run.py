@@ -42,6 +42,30 @@ def test_as_forward_and_backward(rng, cell, batch_first):
     assert dstate0 == [None] * rnn.states
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_lengths_in_any_order_and_resets(rng, batch_first):
+    rnn = bptt.RNN(3, 5, cell="lstm", num_layers=2, batch_first=batch_first, seed=0)
+    x = rng.normal(size=(3, 6, 3) if batch_first else (6, 3, 3)).astype(rnn.dtype)
+    lengths, reset = [2, 6, 4], rng.random(x.shape[:2]) < 0.3
+    state = [rng.normal(size=(2, 3, 5)).astype(rnn.dtype) for _ in range(2)]
+    expected, last = rnn.forward(x, tuple(state), lengths=lengths, reset=reset)
+    rnn.zero_grad()
+    dx, dstate0 = rnn.backward(expected, last)
+
+    run = Run(rnn, lengths, 0, reset)
+    for _ in range(2):  # a second forward is asked the same
+        y, parts, tape = run.forward(x, rnn.params, state, True, True)
+    h, c, every_h, every_c = parts
+    back = run.backward(x, rnn.params, tape, y, [h, c, None, None], True, True, True)
+    for a, b in zip([y, h, c, back[0], *back[1], back[2]], [expected, *last, dx, *dstate0, rnn.grads], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert every_h.shape == every_c.shape == (6, 2, 3, 5)
+    np.testing.assert_array_equal(every_h[:, 1], y.swapaxes(0, 1) if batch_first else y)
+    for row, length in enumerate(lengths):
+        np.testing.assert_array_equal(every_c[length - 1, :, row], c[:, row])
+        assert not every_c[length:, :, row].any()
+
+
 def test_dropout_by_its_seed(rng):
     rnn = bptt.RNN(3, 8, num_layers=2, dropout=0.5, seed=0)
     x = rng.normal(size=(4, 2, 3)).astype(rnn.dtype)
@@ -114,7 +138,11 @@ def test_what_comes_back_is_checked():
         ),
         (lambda: run.__init__(rnn, None, None), RuntimeError, "__init__ was called before"),
         (lambda: Run(rnn, np.array([4, 9]), None).forward(x, params, [None], True), ValueError, r"in 1\.\.4"),
-        (lambda: Run(rnn, np.array([1, 4]), None).forward(x, params, [None], True), ValueError, "above the one"),
+        (
+            lambda: Run(rnn, None, None, np.zeros((3, 2), bool)).forward(x, params, [None], True),
+            ValueError,
+            r"reset must have shape \(T,B\) = \(4, 2\)",
+        ),
     ):
         with pytest.raises(error, match=text):
             bad()

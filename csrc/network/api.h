@@ -132,6 +132,7 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     call.state0 = state0;
     call.y = y;
     call.state1 = state1;
+    call.states = call.options.states;
     plan_forward(&call, work, tape && !call.options.segment);
     if (tape) use_tape(&call, tape);
     pack_forward(&call);
@@ -156,6 +157,7 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     call.x = x;
     call.dy = dy;
     call.dstate1 = dstate1;
+    call.dstates = call.options.dstates;
     call.grads = grads;
     call.needs_dh_norms =
         call.options.step_clip_norm > 0 || call.options.step_clip_value > 0 || call.options.step_norms;

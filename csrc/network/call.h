@@ -48,8 +48,8 @@ typedef struct {
     int needs_dh_norms;                    /* backward measures or clips dh_t */
 
     /* the caller's buffers; shapes in bptt.h */
-    const REAL *params, *x, *state0, *dy, *dstate1;
-    REAL *y, *state1, *dx, *dstate0, *grads;
+    const REAL *params, *x, *state0, *dy, *dstate1, *dstates;
+    REAL *y, *state1, *states, *dx, *dstate0, *grads;
 
     REAL *panels[2];          /* packed weights, for BACKWARD and FORWARD: weights.h */
     REAL *activations;        /* states and gates of activation_steps steps: layout.h */

@@ -99,6 +99,7 @@ LOCAL void forward_layer_dir(worker *worker) {
     for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
         forward_step(worker, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step);
     store_final_state(worker);
+    store_states(worker);
 }
 
 /* y = W_ho h + b_o, or h where the network has no readout; zero beyond a row's length. */

@@ -106,4 +106,9 @@ LOCAL int64_t ld_dz(const call *call) { return call->shape->gate_blocks ? dz_col
 LOCAL int64_t state_offset(const call *call, int64_t layer_dir, int part, int64_t row) {
     return part * call->state_size + (layer_dir * call->B + row) * call->H;
 }
+
+/* the same in the states of all steps (T,L*D,B,H), and behind them those of c */
+LOCAL int64_t states_offset(const call *call, int64_t layer_dir, int part, int64_t t, int64_t row) {
+    return (part * call->T + t) * call->state_size + (layer_dir * call->B + row) * call->H;
+}
 #endif

@@ -170,6 +170,14 @@ LOCAL void complete_dh(const worker *worker, int64_t t, int64_t end, const REAL 
     add_recurrent_grad(worker, t, continuing, end, step->dh);
 }
 
+/* dh_t (part 0) or dL/dc_t (part 1) += the caller's gradient by the state after step t, for rows [row_begin,end). */
+LOCAL void add_dstates(const worker *worker, int64_t t, int64_t end, int part, REAL *grad, int64_t ld) {
+    const call *call = worker->call;
+    for (int64_t row = worker->row_begin; call->dstates && row < end; row++)
+        call->kernels->add_scaled(call->H, 1, call->dstates + states_offset(call, worker->layer_dir, part, t, row),
+                                  grad + (row - worker->row_begin) * ld);
+}
+
 LOCAL void backward_step(const worker *worker, int64_t t, step *step) {
     const call *call = worker->call;
     const cell *cell = cell_of(&call->spec);
@@ -181,11 +189,13 @@ LOCAL void backward_step(const worker *worker, int64_t t, step *step) {
     bind_step(worker, t, end, step);
     step->dh = dh_at(worker, t) + worker->row_begin * step->ld;
     step->dz = dz_at(worker, t) + worker->row_begin * ld_dz(call);
+    add_dstates(worker, t, end, 0, step->dh, step->ld);
     if (plain && !call->needs_dh_norms && cell->backward_fused) {
         cell->backward_fused(step, dz_next, ld_dz_next);
     } else {
         if (plain) add_recurrent_product(step, dz_next, ld_dz_next);
         else complete_dh(worker, t, end, dz_next, ld_dz_next, step);
+        if (step->dc_next) add_dstates(worker, t, end, 1, step->dc_next, call->H);
         if (call->needs_dh_norms) measure_and_clip_rows(worker, t, end, step->dh);
         if (step->rows) cell->backward(step);
     }

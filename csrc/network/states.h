@@ -65,6 +65,21 @@ LOCAL void store_final_state(const worker *worker) {
     }
 }
 
+/* Copies the states after the chunk's steps to the caller, zeros beyond a row's length. */
+LOCAL void store_states(const worker *worker) {
+    const call *call = worker->call;
+    const int64_t row_begin = worker->row_begin, row_end = worker->row_end, H = call->H;
+    for (int64_t t = worker->t0; call->states && t < worker->t0 + worker->steps; t++) {
+        const int64_t end = active_end(call, t, row_begin, row_end), slot = slot_of(worker, t);
+        for (int part = 0; part < call->shape->states; part++) {
+            const REAL *from = in_slot(worker, part ? worker->c : worker->h, slot) + row_begin * ld_state(call);
+            REAL *to = call->states + states_offset(call, worker->layer_dir, part, t, row_begin);
+            copy_rows(end - row_begin, H, from, ld_state(call), to, H);
+            copy_or_clear(to + (end - row_begin) * H, NULL, (row_end - end) * H);
+        }
+    }
+}
+
 /* One direction: copies the state in `slot` to slot 0, where the next chunk enters. */
 LOCAL void roll_state(const worker *worker, int64_t slot) {
     const call *call = worker->call;

@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from ._fit import fit
     from ._history import History
     from ._linking import get_include, get_lib_dir
+    from ._shards import Shards
     from ._training_file import load_training, save_training
 
 # loaded when they are first asked for, so that this import is quick
 _LATER = {
     "GradientFlow": "._diagnostics",
     "History": "._history",
+    "Shards": "._shards",
     "Spectrum": "._diagnostics",
     "convert": ".convert",
     "fit": "._fit",
@@ -62,6 +64,7 @@ __all__ = [
     "GradientFlow",
     "History",
     "RMSprop",
+    "Shards",
     "SnAp1",
     "Spectrum",
     "Stream",

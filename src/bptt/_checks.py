@@ -103,7 +103,7 @@ def token_hint(x, vocabulary) -> str:
     return f"; whole numbers become integers by {cast}" if x.dtype.kind == "f" else ""
 
 
-def token_error(x, name, vocabulary, inside=None, time_axis=0, first_step=0) -> ValueError:
+def token_error(x, name, vocabulary, inside=None, time_axis=0, first_step=0, first_row=0) -> ValueError:
     """The error that names the first integer of x that is not in 0..vocabulary-1, and where it is.
 
     Parameters
@@ -112,8 +112,8 @@ def token_error(x, name, vocabulary, inside=None, time_axis=0, first_step=0) -> 
         Inputs in the user's layout, at least one of them out of range.
     inside : numpy.ndarray of bool and of x's shape, optional
         The places that count.
-    time_axis, first_step : int
-        The axis of x that is time, and the number of x's first step in the whole sequence.
+    time_axis, first_step, first_row : int
+        The axis of x that is time, and the numbers of x's first step and first row in the whole sequence and batch.
     """
     x = np.asarray(x)
     outside = (x < 0) | (x >= vocabulary)
@@ -123,6 +123,8 @@ def token_error(x, name, vocabulary, inside=None, time_axis=0, first_step=0) -> 
     value = int(x[tuple(place)])
     if place:
         place[time_axis] += first_step
+    if len(place) > 1:
+        place[1 - time_axis] += first_row
     at = f" at {place}" if place else ""
     return ValueError(f"{name} must hold integers in 0..{vocabulary - 1}, got {value}{at}")
 

@@ -103,15 +103,20 @@ class PooledTape: ...
 
 @final
 class Run:
-    def __init__(self, network: Network, lengths: NDArray[np.int64] | None, seed: int | None) -> None: ...
+    def __init__(
+        self, network: Network, lengths: ArrayLike | None, seed: int | None, reset: ArrayLike | None = None
+    ) -> None: ...
     @property
     def network(self) -> Network | None: ...
     @property
-    def lengths(self) -> NDArray[np.int64] | None: ...
-    @property
     def training(self) -> bool: ...
     def forward(
-        self, x: NDArray[Any], params: NDArray[Any], state: Sequence[NDArray[Any] | None], keep: bool
+        self,
+        x: NDArray[Any],
+        params: NDArray[Any],
+        state: Sequence[NDArray[Any] | None],
+        keep: bool,
+        every_state: bool = False,
     ) -> tuple[NDArray[Any], list[NDArray[Any]], NDArray[Any] | None]: ...
     def backward(
         self,

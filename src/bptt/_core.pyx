@@ -76,6 +76,8 @@ cdef extern from "bptt.h" nogil:
         int64_t first_step
         bptt_team *team
         const int64_t *tokens
+        void *states
+        const void *dstates
     ctypedef struct bptt_sizes:
         size_t struct_size
         int64_t params, state, output, tape, forward_work, backward_work, packed, step_work

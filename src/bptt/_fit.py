@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ._minibatches import Data, HeldOut
 from ._patience import Patience
 from ._progress import Bar
 from ._rnn import RNN
-from ._sequences import check_tokens
+from ._shards import Pass, Ranks, Shards, Source
 from ._truncation import ARTBP, Truncation
 from ._updates import Clip, OnUpdate, Rate, Updates, make_optimizer
 from ._windows import WindowOptions, Windows, check_burn_in
@@ -56,6 +57,8 @@ def fit(
     progress: bool = True,
     callback: Callable[[int, History], object] | None = None,
     on_update: OnUpdate | None = None,
+    comm=None,
+    shards: int | None = None,
 ) -> History:
     """Train a network.
 
@@ -131,6 +134,16 @@ def fit(
     on_update : function (update, history), optional
         Called after each update, numbered from 0 through all epochs, with what was recorded so far. The training ends
         if it returns something true; the epoch under way is then not recorded.
+    comm : communicator, optional
+        Train on all its processes, see bptt.Shards; every one calls fit with the same arguments. Their parameters,
+        optimisers, dropout and order of the sequences are those of rank 0, which shows the bar, calls `callback` and
+        `on_update` (all get what these change of rnn.params and of the optimiser's lr), and reads and writes the file
+        of `resume`. The validation is shared out too.
+    shards : int, optional
+        Parts of each minibatch, 8 by default where `comm` is given, see bptt.Shards. The result depends on their
+        number, in the last bits, and not on that of the processes: with comm=None it is that of a training on many.
+        Metrics are measured for each part. Rows are copied part by part and window by window, so that a process trains
+        on no other rows of a memmap than its own.
 
     Returns
     -------
@@ -140,9 +153,11 @@ def fit(
     ------
     FloatingPointError
         If the norm of a gradient is NaN or Inf.
+    RuntimeError
+        If another process raised; it says what.
     ValueError
-        If the file of `resume` is of another network or of other settings; it says what differs. Nothing is changed
-        then.
+        If the file of `resume` is of another network or of other settings, or the processes of `comm` make other calls;
+        it says what differs. Nothing is changed then.
     OSError
         If the file cannot be read or written.
 
@@ -155,7 +170,8 @@ def fit(
     the end of the last minibatch after which no gradient waited; a kill leaves what was written last. If the training
     had ended, the call returns at once what it returned then; more epochs may be given to one that no patience and no
     callback ended. To pause from a callback, raise KeyboardInterrupt there. The data and what functions of yours keep
-    are not in the file; functions are compared by name, arrays by shape and dtype.
+    are not in the file; functions are compared by name, arrays by shape and dtype. With `comm` or `shards` it may go on
+    with any number of processes.
 
     Examples
     --------
@@ -169,28 +185,37 @@ def fit(
     >>> history.val_loss[history.best_epoch] < 0.1 * history.val_loss[0]
     True
     """
-    if not isinstance(rnn, RNN):
-        raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
-    epochs = index(epochs, "epochs")
-    options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths, mask=mask)
-    clip, accumulate = Clip(clip_norm, clip_value), index(accumulate, "accumulate")
-    rate, optimizer = Rate(lr), make_optimizer(rnn, optimizer, lr)
-    data = Data(rnn, x, target, mask, reset, batch_size)
-    check_burn_in(options.burn_in, data.steps)
-    if lengths is not None:
-        data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
-    check_tokens(rnn, data.arrays["x"], "x", data.layout, data.lengths)
-    held_out = _held_out(rnn, validation, validation_batch_size, batch_size, options, data)
-    rng = generator(seed) if flag(shuffle, "shuffle") else None
-    history = History(clip_norm=None if clip.norm == math.inf else clip.norm)
-    updates = Updates(rnn, optimizer, rate, clip, accumulate, history, _function(on_update, "on_update", "update"))
-    training = Training(
-        rnn, data, options, updates, held_out, named_metrics(metrics), Patience(patience, min_delta), rng, epochs,
-        _function(callback, "callback", "epoch"), history,
-    )  # fmt: skip
-    file = _run_file(resume, save_every, training, seed)
-    rate.set(optimizer, 0)  # an error of the function comes before anything has changed
-    training.run(file, Bar(epochs, training.windows_per_epoch(), optimizer, progress))
+    group = None if comm is None and shards is None else Shards(comm, 8 if shards is None else shards)
+    ranks = Ranks(None) if group is None else group.ranks
+    with ranks.together(), ranks.telling():
+        if not isinstance(rnn, RNN):
+            raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
+        epochs = index(epochs, "epochs")
+        options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths, mask=mask)
+        clip, accumulate = Clip(clip_norm, clip_value), index(accumulate, "accumulate")
+        rate, optimizer = Rate(lr), make_optimizer(rnn, optimizer, lr)
+        data = Data(rnn, x, target, mask, reset, batch_size)
+        check_burn_in(options.burn_in, data.steps)
+        if lengths is not None:
+            data.lengths = _core.checked_lengths(lengths, data.steps, data.rows)
+        data.check_tokens(rnn, "x", group)
+        held_out = _held_out(rnn, validation, validation_batch_size, batch_size, options, data)
+        if held_out is not None:
+            held_out.data.check_tokens(rnn, "validation x", group)
+        rng = generator(seed) if flag(shuffle, "shuffle") else None
+        history = History(clip_norm=None if clip.norm == math.inf else clip.norm)
+        on_update = _on_rank_0(ranks, _function(on_update, "on_update", "update"), rnn, optimizer)
+        updates = Updates(rnn, optimizer, rate, clip, accumulate, history, on_update)
+        training = Training(
+            rnn, data, options, updates, held_out, named_metrics(metrics), Patience(patience, min_delta), rng, epochs,
+            _on_rank_0(ranks, _function(callback, "callback", "epoch"), rnn, optimizer), history, group,
+        )  # fmt: skip
+        file = _run_file(resume, save_every, training, seed)
+        rate.set(optimizer, 0)  # an error of the function comes before anything has changed
+        if group is not None:
+            training.agree(group, seed, file)
+        training.run(file, Bar(epochs, training.windows_per_epoch(), optimizer, progress and not ranks.rank))
+        ranks.leave()
     return history
 
 
@@ -210,12 +235,35 @@ def _function(value, name, first):
     return value
 
 
+def _on_rank_0(ranks, function, rnn, optimizer):
+    """The function, called on rank 0 alone: all ranks get whether what it returns is true, and what it changed of the
+    parameters and of the optimiser's rate."""
+    if function is None or ranks.size == 1:
+        return function
+
+    def call(number, history):
+        before = rnn.params.copy()
+        result = bool(function(number, history))
+        changed = rnn.params.tobytes() != before.tobytes()
+        return result, rnn.params if changed else None, getattr(optimizer, "lr", None)
+
+    def call_for_all(number, history):
+        result, params, lr = ranks.first(lambda: call(number, history))
+        if params is not None:
+            rnn.params[:] = params
+        if isinstance(lr, Real):
+            optimizer.lr = lr
+        return result
+
+    return call_for_all
+
+
 def _run_file(path, save_every, training, seed):
     """The file to go on from, or None."""
     if path is not None:
         from ._resume import RunFile, settings_of
 
-        return RunFile(path, save_every, settings_of(training, seed))
+        return RunFile(path, save_every, settings_of(training, seed), training.ranks)
     if save_every is not None:
         raise ValueError(f"save_every goes with resume, got {save_every!r} and resume=None")
     return None
@@ -236,6 +284,8 @@ class Training:
     epochs: int
     callback: Callable | None
     history: History
+    group: Shards | None = None
+    """the ranks that share the minibatches out; None: no shards"""
     epoch: int = 0
     """the epoch that is under way"""
     minibatch: int = 0
@@ -248,10 +298,28 @@ class Training:
     """time that the epoch took so far"""
 
     def __post_init__(self):
+        self.ranks = Ranks(None) if self.group is None else self.group.ranks
         self.means = Means(self.metrics)
         self.history.metrics |= {name: [] for name in self.metrics}
         if self.held_out is not None:
             self.history.val_metrics |= {name: [] for name in self.metrics}
+
+    def agree(self, group, seed, file) -> None:
+        """Compare the call of fit on all ranks, and give all the state of rank 0."""
+        from ._resume import settings_of
+
+        truncation, given = self.options.truncation, list(self.data.arrays.values())
+        given += [self.data.lengths, *(() if self.held_out is None else self.held_out.data.arrays.values())]
+        call = settings_of(self, seed) | {"epochs": self.epochs, "callback": self.callback is not None}
+        call |= {"on_update": self.updates.on_update is not None}
+        call |= {"resume": file is not None, "save_every": file and file.save_every}
+        self.ranks.check_same(call, "the call of fit")
+        group.agree(self.rnn, self.updates.optimizer, given)
+        if isinstance(truncation, ARTBP):
+            truncation.state = self.ranks.first(lambda: truncation.state)
+        along_x = {name: array for name, array in self.data.arrays.items() if name not in ("x", "target")}
+        options = replace(self.options, lengths=self.data.lengths, **along_x)
+        self.source = Source(self.rnn, self.data.arrays["x"], self.data.arrays["target"], options, group)
 
     def windows_per_epoch(self) -> int | None:
         """The number of windows; None where their ends are drawn."""
@@ -271,7 +339,8 @@ class Training:
                 if file is not None:
                     file.write(self)
             self.patience.restore(self.rnn)
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.ranks.tell(error)
             if file is not None:
                 file.write_last(self)
             raise
@@ -281,10 +350,10 @@ class Training:
     def _train_epoch(self, file, bar):
         """The minibatches of the epoch that are left."""
         if self.rng is not None and self.order is None:
-            self.order = self.rng.permutation(self.data.rows)
+            self.order = self.ranks.first(lambda: self.rng.permutation(self.data.rows))
         began = time.perf_counter() - self.seconds
-        for part in self.data.minibatches(self.order, self.minibatch):
-            self._train_minibatch(part, bar)
+        for rows in self.data.minibatches(self.order, self.minibatch):
+            self._train_minibatch(rows, bar)
             self.minibatch += 1
             if self.minibatch == self.data.batches() and self.history.stopped is None:
                 self.updates.flush()
@@ -294,16 +363,32 @@ class Training:
             if file is not None and not self.updates.waiting:
                 file.minibatch_done(self)
 
-    def _train_minibatch(self, part, bar):
-        along_x = {name: array for name, array in part.items() if name not in ("x", "target")}
-        options = replace(self.options, **along_x) if along_x else self.options
-        for w in Windows(self.rnn, part["x"], part["target"], options).run():
-            weight = self._take(w, part)
-            self.updates.add(w.loss, weight, self._share(weight, part))
+    def _train_minibatch(self, rows, bar):
+        count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        for loss, weight in self._windows(rows) if self.group is None else self._shared_windows(rows):
+            self.updates.add(loss, weight, self._share(weight, count))
             self.windows += 1
             bar.advance(self.means.loss, self.updates.norm)
             if self.history.stopped is not None:
                 break
+
+    def _windows(self, rows):
+        """(loss, weight) of each window of a minibatch, entered into the means of the epoch."""
+        part = self.data.part(rows)
+        along_x = {name: array for name, array in part.items() if name not in ("x", "target")}
+        options = replace(self.options, **along_x) if along_x else self.options
+        for w in Windows(self.rnn, part["x"], part["target"], options).run():
+            yield w.loss, self._take(w, part)
+
+    def _shared_windows(self, rows):
+        """The same on all ranks together."""
+        if isinstance(rows, slice):
+            rows = None if rows.stop - rows.start == self.data.rows else np.arange(rows.start, rows.stop)
+        for taken in Pass(self.group, self.source, rows, self.metrics).run():
+            self.means.add(taken.loss, taken.weight)
+            for of_shard in taken.metrics:
+                self.means.add_metric_sums(*of_shard)
+            yield taken.loss, taken.weight
 
     def _take(self, w, part):
         """Enter a window into the means of the epoch; what it weighs there."""
@@ -314,12 +399,12 @@ class Training:
         self.means.add_metrics(w.y, target, counts)
         return weight
 
-    def _share(self, weight, part):
+    def _share(self, weight, rows):
         """The factor of a window's gradient under ARTBP; None: it has none."""
         truncation = self.options.truncation
         if not isinstance(truncation, ARTBP):
             return None
-        return weight / (truncation.mean_length * self.data.rows_of(part))
+        return weight / (truncation.mean_length * rows)
 
     def _end_epoch(self, bar):
         """Record the epoch, measure the validation, and ask whether the training ends."""
@@ -343,7 +428,7 @@ class Training:
     def _validation(self):
         if self.held_out is None:
             return None
-        return self.held_out.measure(self.rnn, self.options.loss, self.metrics)
+        return self.held_out.measure(self.rnn, self.options.loss, self.metrics, self.group)
 
 
 def append_all(lists, values):

@@ -62,13 +62,14 @@ class Means:
         self.weight += weight
 
     def add_metrics(self, y, target, counts) -> None:
-        """The metrics of those pairs of y and target whose `counts` is true: a metric gets them as rows."""
-        counted = int(counts.sum())
-        if counted and self.metrics:
-            self.metric_weight += counted
-            rows, target_rows = y[counts], np.asarray(target)[counts]
-            for name, metric in self.metrics.items():
-                self.metric_sums[name] += metric_value(metric(rows, target_rows), name) * counted
+        """The metrics of those pairs of y and target whose `counts` is true."""
+        self.add_metric_sums(*metric_sums(self.metrics, y, target, counts))
+
+    def add_metric_sums(self, counted, sums) -> None:
+        """What metric_sums returned."""
+        self.metric_weight += counted
+        for name, total in sums.items():
+            self.metric_sums[name] += total
 
     @property
     def loss(self) -> float:
@@ -90,6 +91,16 @@ class Means:
     def load_state(self, state) -> None:
         self.loss_sum, self.weight = state["loss_sum"], state["weight"]
         self.metric_sums, self.metric_weight = dict(state["metric_sums"]), state["metric_weight"]
+
+
+def metric_sums(metrics, y, target, counts) -> tuple[int, dict[str, float]]:
+    """(n, {name: metric times n}) of those n pairs of y and target whose `counts` is true: a metric gets them as rows.
+    No pair, or no metric: (0, {})."""
+    counted = int(counts.sum()) if metrics else 0
+    if not counted:
+        return 0, {}
+    rows, target_rows = y[counts], np.asarray(target)[counts]
+    return counted, {name: metric_value(metric(rows, target_rows), name) * counted for name, metric in metrics.items()}
 
 
 def metric_value(value, name) -> float:

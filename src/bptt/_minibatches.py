@@ -7,7 +7,7 @@ import numpy as np
 from . import _core
 from ._checks import index
 from ._loss import counted_weight, measured
-from ._metrics import Means
+from ._metrics import Means, metric_sums
 from ._sequences import check_tokens, is_stream, layout_of, outside_grads, real_array
 from ._truncation import ARTBP
 from ._windows import WindowOptions, check_burn_in
@@ -36,6 +36,11 @@ class Data:
         self.lengths = None
         self.batch_size = self.rows if batch_size is None else min(index(batch_size, prefix + "batch_size"), self.rows)
 
+    def check_tokens(self, rnn, name, group=None) -> None:
+        """An error for the first integer of x that is out of range; each rank of a group looks at rows of its own."""
+        rows = None if group is None else group.rows(self.rows)
+        check_tokens(rnn, self.arrays["x"], name, self.layout, self.lengths, rows)
+
     def windows_per_sequence(self, truncation, burn_in) -> int | None:
         """The number of windows of a minibatch; None where their ends are drawn."""
         if isinstance(truncation, ARTBP):
@@ -47,20 +52,19 @@ class Data:
         return -(-self.rows // self.batch_size)
 
     def minibatches(self, order=None, done=0):
-        """{x, target, and mask, reset and lengths where given} of each minibatch but the first `done`, in the given
-        order of the rows; views where it is None or the minibatch has all rows, which then stay in their order."""
+        """The rows of each minibatch but the first `done`, in the given order: their numbers, or a slice where that is
+        None or the minibatch has all rows, which then stay in their order."""
         for first in range(done * self.batch_size, self.rows, self.batch_size):
             last = min(first + self.batch_size, self.rows)
             whole = last - first == self.rows
-            chosen = slice(first, last) if order is None or whole else order[first:last]
-            part = {name: self._rows(array, chosen) for name, array in self.arrays.items()}
-            if self.lengths is not None:
-                part["lengths"] = self.lengths[chosen]
-            yield part
+            yield slice(first, last) if order is None or whole else order[first:last]
 
-    def rows_of(self, part) -> int:
-        """How many rows a minibatch has."""
-        return 1 if self.layout.unbatched else part["x"].shape[1 - self.layout.time_axis]
+    def part(self, chosen):
+        """{x, target, and mask, reset and lengths where given} of some rows; views where these are a slice."""
+        part = {name: self.layout.rows_of(array, chosen) for name, array in self.arrays.items()}
+        if self.lengths is not None:
+            part["lengths"] = self.lengths[chosen]
+        return part
 
     def counts(self, part, start, stop, ignored):
         """Which (step, row) pairs of a minibatch mask, lengths and the ignored label leave between two steps."""
@@ -78,11 +82,6 @@ class Data:
         """{name: [dtype, *shape]} of the arrays."""
         given = self.arrays | ({} if self.lengths is None else {"lengths": self.lengths})
         return {name: [array.dtype.name, *array.shape] for name, array in given.items()}
-
-    def _rows(self, array, chosen):
-        if self.layout.unbatched:
-            return array
-        return array[chosen] if self.layout.batch_first else array[:, chosen]
 
 
 class HeldOut:
@@ -103,32 +102,43 @@ class HeldOut:
         if lengths is not None:
             WindowOptions(burn_in=options.burn_in, lengths=lengths)  # whether the two go together
             self.data.lengths = _core.checked_lengths(lengths, self.data.steps, self.data.rows, "validation lengths")
-        check_tokens(rnn, self.data.arrays["x"], "validation x", self.data.layout, self.data.lengths)
         if mask is not None or lengths is not None:
             options.loss.check_takes_mask()
 
-    def measure(self, rnn, loss, metrics) -> tuple[float, dict[str, float]]:
-        """The loss and {name: metric}: means over what counts, batch by batch."""
+    def measure(self, rnn, loss, metrics, group=None) -> tuple[float, dict[str, float]]:
+        """The loss and {name: metric}: means over what counts, batch by batch, of a group of ranks shard by shard."""
+        means = Means(metrics)
         try:
-            means = Means(metrics)
-            for part in self.data.minibatches():
-                value = self._add(rnn, loss, part, means)
+            entries = list(self._of_batches(rnn, loss, metrics, group))
         except Exception as error:
             error.add_note("This came up in the validation.")
             raise
-        return value if self.data.batches() == 1 else means.loss, means.metric_means()
+        for value, weight, of_metrics in entries if group is None else group.in_order(entries):
+            means.add(value, weight)
+            means.add_metric_sums(*of_metrics)
+        return entries[0][0] if group is None and self.data.batches() == 1 else means.loss, means.metric_means()
 
-    def _add(self, rnn, loss, part, means) -> float:
-        """Adds a batch to the means; returns its loss."""
+    def _of_batches(self, rnn, loss, metrics, group):
+        """(loss, weight, metric_sums) of each batch, or, with their place before, of the rank's shards of each."""
+        for i, chosen in enumerate(self.data.minibatches()):
+            if group is None:
+                yield self._of_part(rnn, loss, metrics, self.data.part(chosen))
+            else:
+                for shard, rows in group.parts(chosen.stop - chosen.start):
+                    part = self.data.part(slice(chosen.start + rows.start, chosen.start + rows.stop))
+                    yield (i, shard), self._of_part(rnn, loss, metrics, part, skip=True)
+
+    def _of_part(self, rnn, loss, metrics, part, skip=False):
+        """The loss, what it weighs, and metric_sums; with `skip` the loss is not asked where nothing counts."""
         after, stop = self.data.layout.steps_of, self.data.steps
+        counts = self.data.counts(part, self.first, stop, loss.ignored)
+        if skip and not counts.any():
+            return 0.0, 0, (0, {})
         y, _ = rnn.forward(part["x"], lengths=part.get("lengths"), tape=False)
         y, target = after(y, self.first, None), after(part["target"], self.first, None)
         options = {"mask": self._mask(part)} if "mask" in part or "lengths" in part else {}
         value, _ = measured(loss, y, target, start=self.first, **options)
-        counts = self.data.counts(part, self.first, stop, loss.ignored)
-        means.add(value, counted_weight(loss, target, counts))
-        means.add_metrics(y, target, counts)
-        return value
+        return value, counted_weight(loss, target, counts), metric_sums(metrics, y, target, counts)
 
     def _mask(self, part):
         """The steps after the burn-in that the mask and the lengths leave."""

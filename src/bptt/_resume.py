@@ -40,24 +40,24 @@ POSITION = {
 class RunFile:
     """Where a training is written to, and its last position."""
 
-    def __init__(self, path, save_every: int | None, settings: dict) -> None:
+    def __init__(self, path, save_every: int | None, settings: dict, ranks) -> None:
         self.path = file_name(path, "resume")
         self.save_every = None if save_every is None else index(save_every, "save_every")
-        self.settings = settings
+        self.settings, self.ranks = settings, ranks
         self.position: tuple[dict, tuple[int, int]] | None = None  # and (epochs, updates) of the history there
         self.written = 0  # updates that the file has
 
     def begin(self, training) -> None:
-        """Take the state of the file, if there is one, or write the first."""
-        if os.path.exists(self.path):
-            self._read(training)
+        """Take the state of the file, if there is one, or write the first. Rank 0 has the file."""
+        state = self.ranks.first(lambda: read_state(self.path, "resume") if os.path.exists(self.path) else None)
+        if state is None:
+            self.write(training)
+        else:
+            self._take(training, state)
             self._note(training)
             self.written = len(training.history.update_loss)
-        else:
-            self.write(training)
 
-    def _read(self, training):
-        state = read_state(self.path, "resume")
+    def _take(self, training, state):
         objects = [training.rnn], optimizers_of(training.updates.optimizer)
         with naming_file(self.path, "resume"):
             if state["kind"] != "fit":
@@ -73,6 +73,8 @@ class RunFile:
 
     def _note(self, training):
         """Keep a copy of the position that the training has reached."""
+        if self.ranks.rank:
+            return
         objects = captured([training.rnn], optimizers_of(training.updates.optimizer))
         state = objects | {"kind": "fit", "more": position_of(training)}
         self.position = state, sizes_of(training.history)  # at once: Ctrl-C comes before or after
@@ -81,11 +83,15 @@ class RunFile:
         """Note the position; write it if there were `save_every` updates since the last time."""
         self._note(training)
         if self.save_every is not None and len(training.history.update_loss) - self.written >= self.save_every:
-            self.write_last(training)
+            self._write_noted(training)
 
     def write(self, training) -> None:
         self._note(training)
-        self.write_last(training)
+        self._write_noted(training)
+
+    def _write_noted(self, training):
+        self.ranks.first(lambda: self.write_last(training))
+        self.written = len(training.history.update_loss)
 
     def write_last(self, training) -> None:
         """Write the last position that was noted, if there is one."""
@@ -93,7 +99,6 @@ class RunFile:
             state, sizes = self.position
             more = state["more"] | {"settings": self.settings, "history": history_state(training.history, sizes)}
             write_state(self.path, state | {"more": more})
-            self.written = sizes[1]
 
 
 # ---- the position -----------------------------------------------------------------------------------------
@@ -179,6 +184,7 @@ def settings_of(training, seed) -> dict:
         "optimizer": kind_of(updates.optimizer),
         "lr": _rate(updates),
         "batch_size": training.data.batch_size,
+        "shards": training.group and training.group.shards,
         "truncation": repr(options.truncation),
         "burn_in": options.burn_in,
         "clip_norm": updates.clip.norm,

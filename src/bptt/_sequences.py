@@ -69,6 +69,12 @@ class Layout:
         """Steps start..stop-1, a view."""
         return array[:, start:stop] if self.batch_first else array[start:stop]
 
+    def rows_of(self, array, rows) -> np.ndarray:
+        """Some rows, a slice of them or their numbers; a sequence without a batch axis has one, and it is that."""
+        if self.unbatched:
+            return array
+        return array[rows] if self.batch_first else array[:, rows]
+
     def to_core(self, piece, dtype) -> np.ndarray:
         """A piece of x, or of what comes along with it, as (T,B,...), C-contiguous and of that dtype; a view where it
         is that already."""
@@ -121,20 +127,22 @@ def layout_of(rnn, x, name, least_steps) -> Layout:
     return Layout(batch, bool(time_axis), axes == 1)
 
 
-def check_tokens(rnn, x, name, layout, lengths=None) -> None:
+def check_tokens(rnn, x, name, layout, lengths=None, rows=None) -> None:
     """An error for the first integer of x that is out of range, where the network takes integers. Those beyond the
-    lengths count nothing; a memmap is read in pieces."""
+    lengths count nothing; a memmap is read in pieces, and of it only the rows of a slice, if one is given."""
     vocabulary = rnn.spec.vocabulary
     if not vocabulary:
         return
     steps = x.shape[layout.time_axis]
+    rows = rows or slice(0, layout.batch)
+    x, lengths = layout.rows_of(x, rows), None if lengths is None else lengths[rows]
     at_once = max(1, TOKENS_AT_ONCE // layout.batch)
     for start in range(0, steps, at_once):
         stop = min(start + at_once, steps)
         piece = np.asarray(layout.steps_of(x, start, stop))
         inside = True if lengths is None else layout.within(lengths, start, stop)
         if (((piece < 0) | (piece >= vocabulary)) & inside).any():
-            raise token_error(piece, name, vocabulary, inside, layout.time_axis, start)
+            raise token_error(piece, name, vocabulary, inside, layout.time_axis, start, rows.start)
 
 
 class Sequence(Protocol):
@@ -177,6 +185,7 @@ class Chunks:
         self.held: list[np.ndarray] = []  # consecutive arrays: the steps first..end-1
         self.start = self.first = self.end = 0
         self.like: tuple | None = None  # dtype and last axes of chunk 0
+        self.rows = slice(0, None)  # those that are read and given
 
     def available(self, stop) -> int:
         while self.end < stop and self._read():
@@ -199,6 +208,7 @@ class Chunks:
             name = f"chunk {index} of {self.name}"
             array = np.asarray(self.as_array(chunk, name))
             self._check(array, name)
+            array = self.layout.rows_of(array, self.rows)
             self.held.append(array)
             self.end += self._size(array)
             return True

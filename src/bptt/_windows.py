@@ -131,6 +131,12 @@ class Windows:
     """
 
     def __init__(self, rnn: RNN, x, target, options: WindowOptions) -> None:
+        self._open(rnn, x, target, options)
+        self._check(self.x.layout.batch)
+        self._make_tape(self.x.layout.batch)
+
+    def _open(self, rnn, x, target, options):
+        """The sequences."""
         if options.truncation is None and is_stream(x):
             raise ValueError(
                 "truncation must be a bptt.TBPTT or a bptt.ARTBP where x is an iterable of chunks, got None"
@@ -143,24 +149,29 @@ class Windows:
         self.mask = sequence_along(self.x, options.mask, "mask", flag_array)
         self.along_x = [other for other in (self.target, self.reset, self.mask) if other is not None]
         self.start_before = 0  # first step of the window before, its overlap included
-        self._plan(self.x.layout.batch)
 
-    def _plan(self, batch):
-        """The lengths, the truncation and the tape."""
+    def _check(self, batch):
+        """The lengths, the initial state and the truncation."""
         rnn, options = self.rnn, self.options
         self.lengths = options.lengths
         if self.lengths is not None:
             self.lengths = _core.checked_lengths(self.lengths, self.x.steps, batch)
-        state = None if options.state is None else _core.checked_state(rnn, options.state, batch)
-        most = sys.maxsize if self.x.steps is None else self.x.steps - options.burn_in
-        self._check_directions(most)
-        self.truncation = options.truncation or TBPTT(most)
+        self.state = None if options.state is None else _core.checked_state(rnn, options.state, batch)
+        self._check_directions(self._most())
+        self.truncation = options.truncation or TBPTT(self._most())
+
+    def _most(self):
+        """Steps that there are at most."""
+        return sys.maxsize if self.x.steps is None else self.x.steps - self.options.burn_in
+
+    def _make_tape(self, batch):
+        options, most = self.options, self._most()
         backward, tape = (min(steps, most) for steps in self.truncation.tape_size())
         if tape > backward and not (options.checkpoint is None and options.memory_budget is None):
             name = "memory_budget" if options.checkpoint is None else "checkpoint"
             raise ValueError(f"{name} goes with windows that do not overlap (k2 = k1), got {self.truncation}")
         limits = options.checkpoint, options.memory_budget
-        self.tape = _core.RollingTape(rnn, batch, backward, tape, state, self.lengths, *limits)
+        self.tape = _core.RollingTape(self.rnn, batch, backward, tape, self.state, self.lengths, *limits)
 
     def _check_directions(self, most):
         """Two directions need a single window over all steps."""
@@ -201,15 +212,19 @@ class Windows:
             stop = self.x.available(min(start + most, burn_in))
             if stop == start:
                 break
-            try:
-                self.tape.skip(self._inputs(start, stop), self._resets(start, stop))
-            except _core.TokenError:
-                raise self._token_error(start, stop) from None
-            for other in self.along_x:
-                self._along(other, start, stop)
+            self._skip(start, stop)
             start = stop
         if self.x.available(burn_in + 1) <= burn_in:
             raise ValueError(f"x must have more than burn_in = {burn_in} steps, it ended after {start}")
+
+    def _skip(self, start, stop):
+        """Steps of the burn-in."""
+        try:
+            self.tape.skip(self._inputs(start, stop), self._resets(start, stop))
+        except _core.TokenError:
+            raise self._token_error(start, stop) from None
+        for other in self.along_x:
+            self._along(other, start, stop)
 
     def _window(self, start, stop, back, carry) -> Window:
         overlap, options = start - back, self.options

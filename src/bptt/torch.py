@@ -11,10 +11,14 @@ are drawn from torch's generator, but they are others than torch.nn's.
 Beyond torch.nn's arguments they take one_hot, num_embeddings and padding_idx as bptt.RNN does: the input is integers
 then, (T,B) or (T,), and with num_embeddings the table is a parameter of the module, `embedding`.
 
+Beyond torch.nn's forward theirs takes lengths, reset and return_states: sequences of several lengths without packing,
+sequences that begin within a row, as episodes do in reinforcement learning, and the states after all steps.
+
 Some calls are computed by torch.nn, with its results and errors: within traces, torch.compile, torch.export and the
-transforms of torch.func, in forward-mode differentiation, for empty batches and dropout=1. With create_graph=True the
-gradients are computed by torch, so that they can be differentiated again; through dropout that is an error. Neither
-proj_size nor torch.jit.script is supported.
+transforms of torch.func, in forward-mode differentiation, for empty batches and dropout=1; with lengths, reset or
+return_states by functions of torch in a loop over the steps. With create_graph=True the gradients are computed by
+torch, so that they can be differentiated again; through dropout that is an error. Neither proj_size nor
+torch.jit.script is supported.
 
 `loss` goes the other way: it makes a loss of bptt.RNN.windows and bptt.fit of one that is written in torch.
 """
@@ -22,8 +26,7 @@ proj_size nor torch.jit.script is supported.
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,32 +35,43 @@ from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from . import _core
-from ._checks import brief, flag
-from ._loss import Loss, keywords_of, mask_error
+from ._checks import flag
 from ._spec import Spec
+from ._torch_functions import by_torch, one_hot, rows_of
+from ._torch_loss import loss
 
 __all__ = ["GRU", "LSTM", "RNN", "loss"]
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
-TORCH_FUNCTIONS = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu, "lstm": torch.lstm, "gru": torch.gru}
 
 
 # ---- one call in torch's graph -----------------------------------------------------------------------------
 
 
+class _Call(NamedTuple):
+    """What a call is beside its tensors. lengths (B,) and reset (T,B) are ndarrays in the user's layout, or None."""
+
+    run: Any  # _core.Run
+    lengths: Any
+    reset: Any
+    return_states: bool
+
+
 class _Sequence(torch.autograd.Function):
-    """One call of bptt as a node of torch's graph: from input, initial state and parameters to output and state.
+    """One call of bptt as a node of torch's graph: from input, initial state and parameters to output, state and, where
+    they are asked for, the states after all steps.
 
     flat holds the parameters' values for bptt; gradients go to the parameters.
     """
 
     @staticmethod
-    def forward(ctx, run, flat, input, *tensors):
+    def forward(ctx, call, flat, input, *tensors):
         keep = True in ctx.needs_input_grad
+        run = call.run
         state = _arrays(tensors[: run.network.states])
-        output, state, tape = run.forward(_array(input), flat.numpy(), state, keep)
+        output, state, tape = run.forward(_array(input), flat.numpy(), state, keep, call.return_states)
         if keep:
-            ctx.run = run
+            ctx.call = call
             ctx.set_materialize_grads(False)
             # freed with the graph; state and params so that torch says when one was changed before backward
             ctx.save_for_backward(input, torch.from_numpy(tape), flat, *tensors)
@@ -67,7 +81,8 @@ class _Sequence(torch.autograd.Function):
     def backward(ctx, *grads):
         if torch.is_grad_enabled() or _in_functional_transform() or any(map(_is_batched, grads)):
             return _grads_by_torch(ctx, grads)
-        run, states = ctx.run, ctx.run.network.states
+        run = ctx.call.run
+        states = run.network.states
         input, tape, flat, *tensors = ctx.saved_tensors
         _, _, input_wanted, *wanted = ctx.needs_input_grad
         state_wanted, params_wanted = wanted[:states], wanted[states:]
@@ -92,18 +107,19 @@ def _is_batched(grad):
 
 def _grads_by_torch(ctx, grads):
     """Gradients computed by torch's functions. With create_graph=True they depend on all that they are made from."""
-    if ctx.run.training:
+    call = ctx.call
+    if call.run.training:
         raise RuntimeError(
             "bptt.torch has neither create_graph=True nor is_grads_batched=True through dropout, "
             "because torch.nn has other masks: call eval() before the forward, or use torch.nn"
         )
     input, _, _, *tensors = ctx.saved_tensors
-    create_graph, states = torch.is_grad_enabled(), ctx.run.network.states
-    with torch.enable_grad():
+    create_graph, states = torch.is_grad_enabled(), call.run.network.states
+    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
         # views: one tensor may be several arguments, and each argument has a gradient of its own
         arguments = [None if tensor is None else tensor.view_as(tensor) for tensor in (input, *tensors)]
-        output, state = _by_torch(ctx.run, arguments[0], arguments[1 : 1 + states], arguments[1 + states :])
-    pairs = [(part, grad) for part, grad in zip((output, *state), grads, strict=True) if grad is not None]
+        output, state, every = _call_by_torch(call, arguments[0], arguments[1 : 1 + states], arguments[1 + states :])
+    pairs = [(part, grad) for part, grad in zip((output, *state, *every), grads, strict=True) if grad is not None]
     outputs, grads = zip(*pairs, strict=True)
     wanted = ctx.needs_input_grad[2:]
     sources = [argument for argument, want in zip(arguments, wanted, strict=True) if want]
@@ -111,42 +127,17 @@ def _grads_by_torch(ctx, grads):
     return None, None, *(next(found) if want else None for want in wanted)
 
 
-def _by_torch(run, input, state, params):
-    """(output, [state]) of a run's forward, by functions of torch that can be differentiated any number of times."""
-    spec, states = run.network.spec, run.network.states
+def _call_by_torch(call, input, state, params):
+    """(output, [state], [states]) of a call by functions of torch."""
+    spec = call.run.network.spec
     if spec.num_embeddings is not None:
         *params, table = params
-        input = _rows_of(input, table, spec.padding_idx)
+        input = rows_of(input, table, spec.padding_idx)
     elif spec.one_hot:
-        input = _one_hot(input, spec.input_size, params[0].dtype)
-    unbatched = input.dim() == 2
-    if unbatched:
-        input, state = input.unsqueeze(1), [None if part is None else part.unsqueeze(1) for part in state]
-    batch_first = spec.batch_first and not unbatched
-    B, T = input.shape[:2] if batch_first else input.shape[1::-1]
-    lengths = torch.full((B,), T) if run.lengths is None else torch.from_numpy(run.lengths)
-    state = [input.new_zeros(run.network.units, B, spec.hidden_size) if part is None else part for part in state]
-    # packed in any case: for other sequences torch may take oneDNN's LSTM, which has no second derivative
-    packed = pack_padded_sequence(input, lengths, batch_first)
-    with torch.autocast("cpu", enabled=False):
-        data, *state = TORCH_FUNCTIONS[spec.cell](
-            packed.data, packed.batch_sizes, state if states == 2 else state[0],
-            params, spec.bias, spec.num_layers, 0.0, False, spec.bidirectional,
-        )  # fmt: skip
-    output, _ = pad_packed_sequence(packed._replace(data=data), batch_first, total_length=T)
-    if unbatched:
-        output, state = output.squeeze(1), [part.squeeze(1) for part in state]
-    return output, state
-
-
-def _rows_of(tokens, table, padding_idx):
-    """The rows of a table that integers stand for."""
-    return torch.nn.functional.embedding(tokens.long(), table, padding_idx)
-
-
-def _one_hot(tokens, size, dtype):
-    """The unit vectors that integers stand for."""
-    return torch.nn.functional.one_hot(tokens.long(), size).to(dtype)
+        input = one_hot(input, spec.input_size, params[0].dtype)
+    lengths, reset = (None if a is None else torch.from_numpy(a) for a in (call.lengths, call.reset))
+    falling = lengths is not None and not (lengths.diff() > 0).any()
+    return by_torch(spec.cell, spec, input, state, params, lengths, reset, call.return_states, falling=falling)
 
 
 def _split(flat, params, wanted):
@@ -272,6 +263,16 @@ def _in_transform():
 def _in_functional_transform():
     """Whether a transform of torch.func or forward-mode differentiation is active."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _own_array(name, value, kinds, what):
+    """lengths or reset as an ndarray of its own, of a kind that NumPy names by a letter of kinds."""
+    if isinstance(value, torch.Tensor):
+        _check_tensor(name, value, (1, 2))
+        if not value.is_cpu or value.is_floating_point() or value.is_complex():
+            raise TypeError(f"{name} must be of {what} on the CPU, got {value.dtype} on {value.device}")
+        value = value.numpy()
+    return np.array(_core.checked_array(value, name, kinds, what))
 
 
 def _check_tensor(name, tensor, dims):
@@ -417,7 +418,7 @@ class _Module(torch.nn.RNNBase):
         replica._gather()
         return replica
 
-    def forward(self, input, hx=None):
+    def forward(self, input, hx=None, *, lengths=None, reset=None, return_states=False):
         """Run the module over a sequence, see torch.nn.
 
         Parameters
@@ -426,45 +427,78 @@ class _Module(torch.nn.RNNBase):
             (T,B,I), with batch_first (B,T,I), or (T,I). With one_hot or num_embeddings integers, without the axis I.
         hx : torch.Tensor, for an LSTM the pair (h_0, c_0), optional
             The initial state; zeros by default.
+        lengths : torch.Tensor of int or array_like, (B,), optional
+            Row b has steps 0..lengths[b]-1, in any order of lengths, as in a PackedSequence: outputs beyond are zero,
+            h_n is that of the row's last step, and the reverse direction starts there.
+        reset : torch.Tensor of bool or array_like, (T,B), with batch_first (B,T), optional
+            True: a sequence begins at this step of this row, from a state of zeros, also at step 0, where hx counts
+            nothing then. Neither a state nor a gradient crosses. The reverse direction, which comes from the row's
+            end, begins anew at the step before.
+        return_states : bool
+            Whether to return the states after all steps, too.
 
         Returns
         -------
         output : torch.Tensor or torch.nn.utils.rnn.PackedSequence
         h_n : torch.Tensor, for an LSTM the pair (h_n, c_n)
+        states : torch.Tensor, for an LSTM the pair of them, (T,L*D,B,H) also with batch_first, or (T,L*D,H)
+            With return_states: h, for an LSTM h and c, of every layer and direction. Those of step t, states[t], are an
+            hx that goes on from there. Zeros beyond a row's length. Gradients flow through them as through output.
 
         Raises
         ------
         ValueError
             If a shape does not fit, of an argument or a parameter, an attribute was changed that the parameters
-            depend on, or an integer is out of range.
+            depend on, a length is not in 1..T, or an integer is out of range.
         TypeError
-            If an argument is no tensor of the parameters' dtype, or the parameters have several. Under autocast inputs
-            of half precision are taken; the computation stays in the parameters' dtype, the result has the input's.
+            If an argument is no tensor of the parameters' dtype, or the parameters have several; if lengths are no
+            integers or reset no bools; if a PackedSequence comes with one of the last three arguments. Under autocast
+            inputs of half precision are taken; the computation stays in the parameters' dtype, the results have the
+            input's.
         """
+        options = None  # none: a call that torch.nn has, too
+        if lengths is not None or reset is not None or return_states is not False:
+            if isinstance(input, PackedSequence):
+                raise TypeError(
+                    "lengths, reset and return_states go with a tensor, got a PackedSequence: pass what was packed, "
+                    "and its lengths"
+                )
+            options = lengths, reset, flag(return_states, "return_states")
         if _in_transform():
-            return self._forward_by_torch(input, hx)
+            return self._forward_by_torch(input, hx, options)
         params = self._current_params()
         layout = self._layout_for(params)
         flat = layout.values(params)
         if self.dropout == 1 or (isinstance(input, torch.Tensor) and input.numel() == 0):
-            return self._forward_by_torch(input, hx)
+            return self._forward_by_torch(input, hx, options)
         if isinstance(input, PackedSequence):
             return self._forward_packed(layout, flat, params, input, hx)
-        return self._forward(layout, flat, params, input, hx)
+        if options is None:
+            return self._forward(layout, flat, params, input, hx)
+        lengths = None if lengths is None else _own_array("lengths", lengths, "iu", "integers")
+        reset = None if reset is None else _own_array("reset", reset, "biu", "bools")
+        return self._forward(layout, flat, params, input, hx, lengths, reset, options[2])
 
-    def _forward_by_torch(self, input, hx):
-        """torch.nn's forward, of the vectors that integers stand for."""
+    def _forward_by_torch(self, input, hx, options):
+        """torch.nn's forward, of the vectors that integers stand for; step by step where it has none."""
         if isinstance(input, PackedSequence):
-            input = input._replace(data=self._vectors(input.data))
-        else:
-            input = self._vectors(input)
-        return super().forward(input, hx)
+            return super().forward(input._replace(data=self._vectors(input.data)), hx)
+        vectors = self._vectors(input)
+        if options is None:
+            return super().forward(vectors, hx)
+        lengths, reset, return_states = options
+        lengths, reset = (None if a is None else torch.as_tensor(a) for a in (lengths, reset))
+        cell, params = self._cell(), self._current_params()[: len(self._flat_weights_names)]
+        _check_tensor("input", vectors, (2, 3))
+        state = _initial_parts(hx, 2 if cell == "lstm" else 1, params[0].dtype, vectors.dim())
+        dropout = self.dropout if self.training else 0.0
+        return _results(*by_torch(cell, self, vectors, state, params, lengths, reset, return_states, dropout))
 
     def _vectors(self, input):
         """What stands for an input: itself, rows of the embedding or unit vectors."""
         if self.num_embeddings is not None:
-            return _rows_of(input, self.embedding, self.padding_idx)
-        return _one_hot(input, self.input_size, self.weight_ih_l0.dtype) if self.one_hot else input
+            return rows_of(input, self.embedding, self.padding_idx)
+        return one_hot(input, self.input_size, self.weight_ih_l0.dtype) if self.one_hot else input
 
     def extra_repr(self):
         inputs = {name: getattr(self, name) for name in ("one_hot", "num_embeddings", "padding_idx")}
@@ -478,12 +512,12 @@ class _Module(torch.nn.RNNBase):
             raise ValueError(f"the data of input must have {axes} axes, got shape {tuple(data.shape)}")
         padded, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), self.batch_first)  # longest first
         hx = None if hx is None else self.permute_hidden(hx, sorted_indices)
-        output, state = self._forward(layout, flat, params, padded, hx, lengths)
+        output, state = self._forward(layout, flat, params, padded, hx, lengths.numpy())
         data = pack_padded_sequence(output, lengths, self.batch_first).data
         output = PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices)
         return output, self.permute_hidden(state, unsorted_indices)
 
-    def _forward(self, layout, flat, params, input, hx, lengths=None):
+    def _forward(self, layout, flat, params, input, hx, lengths=None, reset=None, return_states=False):
         given, network = input, layout.network
         if network.spec.vocabulary:
             input = _checked_tokens("input", input)
@@ -494,15 +528,23 @@ class _Module(torch.nn.RNNBase):
         state = _initial_parts(hx, network.states, layout.dtype, dims)
         network.threads = torch.get_num_threads()
         seed = int(torch.randint(2**63 - 1, ())) if self.training and self.dropout and self.num_layers > 1 else None
-        run = _core.Run(network, None if lengths is None else lengths.numpy(), seed)
+        run = _core.Run(network, lengths, seed, reset)
         if torch.is_grad_enabled():
-            output, *state = _Sequence.apply(run, flat, input, *state, *params)
+            output, *state = _Sequence.apply(_Call(run, lengths, reset, return_states), flat, input, *state, *params)
         else:
-            output, state, _ = run.forward(_array(input), flat.numpy(), _arrays(state), False)
+            output, state, _ = run.forward(_array(input), flat.numpy(), _arrays(state), False, return_states)
             output, state = torch.from_numpy(output), [torch.from_numpy(part) for part in state]
         if given is not input:
             output, state = output.to(given.dtype), [part.to(given.dtype) for part in state]
-        return output, tuple(state) if network.states == 2 else state[0]
+        return _results(output, state[: network.states], state[network.states :])
+
+
+def _results(output, state, states):
+    """What a forward returns; states is empty where it was not asked for them."""
+    state = tuple(state) if len(state) == 2 else state[0]
+    if not states:
+        return output, state
+    return output, state, tuple(states) if len(states) == 2 else states[0]
 
 
 def _initial_parts(hx, states, dtype, dims):
@@ -565,132 +607,3 @@ class GRU(_Module, torch.nn.GRU):
 
     def _cell(self):
         return "gru"
-
-
-# ---- losses ------------------------------------------------------------------------------------------------
-
-
-def loss(fn: Callable[..., torch.Tensor], *, rows: bool | None = None) -> Loss:
-    """Make a loss for bptt.RNN.windows and bptt.fit of one that torch computes; autograd makes its gradient.
-
-    Parameters
-    ----------
-    fn : function or torch.nn.Module (y, target) -> tensor of one number
-        Such as torch.nn.functional.cross_entropy or torch.nn.HuberLoss(). y has the dtype of the network. A target of
-        integers or bools keeps its type, integers become int64; floats become y's dtype. If fn names a keyword `start`
-        it is given a window's first step, and `mask` a bool tensor of shape (T,B), where lengths or a mask are given.
-    rows : bool, optional
-        Whether fn gets rows, y (N,C) and target (N,) or (N,C), as torch's losses of labels expect them: those of all
-        steps and sequences, without those that lengths or a mask leave out. Otherwise it gets a window as it is, laid
-        out as the network's sequences are: y (T,B,C), with batch_first (B,T,C), of an unbatched sequence (T,C). None:
-        rows if target is labels, integers with one axis fewer than y.
-
-    Returns
-    -------
-    function (y, target, ...) -> (loss, dy)
-        loss is a float, dy a numpy.ndarray of y's shape and dtype. 0 if no row counts.
-
-    Raises
-    ------
-    TypeError
-        If fn is no function; when the loss is called, if a mask is given and fn gets no rows and takes no mask.
-    ValueError
-        When the loss is called: if fn does not return one number that depends on y.
-
-    Notes
-    -----
-    fn's own parameters get no gradients. Where no label counts, torch's mean is NaN; that of bptt.cross_entropy is 0.
-
-    Examples
-    --------
-    >>> import torch, bptt.torch
-    >>> own = bptt.torch.loss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
-    >>> history = bptt.fit(rnn, x, labels, loss=own)
-    """
-    if not callable(fn) or (isinstance(fn, type) and issubclass(fn, torch.nn.Module)):
-        hint = f": write {fn.__name__}()" if isinstance(fn, type) else ""
-        raise TypeError(f"fn must be a function (y, target) of tensors or a module, got {fn!r}{hint}")
-    return _Loss(fn, rows if rows is None else flag(rows, "rows"))
-
-
-class _Loss:
-    """A loss of torch as a function (y, target, ...) -> (loss, dy). Its signature says which keywords it takes."""
-
-    def __init__(self, fn, rows):
-        self.fn, self.rows = fn, rows
-        named, others = keywords_of(fn.forward if isinstance(fn, torch.nn.Module) else fn)
-        self.takes_mask = others or "mask" in named
-        keywords = [word for word in ("reduction", "start") if word in named]
-        if self.takes_mask or rows is not False:
-            keywords.append("mask")
-        kind = inspect.Parameter
-        self.__signature__ = inspect.Signature(
-            [kind(name, kind.POSITIONAL_OR_KEYWORD) for name in ("y", "target")]
-            + [kind(name, kind.KEYWORD_ONLY, default=None) for name in keywords]
-        )
-
-    def __repr__(self):
-        return f"bptt.torch.loss({self.fn!r})"
-
-    def __call__(self, y, target, *, mask=None, **options):
-        y, target = _loss_arrays(y, target)
-        if mask is not None:
-            mask = torch.from_numpy(_mask_array(mask, y))
-        labels = target.ndim == y.ndim - 1 and target.dtype == np.int64
-        with torch.inference_mode(False), torch.enable_grad():
-            leaf, target = torch.from_numpy(y).requires_grad_(), torch.from_numpy(target)
-            if labels if self.rows is None else self.rows:
-                return self._of_rows(leaf, target, mask, options)
-            if mask is not None:
-                if not self.takes_mask:
-                    raise _with_hint(mask_error(self.fn))
-                options["mask"] = mask
-            return _with_gradient(self.fn(leaf, target, **options), leaf)
-
-    def _of_rows(self, leaf, target, mask, options):
-        axes = leaf.dim() - 1
-        if target.shape[:axes] != leaf.shape[:-1]:
-            raise ValueError(
-                f"target must have the shape {tuple(leaf.shape[:-1])} of y in its first axes, got {tuple(target.shape)}"
-            )
-        y, target = leaf.flatten(0, axes - 1), target.flatten(0, axes - 1)
-        if mask is not None:
-            counts = mask.flatten()
-            if not counts.any():
-                return 0.0, np.zeros(leaf.shape, leaf.detach().numpy().dtype)
-            y, target = y[counts], target[counts]
-        return _with_gradient(self.fn(y, target, **options), leaf)
-
-
-def _with_hint(error):
-    return TypeError(f"{error}; bptt.torch.loss(fn, rows=True) gives it the rows that count, without a mask")
-
-
-def _loss_arrays(y, target):
-    """Copies of their own memory, in types that torch has."""
-    y = _core.checked_array(y, "y", "fiub", "real numbers")
-    target = _core.checked_array(target, "target", "fiub", "real numbers")
-    if y.ndim < 2:
-        raise ValueError(f"y must have shape (..., C) with at least 2 axes, got {y.shape}")
-    dtype = np.float32 if y.dtype == np.float32 else np.float64
-    of_target = {"f": dtype, "b": np.bool_}.get(target.dtype.kind, np.int64)
-    return np.array(y, dtype, order="C"), np.array(target, of_target, order="C")
-
-
-def _mask_array(mask, y):
-    mask = _core.checked_array(mask, "mask", "biu", "booleans")
-    if mask.shape != y.shape[:-1]:
-        raise ValueError(f"mask must have shape y.shape[:-1] = {y.shape[:-1]}, got {mask.shape}")
-    return np.array(mask, np.bool_, order="C")
-
-
-def _with_gradient(value, leaf):
-    """(loss, dy) of what fn returned."""
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(f"fn must return a tensor, got {brief(value)}")
-    if value.numel() != 1:
-        raise ValueError(f"fn must return one number, the mean or the sum, got a tensor of shape {tuple(value.shape)}")
-    dy = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
-    if dy is None:
-        raise ValueError("fn must compute its loss from y by functions of torch, got one that does not depend on y")
-    return value.item(), dy.contiguous().numpy()

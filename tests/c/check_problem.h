@@ -36,6 +36,11 @@ LOCAL void check_plain_tape(const run *r, const trace *expected) {
 LOCAL void check_forward(const run *r, const trace *expected) {
     CHECK_CLOSE(r->sizes.output, r->y, expected->y, TOLERANCE);
     CHECK_CLOSE(r->sizes.state, r->state1, expected->state1, TOLERANCE);
+    if (r->states) {
+        double *states = naive_states(r->p, expected);
+        CHECK_CLOSE(r->p->T * r->sizes.state, r->states, states, TOLERANCE);
+        release(states);
+    }
     check_plain_tape(r, expected);
 }
 

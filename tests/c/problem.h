@@ -13,6 +13,7 @@ typedef struct {
     bptt_spec spec;
     int64_t T, B, Y;
     double *params, *x, *state0, *dy, *dstate1, *carry;
+    double *dstates; /* the gradient by the states after all steps (T,L*D,B,H), and behind it that by c */
     int64_t *tokens; /* the inputs of a network that takes integers, in place of x; -1 beyond a row's length */
     uint8_t *reset;
     int64_t *lengths;
@@ -38,7 +39,8 @@ enum { /* a problem's features beyond parameters, inputs and dy; combined with |
        LENGTHS = 256,
        TRAINING = 512,
        NORMS = 1024,
-       ALL_FEATURES = 2047
+       DSTATES = 2048,
+       ALL_FEATURES = 4095
 };
 
 typedef struct {
@@ -105,6 +107,11 @@ LOCAL int64_t state_size(const problem *p) {
 /* The place in a state of one row of a layer in one direction; part 0 is h, 1 is c. */
 LOCAL int64_t state_at(const problem *p, int64_t layer_dir, int part, int64_t row) {
     return ((part * layer_dirs_of(&p->spec) + layer_dir) * p->B + row) * p->spec.hidden_size;
+}
+
+/* The place of the same in the states after all steps. */
+LOCAL int64_t states_at(const problem *p, int64_t layer_dir, int part, int64_t t, int64_t row) {
+    return (((part * p->T + t) * layer_dirs_of(&p->spec) + layer_dir) * p->B + row) * p->spec.hidden_size;
 }
 
 /* Offsets of the tensors of a layer in one direction, as the header says; `in` is the number of its inputs. */
@@ -276,6 +283,7 @@ LOCAL problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features
     p.dy = uniform_array((T - p.dy_start) * B * p.Y, 1);
     p.state0 = features & STATE0 ? uniform_array(state_size(&p), 1) : NULL;
     p.dstate1 = features & DSTATE1 ? uniform_array(state_size(&p), 1) : NULL;
+    p.dstates = features & DSTATES ? uniform_array(T * state_size(&p), 1) : NULL;
     p.reset = features & RESET ? reset_of(T * B) : NULL;
     p.carry = carries ? carry_of(per_row ? T * B : T) : NULL;
     p.lengths = features & LENGTHS ? lengths_of(T, B) : NULL;
@@ -292,8 +300,8 @@ LOCAL problem problem_of(bptt_spec spec, int64_t T, int64_t B, unsigned features
 }
 
 LOCAL void free_problem(problem *p) {
-    void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,       p->tokens,
-                         p->carry,  p->reset, p->lengths, p->input_mask, p->recurrent_mask};
+    void *const all[] = {p->params, p->x,     p->dy,      p->state0,     p->dstate1,        p->tokens,
+                         p->carry,  p->reset, p->lengths, p->input_mask, p->recurrent_mask, p->dstates};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 

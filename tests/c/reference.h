@@ -256,12 +256,32 @@ LOCAL trace naive_forward(const problem *p, const trace *anchor) {
     return result;
 }
 
-/* The loss whose gradients are dy and dstate1. */
+/* The states after all steps, laid out as dstates; zeros beyond a row's length. */
+LOCAL double *naive_states(const problem *p, const trace *tr) {
+    const int64_t H = p->spec.hidden_size, count = layer_dirs_of(&p->spec);
+    double *states = zeros(p->T * state_size(p));
+    for (int part = 0; part < parts_of(&p->spec); part++)
+        for (int64_t layer_dir = 0; layer_dir < count; layer_dir++)
+            for (int64_t i = 0; i < p->T * p->B; i++) {
+                const int64_t t = i / p->B, row = i % p->B;
+                const double *from = (part ? tr->c : tr->h) + (layer_dir * p->T * p->B + i) * H;
+                if (t < length_of(p, row))
+                    memcpy(states + states_at(p, layer_dir, part, t, row), from, (size_t)H * sizeof *from);
+            }
+    return states;
+}
+
+/* The loss whose gradients are dy, dstate1 and dstates. */
 LOCAL double naive_loss(const problem *p, const trace *anchor) {
     const int64_t skipped = p->dy_start * p->B * p->Y, outputs = p->T * p->B * p->Y;
     trace result = naive_forward(p, anchor);
     double loss = dot(outputs - skipped, p->dy, result.y + skipped);
     if (p->dstate1) loss += dot(state_size(p), p->dstate1, result.state1);
+    if (p->dstates) {
+        double *states = naive_states(p, &result);
+        loss += dot(p->T * state_size(p), p->dstates, states);
+        release(states);
+    }
     free_trace(&result);
     return loss;
 }
@@ -429,6 +449,8 @@ LOCAL void naive_step_backward(scratch *s, const double *above, double *below, g
     const int64_t H = p->spec.hidden_size, D = directions_of(&p->spec);
     double *norm = out->step_norms + s->layer_dir * p->T + s->t;
     add_vector(H, above + ((s->t * p->B + s->row) * D + s->direction) * H, s->dh);
+    for (int part = 0; p->dstates && part < parts_of(&p->spec); part++)
+        add_vector(H, p->dstates + states_at(p, s->layer_dir, part, s->t, s->row), part ? s->dc : s->dh);
     const double own = sqrt(dot(H, s->dh, s->dh));
     *norm = hypot(*norm, own);
     naive_clip(p, own, s->dh);

@@ -12,8 +12,8 @@ typedef struct {
     const problem *p;
     bptt_options options;
     bptt_sizes sizes;
-    REAL *params, *x, *state0, *dy, *dstate1, *carry;            /* inputs */
-    REAL *y, *state1, *tape, *dx, *dstate0, *grads, *step_norms; /* outputs */
+    REAL *params, *x, *state0, *dy, *dstate1, *dstates, *carry;           /* inputs */
+    REAL *y, *state1, *states, *tape, *dx, *dstate0, *grads, *step_norms; /* outputs; states NULL: not wanted */
 } run;
 
 /* What grads hold before backward, which adds to them; eighths, so that the sum is exact in both types. */
@@ -26,6 +26,7 @@ LOCAL int64_t norm_count(const run *r) { return layer_dirs_of(&r->p->spec) * r->
 LOCAL void make_outputs(run *r) {
     r->y = array(r->sizes.output);
     r->state1 = array(r->sizes.state);
+    r->states = r->p->dstates ? array(r->p->T * r->sizes.state) : NULL;
     r->tape = array(r->sizes.tape);
     r->dx = r->p->tokens ? NULL : array(input_count(r));
     r->dstate0 = array(r->sizes.state);
@@ -58,6 +59,7 @@ LOCAL run open_segmented_run(const problem *p, int threads, int64_t segment) {
     r.state0 = copy_of(state_size(p), p->state0);
     r.dy = copy_of((p->T - p->dy_start) * p->B * p->Y, p->dy);
     r.dstate1 = copy_of(state_size(p), p->dstate1);
+    r.dstates = copy_of(p->T * state_size(p), p->dstates);
     r.carry = copy_of(p->carry_per_row ? p->T * p->B : p->T, p->carry);
     r.step_norms = array(norm_count(&r));
     r.options = options_of(p, r.carry, threads);
@@ -65,14 +67,16 @@ LOCAL run open_segmented_run(const problem *p, int threads, int64_t segment) {
     r.options.segment = segment;
     CHECK_STATUS(TYPED(bptt_sizes)(&p->spec, p->T, p->B, &r.options, &r.sizes), BPTT_OK);
     make_outputs(&r);
+    r.options.states = r.states;
+    r.options.dstates = r.dstates;
     return r;
 }
 
 LOCAL run open_run(const problem *p, int threads) { return open_segmented_run(p, threads, 0); }
 
 LOCAL void close_run(run *r) {
-    REAL *const all[] = {r->params, r->x,    r->state0, r->dy,      r->dstate1, r->carry,     r->y,
-                         r->state1, r->tape, r->dx,     r->dstate0, r->grads,   r->step_norms};
+    REAL *const all[] = {r->params, r->x,    r->state0, r->dy,      r->dstate1, r->carry,      r->y,     r->dstates,
+                         r->state1, r->tape, r->dx,     r->dstate0, r->grads,   r->step_norms, r->states};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
@@ -110,6 +114,7 @@ LOCAL run run_of(const problem *p, int threads) {
 LOCAL void check_same_forward(const run *a, const run *b) {
     CHECK(same_bits(a->sizes.output, a->y, b->y));
     CHECK(same_bits(a->sizes.state, a->state1, b->state1));
+    if (a->states && b->states) CHECK(same_bits(a->p->T * a->sizes.state, a->states, b->states));
 }
 
 LOCAL void check_same_input_grads(const run *a, const run *b) {

@@ -21,9 +21,13 @@ static void check_network(bptt_spec spec, int64_t T, int64_t B, unsigned feature
 
 /* Every feature alone, some together, all. */
 static void check_form(int which, int32_t layers, int32_t directions) {
-    static const unsigned alone[] = {0,        STATE0,        DSTATE1,   RESET,
-                                     CARRY,    CARRY_PER_ROW, CLIP_NORM, CLIP_VALUE,
-                                     TRAINING, LATE_DY,       LENGTHS,   LENGTHS | RESET | CARRY | DSTATE1};
+    static const unsigned alone[] = {0,         STATE0,
+                                     DSTATE1,   RESET,
+                                     CARRY,     CARRY_PER_ROW,
+                                     CLIP_NORM, CLIP_VALUE,
+                                     TRAINING,  LATE_DY,
+                                     LENGTHS,   LENGTHS | RESET | CARRY | DSTATE1,
+                                     DSTATES,   DSTATES | LENGTHS | RESET};
     const shape s = {7, 3, 5, 17, 3};
     bptt_spec spec = spec_of(s, which, layers, directions);
     for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++) {
@@ -40,7 +44,7 @@ static void check_form(int which, int32_t layers, int32_t directions) {
     check_network(spec, 11, 4, ALL_FEATURES & ~(CARRY_PER_ROW | STATE0));
     spec.output_size = 0;
     spec.bias = 0;
-    check_network(spec, 11, 4, STATE0 | DSTATE1 | LENGTHS | RESET);
+    check_network(spec, 11, 4, STATE0 | DSTATE1 | DSTATES | LENGTHS | RESET);
     check_network(spec, 4, 9, STATE0 | DSTATE1 | CARRY_PER_ROW | LATE_DY);
 }
 
@@ -123,7 +127,7 @@ static void check_against_differences(bptt_spec spec, int64_t T, int64_t B, unsi
 
 static void check_finite_differences(void) {
     const unsigned features[] = {STATE0, RESET, DSTATE1 | LATE_DY, CARRY | RESET | TRAINING,
-                                 STATE0 | CARRY_PER_ROW | RESET | DSTATE1 | LATE_DY | LENGTHS};
+                                 STATE0 | CARRY_PER_ROW | RESET | DSTATE1 | LATE_DY | LENGTHS | DSTATES};
     for (int which = 0; which < FORMS; which++)
         for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
             for (int32_t directions = 1; directions < 3; directions++) {

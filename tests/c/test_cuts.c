@@ -86,17 +86,24 @@ static void check_carry_stops_nan(int which) {
     free_problem(&p);
 }
 
-/* Beyond a row's length x, dy, reset and carry are not read, and the outputs and dx are zero. */
+/* Beyond a row's length x, dy, dstates, reset and carry are not read, and the outputs, states and dx are zero. */
 static void check_nothing_beyond_lengths(int which, int32_t directions) {
     bptt_spec spec = cut_spec(which);
     spec.bidirectional = directions == 2;
-    problem p = problem_of(spec, 6, 4, LENGTHS | RESET | CARRY_PER_ROW | STATE0 | DSTATE1);
+    problem p = problem_of(spec, 6, 4, LENGTHS | RESET | CARRY_PER_ROW | STATE0 | DSTATE1 | DSTATES);
+    const int64_t H = spec.hidden_size;
     run clean = run_of(&p, 1);
     for (int64_t i = 0; i < p.T * p.B; i++) {
         const int64_t t = i / p.B, row = i % p.B;
         if (t >= p.lengths[row] - 1) p.carry[i] = NAN;
         if (t < p.lengths[row]) continue;
         p.reset[i] = !p.reset[i];
+        for (int part = 0; part < parts_of(&spec); part++)
+            for (int64_t j = 0; j < 2 * directions * H; j++) { /* of two layers */
+                const int64_t at = states_at(&p, j / H, part, t, row) + j % H;
+                p.dstates[at] = NAN;
+                CHECK(clean.states[at] == 0);
+            }
         p.x[2 * i] = p.x[2 * i + 1] = p.dy[2 * i] = p.dy[2 * i + 1] = NAN;
         CHECK(clean.y[2 * i] == 0 && clean.y[2 * i + 1] == 0);
         CHECK(clean.dx[2 * i] == 0 && clean.dx[2 * i + 1] == 0);

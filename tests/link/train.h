@@ -62,14 +62,17 @@ static void destroy(training *t) {
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) free(buffers[i]);
 }
 
-static bptt_status update(training *t, int64_t step, double *loss) {
-    const int64_t n = t->sizes.params;
-    double norm;
+static bptt_status gradient(training *t, double *loss) {
     TRY(bptt_forward_f32(&t->spec, STEPS, ROWS, t->params, t->x, NULL, t->y, NULL, t->tape, t->work, &t->options));
     TRY(bptt_mse_f32(STEPS * ROWS, INPUTS, t->y, t->target, NULL, BPTT_REDUCTION_MEAN, t->dy, loss));
-    memset(t->grads, 0, (size_t)n * sizeof(float));
-    TRY(bptt_backward_f32(&t->spec, STEPS, ROWS, t->params, t->x, t->tape, t->dy, NULL, NULL, NULL, t->grads, t->work,
-                          &t->options));
+    memset(t->grads, 0, (size_t)t->sizes.params * sizeof(float));
+    return bptt_backward_f32(&t->spec, STEPS, ROWS, t->params, t->x, t->tape, t->dy, NULL, NULL, NULL, t->grads,
+                             t->work, &t->options);
+}
+
+static bptt_status update(training *t, int64_t step) {
+    const int64_t n = t->sizes.params;
+    double norm;
     TRY(bptt_clip_norm_f32(n, t->grads, 1.0, &norm));
     return bptt_adam_f32(n, t->params, t->grads, t->mean, t->square, step, 1e-2, 0.9, 0.999, 1e-8, 0.0, 0);
 }
@@ -78,7 +81,10 @@ static bptt_status update(training *t, int64_t step, double *loss) {
 static bptt_status train(int64_t hidden, int64_t updates, double *loss) {
     training t;
     bptt_status status = create(&t, hidden);
-    for (int64_t step = 1; step <= updates && status == BPTT_OK; step++) status = update(&t, step, loss);
+    for (int64_t step = 1; step <= updates && status == BPTT_OK; step++) {
+        status = gradient(&t, loss);
+        if (status == BPTT_OK) status = update(&t, step);
+    }
     destroy(&t);
     return status;
 }

@@ -15,7 +15,8 @@ cdef class Run:
     cdef readonly Network network  # None in runs of the network's own and of windows
     cdef object params  # (P,), None for the network's own
     cdef object x, reset  # (T,B,I), of integers (T,B); (T,B), None for no resets
-    cdef readonly object lengths  # (B,) sorted longest first, None for T
+    cdef object lengths  # (B,) sorted longest first, None for T
+    cdef object given  # (lengths, reset) of a run that a graph holds, as RNN.forward takes them
     cdef object order  # the order of the user's rows that sorts their lengths, None if they are sorted
     cdef object tape
     cdef int64_t T, B
@@ -48,10 +49,10 @@ cdef class Run:
         options.forward_steps = &network.steps_forward
         return 0
 
-    cdef int forward_core(self, Network network, state, y, last, work) except -1:
+    cdef int forward_core(self, Network network, state, y, last, work, states=None) except -1:
         """Computes the steps start..T-1: one call of the core on checked arrays, None for NULL.
 
-        state has the user's order of rows; y and last receive theirs sorted.
+        state has the user's order of rows; y, last and states, those after all steps, receive theirs sorted.
         """
         cdef bptt_options options
         state = reordered(state, self.order, 2)
@@ -67,6 +68,7 @@ cdef class Run:
         self.set_options(network, &options, self.start)
         if network.vocabulary:
             options.tokens, xp = <const int64_t *>xp, NULL
+        options.states = address(states)
         options.poll_context = &began
         with nogil:
             status = any_forward(network.bits, &network.core_spec, self.T - self.start, self.B, pp, xp, sp,
@@ -74,14 +76,15 @@ cdef class Run:
         return check(status)
 
     cdef int backward_core(self, Network network, dy, dstate, dx, dstate0, grads, work, carry=None, norms=None,
-                           double clip_norm=0, double clip_value=0) except -1:
+                           double clip_norm=0, double clip_value=0, dstates=None) except -1:
         """Goes back over all T steps: one call of the core on checked arrays, None for NULL.
 
-        dy is that of the steps start..T-1. dy, dstate and carry have the user's order of rows; dx and dstate0 receive
-        theirs sorted. A threshold of 0 clips nothing.
+        dy is that of the steps start..T-1. dy, dstate, dstates and carry have the user's order of rows; dx and dstate0
+        receive theirs sorted. A threshold of 0 clips nothing.
         """
         cdef bptt_options options
         dy, dstate = reordered(dy, self.order, 1), reordered(dstate, self.order, 2)
+        dstates = reordered(dstates, self.order, 3)
         if carry is not None and carry.ndim == 2:
             carry = reordered(carry, self.order, 1)
         dy, dstate, carry = apart_from(grads, dy), apart_from(grads, dstate), apart_from(grads, carry)
@@ -101,7 +104,7 @@ cdef class Run:
         self.set_options(network, &options, 0)
         if network.vocabulary:
             options.tokens, xp = <const int64_t *>xp, NULL
-        options.carry = address(carry)
+        options.carry, options.dstates = address(carry), address(dstates)
         options.carry_per_row = carry is not None and carry.ndim == 2
         options.step_norms = address(norms)
         options.step_clip_norm, options.step_clip_value = clip_norm, clip_value
@@ -117,26 +120,29 @@ cdef class Run:
 
     # ---- runs that a graph holds -------------------------------------------------------------------------
 
-    def __init__(self, Network network, lengths, seed):
-        # lengths: None or (B,) of int64, sorted longest first; seed: of the dropout masks, None to drop nothing
+    def __init__(self, Network network, lengths, seed, reset=None):
+        # lengths, reset: as RNN.forward takes them, checked by forward. seed: of the dropout masks, None: drop nothing
         if self.network is not None:
             raise RuntimeError("__init__ was called before: make a new object")
-        self.network, self.lengths = network, lengths
+        self.network, self.given = network, (lengths, reset)
         self.training, self.seed = seed is not None, 0 if seed is None else seed
 
-    def forward(self, x, params, state, keep):
+    def forward(self, x, params, state, keep, every_state=False):
         """(y, [state], tape) for x in the user's layout and flat parameters; state is a list like the one returned.
 
-        Such a list holds h, for an LSTM h and c; None for zeros. Without keep no backward may follow, and tape is None.
+        Such a list holds h, for an LSTM h and c; None for zeros. With every_state those after all steps, (T,L*D,B,H),
+        lie behind them in the list returned. Without keep no backward may follow, and tape is None.
         """
         cdef Network network = self.network
         cdef Array a
         cdef bptt_sizes sizes
         network.begin_call()
         try:
-            self.x = input_to_core(network, x, "input", &a, &self.unbatched)
+            sequence, (lengths, reset) = input_to_core(network, x, "input", &a, &self.unbatched), self.given
             self.T, self.B = a.shape[0], a.shape[1]
-            lengths_to_core(self.lengths, self.T, self.B)
+            lengths = lengths_to_core(lengths, self.T, self.B)
+            reset = reset_to_core(network, reset, self.T, self.B, self.unbatched)
+            self.set_sequence(network, sequence, reset, lengths)
             state = self.parts_to_core(state, "hx")
             self.params = params_to_core(network, params)
             self.state_given = state is not None
@@ -144,11 +150,16 @@ cdef class Run:
             tape = self.tape = pooled_tape(network, sizes.tape) if keep else None
             y = empty((self.T, self.B, network.width()), network.dtype)
             last = new_state(network, self.B)
+            states = new_states(network, self.T, self.B) if every_state else None
             try:
-                self.forward_core(network, state, y, last, self.work(sizes.forward_work))
+                self.forward_core(network, state, y, last, self.work(sizes.forward_work), states)
             except TokenError:
-                raise token_error_in(network, x, "input", self.lengths, self.unbatched) from None
-            return sequence_from_core(network, y, self.unbatched), self.parts_from_core(last), tape
+                raise token_error_in(network, x, "input", lengths, self.unbatched) from None
+            y = sequence_from_core(network, back_in_order(y, self.order, 1), self.unbatched)
+            parts = self.parts_from_core(back_in_order(last, self.order, 2))
+            if every_state:
+                parts += self.parts_from_core(back_in_order(states, self.order, 3))
+            return y, parts, tape
         finally:
             self.x = self.tape = self.params = None
             network.end_call()
@@ -156,8 +167,9 @@ cdef class Run:
     def backward(self, x, params, tape, dy, dstate, input_grad, state_grad, param_grads):
         """(dx, [dstate0], grads): gradients of the call of forward that had this x and params and left this tape.
 
-        dy and the parts of dstate may be None, for zeros. grads is flat, as params are, and belongs to the caller.
-        Without input_grad dx is None, without state_grad every dstate0, without param_grads grads is.
+        dy and the parts of dstate, which is a list like the one that forward returned, may be None, for zeros. grads is
+        flat, as params are, and belongs to the caller. Without input_grad dx is None, without state_grad every dstate0,
+        without param_grads grads is.
         """
         cdef Network network = self.network
         cdef Array a
@@ -165,7 +177,7 @@ cdef class Run:
         cdef bint unbatched
         network.begin_call()
         try:
-            self.x = input_to_core(network, x, "input", &a, &unbatched)
+            self.x = reordered(input_to_core(network, x, "input", &a, &unbatched), self.order, 1)
             if network.vocabulary:
                 expect(&a, "input", "(T,B)", 2, self.T, self.B)
             else:
@@ -173,16 +185,21 @@ cdef class Run:
             if dy is not None:
                 dy = sequence_to_core(network, dy, "dy", network.width(), network.width_letters(), &a, &unbatched)
                 expect(&a, "dy", f"(T,B,{network.width_letters()})", 3, self.T, self.B, network.width())
-            dstate = self.parts_to_core(dstate, "dstate")
+            dstates = self.states_to_core(dstate[network.states:])
+            dstate = self.parts_to_core(dstate[:network.states], "dstate")
             network.sizes(self.T, self.B, 0, 0, &sizes)
             self.tape = flat_to_core(tape, "tape", "(tape,)", network.dtype, sizes.tape)
             self.params = params_to_core(network, params)
             dx = empty((self.T, self.B, network.core_spec.input_size), network.dtype) if input_grad else None
             grads = np.zeros(network.params_.size, network.dtype) if param_grads else None
             dstate0 = new_state(network, self.B) if state_grad else None
-            self.backward_core(network, dy, dstate, dx, dstate0, grads, self.work(sizes.backward_work))
-            return (None if dx is None else sequence_from_core(network, dx, self.unbatched),
-                    [None] * network.states if dstate0 is None else self.parts_from_core(dstate0), grads)
+            work = self.work(sizes.backward_work)
+            self.backward_core(network, dy, dstate, dx, dstate0, grads, work, None, None, 0, 0, dstates)
+            if dx is not None:
+                dx = sequence_from_core(network, back_in_order(dx, self.order, 1), self.unbatched)
+            if dstate0 is None:
+                return dx, [None] * network.states, grads
+            return dx, self.parts_from_core(back_in_order(dstate0, self.order, 2)), grads
         finally:
             self.x = self.tape = self.params = None
             network.end_call()
@@ -206,9 +223,20 @@ cdef class Run:
             state[i] = part_to_core(network, part[:, None] if self.unbatched else part, of, self.B)
         return state
 
-    cdef object parts_from_core(self, object state):
-        """The parts of a state of the core, laid out as the sequence is."""
-        return [part[:, 0] for part in state] if self.unbatched else list(state)
+    cdef object states_to_core(self, list parts):
+        """Gradients by the states after all steps, None for zeros, as one array of the core; None where all are. They
+        have the shapes of what forward returned: the graph sees to it."""
+        cdef Network network = self.network
+        if all(part is None for part in parts):
+            return None
+        states = new_states(network, self.T, self.B)
+        for i, part in enumerate(parts):
+            states[i] = 0 if part is None else part[:, :, None] if self.unbatched else part
+        return states
+
+    cdef list parts_from_core(self, object state):
+        """The parts of a state of the core, or of those after all steps, laid out as the sequence is."""
+        return [part[..., 0, :] for part in state] if self.unbatched else list(state)
 
 
 cdef object flat_to_core(object obj, str name, str letters, object dtype, int64_t size):

@@ -5,6 +5,11 @@ cdef object new_state(Network network, int64_t B):
     return empty((network.states, network.units, B, network.core_spec.hidden_size), network.dtype)
 
 
+cdef object new_states(Network network, int64_t T, int64_t B):
+    """The states after all steps as the core lays them out, (states,T,L*D,B,H), not filled."""
+    return empty((network.states, T, network.units, B, network.core_spec.hidden_size), network.dtype)
+
+
 cdef object state_from_core(object state):
     """What users get: h, or (h, c)."""
     return state[0] if state.shape[0] == 1 else (state[0], state[1])

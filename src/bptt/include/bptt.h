@@ -202,6 +202,10 @@ typedef struct bptt_options {
     const int64_t *tokens;  /* (T,B), each in 0..V-1: the inputs of a network that takes integers, which must have them,
                                and of no other. Those beyond a row's length are not read. Backward needs the same as
                                forward. */
+    void *states;           /* typed (T,L*D,B,H), for an LSTM h of all steps and behind it c of all steps; forward only:
+                               receives the state after every step, zeros beyond a row's length. NULL: not wanted */
+    const void *dstates;    /* typed, the same shape, backward only: gradient of the loss with respect to these states,
+                               beside those that reach them by the outputs and the next step. NULL: zeros */
 } bptt_options;
 
 /* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps and segment matter.
