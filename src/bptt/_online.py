@@ -59,9 +59,8 @@ class RTRL(_core.Learner):
     >>> learner, optimizer = bptt.RTRL(rnn), bptt.Adam(rnn.params, rnn.grads, lr=1e-3)
     >>> for t in range(3):
     ...     y = learner(np.sin([0.1 * t]))
-    ...     loss, dy = bptt.mse(y, np.sin([0.1 * (t + 1)]))
     ...     rnn.zero_grad()
-    ...     learner.backward(dy)
+    ...     learner.backward(y - np.sin([0.1 * (t + 1)]))  # the gradient of a squared error / 2
     ...     optimizer.step()
     """
 

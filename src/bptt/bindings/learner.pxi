@@ -12,6 +12,7 @@ cdef class Learner:
     cdef void *state_data
     cdef bptt_method method
     cdef bint stepped  # whether there is a step to go back over
+    cdef int64_t grads_bytes
     cdef readonly int64_t batch
 
     def __init__(self, Network network, int method, batch):
@@ -26,7 +27,7 @@ cdef class Learner:
             self.memory, self.work = aligned(sizes.memory, network.dtype), aligned(sizes.work, network.dtype)
         self.current = new_state(network, batch)
         self.memory_data, self.work_data = address(self.memory), address(self.work)
-        self.state_data = address(self.current)
+        self.state_data, self.grads_bytes = address(self.current), network.grads_.nbytes
         self.network = network
         self.begin_anew(None, None)
 
@@ -136,12 +137,14 @@ cdef class Learner:
         cdef Network network = self.own_network()
         cdef bptt_options options
         cdef bptt_status status
-        dy = apart_from(network.grads_, as_input(dy, "dy", network.dtype, &a))
+        dy = as_input(dy, "dy", network.dtype, &a)
         if self.batch == 1 and a.ndim == 1:
             expect(&a, "dy", f"({network.width_letters()},)", 1, network.width())
         else:
             expect(&a, "dy", f"(B,{network.width_letters()})", 2, self.batch, network.width())
-        cdef void *dyp = address(dy)
+        if overlap(a.data, self.batch * network.width() * (network.bits // 8), network.grads_data, self.grads_bytes):
+            dy = dy.copy()
+            a.data = address(dy)
         network.begin_call()
         try:
             if not self.stepped:
@@ -149,7 +152,7 @@ cdef class Learner:
             network.default_options(&options)
             with nogil:
                 status = any_learner_backward(network.bits, &network.core_spec, self.method, self.batch,
-                                              network.params_data, dyp, network.grads_data, self.memory_data,
+                                              network.params_data, a.data, network.grads_data, self.memory_data,
                                               self.work_data, &options)
             check(status)
         finally:

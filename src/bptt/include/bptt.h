@@ -290,17 +290,18 @@ BPTT_API bptt_status bptt_step_tokens_f64(const bptt_spec *spec, int64_t B, cons
 
 /* ---- learning at every step, forward in time ------------------------------------------------------- */
 
-/* How the influence of the parameters on the state, J_t = D_t J_{t-1} + I_t, is carried forward: s_t is the state (h,
- * for an LSTM h and c), D_t = ds_t/ds_{t-1}, I_t what step t's own use of the parameters adds. The gradient of the loss
- * of step t is (dl_t/ds_t) J_t: there is no tape of the sequence, and memory does not depend on its length. RTRL    all
- * of J (Williams & Zipser 1989): exact. At fixed parameters the gradients of all steps add up to those of
+/* The influence J_t = ds_t/dparams of the parameters on the state is carried forward: J_t = D_t J_{t-1} + I_t, with the
+ * state s_t (h, for an LSTM h and c), D_t = ds_t/ds_{t-1}, and I_t for what step t itself makes of the parameters. The
+ * gradient of step t's loss is (dl_t/ds_t) J_t. No tape of the sequence is needed: memory does not depend on its length.
+ *   RTRL    all of J (Williams & Zipser 1989): exact. At fixed parameters the gradients of all steps add up to those of
  *           bptt_backward. Where parameters change between steps, J is that of the path that was taken. D_t is applied
- *           a span of steps at a time (Schmidhuber 1992): every span-th step takes (states*H)^2 * P operations, the
- *           others and backward about states*H * P
- *   SNAP1   only the entries of J that I_t can fill, those of each parameter for its own unit; D_t acts on them by its
- *           diagonal, for an LSTM by each unit's 2 x 2 block (Menick et al. 2021). Biased. Not for reset_before, where
- *           the parameters of the reset gate act on all units within a step
- * One layer in one direction without recurrent_dropout; nothing is dropped. */
+ *           for a span of steps at once (Schmidhuber 1992): every span-th step takes about (states*H)^2 * P
+ *           operations, a backward about states*H * P
+ *   SNAP1   of J only the entries that I_t can fill, those of each parameter for its own unit; D_t acts on them by its
+ *           diagonal, for an LSTM by each unit's 2 x 2 block (Menick et al. 2021). Biased. An embedding acts on all
+ *           units within a step: all of its influence is kept. So would all be with reset_before, which is an error
+ *
+ * One layer in one direction, without recurrent_dropout. */
 typedef enum bptt_method { BPTT_METHOD_RTRL = 0, BPTT_METHOD_SNAP1 = 1 } bptt_method;
 
 /* Sizes of the buffers of a learner, in elements of the type asked. Set struct_size before the call. */
@@ -309,8 +310,8 @@ typedef struct bptt_learner_sizes {
     int64_t memory;    /* what a learner keeps from call to call: the influence, and a tape of `span` steps */
     int64_t work;      /* scratch of bptt_learner_step and bptt_learner_backward */
     int64_t influence; /* the part of memory that is the influence: RTRL B * states*H * P, SNAP1 B * states * P, with P
-                          the parameters without the readout, rounded up to a cache line. Each entry of an embedding
-                          counts in SNAP1 as H. */
+                          the parameters without the readout, rounded up to a cache line. In SNAP1 each entry of an
+                          embedding counts as states*H besides. */
     int64_t span;      /* steps on the tape: of RTRL H/2, at least 8 and at most 64; of SNAP1 1 */
 } bptt_learner_sizes;
 
@@ -319,8 +320,8 @@ typedef struct bptt_learner_sizes {
  *   reset     begins anew: the state becomes state0 or, where that is NULL, zeros or the learned state; of the
  *             parameters only the learned state has an influence then. Comes first, for all rows
  *   step      one step: y from x, or from the tokens of a network that takes integers; the influence follows
- *   backward  adds the gradients of the loss of the last step to grads; rows that were reset since then add nothing.
- * The readout is that of params as they are now. Several losses of one step may each have their backward
+ *   backward  adds the gradients of the last step's loss to grads; rows that were reset since then add nothing. The
+ *             readout is that of params as they are now. Several losses of a step may each have their backward
  *
  *   params  (params)     may change between calls
  *   rows    (B,)         nonzero: this row begins anew; NULL: all do
