@@ -60,7 +60,7 @@ class RTRL(_core.Learner):
     >>> for t in range(3):
     ...     y = learner(np.sin([0.1 * t]))
     ...     rnn.zero_grad()
-    ...     learner.backward(y - np.sin([0.1 * (t + 1)]))  # the gradient of a squared error / 2
+    ...     learner.backward(y - np.sin([0.1 * (t + 1)]))  # gradient of error**2 / 2
     ...     optimizer.step()
     """
 

@@ -292,9 +292,9 @@ BPTT_API bptt_status bptt_step_tokens_f64(const bptt_spec *spec, int64_t B, cons
 
 /* The influence J_t = ds_t/dparams of the parameters on the state is carried forward: J_t = D_t J_{t-1} + I_t, with the
  * state s_t (h, for an LSTM h and c), D_t = ds_t/ds_{t-1}, and I_t for what step t itself makes of the parameters. The
- * gradient of step t's loss is (dl_t/ds_t) J_t. No tape of the sequence is needed: memory does not depend on its length.
- *   RTRL    all of J (Williams & Zipser 1989): exact. At fixed parameters the gradients of all steps add up to those of
- *           bptt_backward. Where parameters change between steps, J is that of the path that was taken. D_t is applied
+ * gradient of step t's loss is (dl_t/ds_t) J_t. There is no tape of the sequence: memory does not grow with its length.
+ *   RTRL    all of J (Williams & Zipser 1989): exact. At fixed parameters the gradients of all steps add up to what
+ *           bptt_backward gives. Where parameters change between steps, J is that of the path that was taken. D_t is applied
  *           for a span of steps at once (Schmidhuber 1992): every span-th step takes about (states*H)^2 * P
  *           operations, a backward about states*H * P
  *   SNAP1   of J only the entries that I_t can fill, those of each parameter for its own unit; D_t acts on them by its
