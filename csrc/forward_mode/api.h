@@ -36,7 +36,7 @@ LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t
     return BPTT_OK;
 }
 
-/* The same, with parameters and memory that a reset has filled. */
+/* The same, with the parameters and the memory. */
 LOCAL bptt_status open_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B, const REAL *params,
                                REAL *memory, const bptt_options *options) {
     const bptt_status status = begin_learner(learner, spec, method, B, options);
@@ -48,8 +48,11 @@ LOCAL bptt_status open_learner(learner *learner, const bptt_spec *spec, int32_t 
     return BPTT_OK;
 }
 
+/* Whether a reset has made the memory that of such a learner. */
 LOCAL int is_made(const learner *learner) {
-    return learner->head->made == LEARNER_MADE && learner->head->steps >= 0 && learner->head->steps <= learner->span;
+    const learner_head *head = learner->head;
+    return head->made == LEARNER_MADE && head->rows == learner->call.B &&
+           head->influence_size == learner->influence_size && head->steps >= 0 && head->steps <= learner->span;
 }
 
 /* Elements of the scratch of any call. */
@@ -111,7 +114,7 @@ bptt_status TYPED(bptt_learner_reset)(const bptt_spec *spec, bptt_method method,
     if (status) return status;
     if (!state) return BPTT_ERROR_NULL;
     if (rows && !is_made(&learner)) return BPTT_ERROR_OPTION;
-    if (!rows) *learner.head = (learner_head){.made = LEARNER_MADE};
+    if (!rows) *learner.head = (learner_head){LEARNER_MADE, B, learner.influence_size, 0, 0};
     for (int64_t row = 0; row < B; row++) {
         if (rows && !rows[row]) continue;
         set_row_state(&learner, row, state0, state);

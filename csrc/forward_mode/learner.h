@@ -17,11 +17,11 @@ typedef enum {
     INFLUENCE_NONE     /* zero */
 } influence_kind;
 
-/* Where things stand: at the beginning of the memory. */
+/* The beginning of a learner's memory: what it was made for, and how far it is. */
 typedef struct {
-    int64_t made;    /* LEARNER_MADE */
-    int64_t steps;   /* on the tape */
-    int64_t pending; /* SnAp-1: whether the influence is still that of the step before */
+    int64_t made, rows, influence_size; /* LEARNER_MADE, B and the size of a row's influence; else it is no learner's */
+    int64_t steps;                      /* on the tape */
+    int64_t pending;                    /* SnAp-1: whether the influence is still that of the step before */
 } learner_head;
 
 typedef struct {
@@ -48,7 +48,7 @@ typedef struct {
     int64_t influence_size;
 } learner;
 
-enum { LEARNER_MADE = 0x6c6561726e };
+enum { LEARNER_MADE = 0x6c65726e };
 
 /* The parameters of a learner's network, in their gradients or in a row of an influence matrix, which has no columns
  * for the readout: tensors before the readout are found in `first`, those behind it in `last`. */
@@ -345,6 +345,9 @@ LOCAL step step_of_row(const learner *learner, const call *of_rows, const weight
     return step;
 }
 
+/* Whether the cell's backward writes a term of dL/dh_{t-1} that does not pass W_hh into dh_next. */
+LOCAL int has_direct_dh(const call *call) { return call->shape->direct_dh; }
+
 /* out = init + W_hhT dz of a step, (rows,H) */
 LOCAL void multiply_dz_w_hh(const step *step, const REAL *init, REAL *out) {
     const call *call = step->call;
@@ -360,8 +363,7 @@ LOCAL void multiply_dz_w_hh(const step *step, const REAL *init, REAL *out) {
                                            .init = init,
                                            .ldinit = H,
                                            .c = out,
-                                           .ldc = H,
-                                           .gemv = call->B == 1});
+                                           .ldc = H});
         init = out;
     }
 }
@@ -376,7 +378,7 @@ LOCAL void go_back(const learner *learner, int64_t row, const state_grads *grads
         const weights weights = taped_weights(learner, i);
         const step step = step_of_row(learner, &of_rows, &weights, grads, i, row, begin, end - begin);
         cell_of(&of_rows.spec)->backward(&step);
-        multiply_dz_w_hh(&step, of_rows.shape->direct_dh ? step.dh_next : NULL,
+        multiply_dz_w_hh(&step, has_direct_dh(&of_rows) ? step.dh_next : NULL,
                          dh_of_step(learner, grads, i > first ? i - 1 : -1) + begin * of_rows.H);
     }
 }

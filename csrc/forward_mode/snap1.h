@@ -3,8 +3,9 @@
  * them by its diagonal, for an LSTM by each unit's 2 x 2 block. Biased; exact where W_hh is diagonal.
  *
  * The influence of a row: for h, and for an LSTM for c behind it, one element for each parameter but those of the
- * readout and the embedding (ld,). Each entry of an embedding acts on all units within a step, so that nothing of its
- * influence is left out: behind these lies the matrix of the entries (state_units,V*I), on which D_t acts as in RTRL.
+ * readout and the embedding (own_size,). Each entry of an embedding acts on all units within a step, so that nothing of
+ * its influence is left out: behind these lies the matrix of the entries (state_units,V*I), on which D_t acts as in
+ * RTRL.
  *
  * A step computes what of D_t is used and A = ds_t/dz_t of each unit. The influence follows later, in one pass with the
  * gradients that the step's backward adds, or else before the next step; that of the embedding at once. */
@@ -34,8 +35,13 @@ typedef struct {
 
 LOCAL int64_t embedding_size(const call *call) { return call->spec.num_embeddings * call->I; }
 
+/* elements of the influence on a part of the state, without that of the embedding, whose columns would be the last */
+LOCAL int64_t own_size(const learner *learner) {
+    return (learner->columns - embedding_size(&learner->call) + LINE - 1) / LINE * LINE;
+}
+
 LOCAL int64_t snap1_influence_size(const learner *learner) {
-    return learner->call.shape->states * learner->ld + learner->state_units * embedding_size(&learner->call);
+    return learner->call.shape->states * own_size(learner) + learner->state_units * embedding_size(&learner->call);
 }
 
 LOCAL int64_t plan_snap1(snap1 *snap1, REAL *work) {
@@ -51,13 +57,13 @@ LOCAL int64_t plan_snap1(snap1 *snap1, REAL *work) {
 
 /* the influence of a row on part i of its state */
 LOCAL param_row own_influence(const learner *learner, int64_t row, int i) {
-    return row_of_influence(learner, learner->influence + row * learner->influence_size + i * learner->ld);
+    return row_of_influence(learner, learner->influence + row * learner->influence_size + i * own_size(learner));
 }
 
 /* the influence of the embedding on an element of a row's state (V*I) */
 LOCAL REAL *table_influence(const learner *learner, int64_t row, int64_t element) {
     const call *call = &learner->call;
-    return learner->influence + row * learner->influence_size + call->shape->states * learner->ld +
+    return learner->influence + row * learner->influence_size + call->shape->states * own_size(learner) +
            element * embedding_size(call);
 }
 
@@ -90,7 +96,7 @@ LOCAL void differentiate_units(const snap1 *snap1, int64_t row) {
     cell_of(&call->spec)->backward(&step);
     for (int i = 0; i < states; i++) {
         memcpy(slopes_of(learner, row, i), grads->dz + i * columns, (size_t)columns * sizeof(REAL));
-        copy_or_clear(decay_of(learner, row, i, 0), call->shape->direct_dh ? grads->dh_next + i * H : NULL, H);
+        copy_or_clear(decay_of(learner, row, i, 0), has_direct_dh(call) ? grads->dh_next + i * H : NULL, H);
         if (states == 2) memcpy(decay_of(learner, row, i, 1), grads->dc + i * H, (size_t)H * sizeof(REAL));
     }
 }
@@ -122,7 +128,7 @@ LOCAL void fill_jacobian(const snap1 *snap1, int64_t row) {
     for (int64_t i = 0; i < n; i++) {
         REAL *to = snap1->jacobian + i * n;
         const int64_t unit = i % H, part = i / H;
-        if (call->shape->direct_dh) to[unit] = snap1->grads.dh_next[i];
+        if (has_direct_dh(call)) to[unit] = snap1->grads.dh_next[i];
         if (states == 2) to[H + unit] = snap1->grads.dc[i];
         EACH_PRODUCT(call, listed)
             for (int block = 0; listed->matrix == WEIGHT_HH && block < listed->rows; block++)

@@ -48,7 +48,7 @@ class RTRL(_core.Learner):
     S * P operations in backward, and every k-th step S * S * P more, k = H/2 but at least 8 and at most 64: D_t is
     applied to J for k steps at once (Schmidhuber 1992), with the same result.
 
-    Outputs are those of rnn.stream() to the bit. Nothing is dropped. Clipping and optimisers work on rnn.grads and
+    Outputs are those of rnn.stream() up to rounding. Nothing is dropped. Clipping and optimisers work on rnn.grads and
     rnn.params as ever. Results do not depend on threads.
 
     Examples
@@ -99,7 +99,7 @@ class SnAp1(_core.Learner):
     do. With num_embeddings each entry of the table acts on all units: it counts as H parameters (LSTM: 2 H), and its
     influence takes H (2 H) times as many operations, as in RTRL. one_hot has no such cost.
 
-    Outputs are those of rnn.stream() to the bit. Nothing is dropped. Where parameters change between the steps, the
+    Outputs are those of rnn.stream() up to rounding. Nothing is dropped. Where parameters change between the steps, the
     influence is that of the path that was taken.
     """
 

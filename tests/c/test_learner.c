@@ -248,6 +248,9 @@ static void check_unusual(learner *l) {
     CHECK_STATUS(
         TYPED(bptt_learner_step)(s, l->method, 2, l->params, l->params, l->state, l->y, l->memory, l->work, &unset),
         BPTT_ERROR_STRUCT);
+    CHECK_STATUS(
+        TYPED(bptt_learner_backward)(s, l->method, 1, l->params, l->params, l->grads, l->memory, l->work, NULL),
+        BPTT_ERROR_OPTION); /* memory of two rows */
     CHECK_STATUS(TYPED(bptt_learner_sizes)(s, l->method, 2, &short_sizes), BPTT_OK);
     CHECK(short_sizes.memory == l->sizes.memory && short_sizes.work == 77);
     short_sizes.struct_size = 0;

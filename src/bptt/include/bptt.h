@@ -294,8 +294,8 @@ BPTT_API bptt_status bptt_step_tokens_f64(const bptt_spec *spec, int64_t B, cons
  * state s_t (h, for an LSTM h and c), D_t = ds_t/ds_{t-1}, and I_t for what step t itself makes of the parameters. The
  * gradient of step t's loss is (dl_t/ds_t) J_t. There is no tape of the sequence: memory does not grow with its length.
  *   RTRL    all of J (Williams & Zipser 1989): exact. At fixed parameters the gradients of all steps add up to what
- *           bptt_backward gives. Where parameters change between steps, J is that of the path that was taken. D_t is applied
- *           for a span of steps at once (Schmidhuber 1992): every span-th step takes about (states*H)^2 * P
+ *           bptt_backward gives. Where parameters change between steps, J is that of the path that was taken. D_t is
+ *           applied for a span of steps at once (Schmidhuber 1992): every span-th step takes about (states*H)^2 * P
  *           operations, a backward about states*H * P
  *   SNAP1   of J only the entries that I_t can fill, those of each parameter for its own unit; D_t acts on them by its
  *           diagonal, for an LSTM by each unit's 2 x 2 block (Menick et al. 2021). Biased. An embedding acts on all
@@ -311,7 +311,7 @@ typedef struct bptt_learner_sizes {
     int64_t work;      /* scratch of bptt_learner_step and bptt_learner_backward */
     int64_t influence; /* the part of memory that is the influence: RTRL B * states*H * P, SNAP1 B * states * P, with P
                           the parameters without the readout, rounded up to a cache line. In SNAP1 each entry of an
-                          embedding counts as states*H besides. */
+                          embedding counts as states*H. */
     int64_t span;      /* steps on the tape: of RTRL H/2, at least 8 and at most 64; of SNAP1 1 */
 } bptt_learner_sizes;
 
