@@ -15,7 +15,7 @@ PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadgroup # two processes
 SANITIZERS := address,undefined
 CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
 C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/mpi/*.c \
-                              tests/link/capsule/*.c tests/link/cmake/*.cpp benchmarks/*.c)
+                              tests/link/capsule/*.c tests/link/cmake/*.cpp tests/firmware/*.c benchmarks/*.c)
 ALONE   := $(CORE) $(wildcard tests/c/*.[ch]) # files that must compile alone
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
@@ -135,11 +135,13 @@ bench: $(VENV)/benched core
 	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/tokens.py
 	$(BIN)/python benchmarks/online.py
+	$(BIN)/python benchmarks/step.py
 
 bench-quick: core
 	$(BIN)/python benchmarks/train_step.py --quick
 
 # its own environment, with pinned tools
+MACHINE := $(shell uname -m)
 WHEELS := .venv-wheels/bin/python
 .venv-wheels/ready: wheels/requirements.txt
 	$(PYTHON) -m venv .venv-wheels
@@ -147,8 +149,8 @@ WHEELS := .venv-wheels/bin/python
 	@touch $@
 
 wheel: .venv-wheels/ready
-	$(WHEELS) wheels/build.py x86_64
-	$(WHEELS) wheels/test.py wheels/dist/*x86_64.whl
+	$(WHEELS) wheels/build.py $(MACHINE)
+	$(WHEELS) wheels/test.py wheels/dist/*$(MACHINE).whl
 
 wheel-aarch64: .venv-wheels/ready
 	$(WHEELS) wheels/build.py aarch64

@@ -1,5 +1,6 @@
 """Bad input: an exception that names the argument, what was expected and what came; and nothing is half done."""
 
+import copy
 import functools
 
 import numpy as np
@@ -19,6 +20,10 @@ endless.append(endless)
 
 def make(**options):
     return bptt.RNN(I, H, O, seed=0, **options)
+
+
+def gated():
+    return make(cell="lstm")
 
 
 def wide():
@@ -61,6 +66,17 @@ def after_step(call):
 
 def windows(rnn, x=x, target=y, loss="mse", **options):
     return list(rnn.windows(x, target, loss, **options))
+
+
+def to_c(rnn, name="model", **options):
+    return bptt.convert.to_c(rnn, "none/none", name, **options)
+
+
+def with_weight(rnn, value):
+    """A copy whose W_hh holds this number."""
+    rnn = copy.deepcopy(rnn)
+    rnn.param_views()["weight_hh_l0"][0, 1] = value
+    return rnn
 
 
 def sharded(rnn, x=x, target=y, **options):
@@ -115,6 +131,26 @@ CASES = {
     "dropout state a number": (lambda r: setattr(r, "dropout_state", 5), TypeError, ["dropout_state", "(seed, draws)", "5"]),
     "dropout state negative": (lambda r: setattr(r, "dropout_state", (1, -1)), ValueError, ["dropout_state[1]", "2**64", "-1"]),
     "dropout state of floats": (lambda r: setattr(r, "dropout_state", (1.5, 0)), TypeError, ["dropout_state[0]", "integer", "1.5"]),
+    # to_c, in a folder that is not there
+    "to_c of no network": (lambda r: to_c(r.params), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
+    "to_c of two directions": (lambda r: to_c(make(bidirectional=True)), ValueError, ["bidirectional=False", "bidirectional=True", "reverse"]),
+    "to_c of NaN": (lambda r: to_c(with_weight(r, np.nan)), ValueError, ["finite in float32", "nan", "weight_hh_l0", "[0, 1]"]),
+    "to_c beyond float32": (lambda r: to_c(with_weight(make(dtype="float64"), 1e39)), ValueError, ["finite in float32", "inf", "weight_hh_l0"]),
+    "to_c into a number": (lambda r: bptt.convert.to_c(r, 3), TypeError, ["directory", "path-like", "3"]),
+    "to_c into no folder": (lambda r: to_c(r), FileNotFoundError, ["none", "model.h"]),
+    "to_c with a number as name": (lambda r: to_c(r, 3), TypeError, ["name", "str", "3"]),
+    "to_c with a name of two words": (lambda r: to_c(r, "my model"), ValueError, ["name", "identifier", "'my model'"]),
+    "to_c with a name that begins with a digit": (lambda r: to_c(r, "3d"), ValueError, ["name", "identifier", "'3d'"]),
+    "to_c with an empty name": (lambda r: to_c(r, ""), ValueError, ["name", "identifier", "''"]),
+    "to_c with a reserved name": (lambda r: to_c(r, "a__b"), ValueError, ["name", "single underscores", "'a__b'"]),
+    "to_c with a name that ends a line": (lambda r: to_c(r, "a\n"), ValueError, ["name", "identifier"]),
+    "to_c with letters beyond ASCII": (lambda r: to_c(r, "é"), ValueError, ["name", "identifier", "'é'"]),
+    "to_c with a keyword": (lambda r: to_c(r, "float"), ValueError, ["name", "keyword", "'float'"]),
+    "to_c with a standard header": (lambda r: to_c(r, "string"), ValueError, ["name", "standard library", "'string'"]),
+    "to_c with unknown weights": (lambda r: to_c(r, weights="int4"), ValueError, ["weights", "float32, int8", "'int4'"]),
+    "to_c with x of float weights": (lambda r: to_c(r, x=x), ValueError, ["x", "weights='int8'", "'float32'"]),
+    "to_c with x of another width": (lambda r: to_c(r, weights="int8", x=y[..., :1]), ValueError, ["x", "I = 2", "(5, 3, 1)"]),
+    "to_c with x of NaN": (lambda r: to_c(r, weights="int8", x=x * np.nan), ValueError, ["x", "finite", "NaN"]),
     # forward
     "x is text": (lambda r: r.forward("abc"), TypeError, ["x", "real numbers", "str"]),
     "x ragged": (lambda r: r.forward([[1.0, 2], [3]]), ValueError, ["x", "array", "list"]),
@@ -485,6 +521,16 @@ CASES = {
         lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
             {"lr": 1, "mean": np.ones(r.params.size), "square": np.ones(r.params.size), "steps": -3}), ValueError, ["steps", "-3"]),
     "fit validation": (lambda r: bptt.fit(r, x, y, validation=5, progress=False), TypeError, ["validation", "(x, target)"]),
+    # other formats
+    "RTNeural of a vanilla cell": (lambda r: bptt.convert.to_rtneural(r, "none.json"), ValueError, ["RTNeural", "cell='tanh'"]),
+    "RTNeural of no network": (lambda r: bptt.convert.to_rtneural(r.params, "none.json"), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
+    "RTNeural to a number": (lambda r: bptt.convert.to_rtneural(gated(), 5), TypeError, ["path", "path-like", "5"]),
+    "RTNeural that skips twice": (lambda r: bptt.convert.to_rtneural(gated(), "none.json", in_skip=2), ValueError, ["in_skip", "0 or 1", "2"]),
+    "RTNeural without a file": (lambda r: bptt.convert.from_rtneural("none.json"), FileNotFoundError, ["none.json"]),
+    "NAM of a vanilla cell": (lambda r: bptt.convert.to_nam(r, "none.nam"), ValueError, ["NAM", "cell='tanh'"]),
+    "NAM at no rate": (lambda r: bptt.convert.to_nam(gated(), "none.nam", sample_rate=0), ValueError, ["sample_rate", "above 0", "0"]),
+    "NAM without a file": (lambda r: bptt.convert.from_nam("none.nam"), FileNotFoundError, ["none.nam"]),
+    "NAM in half precision": (lambda r: bptt.convert.from_nam("none.nam", dtype="float16"), TypeError, ["dtype", "float32", "'float16'"]),
 }  # fmt: skip
 
 

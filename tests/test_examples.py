@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,39 @@ def test_recurrent_ppo(monkeypatch, capsys, refused):
     assert few["bptt"] == few["torch"] > 0
     assert "--minibatches at most --num-envs" in refused("recurrent_ppo.py", "--minibatches", 17, code=2)
     assert "--hidden must be at least 1" in refused("recurrent_ppo.py", "--hidden", 0, code=2)
+
+
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_amp(tmp_path):
+    """Its files hold one network, that of the model file."""
+    text = run("amp.py", tmp_path, "--quick")
+    ratio, before = map(float, re.search(r"ESR ([\d.]+), that of the input ([\d.]+)$", text, re.M).groups())
+    assert 0 < ratio < before
+    assert re.search(r"^[\d.]+ s of processor time per epoch of \d+ windows$", text, re.M)
+    rnn = bptt.RNN.load(tmp_path / "amp.safetensors")
+    x = np.random.default_rng(0).normal(0, 0.3, (200, 1, 1)).astype(np.float32)
+    for read, file, rate in (("rtneural", "amp.json", "samplerate"), ("nam", "amp.nam", "sample_rate")):
+        again, fields = getattr(bptt.convert, f"from_{read}")(tmp_path / file, with_fields=True)
+        assert fields[rate] == 44100
+        np.testing.assert_allclose(again.forward(x)[0], rnn.forward(x)[0], atol=1e-6)
+    assert "void amp_step(" in (tmp_path / "amp.h").read_text()
+    with wave.open(str(tmp_path / "held.wav")) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        assert (file.getframerate(), file.getnchannels()) == (44100, 1)
+    assert len(samples) == 3 * (4 * 2646 + 22050)
+    assert abs(samples.astype(int)).max() == 32767
+    assert (tmp_path / "amp.png").stat().st_size > 20_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("BPTT_SANITIZE" in os.environ, reason="matplotlib is not there")
+def test_amp_beside_torch(tmp_path):
+    """Both begin alike, and stay so for as long as rounding lets them."""
+    text = run("amp.py", tmp_path, "--epochs", 1)
+    assert float(re.search(r"ESR ([\d.]+),", text)[1]) < 0.4
+    found = re.search(r"the first 40 windows differ by (\S+)$", text, re.M)
+    assert float(found[1]) < 1e-2 if found else "torch is not installed" in text
+
+
+def test_amp_says_what_is_wrong(refused):
+    assert "--epochs must be at least 1" in refused("amp.py", "--epochs", 0, code=2)

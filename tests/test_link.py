@@ -387,4 +387,4 @@ def test_info():
 def test_without_a_question_it_names_the_choices():
     result = subprocess.run([sys.executable, "-m", "bptt"], capture_output=True, text=True)
     assert result.returncode == 2
-    assert "expected one of --cflags, --libs, --pkgconfigdir, --cmakedir, --info" in result.stderr
+    assert "expected one of --cflags, --libs, --pkgconfigdir, --cmakedir, --info, or export" in result.stderr

@@ -60,8 +60,9 @@ def test_findings(tmp_path, monkeypatch):
         assert ("without the path" if end == "no path" else end) in finding
 
 
-def test_a_short_run_on_model_files(tmp_path):
-    counts, findings = mutate.run("model", 400, 0, tmp_path)
+@pytest.mark.parametrize("kind", ["model", "audio"])
+def test_a_short_run(kind, tmp_path):
+    counts, findings = mutate.run(kind, 400, 0, tmp_path)
     assert findings == []
     assert counts["ValueError"] > 200
     assert counts["network"] > 10

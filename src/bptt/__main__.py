@@ -1,10 +1,11 @@
-"""python -m bptt: what a compiler needs to know about this installation, and what runs."""
+"""python -m bptt: what a compiler needs to know about this installation, what runs; model files in other formats."""
 
 import argparse
 import shlex
 
 from . import __version__, get_include, get_lib_dir
 from ._core import isa, isa_choices
+from ._export import add_arguments, export
 
 
 def _info() -> str:
@@ -26,15 +27,31 @@ _ANSWERS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m bptt", description="How to compile and link with bptt.")
+    parser = _Parser(
+        "python -m bptt", description="How to compile and link with bptt, and model files in other formats."
+    )
     for flag, (meaning, _) in _ANSWERS.items():
         parser.add_argument(flag, action="append_const", dest="asked", const=flag, help=meaning)
-    asked = parser.parse_args().asked
-    if not asked:
-        parser.error(f"expected one of {', '.join(_ANSWERS)}")
-    for flag in asked:
+    exporter = parser.add_subparsers(dest="command").add_parser("export", help="a model file in another format")
+    add_arguments(exporter)
+    arguments = parser.parse_args()
+    if not arguments.asked and not arguments.command:
+        parser.error(f"expected one of {', '.join(_ANSWERS)}, or export")
+    for flag in arguments.asked or ():
         print(_ANSWERS[flag][1]())
+    if arguments.command:
+        try:
+            print(export(arguments))
+        except (ValueError, TypeError, OSError, EOFError, ImportError, MemoryError) as error:
+            exporter.error(str(error))
 
 
 if __name__ == "__main__":

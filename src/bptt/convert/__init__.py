@@ -9,18 +9,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._from_keras_weights import from_keras_weights
+    from ._from_nam import from_nam
     from ._from_onnx import from_onnx
+    from ._from_rtneural import from_rtneural
     from ._from_torch import from_torch
+    from ._to_c import to_c
     from ._to_keras_weights import to_keras_weights
+    from ._to_nam import to_nam
     from ._to_onnx import to_onnx
+    from ._to_rtneural import to_rtneural
     from ._to_torch import to_torch
 
 __all__ = [
     "from_keras_weights",
+    "from_nam",
     "from_onnx",
+    "from_rtneural",
     "from_torch",
+    "to_c",
     "to_keras_weights",
+    "to_nam",
     "to_onnx",
+    "to_rtneural",
     "to_torch",
 ]
 
