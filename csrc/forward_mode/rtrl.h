@@ -8,7 +8,7 @@
  * once in S steps; the gradients are the same. */
 #ifndef BPTT_FORWARD_MODE_RTRL_H
 #define BPTT_FORWARD_MODE_RTRL_H
-#include "forward_mode/learner.h"
+#include "forward_mode/row_backward.h"
 
 enum {
     LEARNER_TASKS = 8,  /* of a run, at most: each has scratch of its own */

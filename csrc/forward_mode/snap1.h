@@ -11,7 +11,7 @@
  * gradients that the step's backward adds, or else before the next step; that of the embedding at once. */
 #ifndef BPTT_FORWARD_MODE_SNAP1_H
 #define BPTT_FORWARD_MODE_SNAP1_H
-#include "forward_mode/learner.h"
+#include "forward_mode/row_backward.h"
 
 typedef struct {
     learner *learner;
