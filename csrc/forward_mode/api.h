@@ -25,7 +25,7 @@ LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t
     if (status) return status;
     if (method != BPTT_METHOD_RTRL && method != BPTT_METHOD_SNAP1) return BPTT_ERROR_OPTION;
     if (call->L > 1 || call->D > 1 || call->spec.recurrent_dropout > 0) return BPTT_ERROR_OPTION;
-    if (method == BPTT_METHOD_SNAP1 && multiplies_gates(call)) return BPTT_ERROR_OPTION;
+    if (method == BPTT_METHOD_SNAP1 && bptt_internal_multiplies_gates(call->shape)) return BPTT_ERROR_OPTION;
     call->options =
         (bptt_options){.threads = call->options.threads, .tokens = call->options.tokens, .team = call->options.team};
     learner->method = method;

@@ -51,7 +51,14 @@ LOCAL step step_of_row(const learner *learner, const call *of_rows, const weight
     const int64_t H = of_rows->H, gates = gate_columns(of_rows);
     const int two = of_rows->shape->states == 2;
     REAL *copies = grads->copies + begin * (gates + 4 * H);
-    step step = {.call = of_rows, .t = i, .rows = rows, .weights = weights, .ld = H};
+    step step = {.kernels = of_rows->kernels,
+                 .shape = of_rows->shape,
+                 .cell = of_rows->spec.cell,
+                 .H = H,
+                 .t = i,
+                 .rows = rows,
+                 .weights = weights,
+                 .ld = H};
     step.prev.h = step.operand = repeated(rows, H, taped_state(learner, 0, i, row), &copies);
     step.prev.c = repeated(rows, H, two ? taped_state(learner, 1, i, row) : NULL, &copies);
     step.prev.ld = step.ld_operand = H;
@@ -70,8 +77,7 @@ LOCAL step step_of_row(const learner *learner, const call *of_rows, const weight
 LOCAL int has_direct_dh(const call *call) { return call->shape->direct_dh; }
 
 /* out = init + W_hhT dz of a step, (rows,H) */
-LOCAL void multiply_dz_w_hh(const step *step, const REAL *init, REAL *out) {
-    const call *call = step->call;
+LOCAL void multiply_dz_w_hh(const call *call, const step *step, const REAL *init, REAL *out) {
     const int64_t H = call->H;
     EACH_PRODUCT(call, listed) {
         if (listed->matrix != WEIGHT_HH || listed->gate_operand) continue;
@@ -99,7 +105,7 @@ LOCAL void go_back(const learner *learner, int64_t row, const state_grads *grads
         const weights weights = taped_weights(learner, i);
         const step step = step_of_row(learner, &of_rows, &weights, grads, i, row, begin, end - begin);
         cell_of(&of_rows.spec)->backward(&step);
-        multiply_dz_w_hh(&step, has_direct_dh(&of_rows) ? step.dh_next : NULL,
+        multiply_dz_w_hh(&of_rows, &step, has_direct_dh(&of_rows) ? step.dh_next : NULL,
                          dh_of_step(learner, grads, i > first ? i - 1 : -1) + begin * of_rows.H);
     }
 }

@@ -12,6 +12,7 @@
 #include "kernel_learner.h"
 #include "kernel_pointwise.h"
 #include "kernel_products.h"
+#include "kernel_rows.h"
 #include "kernel_speed.h"
 
 #define DECLARE(set) extern const kernels TYPED(bptt_internal_##set)
@@ -41,12 +42,14 @@ enum { SETS = sizeof sets / sizeof sets[0] };
 static void check_table(const kernels *table) {
     check_small_products(table);
     check_deep_products(table);
+    check_unit_products(table);
     check_special_products(table);
     check_no_rows(table);
     check_accuracy(table);
     check_outers(table);
     check_pointwise(table);
     check_gates(table);
+    check_rows(table);
     check_learner(table);
 }
 
