@@ -78,8 +78,8 @@ LOCAL weights plain_weights(const learner *learner, const forward_scratch *scrat
 }
 
 /* W_ih x + bias of all rows at step i: into the gates, or where h will lie. */
-LOCAL void multiply_step_inputs(const learner *learner, const call *by_rows, const weights *weights, int64_t i,
-                                REAL *z) {
+LOCAL void multiply_inputs_by_rows(const learner *learner, const call *by_rows, const weights *weights, int64_t i,
+                                   REAL *z) {
     const int64_t B = by_rows->B, I = by_rows->I, n = by_rows->shape->blocks * by_rows->H;
     const int64_t ld = by_rows->shape->gate_blocks ? gate_columns(by_rows) : n;
     if (!by_rows->spec.one_hot) {
@@ -100,7 +100,7 @@ LOCAL void multiply_step_inputs(const learner *learner, const call *by_rows, con
     }
 }
 
-LOCAL void write_step_outputs(const learner *learner, const call *by_rows, int64_t i, REAL *y) {
+LOCAL void write_outputs_by_rows(const learner *learner, const call *by_rows, int64_t i, REAL *y) {
     const int64_t B = by_rows->B, H = by_rows->H, O = by_rows->O;
     const REAL *h = taped_state(learner, 0, i + 1, 0);
     if (!y) return;
@@ -140,11 +140,11 @@ LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work)
     if (two) step.c = taped_state(learner, 1, i + 1, 0);
     if (gates) step.gates = taped_gates(learner, i, 0);
     step.hh_products = scratch.hh_products;
-    multiply_step_inputs(learner, &by_rows, &weights, i, gates ? step.gates : step.h);
+    multiply_inputs_by_rows(learner, &by_rows, &weights, i, gates ? step.gates : step.h);
     cell_of(&by_rows.spec)->forward(&step);
     for (int part = 0; part <= two; part++)
         memcpy(state + part * B * H, taped_state(learner, part, i + 1, 0), (size_t)(B * H) * sizeof(REAL));
     for (int64_t row = 0; row < B; row++) learner->counts[row]++;
-    write_step_outputs(learner, &by_rows, i, y);
+    write_outputs_by_rows(learner, &by_rows, i, y);
 }
 #endif
