@@ -276,10 +276,10 @@ BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64
  * real-time thread may call it. For a batch of one it gives the bits of bptt_forward on a batch of one, for a larger
  * one those of bptt_forward on as many rows.
  *   packed  (packed)     written by bptt_pack; valid until the parameters change, for steps of any number of rows. It
- *                        may be copied to any address of the type's alignment and gives the same bits there; a step is
- *                        fastest where it is aligned to 64 bytes. What was not packed by this version of the library
- *                        for the same spec, type and kernel set is BPTT_ERROR_PACKED. (Steps on consecutive samples,
- *                        x + I each time, reuse the cache best.)
+ *                        may be copied to any address of the type's alignment and gives the same bits there; a copy is
+ *                        as fast where both addresses are aligned to 64 bytes. What was not packed by this version of
+ *                        the library for the same spec, type and kernel set is BPTT_ERROR_PACKED. (Steps on
+ *                        consecutive samples, x + I each time, reuse the cache best.)
  *   x       (B,I)        the input of this step
  *   tokens  (B,)         the same as integers
  *   state   (state)      read and overwritten
