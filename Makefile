@@ -140,6 +140,7 @@ bench-quick: core
 	$(BIN)/python benchmarks/train_step.py --quick
 
 # its own environment, with pinned tools
+MACHINE := $(shell uname -m)
 WHEELS := .venv-wheels/bin/python
 .venv-wheels/ready: wheels/requirements.txt
 	$(PYTHON) -m venv .venv-wheels
@@ -147,8 +148,8 @@ WHEELS := .venv-wheels/bin/python
 	@touch $@
 
 wheel: .venv-wheels/ready
-	$(WHEELS) wheels/build.py x86_64
-	$(WHEELS) wheels/test.py wheels/dist/*x86_64.whl
+	$(WHEELS) wheels/build.py $(MACHINE)
+	$(WHEELS) wheels/test.py wheels/dist/*$(MACHINE).whl
 
 wheel-aarch64: .venv-wheels/ready
 	$(WHEELS) wheels/build.py aarch64

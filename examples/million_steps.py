@@ -8,7 +8,8 @@ the process holds, and draws both to FILE.
 """
 
 import argparse
-import resource
+import ctypes
+import mmap
 import sys
 import time
 from collections import deque
@@ -69,11 +70,16 @@ def unzipped(chunks, parts):
 
 def resident():
     """Memory of the process in MB."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:  # not Linux: its peak
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    return pages * resource.getpagesize() / 1e6
+    if sys.platform == "linux":
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE / 1e6
+    if sys.platform == "win32":
+        counters = (ctypes.c_size_t * 9)()  # PROCESS_MEMORY_COUNTERS; the third is WorkingSetSize
+        this = ctypes.c_void_p(-1)
+        ctypes.windll.psapi.GetProcessMemoryInfo(this, counters, ctypes.sizeof(counters))
+        return counters[2] / 1e6
+    import resource  # its peak
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 class Log:

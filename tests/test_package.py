@@ -1,9 +1,10 @@
 """What is shipped: versions that agree, types, and an archive of bptt_ symbols. test_link.py uses it from outside."""
 
+import json
 import re
 import shutil
 import subprocess
-from importlib.metadata import metadata, version
+from importlib.metadata import distribution, metadata, version
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,13 @@ def test_the_description_has_no_link_that_leads_nowhere():
     assert "int main(void)" in text
     assert not re.findall(r"\]\((?!https?://)[^)]*\)|!\[|<img", text)
     assert all(", https://" in url for url in about.get_all("Project-URL", []))
+
+
+@pytest.mark.skipif((ROOT / "src").is_dir(), reason="of an installed wheel")
+def test_a_wheel_has_its_sbom():
+    main = json.loads(distribution("bptt").read_text("sboms/bptt.cdx.json"))["metadata"]["component"]
+    assert (main["name"], main["version"]) == ("bptt", bptt.__version__)
+    assert {"csrc/core_f32.c", "src/bptt/_core.pyx"} <= {file["name"] for file in main["components"]}
 
 
 def test_stubs_and_types_are_shipped():

@@ -7,6 +7,7 @@ wheels/dist/. A wheel is built from the sdist, by zig against glibc 2.17. wheels
 import gzip
 import io
 import os
+import platform
 import subprocess
 import sys
 import tarfile
@@ -14,13 +15,15 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from elftools.elf.elffile import ELFFile
 
 HERE = Path(__file__).resolve().parent
 DIST = HERE / "dist"
 ARM64 = HERE / "arm64"  # made by arm64.sh
 MOST_BYTES = 1_000_000
-NOT_SHIPPED = (".github/", ".ci/", ".gitignore")
+NOT_SHIPPED = (".github/", ".ci/", ".gitignore", ".gitattributes", ".editorconfig", ".pre-commit-config.yaml")
 
 
 def run(*command, **options):
@@ -67,7 +70,7 @@ def wheel(folder, epoch, arch):
     (source,) = unpack(sdist(folder, epoch).read_bytes(), folder / "source").iterdir()
     zig = f"{sys.executable} -m ziglang"
     flags = f"-DNDEBUG -fwrapv -fPIC -ffile-prefix-map={source}=bptt"
-    if arch == "aarch64":
+    if arch == "aarch64" != platform.machine():
         (headers,) = (ARM64 / "include").glob("python3.*")
         flags = f"-I{headers} -I{headers.parent} {flags}"
     tools = {"CC": f"{zig} cc -target {arch}-linux-gnu.2.17", "AR": f"{zig} ar", "CFLAGS": flags, "LDFLAGS": "-Wl,-s"}
@@ -89,6 +92,9 @@ def audit(path):
         for entry in archive.infolist():
             print(f"{entry.file_size:9} {entry.compress_size:9}  {entry.filename}")
         (module,) = (name for name in archive.namelist() if name.endswith(".so"))
+        (bill,) = (name for name in archive.namelist() if name.endswith(".dist-info/sboms/bptt.cdx.json"))
+        wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(archive.read(bill).decode())
+        assert not wrong, f"{bill}: {wrong}"
         elf = ELFFile(io.BytesIO(archive.read(module)))
         assert b"/tmp" not in archive.read(module), "a path of the build"
     sections = {section.name: section for section in elf.iter_sections()}
@@ -105,7 +111,7 @@ def main(what):
     os.environ["SOURCE_DATE_EPOCH"] = str(epoch)
     if git("status", "--porcelain"):
         print("Uncommitted changes are not built.")
-    if what == "aarch64" and not ARM64.exists():
+    if what == "aarch64" != platform.machine() and not ARM64.exists():
         run("sh", HERE / "arm64.sh", ARM64)
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory(prefix="another-path-") as two:
         first, second = (sdist(Path(f), epoch) if what == "sdist" else wheel(Path(f), epoch, what) for f in (one, two))

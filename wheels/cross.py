@@ -14,7 +14,7 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[1]
 ZIG = [sys.executable, "-m", "ziglang", "cc"]
 STRICT = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wvla", "-Werror"]
-PLAIN = "no-gnu"  # Linux without __GNUC__: the core has nothing but C11, as for MSVC
+PLAIN = "no-gnu"  # Linux without __GNUC__ and __clang__: the core has nothing but C11, as for MSVC
 EMULATORS = {  # target: what runs its programs ([] where this machine does)
     "x86_64-linux-gnu.2.17": [],
     "x86_64-linux-musl": [],
@@ -37,7 +37,7 @@ def check(target, folder):
     name = "x86_64-linux-musl" if target == PLAIN else target
     compiler = [*ZIG, "-target", name, *STRICT, f"-I{ROOT / 'src/bptt/include'}", f"-I{ROOT / 'csrc'}"]
     # without __GNUC__ musl's INFINITY is 1e5000f, and LOCAL has no attribute
-    compiler += ["-fgnuc-version=0", "-Wno-literal-range", "-Wno-unused-function"] * (target == PLAIN)
+    compiler += ["-fgnuc-version=0", "-U__clang__", "-Wno-literal-range", "-Wno-unused-function"] * (target == PLAIN)
     objects = []
     for source in sorted((ROOT / "csrc").rglob("*.c")):
         objects.append(folder / f"{source.parent.name}_{source.stem}.o")

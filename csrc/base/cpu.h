@@ -1,8 +1,9 @@
 /* What the processor and the operating system offer. */
 #ifndef BPTT_BASE_CPU_H
 #define BPTT_BASE_CPU_H
+#include "base/local.h"
 
-#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#if (defined(__x86_64__) || defined(__i386__)) && defined(GNU_C)
 #define BPTT_X86 1
 #endif
 

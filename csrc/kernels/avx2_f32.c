@@ -1,5 +1,6 @@
 /* The AVX2 kernels for float32; compiled with -mavx2 -mfma, empty elsewhere. */
-#if defined(__AVX2__) && defined(__FMA__) && defined(__GNUC__)
+#include "base/local.h"
+#if defined(__AVX2__) && defined(__FMA__) && defined(GNU_C)
 #define REAL_BITS 32
 #define TABLE bptt_internal_avx2_f32
 #define VECTOR_BYTES 32

@@ -1,5 +1,6 @@
 /* The AVX2 kernels for float64; compiled with -mavx2 -mfma, empty elsewhere. */
-#if defined(__AVX2__) && defined(__FMA__) && defined(__GNUC__)
+#include "base/local.h"
+#if defined(__AVX2__) && defined(__FMA__) && defined(GNU_C)
 #define REAL_BITS 64
 #define TABLE bptt_internal_avx2_f64
 #define VECTOR_BYTES 32

@@ -1,5 +1,6 @@
 /* The AVX-512 kernels for float64; compiled with -mavx512f -mavx512dq -mavx512vl -mavx2 -mfma, empty elsewhere. */
-#if defined(__AVX512F__) && defined(__GNUC__)
+#include "base/local.h"
+#if defined(__AVX512F__) && defined(GNU_C)
 #define REAL_BITS 64
 #define TABLE bptt_internal_avx512_f64
 #define VECTOR_BYTES 64

@@ -33,7 +33,7 @@ static const kernel_set sets[] = {
     {"portable", "portable", bptt_internal_always, TABLES(portable)},
 #ifdef __aarch64__
     {"neon", "portable, neon", bptt_internal_always, TABLES(generic)},
-#elif defined(__GNUC__)
+#elif defined(GNU_C)
     {"generic", "portable, generic", bptt_internal_always, TABLES(generic)},
 #endif
 #ifdef BPTT_X86

@@ -1,6 +1,7 @@
 /* The generic kernels for float64: vectors of 16 bytes, which every 64-bit processor has (SSE2, NEON). Empty for
  * compilers without vector extensions. */
-#if defined(__GNUC__)
+#include "base/local.h"
+#if defined(GNU_C)
 #define REAL_BITS 64
 #define TABLE bptt_internal_generic_f64
 #define VECTOR_BYTES 16

@@ -17,7 +17,7 @@ def faults(folder):
     for path in sorted(Path(folder).rglob("*")):
         check = {".html": page_faults, ".css": style_faults}.get(path.suffix)
         if check:
-            found += [f"{path.relative_to(folder)}: {fault}" for fault in check(path.read_text("utf-8"))]
+            found += [f"{path.relative_to(folder).as_posix()}: {fault}" for fault in check(path.read_text("utf-8"))]
     return found
 
 
