@@ -20,6 +20,7 @@ const char *bptt_status_string(bptt_status status) {
     case BPTT_ERROR_LENGTHS: return "a length is not in 1..T, or above the one before it";
     case BPTT_ERROR_MEMORY: return "there is not enough memory";
     case BPTT_ERROR_TOKEN: return "an integer input is not in 0..V-1";
+    case BPTT_ERROR_PACKED: return "packed weights were not made for this network, type and kernel set";
     }
     return "an unknown status";
 }

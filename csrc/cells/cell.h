@@ -6,8 +6,11 @@
 
 /* One step of one member's rows; pointers are to its first row. Rows lie H apart where no distance is given. */
 typedef struct {
-    const call *call;
-    int64_t t, rows;
+    const kernels *kernels;
+    const bptt_internal_shape *shape;
+    int cell;  /* its bptt_cell */
+    int alone; /* the batch has one row: the matrices are in unit panels */
+    int64_t H, t, rows;
     const weights *weights;
     state_view prev;     /* h_{t-1}, c_{t-1} (rows,H) */
     const REAL *operand; /* h_{t-1} after recurrent dropout, the operand of the products of W_hh (rows,H) */
@@ -39,10 +42,14 @@ typedef struct cell {
     const struct cell *reset_before; /* the form for a spec with reset_before; NULL: there is none */
     /* h_t, c_t and the gates from prev and W_ih x_t + biases */
     void (*forward)(const step *);
+    /* the same for a batch of one, from x_t or z */
+    void (*forward_row)(const kernels *, const row_step *);
     /* dz_t from dh_t and dc_next; dc_next becomes dL/dc_{t-1}, dh_next the direct term of dL/dh_{t-1} */
     void (*backward)(const step *);
     /* dz_t from dh_t without its recurrent part, W_hhT dz_next, which the same product adds; NULL: no such form */
     void (*backward_fused)(const step *, const REAL *dz_next, int64_t ld_dz_next);
+    /* the same for a batch of one, also where dh_next holds a direct term; dz_next lies elsewhere than dz_t */
+    void (*backward_row)(const kernels *, const row_step *);
     /* adds the gradient of the peepholes; NULL: there are none */
     void (*add_peephole_grad)(const peephole_rows *, REAL *grad);
 } cell;
@@ -61,24 +68,28 @@ LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const RE
                      .ldinit = ld,
                      .c = out,
                      .ldc = ld,
-                     .gemv = step->call->B == 1,
                      .reverse_panels = step->t & 1};
+}
+
+LOCAL void multiply_state(const step *step, const product *product) {
+    if (step->alone) step->kernels->multiply_row(product);
+    else step->kernels->multiply(product);
 }
 
 /* Prefetches, during the product, what the cell reads of the tape after it: the gates, in backward also the entering
  * state. A product that writes the gates itself, as in the LSTM's forward step, does not need it. */
 LOCAL void prefetch_tape(const step *step, product *product) {
-    const int64_t size = step->rows * step->call->H;
+    const int64_t size = step->rows * step->H;
     if (!step->gates) return;
-    product->prefetch[0] = (span){step->gates, step->call->shape->gate_blocks * size};
-    if (step->dz && step->prev.ld == step->call->H)
+    product->prefetch[0] = (span){step->gates, step->shape->gate_blocks * size};
+    if (step->dz && step->prev.ld == step->H)
         product->prefetch[1] = (span){step->prev.c ? step->prev.c : step->prev.h, size};
 }
 
 /* The arguments of a gate function of the kernel table. */
 LOCAL gate_step gate_step_of(const step *step) {
     return (gate_step){.rows = step->rows,
-                       .H = step->call->H,
+                       .H = step->H,
                        .gates = step->gates,
                        .products = step->hh_products,
                        .h_prev = step->prev.h,
@@ -94,5 +105,22 @@ LOCAL gate_step gate_step_of(const step *step) {
                        .dh_next = step->dh_next,
                        .dc_next = step->dc_next,
                        .d_operand = step->d_operand};
+}
+
+/* The first of the cell's products of W_hh. */
+LOCAL int first_recurrent(const bptt_internal_shape *shape) {
+    int i = 0;
+    while (shape->products[i].matrix != WEIGHT_HH) i++;
+    return i;
+}
+
+/* The arguments of a step of a batch of one, but for what changes from step to step. */
+LOCAL row_step row_step_of(const step *step) {
+    const weights *weights = step->weights;
+    const int recurrent = first_recurrent(step->shape);
+    return (row_step){.step = gate_step_of(step),
+                      .hh_bias = weights->hh_bias,
+                      .recurrent = {weights->products[recurrent], weights->products[recurrent + 1]},
+                      .activation = step->cell};
 }
 #endif

@@ -14,27 +14,29 @@ enum { GATE_R, GATE_Z, GATE_N, GATE_Q };
 enum { DZ_N, DZ_R, DZ_Z, DZ_Q };
 
 LOCAL void gru_forward(const step *step) {
-    const call *call = step->call;
-    const int64_t H = call->H;
+    const int64_t H = step->H;
     product product =
         recurrent_product(step, H, 3 * H, step->operand, step->ld_operand, step->weights->products[GRU_HH],
                           step->weights->hh_bias, step->hh_products, 3 * H);
     product.ldinit = 0;
     prefetch_tape(step, &product);
     const gate_step gates = gate_step_of(step);
-    call->kernels->multiply(&product);
-    call->kernels->gru_forward(&gates);
+    step->kernels->multiply(&product);
+    step->kernels->gru_forward(&gates);
 }
+
+LOCAL void gru_forward_row(const kernels *kernels, const row_step *row) { kernels->gru_row(row); }
 
 /* dz_t from dh_t; dh_next = z*dh, to which W_hhT dz_t is added later */
 LOCAL void gru_backward(const step *step) {
     const gate_step gates = gate_step_of(step);
-    step->call->kernels->gru_backward(&gates);
+    step->kernels->gru_backward(&gates);
 }
 
+LOCAL void gru_backward_row(const kernels *kernels, const row_step *row) { kernels->gru_row_backward(row); }
+
 LOCAL void gru_reset_before_forward(const step *step) {
-    const call *call = step->call;
-    const int64_t H = call->H;
+    const int64_t H = step->H;
     REAL *n = step->gates + GATE_N * H, *q = step->gates + GATE_Q * H;
     const product of_h = recurrent_product(step, H, 2 * H, step->operand, step->ld_operand,
                                            step->weights->products[GRU_HH], step->gates, step->gates, 4 * H);
@@ -43,24 +45,31 @@ LOCAL void gru_reset_before_forward(const step *step) {
     gate_step reset = gates;
     reset.h_prev = step->operand;
     reset.ld_prev = step->ld_operand;
-    call->kernels->multiply(&of_h);
-    call->kernels->gru_reset_before_gates(&reset);
-    call->kernels->multiply(&of_q);
-    call->kernels->gru_reset_before_forward(&gates);
+    step->kernels->multiply(&of_h);
+    step->kernels->gru_reset_before_gates(&reset);
+    step->kernels->multiply(&of_q);
+    step->kernels->gru_reset_before_forward(&gates);
+}
+
+LOCAL void gru_reset_before_forward_row(const kernels *kernels, const row_step *row) {
+    kernels->gru_reset_before_row(row);
 }
 
 /* dz_t from dh_t; d_operand = dL/dq = W_hnT dn. As q = r*h, dq gives dr, and r*dq is a second direct term. */
 LOCAL void gru_reset_before_backward(const step *step) {
-    const call *call = step->call;
-    const int64_t H = call->H;
+    const int64_t H = step->H;
     const product product = recurrent_product(step, H, H, step->dz + DZ_N * H, 4 * H, step->weights->products[GRU_HH_N],
                                               NULL, step->d_operand, H);
     const gate_step gates = gate_step_of(step);
-    call->kernels->gru_reset_before_backward(&gates);
-    call->kernels->multiply(&product);
+    step->kernels->gru_reset_before_backward(&gates);
+    multiply_state(step, &product);
     for (int64_t i = 0; step->mask && i < step->rows * H; i++)
         step->d_operand[i] = step->mask[i] == 0 ? 0 : step->d_operand[i] * step->mask[i];
-    call->kernels->gru_reset_before_operand(&gates);
+    step->kernels->gru_reset_before_operand(&gates);
+}
+
+LOCAL void gru_reset_before_backward_row(const kernels *kernels, const row_step *row) {
+    kernels->gru_reset_before_row_backward(row);
 }
 
 LOCAL const cell gru_reset_before = {
@@ -74,7 +83,9 @@ LOCAL const cell gru_reset_before = {
                       [GRU_HH] = {.matrix = WEIGHT_HH, .row = 0, .rows = 2, .dz = DZ_R},
                       [GRU_HH_N] = {.matrix = WEIGHT_HH, .row = 2, .rows = 1, .dz = DZ_N, .gate_operand = GATE_Q}}},
     .forward = gru_reset_before_forward,
+    .forward_row = gru_reset_before_forward_row,
     .backward = gru_reset_before_backward,
+    .backward_row = gru_reset_before_backward_row,
 };
 
 LOCAL const cell gru = {
@@ -88,6 +99,8 @@ LOCAL const cell gru = {
                            [GRU_HH] = {.matrix = WEIGHT_HH, .row = 0, .rows = 3, .dz = DZ_R}}},
     .reset_before = &gru_reset_before,
     .forward = gru_forward,
+    .forward_row = gru_forward_row,
     .backward = gru_backward,
+    .backward_row = gru_backward_row,
 };
 #endif

@@ -9,6 +9,7 @@
 #define BPTT_CELLS_GRU_POINTWISE_H
 #include "kernels/kernels.h"
 #include "kernels/pointwise.h"
+#include "kernels/units.h"
 
 /* ---- both forms ----------------------------------------------------------------------------------------- */
 
@@ -21,11 +22,11 @@ INLINE void gru_mix(const gate_step *step, int64_t row) {
                 STORE(h + j, (splat(1) - share) * LOAD(n + j) + share * LOAD(h_prev + j)));
 }
 
-/* The vector of a row that begins at unit j: stores dn, dz and dh_next = z*dh, returns dn. */
-INLINE vec gru_mix_backward(const gate_step *step, int64_t row, int64_t j, const int64_t lanes) {
+/* The vector of a row that begins at unit j, from its dh: stores dn, dz and dh_next = z*dh, returns dn. */
+INLINE vec gru_mix_backward(const gate_step *step, int64_t row, int64_t j, const int64_t lanes, const vec dh) {
     const int64_t H = step->H;
     const REAL *gates = step->gates + row * 4 * H + j;
-    const vec z = LOAD(gates + H), n = LOAD(gates + 2 * H), dh = LOAD(step->dh + row * step->ld_dh + j);
+    const vec z = LOAD(gates + H), n = LOAD(gates + 2 * H);
     REAL *dz = step->dz + row * 4 * H + j;
     const vec dn = dh * (splat(1) - z) * ((splat(1) - n) * (splat(1) + n));
     STORE(dz, dn);
@@ -47,12 +48,17 @@ INLINE void gru_forward_row(const gate_step *step, int64_t row) {
     gru_mix(step, row);
 }
 
-INLINE void gru_backward_row(const gate_step *step, int64_t row) {
+INLINE void gru_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes, const vec dh) {
     const int64_t H = step->H;
-    const REAL *r = step->gates + row * 4 * H, *q = r + 3 * H;
-    REAL *dr = step->dz + row * 4 * H + H, *dq = dr + 2 * H;
-    EACH_VECTOR(H, const vec dn = gru_mix_backward(step, row, j, lanes), reset = LOAD(r + j);
-                STORE(dr + j, dn * LOAD(q + j) * (reset * (splat(1) - reset))); STORE(dq + j, dn * reset));
+    const REAL *gates = step->gates + row * 4 * H + j;
+    REAL *dz = step->dz + row * 4 * H + j;
+    const vec dn = gru_mix_backward(step, row, j, lanes, dh), r = LOAD(gates), q = LOAD(gates + 3 * H);
+    STORE(dz + H, dn * q * (r * (splat(1) - r)));
+    STORE(dz + 3 * H, dn * r);
+}
+
+INLINE void gru_backward_row(const gate_step *step, int64_t row) {
+    EACH_VECTOR(step->H, gru_backward_vector(step, row, j, lanes, LOAD(step->dh + row * step->ld_dh + j)));
 }
 
 LOCAL void gru_forward(const gate_step *step) {
@@ -79,17 +85,20 @@ INLINE void gru_reset_before_forward_row(const gate_step *step, int64_t row) {
 }
 
 INLINE void gru_reset_before_backward_row(const gate_step *step, int64_t row) {
-    EACH_VECTOR(step->H, gru_mix_backward(step, row, j, lanes));
+    EACH_VECTOR(step->H, gru_mix_backward(step, row, j, lanes, LOAD(step->dh + row * step->ld_dh + j)));
+}
+
+/* dr and r*dq of the vector of a row that begins at unit j */
+INLINE void gru_operand_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes, const vec dq) {
+    const int64_t H = step->H;
+    const vec r = LOAD(step->gates + row * 4 * H + j), h_prev = LOAD(step->h_prev + row * step->ld_prev + j);
+    REAL *dh_next = step->dh_next + row * H + j;
+    STORE(step->dz + row * 4 * H + H + j, dq * h_prev * (r * (splat(1) - r)));
+    STORE(dh_next, LOAD(dh_next) + dq * r);
 }
 
 INLINE void gru_reset_before_operand_row(const gate_step *step, int64_t row) {
-    const int64_t H = step->H;
-    const REAL *r = step->gates + row * 4 * H, *d_operand = step->d_operand + row * H;
-    const REAL *h_prev = step->h_prev + row * step->ld_prev;
-    REAL *dh_next = step->dh_next + row * H, *dr = step->dz + row * 4 * H + H;
-    EACH_VECTOR(H, const vec reset = LOAD(r + j), dq = LOAD(d_operand + j);
-                STORE(dr + j, dq * LOAD(h_prev + j) * (reset * (splat(1) - reset)));
-                STORE(dh_next + j, LOAD(dh_next + j) + dq * reset));
+    EACH_VECTOR(step->H, gru_operand_vector(step, row, j, lanes, LOAD(step->d_operand + row * step->H + j)));
 }
 
 /* r, z and q from the pre-activations of r and z */
@@ -110,5 +119,151 @@ LOCAL void gru_reset_before_backward(const gate_step *step) {
 /* dr from d_operand, the gradient by q; adds r*d_operand to dh_next */
 LOCAL void gru_reset_before_operand(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) gru_reset_before_operand_row(step, row);
+}
+
+/* ---- a batch of one: with the products, all gates of some units in registers ------------------------------------ */
+
+/* h of units j.. from n and z */
+INLINE void gru_mix_units(const gate_step *step, int64_t j, const int64_t lanes, const vec n, const vec z) {
+    STORE(step->h + j, (splat(1) - z) * n + z * LOAD(step->h_prev + j));
+}
+
+/* h of units j.. from the sums of r, z, W_in x + b_in and q */
+OUT_OF_LINE void gru_units(const gate_step *step, int64_t j, int64_t lanes, vec r, vec z, vec n, vec q) {
+    const int64_t H = step->H;
+    r = vec_logistic(r);
+    z = vec_logistic(z);
+    n = vec_tanh(n + r * q);
+    gru_mix_units(step, j, lanes, n, z);
+    if (!step->gates) return;
+    STORE(step->gates + j, r);
+    STORE(step->gates + H + j, z);
+    STORE(step->gates + 2 * H + j, n);
+    STORE(step->gates + 3 * H + j, q);
+}
+
+INLINE void gru_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums z; /* r, z, n, and in place of n later q */
+    vec n[MOST_UNITS];
+    begin_sums(3, vectors, row, j, z);
+    UNROLL
+    for (int v = 0; v < vectors; v++) {
+        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(H, begin);
+        n[v] = z[v][2];
+        z[v][0] += LOAD(row->hh_bias + begin);
+        z[v][1] += LOAD(row->hh_bias + H + begin);
+        z[v][2] = LOAD(row->hh_bias + 2 * H + begin);
+    }
+    ADD_RECURRENT(3, vectors, H, row->operand, row->recurrent[0], j, z);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES)
+        gru_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], n[v], z[v][2]);
+}
+
+LOCAL void gru_row(const row_step *row) {
+#define GROUP(vectors, j) gru_group(vectors, row, j)
+    EACH_GROUP(row->step.H, row->reverse_panels, 2, GROUP);
+#undef GROUP
+}
+
+OUT_OF_LINE void gru_backward_units(const gate_step *step, int64_t j, int64_t lanes, vec recurrent_dh) {
+    gru_backward_vector(step, 0, j, lanes, LOAD(step->dh + j) + (LOAD(step->dh_next + j) + recurrent_dh));
+}
+
+INLINE void gru_backward_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
+    ADD_RECURRENT(1, vectors, 3 * H, row->operand + H, row->recurrent[0], j, dh);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES)
+        gru_backward_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), dh[v][0]);
+}
+
+/* the same with dh += dh_next + W_hhT dz_next */
+LOCAL void gru_row_backward(const row_step *row) {
+#define GROUP(vectors, j) gru_backward_group(vectors, row, j)
+    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, GROUP);
+#undef GROUP
+}
+
+/* r, z, q and W_in x + b_in of units j.. */
+OUT_OF_LINE void gru_reset_before_units(const row_step *row, int64_t j, int64_t lanes, vec r, vec z, vec n) {
+    const int64_t H = row->step.H;
+    REAL *gates = row->step.gates + j;
+    r = vec_logistic(r);
+    STORE(gates, r);
+    STORE(gates + H, vec_logistic(z));
+    STORE(gates + 2 * H, n);
+    STORE(gates + 3 * H, r * LOAD(row->operand + j));
+}
+
+INLINE void gru_reset_before_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums z; /* r, z, n */
+    begin_sums(3, vectors, row, j, z);
+    ADD_RECURRENT(2, vectors, H, row->operand, row->recurrent[0], j, z);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES)
+        gru_reset_before_units(row, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], z[v][2]);
+}
+
+/* n and h of units j.. from the sum of n */
+OUT_OF_LINE void gru_new_units(const gate_step *step, int64_t j, int64_t lanes, vec recurrent_n) {
+    REAL *gates = step->gates + j;
+    const vec n = vec_tanh(LOAD(gates + 2 * step->H) + recurrent_n);
+    STORE(gates + 2 * step->H, n);
+    gru_mix_units(step, j, lanes, n, LOAD(gates + step->H));
+}
+
+INLINE void gru_new_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums n = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
+    ADD_RECURRENT(1, vectors, H, row->step.gates + 3 * H, row->recurrent[1], j, n);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES)
+        gru_new_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), n[v][0]);
+}
+
+LOCAL void gru_reset_before_row(const row_step *row) {
+#define GATES_GROUP(vectors, j) gru_reset_before_group(vectors, row, j)
+#define NEW_GROUP(vectors, j) gru_new_group(vectors, row, j)
+    EACH_GROUP(row->step.H, row->reverse_panels, 2, GATES_GROUP);
+    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, NEW_GROUP);
+#undef GATES_GROUP
+#undef NEW_GROUP
+}
+
+OUT_OF_LINE void gru_mix_backward_units(const gate_step *step, int64_t j, int64_t lanes, vec recurrent_dh) {
+    gru_mix_backward(step, 0, j, lanes, LOAD(step->dh + j) + (LOAD(step->dh_next + j) + recurrent_dh));
+}
+
+INLINE void gru_mix_backward_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
+    ADD_RECURRENT(1, vectors, 2 * H, row->operand + H, row->recurrent[0], j, dh);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES)
+        gru_mix_backward_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), dh[v][0]);
+}
+
+INLINE void gru_operand_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums dq = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
+    ADD_RECURRENT(1, vectors, H, row->step.dz, row->recurrent[1], j, dq);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        gru_operand_vector(&row->step, 0, j, lanes, dq[v][0]);
+    }
+}
+
+LOCAL void gru_reset_before_row_backward(const row_step *row) {
+#define MIX_GROUP(vectors, j) gru_mix_backward_group(vectors, row, j)
+#define OPERAND_GROUP(vectors, j) gru_operand_group(vectors, row, j)
+    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, MIX_GROUP);
+    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, OPERAND_GROUP);
+#undef MIX_GROUP
+#undef OPERAND_GROUP
 }
 #endif

@@ -8,20 +8,23 @@ enum { LSTM_IH, LSTM_HH }; /* its products */
 
 /* gates: W_ih x_t + biases before, i,f,g,o after */
 LOCAL void lstm_forward(const step *step) {
-    const call *call = step->call;
-    const int64_t H = call->H;
+    const int64_t H = step->H;
     const product product = recurrent_product(step, H, 4 * H, step->operand, step->ld_operand,
                                               step->weights->products[LSTM_HH], step->gates, step->gates, 4 * H);
     const gate_step gates = gate_step_of(step);
-    call->kernels->multiply(&product);
-    call->kernels->lstm_forward(&gates);
+    step->kernels->multiply(&product);
+    step->kernels->lstm_forward(&gates);
 }
+
+LOCAL void lstm_forward_row(const kernels *kernels, const row_step *row) { kernels->lstm_row(row); }
 
 /* dz_t from dh_t and dc_next, which becomes dL/dc_{t-1} */
 LOCAL void lstm_backward(const step *step) {
     const gate_step gates = gate_step_of(step);
-    step->call->kernels->lstm_backward(&gates);
+    step->kernels->lstm_backward(&gates);
 }
+
+LOCAL void lstm_backward_row(const kernels *kernels, const row_step *row) { kernels->lstm_row_backward(row); }
 
 /* The gradients of the peepholes of i and f take c_{t-1}, that of o takes c_t. */
 LOCAL void lstm_add_peephole_grad(const peephole_rows *given, REAL *grad) {
@@ -43,7 +46,9 @@ LOCAL const cell lstm = {
               .peepholes = 1,
               .products = {[LSTM_IH] = {.matrix = WEIGHT_IH, .rows = 4}, [LSTM_HH] = {.matrix = WEIGHT_HH, .rows = 4}}},
     .forward = lstm_forward,
+    .forward_row = lstm_forward_row,
     .backward = lstm_backward,
+    .backward_row = lstm_backward_row,
     .add_peephole_grad = lstm_add_peephole_grad,
 };
 #endif

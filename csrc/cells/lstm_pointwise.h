@@ -7,6 +7,7 @@
 #define BPTT_CELLS_LSTM_POINTWISE_H
 #include "kernels/kernels.h"
 #include "kernels/pointwise.h"
+#include "kernels/units.h"
 
 INLINE void lstm_forward_row(const gate_step *step, int64_t row) {
     const int64_t H = step->H;
@@ -23,12 +24,12 @@ INLINE void lstm_forward_row(const gate_step *step, int64_t row) {
     EACH_VECTOR(H, STORE(h + j, LOAD(o + j) * vec_tanh(LOAD(c + j))));
 }
 
-/* the vector of a row that begins at unit j */
-INLINE void lstm_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes) {
+/* the vector of a row that begins at unit j, from its dh */
+INLINE void lstm_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes, const vec dh) {
     const int64_t H = step->H;
     const REAL *gates = step->gates + row * 4 * H + j, *peepholes = step->peepholes ? step->peepholes + j : NULL;
     const vec i = LOAD(gates), f = LOAD(gates + H), g = LOAD(gates + 2 * H), o = LOAD(gates + 3 * H);
-    const vec tanh_c = vec_tanh(LOAD(step->c + row * step->ld + j)), dh = LOAD(step->dh + row * step->ld_dh + j);
+    const vec tanh_c = vec_tanh(LOAD(step->c + row * step->ld + j));
     REAL *dc_next = step->dc_next + row * H + j, *dz = step->dz + row * 4 * H + j;
     const vec dzo = dh * tanh_c * (o * (splat(1) - o));
     vec dc = LOAD(dc_next) + dh * o * ((splat(1) - tanh_c) * (splat(1) + tanh_c));
@@ -45,7 +46,7 @@ INLINE void lstm_backward_vector(const gate_step *step, int64_t row, int64_t j, 
 }
 
 INLINE void lstm_backward_row(const gate_step *step, int64_t row) {
-    EACH_VECTOR(step->H, lstm_backward_vector(step, row, j, lanes));
+    EACH_VECTOR(step->H, lstm_backward_vector(step, row, j, lanes, LOAD(step->dh + row * step->ld_dh + j)));
 }
 
 LOCAL void lstm_forward(const gate_step *step) {
@@ -55,5 +56,112 @@ LOCAL void lstm_forward(const gate_step *step) {
 /* dz from dh and dc_next, which becomes the gradient by c_prev */
 LOCAL void lstm_backward(const gate_step *step) {
     for (int64_t row = 0; row < step->rows; row++) lstm_backward_row(step, row);
+}
+
+/* ---- a batch of one: with the products, all gates of some units in registers ---------------------------------
+ * Where there are many units and the gates are wanted, the sums of all units come first and the arithmetic above goes
+ * over the whole row: the weights then come from L2, and passes over many vectors disturb that less. The bits are the
+ * same. */
+
+LOCAL int lstm_in_passes(const row_step *row) { return row->step.gates && row->step.H > 2 * LANES; }
+
+/* h and c of units j.. from the sums of their gates */
+OUT_OF_LINE void lstm_units(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
+    const int64_t H = step->H;
+    const REAL *peepholes = step->peepholes ? step->peepholes + j : NULL;
+    const vec c_prev = LOAD(step->c_prev + j);
+    if (peepholes) i += LOAD(peepholes) * c_prev;
+    if (peepholes) f += LOAD(peepholes + H) * c_prev;
+    i = vec_logistic(i);
+    f = vec_logistic(f);
+    g = vec_tanh(g);
+    const vec c = f * c_prev + i * g;
+    if (peepholes) o += LOAD(peepholes + 2 * H) * c;
+    o = vec_logistic(o);
+    STORE(step->c + j, c);
+    STORE(step->h + j, o * vec_tanh(c));
+    if (!step->gates) return;
+    STORE(step->gates + j, i);
+    STORE(step->gates + H + j, f);
+    STORE(step->gates + 2 * H + j, g);
+    STORE(step->gates + 3 * H + j, o);
+}
+
+INLINE void lstm_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums z;
+    begin_sums(4, vectors, row, j, z);
+    ADD_RECURRENT(4, vectors, H, row->operand, row->recurrent[0], j, z);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES)
+        lstm_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], z[v][2], z[v][3]);
+}
+
+/* The sums only, into the gates. */
+INLINE void lstm_sums_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums z;
+    begin_sums(4, vectors, row, j, z);
+    ADD_RECURRENT(4, vectors, H, row->operand, row->recurrent[0], j, z);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        UNROLL
+        for (int gate = 0; gate < 4; gate++) STORE(row->step.gates + gate * H + j, z[v][gate]);
+    }
+}
+
+LOCAL void lstm_row(const row_step *row) {
+#define GROUP(vectors, j) lstm_group(vectors, row, j)
+#define SUMS_GROUP(vectors, j) lstm_sums_group(vectors, row, j)
+    if (!lstm_in_passes(row)) {
+        EACH_GROUP(row->step.H, row->reverse_panels, 2, GROUP);
+        return;
+    }
+    EACH_GROUP(row->step.H, row->reverse_panels, 2, SUMS_GROUP);
+    lstm_forward_row(&row->step, 0);
+#undef GROUP
+#undef SUMS_GROUP
+}
+
+OUT_OF_LINE void lstm_backward_units(const gate_step *step, int64_t j, int64_t lanes, vec recurrent_dh) {
+    lstm_backward_vector(step, 0, j, lanes, LOAD(step->dh + j) + recurrent_dh);
+}
+
+INLINE void lstm_backward_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
+    ADD_RECURRENT(1, vectors, 4 * H, row->operand, row->recurrent[0], j, dh);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES)
+        lstm_backward_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), dh[v][0]);
+}
+
+/* The whole dh only, to where dz of i goes. */
+INLINE void lstm_dh_group(const int vectors, const row_step *row, int64_t j) {
+    const int64_t H = row->step.H;
+    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
+    ADD_RECURRENT(1, vectors, 4 * H, row->operand, row->recurrent[0], j, dh);
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        STORE(row->step.dz + j, LOAD(row->step.dh + j) + dh[v][0]);
+    }
+}
+
+/* the same with dh += W_hhT dz_next */
+LOCAL void lstm_row_backward(const row_step *row) {
+#define GROUP(vectors, j) lstm_backward_group(vectors, row, j)
+#define DH_GROUP(vectors, j) lstm_dh_group(vectors, row, j)
+    if (!lstm_in_passes(row)) {
+        EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, GROUP);
+        return;
+    }
+    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, DH_GROUP);
+    gate_step with_dh = row->step;
+    with_dh.dh = row->step.dz;
+    lstm_backward_row(&with_dh, 0);
+#undef GROUP
+#undef DH_GROUP
 }
 #endif

@@ -29,6 +29,13 @@ typedef struct {
     bptt_internal_cell_product products[CELL_PRODUCTS_MAX + 1];
 } bptt_internal_shape;
 
+/* Whether a product of the cell has gates as its operand. */
+LOCAL int bptt_internal_multiplies_gates(const bptt_internal_shape *shape) {
+    for (const bptt_internal_cell_product *product = shape->products; product->rows; product++)
+        if (product->gate_operand) return 1;
+    return 0;
+}
+
 /* The shape of a spec's cell; NULL where there is no such cell, or not with this reset_before. */
 const bptt_internal_shape *bptt_internal_shape_of(const bptt_spec *spec);
 

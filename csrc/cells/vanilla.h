@@ -7,38 +7,39 @@
 enum { VANILLA_IH, VANILLA_HH }; /* its products */
 
 LOCAL void vanilla_forward(const step *step) {
-    const call *call = step->call;
-    const int64_t H = call->H;
+    const int64_t H = step->H;
     product product = recurrent_product(step, H, H, step->operand, step->ld_operand,
                                         step->weights->products[VANILLA_HH], step->h, step->h, step->ld);
     product.epilogue = EPILOGUE_ACTIVATION;
-    product.activation = call->spec.cell;
-    call->kernels->multiply(&product);
+    product.activation = step->cell;
+    step->kernels->multiply(&product);
 }
+
+LOCAL void vanilla_forward_row(const kernels *kernels, const row_step *row) { kernels->vanilla_row(row); }
 
 /* dz_t = f'(z_t) * dh_t */
 LOCAL void vanilla_backward(const step *step) {
-    const call *call = step->call;
-    const int contiguous = step->ld == call->H;
-    const int64_t rows = contiguous ? 1 : step->rows, n = contiguous ? step->rows * call->H : call->H;
+    const int contiguous = step->ld == step->H;
+    const int64_t rows = contiguous ? 1 : step->rows, n = contiguous ? step->rows * step->H : step->H;
     for (int64_t i = 0; i < rows; i++) {
         REAL *dh = step->dh + i * step->ld;
-        call->kernels->activation_grad(call->spec.cell, n, step->h + i * step->ld, dh, dh);
+        step->kernels->activation_grad(step->cell, n, step->h + i * step->ld, dh, dh);
     }
 }
 
 /* dz_t = f'(z_t) * (dh_t + W_hhT dz_next) */
 LOCAL void vanilla_backward_fused(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
-    const call *call = step->call;
-    const int64_t H = call->H;
+    const int64_t H = step->H;
     product product = recurrent_product(step, H, H, dz_next, ld_dz_next, step->weights->products[VANILLA_HH], step->dh,
                                         step->dh, step->ld);
     product.epilogue = EPILOGUE_ACTIVATION_GRAD;
-    product.activation = call->spec.cell;
+    product.activation = step->cell;
     product.h = step->h;
     product.ldh = step->ld;
-    call->kernels->multiply(&product);
+    step->kernels->multiply(&product);
 }
+
+LOCAL void vanilla_backward_row(const kernels *kernels, const row_step *row) { kernels->vanilla_row_backward(row); }
 
 LOCAL const cell vanilla = {
     .shape = {.blocks = 1,
@@ -46,7 +47,9 @@ LOCAL const cell vanilla = {
               .products = {[VANILLA_IH] = {.matrix = WEIGHT_IH, .rows = 1},
                            [VANILLA_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
     .forward = vanilla_forward,
+    .forward_row = vanilla_forward_row,
     .backward = vanilla_backward,
     .backward_fused = vanilla_backward_fused,
+    .backward_row = vanilla_backward_row,
 };
 #endif

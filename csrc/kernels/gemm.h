@@ -2,8 +2,10 @@
 #ifndef BPTT_KERNELS_GEMM_H
 #define BPTT_KERNELS_GEMM_H
 #include "kernels/epilogue.h"
-#include "kernels/gemv.h"
 #include "kernels/tile.h"
+
+/* init of a product that has none: as many zeros as the columns of any task */
+static const REAL no_init[2 * PANEL_WIDTH];
 
 /* Up to three rows, by several panels at a time that lie panel_stride apart: by one panel they would have too few sums
  * to keep the multipliers busy, as each addition waits for the one before. The bits are those of a tile. */
@@ -60,7 +62,7 @@ static int64_t multiply_block(const product *p, int64_t n, int64_t j, int64_t r,
 /* The order of the blocks: where all of a stays in L2, panel by panel, so that c is passed over once; otherwise DEPTH
  * columns of a at a time, so that b is. The sums are the same. Meanwhile the following panels are prefetched if panels
  * come from beyond L2, otherwise what the next call reads. */
-static void multiply_panels(const product *p) {
+OUT_OF_LINE void multiply_panels(const product *p) {
     const int64_t n = panel_columns(p->n), size = (int64_t)sizeof(REAL);
     const int panels_beyond_l2 = p->k * n * size > BEYOND_L2_BYTES, a_in_l2 = p->m * p->k <= L2_BYTES / size;
     span prefetch[2] = {p->prefetch[0], p->prefetch[1]};
@@ -81,32 +83,35 @@ static void multiply_panels(const product *p) {
         }
 }
 
-/* Each element is one sum over k, along a row of a and the column. */
-static void multiply_tail_columns(const product *p) {
-    for (int64_t j = panel_columns(p->n); j < p->n; j++) {
-        const REAL *column = p->panels + j * p->k;
-        for (int64_t i = 0; i < p->m; i++) {
-            const REAL *a = p->a + i * p->lda;
-            vec even = splat(0), odd = splat(0);
-            int64_t r = 0;
-            for (; r + 2 * LANES <= p->k; r += 2 * LANES) {
-                even += load(a + r) * load(column + r);
-                odd += load(a + r + LANES) * load(column + r + LANES);
-            }
-            for (; r < p->k; r += LANES) {
-                const int64_t left = p->k - r < LANES ? p->k - r : LANES;
-                even += load_part(a + r, left) * load_part(column + r, left);
-            }
-            p->c[i * p->ldc + j] = (p->init ? p->init[i * p->ldinit + j] : 0) + sum_of_lanes(even + odd);
-        }
+/* the sum of a[r] * b[r] for r < k */
+INLINE REAL dot(int64_t k, const REAL *a, const REAL *b) {
+    vec even = splat(0), odd = splat(0);
+    for (; k >= 2 * LANES; k -= 2 * LANES, a += 2 * LANES, b += 2 * LANES) {
+        even += load(a) * load(b);
+        odd += load(a + LANES) * load(b + LANES);
     }
+    if (k >= LANES) {
+        even += load(a) * load(b);
+        k -= LANES, a += LANES, b += LANES;
+    }
+    if (k) odd += load_part(a, k) * load_part(b, k);
+    return sum_of_lanes(even + odd);
+}
+
+/* Columns [begin, n), each of which lies behind the panels. */
+static void multiply_tail_columns(const product *p, int64_t begin) {
+    const int64_t m = p->m, n = p->n, k = p->k;
+    for (int64_t j = begin; j < n; j++)
+        for (int64_t i = 0; i < m; i++)
+            p->c[i * p->ldc + j] =
+                (p->init ? p->init[i * p->ldinit + j] : 0) + dot(k, p->a + i * p->lda, p->panels + j * k);
 }
 
 LOCAL void multiply(const product *p) {
     if (p->m < 1) return; /* a thread without rows */
-    if (p->gemv) gemv(p);
-    else multiply_panels(p);
-    multiply_tail_columns(p);
-    apply_epilogue(p);
+    const int64_t in_panels = panel_columns(p->n);
+    if (in_panels) multiply_panels(p);
+    if (in_panels < p->n) multiply_tail_columns(p, in_panels);
+    if (p->epilogue != EPILOGUE_NONE) apply_epilogue(p);
 }
 #endif

@@ -2,8 +2,8 @@
  * A set owns its tile shape and the layout of packed panels; nobody else looks inside a panel.
  *
  * Every set keeps this promise, from which thread-independent results follow: the value of an output element depends
- * only on its own operands, never on where the element lies in the call's block of rows. (A product marked `gemv` sums
- * in another order; a batch of one is never split.) */
+ * only on its own operands, never on where the element lies in the call's block of rows. (A batch of one, which is
+ * never split, has panels and functions of its own, which sum in another order.) */
 #ifndef BPTT_KERNELS_H
 #define BPTT_KERNELS_H
 #include "base/real.h"
@@ -33,7 +33,6 @@ typedef struct {
     int activation; /* of the epilogue: the bptt_cell that names f */
     const REAL *h;  /* of EPILOGUE_ACTIVATION_GRAD (m,n) */
     int64_t ldh;
-    int gemv;           /* m = 1 is the whole batch, not a thread's share: sums may run in an order of their own */
     int reverse_panels; /* take the panels from the last to the first: alternating per step reuses the cache */
     span prefetch[2];   /* memory that the next call reads: a set may prefetch it during the product */
 } product;
@@ -82,6 +81,22 @@ typedef struct {
     const REAL *d_operand; /* backward: gradient by the operand of a product of gates (GRU, reset before: r*h_prev) */
 } gate_step;
 
+/* One step of a cell for a batch of one: its products, and the arithmetic of gate_step, LANES units at a time. The
+ * matrices are in unit panels. */
+typedef struct {
+    gate_step step; /* rows = 1; forward: gates NULL: not wanted (the GRU with the reset before needs them) */
+    int64_t I;
+    const REAL *x;          /* forward: the inputs (I,); NULL: z holds their product */
+    const REAL *inputs;     /* W_ih */
+    const REAL *input_bias; /* (G*H), and that of the other product where it is separate (G*H), else NULL */
+    const REAL *hh_bias;
+    const REAL *z;            /* W_ih x + input_bias (G*H); may be where the gates go, or h of a cell without gates */
+    const REAL *recurrent[2]; /* the products of W_hh in the cell's order; backward: transposed */
+    const REAL *operand;      /* forward: h_{t-1} after recurrent dropout; backward: dz of the next step */
+    int activation;           /* of a vanilla cell: its bptt_cell */
+    int reverse_panels;       /* as in a product */
+} row_step;
+
 /* An optimiser's step on n parameters, in place; optim_pointwise.h has the formulas. */
 typedef struct {
     int64_t n;
@@ -95,11 +110,21 @@ typedef struct {
 } update;
 
 typedef struct TYPED(kernels) {
+    int vector_bytes; /* 0: plain C; which layouts panels have depends on this alone */
     /* elements of the panels that hold a (k,n) matrix */
     int64_t (*packed_size)(int64_t k, int64_t n);
     /* element (i,j) of the (k,n) matrix is w[i*row_stride + j*col_stride] */
     void (*pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels);
     void (*multiply)(const product *);
+    /* The same for a batch of one, in unit panels, which hold matrices (gates*H,k): element (gate, unit j, r) is
+     * w[(gate*H + j) * unit_stride + r * k_stride]. multiply_row is multiply with m = 1 and panels of one gate;
+     * multiply_units has many rows, n = gates*H, init the same row for all, and the bits of a row_step's product of x.
+     */
+    int64_t (*unit_panels_size)(int gates, int64_t H, int64_t k);
+    void (*pack_units)(int gates, int64_t H, int64_t k, const REAL *w, int64_t unit_stride, int64_t k_stride,
+                       REAL *panels);
+    void (*multiply_row)(const product *);
+    void (*multiply_units)(int gates, const product *);
     void (*outer)(const outer_product *);
     /* elements of scratch of an outer product with m rows: proportional to m, so that a thread's share of the rows has
      * a share of the scratch */
@@ -126,6 +151,9 @@ typedef struct TYPED(kernels) {
 #define GATE_MEMBER(name) void (*name)(const gate_step *);
     GATE_FUNCTIONS(GATE_MEMBER)
 #undef GATE_MEMBER
+#define ROW_MEMBER(name) void (*name)(const row_step *);
+    ROW_FUNCTIONS(ROW_MEMBER)
+#undef ROW_MEMBER
     void (*sgd)(const update *);
     void (*rmsprop)(const update *); /* and Adagrad */
     void (*adam)(const update *);

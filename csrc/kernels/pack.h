@@ -2,7 +2,8 @@
  *
  * A panel is PANEL_WIDTH columns of b (two vectors), row by row: (k,PANEL_WIDTH). Panels follow one another; the last
  * is a single vector wide where that is enough, and zeros fill its columns beyond b. One or two columns beyond whole
- * vectors (65 = 64 + 1) would leave most of a vector empty: such tail columns lie behind the panels, each (k,). */
+ * vectors (65 = 64 + 1), or few columns at all, would leave most of a vector empty: such tail columns lie behind the
+ * panels, each (k,). */
 #ifndef BPTT_KERNELS_PACK_H
 #define BPTT_KERNELS_PACK_H
 #include "kernels/vec.h"
@@ -11,8 +12,8 @@ enum { PANEL_WIDTH = 2 * LANES };
 
 /* columns that lie in panels; the others, if any, are tail columns */
 LOCAL int64_t panel_columns(int64_t n) {
-    const int64_t beyond = n % LANES;
-    return n > LANES && beyond <= LANES / 8 ? n - beyond : n;
+    const int64_t beyond = n & (LANES - 1);
+    return beyond <= (n > LANES ? LANES / 8 : LANES / 4) ? n - beyond : n;
 }
 
 LOCAL int64_t packed_size(int64_t k, int64_t n) {
@@ -33,9 +34,9 @@ typedef UINT quad_bits __attribute__((vector_size(4 * sizeof(UINT))));
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (quad_bits){__VA_ARGS__})
 #endif
 
-/* Four rows of a panel from a matrix stored by columns, `filled` of them: 4 x 4 blocks are transposed in registers, the
- * remaining columns copied one by one. */
-INLINE void pack_four_rows(const REAL *w, int64_t col_stride, int64_t filled, int width, REAL *panel) {
+/* Four rows of a panel, ld apart, from a matrix stored by columns, `filled` of `width`: 4 x 4 blocks are transposed in
+ * registers, the remaining columns copied one by one. */
+INLINE void pack_four_rows(const REAL *w, int64_t col_stride, int64_t filled, int width, int64_t ld, REAL *panel) {
     int64_t j = 0;
     for (; j + 4 <= filled; j += 4, w += 4 * col_stride) {
         const quad a = QUAD_AT(w), b = QUAD_AT(w + col_stride);
@@ -43,14 +44,14 @@ INLINE void pack_four_rows(const REAL *w, int64_t col_stride, int64_t filled, in
         const quad ab = SHUFFLE(a, b, 0, 4, 1, 5), cd = SHUFFLE(c, d, 0, 4, 1, 5);
         const quad ab_high = SHUFFLE(a, b, 2, 6, 3, 7), cd_high = SHUFFLE(c, d, 2, 6, 3, 7);
         QUAD_AT(panel + j) = SHUFFLE(ab, cd, 0, 1, 4, 5);
-        QUAD_AT(panel + width + j) = SHUFFLE(ab, cd, 2, 3, 6, 7);
-        QUAD_AT(panel + 2 * width + j) = SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
-        QUAD_AT(panel + 3 * width + j) = SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
+        QUAD_AT(panel + ld + j) = SHUFFLE(ab, cd, 2, 3, 6, 7);
+        QUAD_AT(panel + 2 * ld + j) = SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
+        QUAD_AT(panel + 3 * ld + j) = SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
     }
     for (; j < filled; j++, w += col_stride)
-        for (int row = 0; row < 4; row++) panel[row * width + j] = w[row];
+        for (int row = 0; row < 4; row++) panel[row * ld + j] = w[row];
     for (; j < width; j++)
-        for (int row = 0; row < 4; row++) panel[row * width + j] = 0;
+        for (int row = 0; row < 4; row++) panel[row * ld + j] = 0;
 }
 
 LOCAL void pack(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
@@ -61,7 +62,7 @@ LOCAL void pack(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t
         const REAL *row = w + panel_begin * col_stride;
         int64_t i = 0;
         for (; row_stride == 1 && i + 4 <= k; i += 4, row += 4, panels += 4 * width)
-            pack_four_rows(row, col_stride, filled, width, panels);
+            pack_four_rows(row, col_stride, filled, width, width, panels);
         for (; i < k; i++, row += row_stride, panels += width) {
             for (int64_t j = 0; j < filled; j++) panels[j] = row[j * col_stride];
             for (int64_t j = filled; j < width; j++) panels[j] = 0;

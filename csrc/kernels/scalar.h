@@ -9,6 +9,9 @@ enum { LANES = 1 };
 
 #define INLINE LOCAL
 #define OUT_OF_LINE LOCAL
+#define UNROLL
+#define IN_REGISTER(v) (void)(v)
+#define END_VECTORS() (void)0
 
 INLINE vec splat(REAL x) { return x; }
 INLINE vec load(const REAL *from) { return *from; }

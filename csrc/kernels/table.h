@@ -16,17 +16,23 @@
 #endif
 #include "kernels/listed_rows.h"
 #include "kernels/optim_pointwise.h"
+#include "kernels/unit_products.h"
 
 /* the gate arithmetic of all cells */
 #define QUOTED(name) #name
 #define CELL_FILE(name) QUOTED(name##_pointwise.h)
 #include "cells/list.h"
 
-#define GATE_ENTRY(name) .name = name,
+#define ENTRY(name) .name = name,
 
-const kernels TABLE = {.packed_size = packed_size,
+const kernels TABLE = {.vector_bytes = VECTOR_BYTES,
+                       .packed_size = packed_size,
                        .pack = pack,
                        .multiply = multiply,
+                       .unit_panels_size = unit_panels_size,
+                       .pack_units = pack_units,
+                       .multiply_row = multiply_row,
+                       .multiply_units = multiply_units,
                        .outer = outer,
                        .outer_scratch = outer_scratch,
                        .activation_grad = activation_grad,
@@ -41,5 +47,5 @@ const kernels TABLE = {.packed_size = packed_size,
                        .sgd = sgd,
                        .rmsprop = rmsprop,
                        .adam = adam,
-                       GATE_FUNCTIONS(GATE_ENTRY)};
+                       GATE_FUNCTIONS(ENTRY) ROW_FUNCTIONS(ENTRY)};
 #endif

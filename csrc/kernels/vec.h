@@ -43,6 +43,14 @@ enum { LANES = VECTOR_BYTES / sizeof(REAL) };
 #define IN_REGISTER(v) (void)(v)
 #endif
 
+/* Ends a function that calls others with vectors as arguments. GCC forgets to clear the upper halves of the registers
+ * there, and the caller's SSE code would wait for what is computed in them. */
+#if defined(__x86_64__) && VECTOR_BYTES >= 32
+#define END_VECTORS() _mm256_zeroupper()
+#else
+#define END_VECTORS() (void)0
+#endif
+
 /* X86(add) is the intrinsic for a whole vector, such as _mm256_add_ps. */
 #if VECTOR_BYTES == 64 && REAL_BITS == 32
 #define X86(operation) _mm512_##operation##_ps
@@ -159,6 +167,13 @@ INLINE vec square_root(vec v) {
 INLINE REAL sum_of_lanes(vec v) {
 #if VECTOR_BYTES == 64
     return X86(reduce_add)(v);
+#elif VECTOR_BYTES == 32 && REAL_BITS == 32
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+#elif VECTOR_BYTES == 32
+    const __m128d sum = _mm_add_pd(_mm256_castpd256_pd128((__m256d)v), _mm256_extractf128_pd((__m256d)v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(sum, _mm_unpackhi_pd(sum, sum)));
 #else
     REAL sum = 0;
     for (int i = 0; i < LANES; i++) sum += v[i];

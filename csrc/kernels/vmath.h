@@ -37,18 +37,18 @@
 #define NUMBER(x) ((REAL)(x))
 
 /* NaN stays NaN in both. */
-LOCAL vec at_most(vec x, vec bound) { return smaller(bound, x); }
-LOCAL vec at_least(vec x, vec bound) { return larger(bound, x); }
+INLINE vec at_most(vec x, vec bound) { return smaller(bound, x); }
+INLINE vec at_least(vec x, vec bound) { return larger(bound, x); }
 
 /* r of x = n ln2 + r; *rounded = n + ROUNDER */
-LOCAL vec reduce_by_ln2(vec x, vec *rounded) {
+INLINE vec reduce_by_ln2(vec x, vec *rounded) {
     *rounded = x * NUMBER(1.44269504088896340736) + ROUNDER;
     vec n = *rounded - ROUNDER;
     return (x - n * LN2_HIGH) - n * LN2_LOW;
 }
 
 /* e^r - 1 for |r| <= ln2/2 */
-LOCAL vec expm1_reduced(vec r) {
+INLINE vec expm1_reduced(vec r) {
 #if REAL_BITS == 32
     vec p = r * NUMBER(1.0 / 5040) + NUMBER(1.0 / 720);
 #else
@@ -68,7 +68,7 @@ LOCAL vec expm1_reduced(vec r) {
 }
 
 /* 2^n where that is a normal number. Only the lowest bits of n count, so the bits of n + ROUNDER serve as well. */
-LOCAL vec power_of_two(vec_bits n) { return from_bits((n + EXPONENT_BIAS) << MANTISSA_BITS); }
+INLINE vec power_of_two(vec_bits n) { return from_bits((n + EXPONENT_BIAS) << MANTISSA_BITS); }
 
 /* x 2^n, subnormal results included, from rounded = n + ROUNDER. Without an instruction for it the factor is applied in
  * two halves, as 2^n itself may be too large or too small for a normal number. */
@@ -90,7 +90,7 @@ LOCAL vec vec_exp(vec x) {
 
 /* tanh|x| = (e^2|x| - 1) / (e^2|x| + 1), with the sign of x. Near zero the three roundings of that formula cost float
  * too much precision; an odd polynomial replaces it, fitted to the least maximal relative error for |x| < 0.28. */
-LOCAL vec vec_tanh(vec x) {
+INLINE vec vec_tanh(vec x) {
     vec_bits sign = to_bits(x) & SIGN_BIT;
     vec rounded, size = at_most(from_bits(to_bits(x) ^ sign), splat(TANH_ONE));
     vec q = expm1_reduced(reduce_by_ln2(size + size, &rounded));
@@ -108,7 +108,7 @@ LOCAL vec vec_tanh(vec x) {
 /* 1 / (1 + e^-x) = s / (s + e^-r) with s = 2^n, x = n ln2 + r: nothing overflows and small results keep their
  * precision, as the numerator is scaled until the end. What the sum s + 1 loses to rounding is added to the small
  * term. */
-LOCAL vec vec_logistic(vec x) {
+INLINE vec vec_logistic(vec x) {
     vec rounded;
     vec r = reduce_by_ln2(at_least(at_most(x, splat(LOGISTIC_ONE)), splat(EXP_MIN)), &rounded);
     const vec unscale = power_of_two(to_bits(splat(ROUNDER - LOGISTIC_SCALE)));

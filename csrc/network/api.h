@@ -8,6 +8,7 @@
 #include "bptt.h"
 #include "network/backward.h"
 #include "network/forward.h"
+#include "network/single_step.h"
 #include "network/states.h"
 #include "network/tokens.h"
 #include "spec/params.h"
@@ -25,7 +26,8 @@ LOCAL void alloc_forward_scratch(call *call, arena *from) {
 
 LOCAL void alloc_hh_products(call *call, arena *from) {
     call->hh_products = NULL;
-    if (call->shape->separate_hh) call->hh_products = arena_alloc(from, call->B * call->shape->blocks * call->H);
+    if (call->shape->separate_hh && call->B > 1)
+        call->hh_products = arena_alloc(from, call->B * call->shape->blocks * call->H);
 }
 
 /* scratch for integer inputs */
@@ -76,7 +78,7 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->saved_dz_next = arena_alloc(&from, dz_next_in_place(call) ? 0 : layer_dirs * call->B * dz_columns(call));
     call->dh_next = arena_alloc(&from, layer_dirs * BH);
     call->dc_next = arena_alloc(&from, call->shape->states == 2 ? layer_dirs * BH : 0);
-    call->d_operand = arena_alloc(&from, multiplies_gates(call) || recurrent_dropout ? BH : 0);
+    call->d_operand = arena_alloc(&from, bptt_internal_multiplies_gates(call->shape) || recurrent_dropout ? BH : 0);
     call->learned_state_grad = arena_alloc(&from, call->spec.learn_state ? call->shape->states * call->state_size : 0);
     alloc_tokens(call, &from, BACKWARD);
     call->d_token_inputs = arena_alloc(&from, call->spec.num_embeddings ? rows * call->I : 0);
@@ -175,29 +177,6 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
 
 /* ---- one step at a time ------------------------------------------------------------------------------ */
 
-/* Checks a spec for single steps: one direction, no options. */
-LOCAL bptt_status begin_single_step(call *call, const bptt_spec *spec, int64_t B) {
-    bptt_status status = begin_call(call, spec, 1, B, NULL);
-    return status ? status : call->spec.bidirectional ? BPTT_ERROR_OPTION : BPTT_OK;
-}
-
-LOCAL int64_t plan_step(call *call, REAL *work) {
-    arena from = arena_at(work);
-    call->chunk = 1;
-    alloc_activations(call, &from, 1);
-    alloc_hh_products(call, &from);
-    alloc_tokens(call, &from, FORWARD);
-    return from.used;
-}
-
-/* Weights for single steps: for integer inputs a row for each integer, then the panels. */
-LOCAL arena use_packed(call *call, REAL *packed) {
-    arena from = arena_at(packed);
-    if (call->V) call->token_rows = arena_alloc(&from, call->V * token_row_columns(call));
-    call->panels[FORWARD] = arena_alloc(&from, 0);
-    return from;
-}
-
 /* bptt_pack_f32(), bptt_pack_f64() */
 bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *packed) {
     call call;
@@ -205,49 +184,32 @@ bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *pa
     if (status) return status;
     if (!params || !packed) return BPTT_ERROR_NULL;
     call.params = params;
-    use_packed(&call, packed);
-    pack_forward(&call);
-    if (call.V) pack_tokens(&call, (REAL *)call.token_rows);
+    pack_weights(&call, packed);
     return BPTT_OK;
-}
-
-/* One step of x or of the options' tokens. */
-LOCAL void run_single_step(call *call, int64_t B, const REAL *packed, REAL *state, REAL *y, REAL *work) {
-    const bptt_internal_member alone = {.size = 1};
-    worker worker = {.call = call, .member = &alone, .row_end = B};
-    use_packed(call, (REAL *)packed);
-    plan_step(call, work);
-    call->state0 = call->state1 = state;
-    call->y = y;
-    load_state(&worker);
-    forward_chunks(&worker, 0, 1);
 }
 
 /* bptt_step_f32(), bptt_step_f64() */
 bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packed, const REAL *x, REAL *state, REAL *y,
                              REAL *work) {
-    call call;
-    bptt_status status = begin_single_step(&call, spec, B);
+    single_step step = {.spec = spec, .packed = packed, .x = x, .state = state, .y = y, .work = work, .B = B};
+    bptt_spec full;
+    const bptt_status status = open_single_step(&step, 0, &full);
     if (status) return status;
-    if (call.V) return BPTT_ERROR_OPTION;
-    if (!packed || !x || !state || !work) return BPTT_ERROR_NULL;
-    call.x = x;
-    run_single_step(&call, B, packed, state, y, work);
+    run_single_step(&step);
     return BPTT_OK;
 }
 
 /* bptt_step_tokens_f32(), bptt_step_tokens_f64() */
 bptt_status TYPED(bptt_step_tokens)(const bptt_spec *spec, int64_t B, const REAL *packed, const int64_t *tokens,
                                     REAL *state, REAL *y, REAL *work) {
-    call call;
-    bptt_status status = begin_single_step(&call, spec, B);
+    single_step step = {.spec = spec, .packed = packed, .tokens = tokens, .state = state, .y = y, .work = work, .B = B};
+    bptt_spec full;
+    const bptt_status status = open_single_step(&step, 1, &full);
     if (status) return status;
-    if (!call.V) return BPTT_ERROR_OPTION;
-    if (!packed || !state || !work) return BPTT_ERROR_NULL;
-    call.options.tokens = tokens;
-    status = check_inputs(&call, NULL);
-    if (status) return status;
-    run_single_step(&call, B, packed, state, y, work);
+    const int64_t V = bptt_internal_vocabulary(step.spec);
+    for (int64_t row = 0; row < B; row++)
+        if (tokens[row] < 0 || tokens[row] >= V) return BPTT_ERROR_TOKEN;
+    run_single_step(&step);
     return BPTT_OK;
 }
 
@@ -268,10 +230,8 @@ bptt_status TYPED(bptt_sizes)(const bptt_spec *spec, int64_t T, int64_t B, const
     all.tape = tape_size(&call);
     all.forward_work = plan_forward(&call, NULL, 0);
     all.backward_work = plan_backward(&call, NULL);
-    arena packed = use_packed(&call, NULL);
-    alloc_panels(&call, &packed, FORWARD);
-    all.packed = packed.used;
-    all.step_work = plan_step(&call, NULL);
+    all.packed = packed_weights_size(call);
+    all.step_work = plan_step(&call.spec, call.shape, B, NULL).size;
     memcpy(sizes, &all, sizes->struct_size);
     return BPTT_OK;
 }

@@ -56,8 +56,7 @@ typedef struct {
     int64_t activation_steps; /* their number: of the caller's tape, or of a chunk or a segment */
     int rolling;              /* the activations hold one chunk at a time and are overwritten by the next */
     REAL *checkpoints;        /* with a segment: the state that enters each, (segments,states,L*D,B,H) */
-    const REAL *token_rows;   /* integer inputs: the embedding (V,I); in packed weights a copy of it, or of a one_hot
-                                 network W_ih e_v + bias for each v (V,G*H) */
+    const REAL *token_rows;   /* an embedding (V,I); while weights are packed, where a row for each integer goes */
 
     /* scratch; each thread uses its own rows of the batch */
     REAL *entering_state;     /* the state that enters a step, rows of a reset zeroed (states,B,H) */
@@ -180,7 +179,7 @@ LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64
     call->O = call->spec.output_size;
     call->L = bptt_internal_layers(&call->spec);
     call->D = bptt_internal_directions(&call->spec);
-    call->V = call->spec.one_hot ? call->I : call->spec.num_embeddings;
+    call->V = bptt_internal_vocabulary(&call->spec);
     call->Y = call->O ? call->O : call->D * call->H;
     call->T = T;
     call->B = B;

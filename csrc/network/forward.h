@@ -6,6 +6,7 @@
 #define BPTT_NETWORK_FORWARD_H
 #include "cells/cells.h"
 #include "network/dropout.h"
+#include "network/input_product.h"
 #include "network/layout.h"
 #include "network/sequence.h"
 #include "network/states.h"
@@ -41,8 +42,7 @@ LOCAL void multiply(const call *call, int64_t rows, int64_t n, int64_t k, const 
 /* W_ih x + bias for the chunk's rows, into the gates, or where h will lie */
 LOCAL void multiply_inputs(const worker *worker) {
     const call *call = worker->call;
-    const int64_t in = layer_inputs(call, worker->layer), gates = gate_columns(call);
-    const int64_t ld = gates ? gates : ld_state(call);
+    const int64_t gates = gate_columns(call), ld = gates ? gates : ld_state(call);
     if (takes_tokens(worker)) {
         REAL *z = gates ? gates_at(worker, worker->t0) : in_slot(worker, worker->h, slot_of(worker, worker->t0));
         multiply_tokens(worker, z, ld);
@@ -51,14 +51,20 @@ LOCAL void multiply_inputs(const worker *worker) {
     EACH_BLOCK(worker, block) {
         const REAL *x = block_input(worker, &block);
         REAL *z = gates ? gates_at(worker, block.t) : in_slot(worker, worker->h, slot_of(worker, block.t));
-        multiply(call, block.rows, call->shape->blocks * call->H, in, x, in, worker->weights.inputs,
-                 worker->weights.input_bias, z + block.row * ld, ld);
+        multiply_x(worker, block.rows, x, z + block.row * ld, ld);
     }
 }
 
 /* A step with the fields that stay the same over a chunk, in forward and backward. */
 LOCAL step begin_steps(const worker *worker) {
-    return (step){.call = worker->call, .weights = &worker->weights, .ld = ld_state(worker->call)};
+    const call *call = worker->call;
+    return (step){.kernels = call->kernels,
+                  .shape = call->shape,
+                  .cell = call->spec.cell,
+                  .alone = call->B == 1,
+                  .H = call->H,
+                  .weights = &worker->weights,
+                  .ld = ld_state(call)};
 }
 
 /* Sets the fields that change from step to step, for rows [row_begin,end). */
@@ -76,7 +82,20 @@ LOCAL void bind_step(const worker *worker, int64_t t, int64_t end, step *step) {
     if (call->hh_products) step->hh_products = call->hh_products + row * call->shape->blocks * call->H;
 }
 
-LOCAL void forward_step(const worker *worker, int64_t t, step *step) {
+/* A step of a batch of one, from what changes from step to step. */
+LOCAL void forward_row(const cell *cell, const step *step, row_step *row) {
+    row->z = step->gates ? step->gates : step->h;
+    row->operand = step->operand;
+    row->reverse_panels = step->t & 1;
+    row->step.gates = step->gates;
+    row->step.h_prev = step->prev.h;
+    row->step.c_prev = step->prev.c;
+    row->step.h = step->h;
+    row->step.c = step->c;
+    cell->forward_row(step->kernels, row);
+}
+
+LOCAL void forward_step(const worker *worker, int64_t t, step *step, row_step *row) {
     const call *call = worker->call;
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
     if (end == worker->row_begin) return;
@@ -87,7 +106,9 @@ LOCAL void forward_step(const worker *worker, int64_t t, step *step) {
         step->operand = masked;
         step->ld_operand = call->H;
     }
-    cell_of(&call->spec)->forward(step);
+    const cell *cell = cell_of(&call->spec);
+    if (step->alone) forward_row(cell, step, row);
+    else cell->forward(step);
 }
 
 /* One layer_dir over a chunk. */
@@ -96,8 +117,9 @@ LOCAL void forward_layer_dir(worker *worker) {
     if (drops_recurrent(worker->call)) draw_mask(worker);
     multiply_inputs(worker);
     step step = begin_steps(worker);
+    row_step row = row_step_of(&step);
     for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
-        forward_step(worker, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step);
+        forward_step(worker, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step, &row);
     store_final_state(worker);
     store_states(worker);
 }

@@ -46,11 +46,11 @@ LOCAL REAL *dc_next_of(const worker *worker) {
 
 /* The product of W_hh whose operand is h_{t-1}: out = init + dz W_hh for the step's rows. */
 LOCAL product state_product(const step *step, const REAL *dz, int64_t ld_dz, REAL *init, REAL *out, int64_t ld) {
-    const call *call = step->call;
-    const bptt_internal_cell_product *listed = call->shape->products;
+    const int64_t H = step->H;
+    const bptt_internal_cell_product *listed = step->shape->products;
     while (listed->matrix != WEIGHT_HH || listed->gate_operand) listed++;
-    return recurrent_product(step, listed->rows * call->H, call->H, dz + listed->dz * call->H, ld_dz,
-                             panels_of(call, step->weights, listed), init, out, ld);
+    return recurrent_product(step, listed->rows * H, H, dz + listed->dz * H, ld_dz,
+                             step->weights->products[listed - step->shape->products], init, out, ld);
 }
 
 /* dh_next = W_hhT dz (GRU: plus the direct term z*dh that it holds already), for rows [row,row+rows) of the step t
@@ -60,11 +60,13 @@ LOCAL void recurrent_backward(const worker *worker, int64_t t, int64_t row, int6
     const call *call = worker->call;
     const int64_t H = call->H;
     const int direct = call->shape->direct_dh;
-    const step step = {.call = call, .weights = &worker->weights, .t = t, .rows = rows};
+    step step = begin_steps(worker);
+    step.t = t;
+    step.rows = rows;
     REAL *out = drops_recurrent(call) ? call->d_operand + row * H : dh_next;
     product product = state_product(&step, dz, ld_dz, direct && out == dh_next ? dh_next : NULL, out, H);
     if (into) prefetch_tape(into, &product);
-    call->kernels->multiply(&product);
+    multiply_state(&step, &product);
     if (out == dh_next) return;
     apply_mask(call, row, rows, out, H, out);
     if (direct) call->kernels->add_scaled(rows * H, 1, out, dh_next);
@@ -75,7 +77,7 @@ LOCAL void recurrent_backward(const worker *worker, int64_t t, int64_t row, int6
 LOCAL void add_recurrent_product(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
     product product = state_product(step, dz_next, ld_dz_next, step->dh, step->dh, step->ld);
     prefetch_tape(step, &product);
-    step->call->kernels->multiply(&product);
+    multiply_state(step, &product);
 }
 
 /* Begins the recurrent gradient of rows [row,end) with the gradient by their final state. */
@@ -130,11 +132,11 @@ LOCAL void measure_and_clip_rows(const worker *worker, int64_t t, int64_t end, R
 
 /* ---- one step ---------------------------------------------------------------------------------------- */
 
-/* Whether the whole recurrent part of dh_t is W_hhT dz_next, for all rows of the shard: the same answer in every
- * thread. */
+/* Whether the whole recurrent part of dh_t is W_hhT dz_next and, where there is one, the direct term in dh_next, for
+ * all rows of the shard: the same answer in every thread. */
 LOCAL int recurrence_is_plain(const worker *worker, int64_t t) {
     const call *call = worker->call;
-    if (drops_recurrent(call) || call->shape->direct_dh) return 0;
+    if (drops_recurrent(call)) return 0;
     if (next_step(worker, t) < 0 || next_step(worker, t) == call->T) return 0;
     const int64_t begin = shard_begin(call, worker->shard), end = shard_begin(call, worker->shard + 1);
     const int64_t continuing = continuing_end(worker, t, begin, end);
@@ -170,6 +172,20 @@ LOCAL void complete_dh(const worker *worker, int64_t t, int64_t end, const REAL 
     add_recurrent_grad(worker, t, continuing, end, step->dh);
 }
 
+/* A step of a batch of one, from what changes from step to step. */
+LOCAL void backward_row(const cell *cell, const step *step, const REAL *dz_next, row_step *row) {
+    row->operand = dz_next;
+    row->reverse_panels = step->t & 1;
+    row->step.gates = step->gates;
+    row->step.h_prev = step->prev.h;
+    row->step.c_prev = step->prev.c;
+    row->step.h = step->h;
+    row->step.c = step->c;
+    row->step.dh = step->dh;
+    row->step.dz = step->dz;
+    cell->backward_row(step->kernels, row);
+}
+
 /* dh_t (part 0) or dL/dc_t (part 1) += the caller's gradient by the state after step t, for rows [row_begin,end). */
 LOCAL void add_dstates(const worker *worker, int64_t t, int64_t end, int part, REAL *grad, int64_t ld) {
     const call *call = worker->call;
@@ -178,7 +194,7 @@ LOCAL void add_dstates(const worker *worker, int64_t t, int64_t end, int part, R
                                   grad + (row - worker->row_begin) * ld);
 }
 
-LOCAL void backward_step(const worker *worker, int64_t t, step *step) {
+LOCAL void backward_step(const worker *worker, int64_t t, step *step, row_step *row) {
     const call *call = worker->call;
     const cell *cell = cell_of(&call->spec);
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end), next = next_step(worker, t);
@@ -190,10 +206,13 @@ LOCAL void backward_step(const worker *worker, int64_t t, step *step) {
     step->dh = dh_at(worker, t) + worker->row_begin * step->ld;
     step->dz = dz_at(worker, t) + worker->row_begin * ld_dz(call);
     add_dstates(worker, t, end, 0, step->dh, step->ld);
-    if (plain && !call->needs_dh_norms && cell->backward_fused) {
+    if (plain && !call->needs_dh_norms && step->alone && dz_next != step->dz) {
+        if (step->dc_next) add_dstates(worker, t, end, 1, step->dc_next, call->H);
+        if (step->rows) backward_row(cell, step, dz_next, row); /* some threads have none */
+    } else if (plain && !call->needs_dh_norms && cell->backward_fused) {
         cell->backward_fused(step, dz_next, ld_dz_next);
     } else {
-        if (plain) add_recurrent_product(step, dz_next, ld_dz_next);
+        if (plain && !call->shape->direct_dh) add_recurrent_product(step, dz_next, ld_dz_next);
         else complete_dh(worker, t, end, dz_next, ld_dz_next, step);
         if (step->dc_next) add_dstates(worker, t, end, 1, step->dc_next, call->H);
         if (call->needs_dh_norms) measure_and_clip_rows(worker, t, end, step->dh);

@@ -4,6 +4,7 @@
  * one_hot: W_ih x_t is a column of W_ih. An embedding: x_t is a row of it. */
 #ifndef BPTT_NETWORK_TOKENS_H
 #define BPTT_NETWORK_TOKENS_H
+#include "network/input_product.h"
 #include "network/layout.h"
 #include "network/sequence.h"
 #include "network/weights.h"
@@ -129,21 +130,10 @@ LOCAL void gather_embeddings(const call *call, const token_runs *runs, int64_t r
         memcpy(out, call->token_rows + token_of(runs, run) * call->I, (size_t)call->I * sizeof(REAL));
 }
 
-/* W_ih x + bias in a single step of a one_hot network, whose packed weights hold the sum for each integer. */
-LOCAL void copy_packed_tokens(const call *call, REAL *z, int64_t ld) {
-    const int64_t columns = call->shape->blocks * call->H;
-    for (int64_t row = 0; row < call->B; row++)
-        memcpy(z + row * ld, call->token_rows + call->options.tokens[row] * columns, (size_t)columns * sizeof(REAL));
-}
-
 /* W_ih x + bias for the chunk's rows into z, rows ld apart: of each run once, then copied to all its places. */
 LOCAL void multiply_tokens(const worker *worker, REAL *z, int64_t ld) {
     const call *call = worker->call;
     const int64_t columns = call->shape->blocks * call->H, before = call->chunk * worker->row_begin;
-    if (call->spec.one_hot && call->token_rows) {
-        copy_packed_tokens(call, z, ld);
-        return;
-    }
     const token_scratch *scratch = &call->token_scratch[FORWARD];
     const token_rows rows = {.tokens = call->options.tokens + worker->t0 * call->B,
                              .step_rows = call->B,
@@ -155,15 +145,7 @@ LOCAL void multiply_tokens(const worker *worker, REAL *z, int64_t ld) {
         gather_columns(worker, &runs, products);
     } else {
         gather_embeddings(call, &runs, 0, runs.count, x);
-        call->kernels->multiply(&(product){.m = runs.count,
-                                           .n = columns,
-                                           .k = call->I,
-                                           .a = x,
-                                           .lda = call->I,
-                                           .panels = worker->weights.inputs,
-                                           .init = worker->weights.input_bias,
-                                           .c = products,
-                                           .ldc = columns});
+        multiply_x(worker, runs.count, x, products, columns);
     }
     EACH_BLOCK(worker, block) {
         const int64_t begin = (block.t - worker->t0) * call->B + block.row;

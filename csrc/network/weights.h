@@ -1,5 +1,6 @@
 /* The weights of a call in panels. Forward multiplies by the transposed matrices, backward by the matrices themselves.
- * All panels lie together: the readout's, then those of each layer_dir. */
+ * For a batch of one W_ih in forward and W_hh are in unit panels. All panels lie together: the readout's, then those of
+ * each layer_dir. */
 #ifndef BPTT_NETWORK_WEIGHTS_H
 #define BPTT_NETWORK_WEIGHTS_H
 #include "network/call.h"
@@ -21,13 +22,6 @@ typedef struct {
 #define EACH_PRODUCT(call, cell_product)                                                                               \
     for (const bptt_internal_cell_product *cell_product = (call)->shape->products; cell_product->rows; cell_product++)
 
-/* whether a product of the cell has gates as its operand */
-LOCAL int multiplies_gates(const call *call) {
-    EACH_PRODUCT(call, cell_product)
-        if (cell_product->gate_operand) return 1;
-    return 0;
-}
-
 /* Whether a product has no panels: the integers choose columns of the matrix itself. */
 LOCAL int picks_columns(const call *call, int64_t layer, int matrix) {
     return call->spec.one_hot && !layer && matrix == WEIGHT_IH;
@@ -38,9 +32,20 @@ LOCAL int64_t product_panels(const call *call, const bptt_internal_cell_product 
                              int pass) {
     const int64_t rows = cell_product->rows * call->H,
                   in = cell_product->matrix == WEIGHT_IH ? layer_inputs(call, layer) : call->H;
-    if (picks_columns(call, layer, cell_product->matrix)) return 0;
-    if (pass == BACKWARD) return call->kernels->packed_size(rows, in);
-    return cell_product->matrix == WEIGHT_IH ? 0 : call->kernels->packed_size(in, rows);
+    const int input = cell_product->matrix == WEIGHT_IH, forward = pass == FORWARD;
+    if (picks_columns(call, layer, cell_product->matrix) || (input && forward)) return 0;
+    if (!input && call->B == 1)
+        return call->kernels->unit_panels_size(forward ? cell_product->rows : 1, call->H, forward ? in : rows);
+    return forward ? call->kernels->packed_size(in, rows) : call->kernels->packed_size(rows, in);
+}
+
+/* elements of the panels of the whole W_ih in forward */
+LOCAL int64_t input_panels(const call *call, int64_t layer) {
+    const int64_t in = layer_inputs(call, layer);
+    const int blocks = call->shape->blocks;
+    if (picks_columns(call, layer, WEIGHT_IH)) return 0;
+    return call->B == 1 ? call->kernels->unit_panels_size(blocks, call->H, in)
+                        : call->kernels->packed_size(in, blocks * call->H);
 }
 
 /* the panels of one product */
@@ -52,7 +57,7 @@ LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int pa
     const int64_t H = call->H, columns = call->shape->blocks * H, forward = pass == FORWARD;
     weights weights = {0};
     if (forward && !picks_columns(call, layer, WEIGHT_IH))
-        weights.inputs = arena_alloc(from, call->kernels->packed_size(layer_inputs(call, layer), columns));
+        weights.inputs = arena_alloc(from, input_panels(call, layer));
     int i = 0;
     EACH_PRODUCT(call, cell_product)
         weights.products[i++] = arena_alloc(from, product_panels(call, cell_product, layer, pass));
@@ -118,6 +123,20 @@ LOCAL void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) 
     if (peepholes) memcpy(peepholes, layer_dir_param(call, layer_dir, PEEPHOLES), (size_t)(3 * call->H) * sizeof(REAL));
 }
 
+/* `blocks` blocks of H rows of W (.,columns) transposed, for rows of x or h. */
+LOCAL void pack_transposed(const call *call, int blocks, int64_t columns, const REAL *w, REAL *panels) {
+    const int64_t H = call->H;
+    if (call->B == 1) call->kernels->pack_units(blocks, H, columns, w, columns, 1, panels);
+    else call->kernels->pack(columns, blocks * H, w, 1, columns, panels);
+}
+
+/* The same blocks as they are, for rows of dz. */
+LOCAL void pack_plain(const call *call, int blocks, int64_t columns, int recurrent, const REAL *w, REAL *panels) {
+    const int64_t rows = blocks * call->H;
+    if (recurrent && call->B == 1) call->kernels->pack_units(1, columns, rows, w, 1, columns, panels);
+    else call->kernels->pack(rows, columns, w, columns, 1, panels);
+}
+
 /* Panels of W transposed: forward multiplies rows of x and h by it. */
 LOCAL void pack_forward(const call *call) {
     const kernels *kernels = call->kernels;
@@ -127,11 +146,11 @@ LOCAL void pack_forward(const call *call) {
         const REAL *w_ih = layer_dir_param(call, layer_dir, WEIGHT_IH);
         const REAL *w_hh = layer_dir_param(call, layer_dir, WEIGHT_HH);
         const weights weights = weights_of(call, layer_dir, FORWARD);
-        if (weights.inputs) kernels->pack(in, call->shape->blocks * H, w_ih, 1, in, weights.inputs);
+        if (weights.inputs) pack_transposed(call, call->shape->blocks, in, w_ih, weights.inputs);
         EACH_PRODUCT(call, cell_product)
             if (cell_product->matrix == WEIGHT_HH)
-                kernels->pack(H, cell_product->rows * H, w_hh + cell_product->row * H * H, 1, H,
-                              panels_of(call, &weights, cell_product));
+                pack_transposed(call, cell_product->rows, H, w_hh + cell_product->row * H * H,
+                                panels_of(call, &weights, cell_product));
         pack_biases(call, layer_dir, &weights);
         pack_peepholes(call, layer_dir, weights.peepholes);
     }
@@ -157,7 +176,7 @@ LOCAL void pack_backward(const call *call) {
             const int64_t columns = input ? layer_inputs(call, layer_dir / call->D) : H;
             const REAL *w = layer_dir_param(call, layer_dir, cell_product->matrix) + cell_product->row * H * columns;
             if (!input || needs_input_grad(call, layer_dir / call->D))
-                kernels->pack(cell_product->rows * H, columns, w, columns, 1, panels_of(call, &weights, cell_product));
+                pack_plain(call, cell_product->rows, columns, !input, w, panels_of(call, &weights, cell_product));
         }
         pack_peepholes(call, layer_dir, weights.peepholes);
     }

@@ -30,6 +30,9 @@ static int64_t widest(const bptt_spec *spec) {
     return larger(larger(spec->input_size, bptt_internal_directions(spec) * spec->hidden_size), spec->output_size);
 }
 
+/* blocks of as many columns that a step needs at most, in all layers and directions */
+static int64_t step_blocks(const bptt_spec *spec) { return BLOCKS_MAX * bptt_internal_layer_dirs(spec); }
+
 static bptt_status check_sizes(const bptt_spec *spec) {
     if (spec->input_size < 1 || spec->hidden_size < 1 || spec->output_size < 0) return BPTT_ERROR_SIZE;
     if (spec->num_layers < 0 || spec->num_layers > LAYERS_MAX) return BPTT_ERROR_SIZE;
@@ -101,7 +104,11 @@ bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B
     }
     const int64_t steps = larger(full->tape_steps, T);
     if (steps > most_elements - ROUNDING || B > most_elements - ROUNDING) return BPTT_ERROR_OVERFLOW;
-    const int64_t blocks = BLOCKS_MAX * bptt_internal_layer_dirs(full_spec);
-    if (!fits(steps + 2, B + ROUNDING, widest(full_spec) + ROUNDING, blocks)) return BPTT_ERROR_OVERFLOW;
+    if (!fits(steps + 2, B + ROUNDING, widest(full_spec) + ROUNDING, step_blocks(full_spec)))
+        return BPTT_ERROR_OVERFLOW;
     return check_lengths(full->lengths, T, B);
+}
+
+int64_t bptt_internal_most_rows(const bptt_spec *spec) {
+    return most_elements / 3 / (widest(spec) + ROUNDING) / step_blocks(spec) - ROUNDING;
 }

@@ -12,8 +12,14 @@ bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full);
 bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
                                      bptt_spec *full_spec, bptt_options *full);
 
-/* Whether the network's inputs are integers. */
+/* The largest batch of a single step whose sizes do not overflow. */
+int64_t bptt_internal_most_rows(const bptt_spec *spec);
+
+/* Whether the network's inputs are integers, and how many there are. */
 LOCAL int bptt_internal_takes_tokens(const bptt_spec *spec) { return spec->one_hot || spec->num_embeddings; }
+LOCAL int64_t bptt_internal_vocabulary(const bptt_spec *spec) {
+    return spec->one_hot ? spec->input_size : spec->num_embeddings;
+}
 
 /* Whether a caller's struct_size is set and not that of a later version. */
 LOCAL int bptt_internal_size_fits(size_t struct_size, size_t size) {

@@ -254,6 +254,7 @@ class Shards:
         return [value for _, value in sorted(itertools.chain(*self.ranks.objects(entries)), key=itemgetter(0))]
 
     def tree(self, count) -> Tree:
+        """The Tree of so many shards."""
         return tree_of(count, self.size, self.rank)
 
     def sums(self, tree, grads) -> Sums:

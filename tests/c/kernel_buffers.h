@@ -24,7 +24,7 @@
 #define LARGEST DBL_MAX
 #endif
 
-enum { GUARDS = 16, MOST_BUFFERS = 20, MOST_REPORTS = 30 };
+enum { GUARDS = 16, MOST_BUFFERS = 40, MOST_REPORTS = 30 };
 
 /* With `exact` (--exact, or under AddressSanitizer) a buffer ends where its allocation does, so that valgrind or the
  * sanitizer sees an access to the first byte beyond it. Otherwise guard elements lie behind it. */

@@ -30,16 +30,19 @@ LOCAL double sum_tolerance(int64_t k, double magnitude) {
 #define LOGISTIC_ERROR 2.5
 #endif
 
-/* Panels of w (k,n), stored by rows or by columns with some distance; all of the panels must be written. */
-LOCAL REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, REAL **w, int64_t *row_stride,
+/* Panels of w (k,n), stored by rows or by columns with some distance; all of the panels must be written. gates: those
+ * of unit panels, where n is gates*H; 0: panels of the other kind. */
+LOCAL REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, int gates, REAL **w, int64_t *row_stride,
                    int64_t *col_stride) {
-    const int64_t ld = (by_columns ? k : n) + any_of(3), size = table->packed_size(k, n);
+    const int64_t ld = (by_columns ? k : n) + any_of(3);
+    const int64_t size = gates ? table->unit_panels_size(gates, n / gates, k) : table->packed_size(k, n);
     *w = by_columns ? matrix(n, k, ld, 1) : matrix(k, n, ld, 1);
     *row_stride = by_columns ? 1 : ld;
     *col_stride = by_columns ? ld : 1;
     REAL *panels = numbers(size, 1);
     fill(panels, size, (REAL)NAN);
-    table->pack(k, n, *w, *row_stride, *col_stride, panels);
+    if (gates) table->pack_units(gates, n / gates, k, *w, *col_stride, *row_stride, panels);
+    else table->pack(k, n, *w, *row_stride, *col_stride, panels);
     int64_t unwritten = size < k * n;
     for (int64_t i = 0; i < size; i++) unwritten += isnan(panels[i]) != 0;
     CHECK(unwritten == 0);
@@ -55,7 +58,7 @@ typedef struct {
     init_kind init;
     epilogue epilogue;
     int activation;
-    int by_columns, gemv, reverse_panels, prefetch, padding;
+    int by_columns, in_units, reverse_panels, prefetch, padding;
 } product_case;
 
 /* Expects an element after its epilogue, given the sum before it. */
@@ -99,14 +102,15 @@ LOCAL void multiply_rows(const kernels *table, const product *p, REAL *c) {
 
 LOCAL void check_multiply(const kernels *table, product_case s) {
     kernel_case("multiply m=%d n=%d k=%d init %d epilogue %d activation %d%s%s%s%s padding %d", (int)s.m, (int)s.n,
-                (int)s.k, s.init, s.epilogue, s.activation, s.by_columns ? " by columns" : "", s.gemv ? " gemv" : "",
-                s.reverse_panels ? " reversed" : "", s.prefetch ? " prefetch" : "", s.padding);
+                (int)s.k, s.init, s.epilogue, s.activation, s.by_columns ? " by columns" : "",
+                s.in_units ? " in units" : "", s.reverse_panels ? " reversed" : "", s.prefetch ? " prefetch" : "",
+                s.padding);
     REAL *w;
     int64_t row_stride, col_stride;
-    const REAL *panels = packed(table, s.k, s.n, s.by_columns, &w, &row_stride, &col_stride);
+    const REAL *panels = packed(table, s.k, s.n, s.by_columns, s.in_units, &w, &row_stride, &col_stride);
     const int64_t lda = s.k + any_of(3), ldc = s.n + s.padding, ldh = s.n + any_of(3);
     const int64_t next = any_of(3000);
-    REAL *c = matrix(s.m, s.n, ldc, 1), *rows = s.gemv ? NULL : twin(c);
+    REAL *c = matrix(s.m, s.n, ldc, 1), *rows = s.in_units ? NULL : twin(c);
     product p = {.m = s.m,
                  .n = s.n,
                  .k = s.k,
@@ -120,7 +124,6 @@ LOCAL void check_multiply(const kernels *table, product_case s) {
                  .activation = s.activation,
                  .h = matrix(s.m, s.n, ldh, 1),
                  .ldh = ldh,
-                 .gemv = s.gemv,
                  .reverse_panels = s.reverse_panels};
     if (s.init == INIT_ROW) p.init = numbers(s.n, 1);
     if (s.init == INIT_OWN) p.init = matrix(s.m, s.n, ldc, 1);
@@ -128,8 +131,38 @@ LOCAL void check_multiply(const kernels *table, product_case s) {
     if (s.prefetch) p.prefetch[0] = (span){numbers(next, 1), next};
     if (s.prefetch > 1) p.prefetch[1] = (span){p.a, s.k};
     want_products(&p, w, row_stride, col_stride);
-    table->multiply(&p);
+    if (s.in_units) table->multiply_row(&p);
+    else table->multiply(&p);
     if (rows) multiply_rows(table, &p, rows);
+    end_case();
+}
+
+/* The product of the inputs of many steps, in unit panels: each row has the bits that it has alone. */
+LOCAL void check_multiply_units(const kernels *table, int64_t m, int gates, int64_t H, int64_t k) {
+    const int64_t n = gates * H, lda = k + any_of(3), ldc = n + any_of(3);
+    REAL *w;
+    int64_t row_stride, col_stride;
+    kernel_case("multiply_units m=%d gates=%d H=%d k=%d", (int)m, gates, (int)H, (int)k);
+    const REAL *panels = packed(table, k, n, 1, gates, &w, &row_stride, &col_stride);
+    REAL *c = matrix(m, n, ldc, 1), *rows = twin(c);
+    const product p = {.m = m,
+                       .n = n,
+                       .k = k,
+                       .a = matrix(m, k, lda, 1),
+                       .lda = lda,
+                       .panels = panels,
+                       .init = numbers(n, 1),
+                       .c = c,
+                       .ldc = ldc};
+    want_products(&p, w, row_stride, col_stride);
+    table->multiply_units(gates, &p);
+    for (int64_t i = 0; i < m; i++) {
+        product row = p;
+        row.m = 1;
+        row.a += i * lda;
+        row.c = rows + i * ldc;
+        table->multiply_units(gates, &row);
+    }
     end_case();
 }
 
@@ -141,7 +174,7 @@ LOCAL product_case any_product(int64_t m, int64_t n, int64_t k) {
                           .epilogue = (epilogue)any_of(3),
                           .activation = (int)any_of(CELL_COUNT),
                           .by_columns = (int)any_of(2),
-                          .gemv = m == 1 && any_of(2),
+                          .in_units = m == 1 && any_of(2),
                           .reverse_panels = (int)any_of(2),
                           .prefetch = (int)any_of(3),
                           .padding = (int)any_of(3)};
@@ -162,12 +195,19 @@ LOCAL void check_small_products(const kernels *table) {
     for (int j = 0; j < WIDTHS; j++)
         for (int d = 0; d < 18; d++) { /* a batch of one */
             product_case s = any_product(1, widths[j], depths[d / 2]);
-            s.gemv = d % 2;
+            s.in_units = d % 2;
             check_multiply(table, s);
         }
 }
 
-/* Beyond a block of k, beyond L1 (one panel at a time in gemv), rows of a beyond L2, panels beyond L2. */
+LOCAL void check_unit_products(const kernels *table) {
+    static const int gates[] = {1, 3, 4};
+    for (int64_t H = 1; H <= 67; H += H < 35 ? 1 : 16)
+        for (int g = 0; g < 3; g++) check_multiply_units(table, 1 + any_of(12), gates[g], H, 1 + any_of(40));
+    for (int g = 0; g < 3; g++) check_multiply_units(table, 21, gates[g], 33, 300);
+}
+
+/* Beyond a block of k, beyond L1 (one panel at a time), rows of a beyond L2, panels beyond L2. */
 LOCAL void check_deep_products(const kernels *table) {
     static const int64_t deep[] = {255, 256, 257, 513, 1030};
     for (int d = 0; d < 5; d++)
@@ -175,12 +215,12 @@ LOCAL void check_deep_products(const kernels *table) {
     product_case large[] = {any_product(1, 530, 1030),  any_product(1, 530, 1030),  any_product(3, 530, 1030),
                             any_product(13, 530, 1030), any_product(12, 530, 1100), any_product(130, 65, 1030),
                             any_product(130, 40, 1030), any_product(33, 133, 4120)};
-    large[0].gemv = 1;
-    large[1].gemv = 0;
+    large[0].in_units = 1;
+    large[1].in_units = 0;
     for (int i = 0; i < 8; i++) check_multiply(table, large[i]);
     for (int r = 0; r < 2; r++) {
         product_case one = any_product(1, 133, 130);
-        one.gemv = 1;
+        one.in_units = 1;
         one.reverse_panels = r;
         check_multiply(table, one);
     }

@@ -23,6 +23,7 @@ typedef struct {
 } job;
 
 static void run_multiply(const job *j) { j->table->multiply(&j->product); }
+static void run_multiply_row(const job *j) { j->table->multiply_row(&j->product); }
 static void run_outer(const job *j) { j->table->outer(&j->outer); }
 static void run_pack(const job *j) { j->table->pack(128, 128, j->w, 1, 128, j->y); }
 static void run_activation_grad(const job *j) { j->table->activation_grad(BPTT_CELL_TANH, j->n, j->x, j->x, j->y); }
@@ -80,17 +81,18 @@ LOCAL void print_time(const char *entry, void (*run)(const job *), const job *j)
 LOCAL void measure_products(job j) {
     static const struct {
         int64_t m, n, k;
-        int gemv;
+        int in_units;
         const char *name;
-    } sizes[] = {{1, 128, 128, 1, "multiply 1x128x128 gemv"}, {1, 128, 128, 0, "multiply 1x128x128"},
-                 {3, 128, 128, 0, "multiply 3x128x128"},      {24, 128, 128, 0, "multiply 24x128x128"},
-                 {24, 65, 128, 0, "multiply 24x65x128"},      {240, 128, 128, 0, "multiply 240x128x128"}};
+    } sizes[] = {{1, 128, 128, 1, "multiply_row 1x128x128"}, {1, 128, 128, 0, "multiply 1x128x128"},
+                 {3, 128, 128, 0, "multiply 3x128x128"},     {24, 128, 128, 0, "multiply 24x128x128"},
+                 {24, 65, 128, 0, "multiply 24x65x128"},     {240, 128, 128, 0, "multiply 240x128x128"}};
     for (int i = 0; i < 6; i++) {
         j.product.m = sizes[i].m;
         j.product.n = j.product.ldc = sizes[i].n;
-        j.product.gemv = sizes[i].gemv;
-        j.table->pack(128, sizes[i].n, j.w, 1, 128, j.y);
-        print_rate(sizes[i].name, run_multiply, &j, 2. * (double)(sizes[i].m * sizes[i].n * sizes[i].k));
+        if (sizes[i].in_units) j.table->pack_units(1, sizes[i].n, 128, j.w, 128, 1, j.y);
+        else j.table->pack(128, sizes[i].n, j.w, 1, 128, j.y);
+        print_rate(sizes[i].name, sizes[i].in_units ? run_multiply_row : run_multiply, &j,
+                   2. * (double)(sizes[i].m * sizes[i].n * sizes[i].k));
     }
     print_rate("outer 128x128, 240 rows", run_outer, &j, 2. * 128 * 128 * 240);
     j.n = 128 * 128;

@@ -11,6 +11,7 @@
 #include "kernel_gates.h"
 #include "kernel_pointwise.h"
 #include "kernel_products.h"
+#include "kernel_rows.h"
 #include "kernel_speed.h"
 
 #define DECLARE(set) extern const kernels TYPED(bptt_internal_##set)
@@ -40,12 +41,14 @@ enum { SETS = sizeof sets / sizeof sets[0] };
 static void check_table(const kernels *table) {
     check_small_products(table);
     check_deep_products(table);
+    check_unit_products(table);
     check_special_products(table);
     check_no_rows(table);
     check_accuracy(table);
     check_outers(table);
     check_pointwise(table);
     check_gates(table);
+    check_rows(table);
 }
 
 /* The table in use is that of the set that bptt_isa names, and the choices are the sets that run here. */

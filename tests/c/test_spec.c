@@ -13,9 +13,9 @@
 
 /* Every code has a sentence of its own. */
 static void check_strings(void) {
-    const char *unknown = bptt_status_string((bptt_status)(BPTT_ERROR_TOKEN + 1));
+    const char *unknown = bptt_status_string((bptt_status)(BPTT_ERROR_PACKED + 1));
     name_case("status strings");
-    for (int code = BPTT_OK; code <= BPTT_ERROR_TOKEN; code++) {
+    for (int code = BPTT_OK; code <= BPTT_ERROR_PACKED; code++) {
         const char *text = bptt_status_string((bptt_status)code);
         CHECK(text && *text && text[strlen(text) - 1] != '.');
         CHECK(strcmp(text, unknown) != 0);

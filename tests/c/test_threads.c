@@ -67,7 +67,7 @@ static void check_rare_resets(int which, int64_t H, int threads) {
     free_problem(&p);
 }
 
-/* Few rows, which are not split, while the gradients of the weights are. One row: sums have another order (gemv). */
+/* Few rows, which are not split, while the gradients of the weights are. One row: sums have another order. */
 static void check_few_rows(bptt_spec spec, int64_t B, int threads) {
     problem p = problem_of(spec, 330 / B, B, STATE0 | RESET);
     check_threads_of(&p, threads, 0);

@@ -26,7 +26,7 @@ def free_locks():
         if isinstance(owner, Network) and held_elsewhere((<Network>owner).lock):
             (<Network>owner).lock, (<Network>owner).busy = threading.RLock(), False
         elif isinstance(owner, Stream) and held_elsewhere((<Stream>owner).lock):
-            (<Stream>owner).lock = threading.RLock()
+            (<Stream>owner).use_lock(threading.RLock())
 
 
 if hasattr(os, "register_at_fork"):

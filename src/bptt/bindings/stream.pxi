@@ -59,7 +59,8 @@ cdef class Stream:
 
     cdef object __weakref__
     cdef Network network
-    cdef object packed, work, current, first, lock  # current: the state, (states,L*D,B,H)
+    cdef object packed, work, current, first  # current: the state, (states,L*D,B,H)
+    cdef object lock, acquire, release  # and its methods: to look them up would take longer than a small step
     cdef void *packed_data
     cdef void *work_data
     cdef void *state_data
@@ -77,8 +78,8 @@ cdef class Stream:
             batch = 1 if parts is None else rows_of(parts)
         self.network, self.batch = network, index(batch, "batch")
         network.sizes(1, self.batch, 0, 0, &sizes)
-        self.lock = new_lock(self)
-        self.packed, self.work = empty(sizes.packed, network.dtype), empty(sizes.step_work, network.dtype)
+        self.use_lock(new_lock(self))
+        self.packed, self.work = aligned(sizes.packed, network.dtype), empty(sizes.step_work, network.dtype)
         self.current = new_state(network, self.batch)
         self.packed_data, self.work_data = address(self.packed), address(self.work)
         self.state_data = address(self.current)
@@ -86,6 +87,10 @@ cdef class Stream:
         self.reset()
         if parts is not None:
             self.state = parts if network.states == 2 else parts[0]
+
+    cdef int use_lock(self, object lock) except -1:
+        self.lock, self.acquire, self.release = lock, lock.acquire, lock.release
+        return 0
 
     def refresh(self):
         """Take the network's parameters as they are now."""
@@ -154,17 +159,19 @@ cdef class Stream:
             expect(&o, "out", "(O,)", 1, width)
         else:
             expect(&o, "out", "(B,O)", 2, self.batch, width)
-        with self.lock:
-            with nogil:
-                if tokens != NULL:
-                    status = any_step_tokens(network.bits, &network.core_spec, self.batch, self.packed_data, tokens,
-                                             self.state_data, o.data, self.work_data)
-                else:
-                    status = any_step(network.bits, &network.core_spec, self.batch, self.packed_data, a.data,
-                                      self.state_data, o.data, self.work_data)
-            if status == BPTT_ERROR_TOKEN:
-                raise token_error(given, "x", network.vocabulary)
-            check(status)
+        release = self.release
+        self.acquire()
+        with nogil:  # nothing here raises
+            if tokens != NULL:
+                status = any_step_tokens(network.bits, &network.core_spec, self.batch, self.packed_data, tokens,
+                                         self.state_data, o.data, self.work_data)
+            else:
+                status = any_step(network.bits, &network.core_spec, self.batch, self.packed_data, a.data,
+                                  self.state_data, o.data, self.work_data)
+        release()
+        if status == BPTT_ERROR_TOKEN:
+            raise token_error(given, "x", network.vocabulary)
+        check(status)
         return out
 
     cdef int refuse(self, object given, const Array *array, bint one_row) except -1:

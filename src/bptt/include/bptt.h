@@ -69,7 +69,9 @@ typedef enum bptt_status {
     BPTT_ERROR_ISA = 12,            /* BPTT_ISA names a kernel set that is unknown or does not run here */
     BPTT_ERROR_LENGTHS = 13,        /* a length is not in 1..T, or above the one before it */
     BPTT_ERROR_MEMORY = 14,         /* malloc failed */
-    BPTT_ERROR_TOKEN = 15           /* an integer input is not in 0..V-1 */
+    BPTT_ERROR_TOKEN = 15,          /* an integer input is not in 0..V-1 */
+    BPTT_ERROR_PACKED = 16          /* packed was not written by this library's bptt_pack for the same spec, type and
+                                       kernel set */
 } bptt_status;
 
 /* One English sentence without a full stop; never NULL, also for numbers that are no status. */
@@ -270,8 +272,14 @@ BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64
                                          int64_t keep, double *tape);
 
 /* One step at a time, weights packed once. One direction only; nothing is dropped. bptt_step_tokens is bptt_step for a
- * network that takes integers, and for no other.
- *   packed  (packed)     written by bptt_pack; valid at this address until the parameters change
+ * network that takes integers, and for no other. A step allocates nothing, takes no lock and makes no system call, so a
+ * real-time thread may call it. For a batch of one it gives the bits of bptt_forward on a batch of one, for a larger
+ * one those of bptt_forward on as many rows.
+ *   packed  (packed)     written by bptt_pack; valid until the parameters change, for steps of any number of rows. It
+ *                        may be copied to any address of the type's alignment and gives the same bits there; a step is
+ *                        fastest where it is aligned to 64 bytes. What was not packed by this version of the library
+ *                        for the same spec, type and kernel set is BPTT_ERROR_PACKED. (Steps on consecutive samples,
+ *                        x + I each time, reuse the cache best.)
  *   x       (B,I)        the input of this step
  *   tokens  (B,)         the same as integers
  *   state   (state)      read and overwritten

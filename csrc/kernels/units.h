@@ -1,0 +1,122 @@
+/* Unit panels, and the sums of a batch of one, which go over the hidden units LANES at a time: a vector has the same
+ * gate of LANES units, and all their gates lie side by side, so that a cell's arithmetic follows its sums in registers.
+ *
+ * A panel holds the rows of a matrix (gates*H,k) that belong to LANES units: (k,gates,LANES). Zeros fill the lanes
+ * beyond H. Panels follow one another. */
+#ifndef BPTT_KERNELS_UNITS_H
+#define BPTT_KERNELS_UNITS_H
+#include "kernels/kernels.h"
+#include "kernels/pointwise.h"
+#if VECTOR_BYTES
+#include "kernels/pack.h"
+#endif
+
+enum {
+    SUMS = 8,       /* sums at a time: enough that no addition waits for the one before */
+    MOST_UNITS = 4, /* vectors of units at a time */
+    MOST_GATES = 4
+};
+
+/* the sums of MOST_UNITS vectors of units */
+typedef vec unit_sums[MOST_UNITS][MOST_GATES];
+
+LOCAL int64_t unit_vectors(int64_t H) { return (int64_t)((uint64_t)(H + LANES - 1) / LANES); }
+LOCAL int64_t unit_lanes(int64_t H, int64_t j) { return H - j < LANES ? H - j : LANES; }
+
+LOCAL int64_t unit_panels_size(int gates, int64_t H, int64_t k) { return unit_vectors(H) * LANES * gates * k; }
+
+/* Row (gate, unit j) of the matrix is w[(gate*H + j) * unit_stride + r * k_stride] for r < k. */
+LOCAL void pack_units(int gates, int64_t H, int64_t k, const REAL *w, int64_t unit_stride, int64_t k_stride,
+                      REAL *panels) {
+    const int64_t ld = (int64_t)gates * LANES;
+    for (int64_t j = 0; j < H; j += LANES, panels += k * ld)
+        for (int gate = 0; gate < gates; gate++) {
+            const int64_t filled = unit_lanes(H, j);
+            const REAL *from = w + (gate * H + j) * unit_stride;
+            REAL *to = panels + (int64_t)gate * LANES;
+            int64_t r = 0;
+#if VECTOR_BYTES
+            for (; k_stride == 1 && r + 4 <= k; r += 4)
+                pack_four_rows(from + r, unit_stride, filled, LANES, ld, to + r * ld);
+#endif
+            for (; r < k; r++)
+                for (int64_t i = 0; i < LANES; i++)
+                    to[r * ld + i] = i < filled ? from[i * unit_stride + r * k_stride] : 0;
+        }
+}
+
+/* sum[v][gate] += the sum of a[r] times row r of the panel of vector v, for r < k. Each sum has `chains` parts, of
+ * every chains-th term, which are added at the end; the first begins with the sum's initial value. */
+INLINE void add_terms(const int gates, const int vectors, const int chains, int64_t k, const REAL *a,
+                      const REAL *panels, unit_sums sum) {
+    const int64_t width = (int64_t)gates * LANES, panel = k * width;
+    vec part[SUMS][MOST_UNITS][MOST_GATES];
+    int64_t r = 0;
+    UNROLL
+    for (int chain = 0; chain < chains; chain++) UNROLL
+    for (int v = 0; v < vectors; v++) UNROLL
+    for (int gate = 0; gate < gates; gate++) part[chain][v][gate] = chain ? splat(0) : sum[v][gate];
+    for (; r + chains <= k; r += chains, panels += chains * width) UNROLL
+    for (int chain = 0; chain < chains; chain++) {
+        const vec x = splat(a[r + chain]);
+        UNROLL
+        for (int v = 0; v < vectors; v++) UNROLL
+        for (int gate = 0; gate < gates; gate++)
+            part[chain][v][gate] += x * load(panels + v * panel + chain * width + gate * LANES);
+    }
+    for (; chains > 1 && r < k; r++, panels += width) {
+        const vec x = splat(a[r]);
+        UNROLL
+        for (int v = 0; v < vectors; v++) UNROLL
+        for (int gate = 0; gate < gates; gate++) part[0][v][gate] += x * load(panels + v * panel + gate * LANES);
+    }
+    UNROLL
+    for (int step = 1; step < chains; step *= 2) UNROLL
+    for (int chain = 0; chain < chains; chain += 2 * step) UNROLL
+    for (int v = 0; v < vectors; v++) UNROLL
+    for (int gate = 0; gate < gates; gate++) part[chain][v][gate] += part[chain + step][v][gate];
+    UNROLL
+    for (int v = 0; v < vectors; v++) UNROLL
+    for (int gate = 0; gate < gates; gate++) sum[v][gate] = part[0][v][gate];
+}
+
+/* the chains of so many gates and vectors of units: the smallest power of two that gives SUMS sums or more */
+#define CHAINS(gates, vectors)                                                                                         \
+    ((gates) * (vectors) >= SUMS ? 1 : (gates) * (vectors) * 2 >= SUMS ? 2 : (gates) * (vectors) * 4 >= SUMS ? 4 : 8)
+
+/* The sums of units j.. begin with W_ih x + bias: from z, or computed here, term after term. */
+INLINE void begin_sums(const int gates, const int vectors, const row_step *row, int64_t j, unit_sums sum) {
+    const REAL *from = row->x ? row->input_bias : row->z;
+    const int64_t H = row->step.H;
+    UNROLL
+    for (int v = 0; v < vectors; v++) {
+        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(H, begin);
+        UNROLL
+        for (int gate = 0; gate < gates; gate++) sum[v][gate] = LOAD(from + gate * H + begin);
+    }
+    if (row->x) add_terms(gates, vectors, 1, row->I, row->x, row->inputs + j * gates * row->I, sum);
+}
+
+/* sum += the product of `gates` blocks of W_hh and the operand (k,) */
+#define ADD_RECURRENT(gates, vectors, k, operand, panels, j, sum)                                                      \
+    add_terms(gates, vectors, CHAINS(gates, vectors), k, operand, (panels) + (j) * (gates) * (k), sum)
+
+/* group(vectors, j) for all units, `most` vectors (2 or 4) at a time as long as there are as many, j the first unit */
+#define EACH_GROUP(H, reverse, most, group)                                                                            \
+    do {                                                                                                               \
+        const int64_t vectors_ = unit_vectors(H), groups_ = (int64_t)((uint64_t)(vectors_ + (most) - 1) / (most));     \
+        for (int64_t i_ = 0; i_ < groups_; i_++) {                                                                     \
+            int64_t v_ = ((reverse) ? groups_ - 1 - i_ : i_) * (most);                                                 \
+            if (v_ + (most) <= vectors_) {                                                                             \
+                group(most, v_ * LANES);                                                                               \
+                continue;                                                                                              \
+            }                                                                                                          \
+            if ((most) > 2 && v_ + 2 <= vectors_) {                                                                    \
+                group(2, v_ * LANES);                                                                                  \
+                v_ += 2;                                                                                               \
+            }                                                                                                          \
+            if (v_ < vectors_) group(1, v_ * LANES);                                                                   \
+        }                                                                                                              \
+        END_VECTORS();                                                                                                 \
+    } while (0)
+#endif

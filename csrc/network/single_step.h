@@ -1,0 +1,352 @@
+/* One step at a time, with weights that were packed before. Packed weights begin with a header that says what they were
+ * made of and where each piece lies, counted from their begin: a step checks the header and goes, without a plan, and
+ * packed weights may be copied to another address. They hold panels in two forms, for one row and for several, as the
+ * number of rows is the step's. */
+#ifndef BPTT_NETWORK_SINGLE_STEP_H
+#define BPTT_NETWORK_SINGLE_STEP_H
+#include <stddef.h>
+
+#include "cells/cells.h"
+#include "network/tokens.h"
+#include "network/weights.h"
+
+enum { ONE_ROW, SEVERAL_ROWS, FORMS }; /* of panels */
+
+/* What packed weights are: a number that no other data begins with, and what decides on their layout. */
+#define PACKED_MAGIC UINT64_C(0x316b636170545042)
+#define PACKED_LAYOUT(kernels) (1 << 16 | (kernels)->vector_bytes << 8 | REAL_BITS)
+
+/* Where the members of `weights` lie, in elements from the begin of the packed weights; 0: NULL. */
+typedef struct {
+    int64_t inputs, recurrent[2], input_bias, hh_bias, peepholes;
+} weight_places;
+
+/* The panels of one form. Layers above the second follow it at a fixed distance. */
+typedef struct {
+    weight_places first, second;
+    int64_t layer_size, ho, bias_o;
+} form_places;
+
+/* What packed weights begin with. Their address has the alignment of REAL only, so members are copied to be read. */
+typedef struct {
+    uint64_t magic;
+    int64_t layout;
+    bptt_spec spec;     /* struct_size: that of this library */
+    int64_t most_rows;  /* the largest B whose sizes do not overflow */
+    int64_t token_rows; /* integer inputs: where a row for each lies; 0: none */
+    int64_t row_gates;  /* whether a step of one row needs scratch for its gates */
+    form_places forms[FORMS];
+} packed_header;
+
+/* A number of the header. */
+#define HEADER_AT(packed, member) header_at(packed, offsetof(packed_header, member))
+LOCAL int64_t header_at(const REAL *packed, size_t offset) {
+    int64_t number;
+    memcpy(&number, (const char *)packed + offset, sizeof number);
+    return number;
+}
+
+/* ---- packing ------------------------------------------------------------------------------------------ */
+
+LOCAL int64_t place_of(const REAL *packed, const REAL *piece) { return piece ? piece - packed : 0; }
+
+LOCAL weight_places places_of(const call *call, const REAL *packed, const weights *weights) {
+    weight_places places = {.inputs = place_of(packed, weights->inputs),
+                            .input_bias = place_of(packed, weights->input_bias),
+                            .hh_bias = place_of(packed, weights->hh_bias),
+                            .peepholes = place_of(packed, weights->peepholes)};
+    int recurrent = first_recurrent(call->shape);
+    for (int i = 0; i < 2; i++) places.recurrent[i] = place_of(packed, weights->products[recurrent + i]);
+    return places;
+}
+
+/* The pieces of packed weights in their order; base NULL: only counts. */
+LOCAL arena begin_packed(call *call, REAL *packed) {
+    arena from = {packed, LINE};
+    arena_alloc(&from, (int64_t)(sizeof(packed_header) / sizeof(REAL)));
+    call->token_rows = call->V ? arena_alloc(&from, call->V * token_row_columns(call)) : NULL;
+    return from;
+}
+
+LOCAL void choose_form(call *call, int form) { call->B = form == ONE_ROW ? 1 : 2; }
+
+LOCAL int64_t packed_weights_size(call call) {
+    arena from = begin_packed(&call, NULL);
+    for (int form = 0; form < FORMS; form++) {
+        choose_form(&call, form);
+        alloc_panels(&call, &from, FORWARD);
+    }
+    return from.used - LINE;
+}
+
+LOCAL form_places pack_form(call *call, int form, REAL *packed, arena *from) {
+    choose_form(call, form);
+    call->panels[FORWARD] = alloc_panels(call, from, FORWARD);
+    pack_forward(call);
+    const readout_weights readout = readout_of(call, FORWARD);
+    const weights first = weights_of(call, 0, FORWARD), second = weights_of(call, 1, FORWARD);
+    return (form_places){.first = places_of(call, packed, &first),
+                         .second = places_of(call, packed, &second),
+                         .layer_size = weights_size(call, 1, FORWARD),
+                         .ho = place_of(packed, readout.ho),
+                         .bias_o = place_of(packed, readout.bias_o)};
+}
+
+LOCAL void pack_weights(call *call, REAL *packed) {
+    arena from = begin_packed(call, packed);
+    packed_header header = {.magic = PACKED_MAGIC,
+                            .layout = PACKED_LAYOUT(call->kernels),
+                            .spec = call->spec,
+                            .most_rows = bptt_internal_most_rows(&call->spec),
+                            .token_rows = place_of(packed, call->token_rows),
+                            .row_gates = bptt_internal_multiplies_gates(call->shape)};
+    header.spec.struct_size = sizeof call->spec;
+    for (int form = 0; form < FORMS; form++) header.forms[form] = pack_form(call, form, packed, &from);
+    if (call->V) pack_tokens(call, (REAL *)call->token_rows);
+    memcpy(packed, &header, sizeof header);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+/* Checks a spec for single steps: one direction, no options. */
+LOCAL bptt_status begin_single_step(call *call, const bptt_spec *spec, int64_t B) {
+    bptt_status status = begin_call(call, spec, 1, B, NULL);
+    return status ? status : call->spec.bidirectional ? BPTT_ERROR_OPTION : BPTT_OK;
+}
+
+/* Whether weights were packed by this library for this type, kernel set and spec (of this library's size). */
+LOCAL int packed_for(const kernels *kernels, const bptt_spec *spec, const REAL *packed) {
+    return HEADER_AT(packed, magic) == PACKED_MAGIC && HEADER_AT(packed, layout) == PACKED_LAYOUT(kernels) &&
+           memcmp((const char *)packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0;
+}
+
+/* A step's arguments. */
+typedef struct {
+    const kernels *kernels;
+    const bptt_spec *spec;
+    const REAL *packed, *x; /* x NULL: tokens */
+    const int64_t *tokens;
+    REAL *state, *y, *work;
+    int64_t B;
+} single_step;
+
+/* Checks the arguments one by one: the status of the first that is wrong. The step gets a spec of this library's
+ * size. */
+LOCAL bptt_status check_single_step(single_step *single, int takes_tokens, int any_null, bptt_spec *full) {
+    call call;
+    bptt_status status = begin_single_step(&call, single->spec, single->B);
+    if (status) return status;
+    if (bptt_internal_takes_tokens(&call.spec) != takes_tokens) return BPTT_ERROR_OPTION;
+    if (any_null) return BPTT_ERROR_NULL;
+    *full = call.spec;
+    full->struct_size = sizeof *full;
+    single->spec = full;
+    return packed_for(call.kernels, full, single->packed) ? BPTT_OK : BPTT_ERROR_PACKED;
+}
+
+/* The same. A spec equal to the one that was checked when the weights were packed needs no more than that
+ * comparison. */
+LOCAL bptt_status open_single_step(single_step *single, int takes_tokens, bptt_spec *full) {
+    const bptt_spec *spec = single->spec;
+    const int any_null = !single->packed || !(takes_tokens ? single->tokens != NULL : single->x != NULL) ||
+                         !single->state || !single->work;
+    single->kernels = kernel_table();
+    if (!any_null && spec && single->kernels && spec->struct_size == sizeof *spec &&
+        packed_for(single->kernels, spec, single->packed) && single->B >= 1 &&
+        single->B <= HEADER_AT(single->packed, most_rows) && bptt_internal_takes_tokens(spec) == takes_tokens)
+        return BPTT_OK;
+    return check_single_step(single, takes_tokens, any_null, full);
+}
+
+/* ---- scratch and weights ------------------------------------------------------------------------------- */
+
+/* The scratch of a step. */
+typedef struct {
+    REAL *h;           /* the new h of a layer (B,H) */
+    REAL *gates;       /* its gates (B, gate columns); NULL: not needed */
+    REAL *hh_products; /* of several rows where they are separate (B,G*H) */
+    REAL *inputs;      /* of several rows of an embedding: those that the integers pick (B,I) */
+    int64_t size;
+} step_scratch;
+
+/* h and gates come first, in this order: a step of one row knows where they lie. */
+LOCAL step_scratch plan_step(const bptt_spec *spec, const bptt_internal_shape *shape, int64_t B, REAL *work) {
+    arena from = arena_at(work);
+    const int64_t BH = B * spec->hidden_size;
+    step_scratch scratch;
+    scratch.h = arena_alloc(&from, BH);
+    scratch.gates = arena_alloc(&from, B > 1 || bptt_internal_multiplies_gates(shape) ? shape->gate_blocks * BH : 0);
+    scratch.hh_products = arena_alloc(&from, B > 1 && shape->separate_hh ? shape->blocks * BH : 0);
+    scratch.inputs = arena_alloc(&from, B > 1 && spec->num_embeddings ? B * spec->input_size : 0);
+    scratch.size = from.used;
+    return scratch;
+}
+
+/* Where the weights of a layer lie. */
+LOCAL weight_places places_at(const REAL *packed, int form, int64_t layer) {
+    weight_places places;
+    const size_t offset = layer ? offsetof(form_places, second) : offsetof(form_places, first);
+    memcpy(&places, (const char *)packed + offsetof(packed_header, forms) + (size_t)form * sizeof(form_places) + offset,
+           sizeof places);
+    return places;
+}
+
+/* From where the places of a layer count. */
+LOCAL const REAL *packed_layer(const REAL *packed, int form, int64_t layer) {
+    return layer < 2 ? packed : packed + (layer - 1) * HEADER_AT(packed, forms[form].layer_size);
+}
+
+/* Nobody writes it. */
+LOCAL REAL *piece_at(const REAL *packed, int64_t place) { return place ? (REAL *)packed + place : NULL; }
+
+/* What an integer picks: a row of the embedding, or z of a one_hot network; `columns` elements. */
+LOCAL const REAL *token_row(const single_step *single, int64_t row, int64_t columns) {
+    return single->packed + HEADER_AT(single->packed, token_rows) + single->tokens[row] * columns;
+}
+
+/* ---- one row ------------------------------------------------------------------------------------------- */
+
+/* Whether to take the panels in reverse order: steps on consecutive samples alternate, so that each finds in the cache
+ * what the one before used last. */
+LOCAL int is_odd_sample(const void *sample, int64_t bytes) {
+    return ((uintptr_t)sample & (uintptr_t)(bytes & -bytes)) != 0;
+}
+
+/* All layers; returns h of the last. Members of `row` that the kernels do not read in forward are not set: clearing
+ * them would take as long as a small layer. */
+LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
+    const bptt_spec *spec = single->spec;
+    const int64_t H = spec->hidden_size, L = bptt_internal_layers(spec);
+    const REAL *packed = single->packed, *x = single->x;
+    REAL *scratch = arena_at(single->work).base, *h = single->state, *c = h + L * H;
+    row_step row;
+    row.I = spec->input_size;
+    row.step.rows = 1;
+    row.step.H = H;
+    row.step.h = scratch;
+    row.step.gates = HEADER_AT(packed, row_gates) ? scratch + (H + LINE - 1) / LINE * LINE : NULL;
+    row.activation = spec->cell;
+    row.reverse_panels =
+        x ? is_odd_sample(x, row.I * (int64_t)sizeof(REAL)) : is_odd_sample(single->tokens, sizeof(int64_t));
+    row.z = NULL;
+    if (spec->one_hot) row.z = token_row(single, 0, cell->shape.blocks * H);
+    else if (!x) x = token_row(single, 0, row.I);
+    for (int64_t layer = 0; layer < L; layer++, x = h, row.I = H, h += H, c += H) {
+        const weight_places at = places_at(packed, ONE_ROW, layer);
+        const REAL *from = packed_layer(packed, ONE_ROW, layer);
+        row.x = x;
+        row.inputs = from + at.inputs;
+        row.input_bias = from + at.input_bias;
+        row.hh_bias = from + at.hh_bias;
+        row.recurrent[0] = from + at.recurrent[0];
+        row.recurrent[1] = from + at.recurrent[1];
+        row.step.peepholes = at.peepholes ? from + at.peepholes : NULL;
+        row.step.h_prev = row.operand = h;
+        row.step.c_prev = row.step.c = c;
+        cell->forward_row(single->kernels, &row);
+        memcpy(h, scratch, (size_t)H * sizeof(REAL));
+    }
+    return h - H;
+}
+
+/* ---- several rows -------------------------------------------------------------------------------------- */
+
+/* z = W_ih x + bias of a layer; x NULL: tokens */
+LOCAL void multiply_step_inputs(const single_step *single, const weights *weights, const step_scratch *scratch,
+                                int64_t columns, int64_t in, const REAL *x, REAL *z, int64_t ld) {
+    const int one_hot = !x && single->spec->one_hot;
+    for (int64_t row = 0; row < single->B && !x; row++) {
+        const int64_t size = one_hot ? columns : in;
+        REAL *to = one_hot ? z + row * ld : scratch->inputs + row * in;
+        memcpy(to, token_row(single, row, size), (size_t)size * sizeof(REAL));
+    }
+    if (one_hot) return;
+    single->kernels->multiply(&(product){.m = single->B,
+                                         .n = columns,
+                                         .k = in,
+                                         .a = x ? x : scratch->inputs,
+                                         .lda = in,
+                                         .panels = weights->inputs,
+                                         .init = weights->input_bias,
+                                         .c = z,
+                                         .ldc = ld});
+}
+
+/* One layer. h and c are overwritten. */
+LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer, const step_scratch *scratch,
+                     const REAL *x, REAL *h, REAL *c) {
+    const int64_t H = single->spec->hidden_size, gates = cell->shape.gate_blocks * H;
+    const weight_places at = places_at(single->packed, SEVERAL_ROWS, layer);
+    const REAL *from = packed_layer(single->packed, SEVERAL_ROWS, layer);
+    weights weights = {.inputs = piece_at(from, at.inputs),
+                       .input_bias = piece_at(from, at.input_bias),
+                       .hh_bias = piece_at(from, at.hh_bias),
+                       .peepholes = piece_at(from, at.peepholes)};
+    const int recurrent = first_recurrent(&cell->shape);
+    for (int i = 0; i < 2; i++) weights.products[recurrent + i] = piece_at(from, at.recurrent[i]);
+    multiply_step_inputs(single, &weights, scratch, cell->shape.blocks * H, layer ? H : single->spec->input_size, x,
+                         gates ? scratch->gates : scratch->h, gates ? gates : H);
+    cell->forward(&(step){.kernels = single->kernels,
+                          .shape = &cell->shape,
+                          .cell = single->spec->cell,
+                          .H = H,
+                          .rows = single->B,
+                          .weights = &weights,
+                          .prev = {h, c, H},
+                          .operand = h,
+                          .ld_operand = H,
+                          .h = scratch->h,
+                          .c = c,
+                          .ld = H,
+                          .gates = gates ? scratch->gates : NULL,
+                          .hh_products = scratch->hh_products});
+    memcpy(h, scratch->h, (size_t)(single->B * H) * sizeof(REAL));
+}
+
+/* All layers; returns h of the last. */
+LOCAL const REAL *step_several_rows(const single_step *single, const cell *cell) {
+    const int64_t L = bptt_internal_layers(single->spec), BH = single->B * single->spec->hidden_size;
+    const step_scratch scratch = plan_step(single->spec, &cell->shape, single->B, single->work);
+    const REAL *x = single->x;
+    REAL *h = single->state;
+    for (int64_t layer = 0; layer < L; layer++, x = h, h += BH)
+        step_rows(single, cell, layer, &scratch, x, h, cell->shape.states == 2 ? h + L * BH : NULL);
+    return x;
+}
+
+/* ---- all ------------------------------------------------------------------------------------------------- */
+
+/* y = W_ho h + b_o, or h where the network has no readout. All members are named, as clearing takes time. */
+LOCAL void write_step_output(const single_step *single, const REAL *h) {
+    const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
+    const int form = single->B == 1 ? ONE_ROW : SEVERAL_ROWS;
+    if (!O) {
+        memcpy(single->y, h, (size_t)(single->B * H) * sizeof(REAL));
+        return;
+    }
+    const product product = {.m = single->B,
+                             .n = O,
+                             .k = H,
+                             .a = h,
+                             .lda = H,
+                             .panels = piece_at(single->packed, HEADER_AT(single->packed, forms[form].ho)),
+                             .init = piece_at(single->packed, HEADER_AT(single->packed, forms[form].bias_o)),
+                             .ldinit = 0,
+                             .c = single->y,
+                             .ldc = O,
+                             .epilogue = EPILOGUE_NONE,
+                             .activation = 0,
+                             .h = NULL,
+                             .ldh = 0,
+                             .reverse_panels = 0,
+                             .prefetch = {{NULL, 0}, {NULL, 0}}};
+    single->kernels->multiply(&product);
+}
+
+/* One step; all arguments are checked. */
+LOCAL void run_single_step(const single_step *single) {
+    const cell *cell = cell_of(single->spec);
+    const REAL *h = single->B == 1 ? step_one_row(single, cell) : step_several_rows(single, cell);
+    if (single->y) write_step_output(single, h);
+}
+#endif
