@@ -55,6 +55,15 @@ def after_forward(call):
     return run
 
 
+def after_step(call):
+    def run(rnn):
+        learner = bptt.RTRL(rnn, B)
+        learner(x[0])
+        return call(learner)
+
+    return run
+
+
 def windows(rnn, x=x, target=y, loss="mse", **options):
     return list(rnn.windows(x, target, loss, **options))
 
@@ -368,6 +377,32 @@ CASES = {
     "stream out of another shape": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, 9), F32)), ValueError,
                                     ["out", "(3, 2)", "(3, 9)"]),
     "stream out read-only": (lambda r: r.stream(batch=3)(x[0], out=read_only(y[0])), TypeError, ["out", "read-only"]),
+    "RTRL of no network": (lambda r: bptt.RTRL("net"), TypeError, ["rnn", "bptt.RNN", "str"]),
+    "SnAp1 of parameters": (lambda r: bptt.SnAp1(r.params), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
+    "RTRL batch zero": (lambda r: bptt.RTRL(r, 0), ValueError, ["batch", "at least 1", "0"]),
+    "SnAp1 batch text": (lambda r: bptt.SnAp1(r, "3"), TypeError, ["batch", "integer", "'3'"]),
+    "SnAp1 batch None": (lambda r: bptt.SnAp1(r, None), TypeError, ["batch", "integer", "None"]),
+    "RTRL batch beyond memory": (lambda r: bptt.RTRL(r, 2**62), MemoryError, ["sizes", "memory"]),
+    "RTRL of two layers": (lambda r: bptt.RTRL(make(num_layers=2)), ValueError, ["RTRL", "num_layers=1", "num_layers=2"]),
+    "SnAp1 both ways": (lambda r: bptt.SnAp1(make(bidirectional=True)), ValueError, ["SnAp1", "bidirectional=False", "bidirectional=True"]),
+    "RTRL with dropout of the state": (lambda r: bptt.RTRL(make(recurrent_dropout=0.5)), ValueError,
+                                       ["RTRL", "recurrent_dropout=0.0", "recurrent_dropout=0.5"]),
+    "SnAp1 of a GRU with the reset before": (lambda r: bptt.SnAp1(make(cell="gru", reset_after=False)), ValueError,
+                                             ["SnAp1", "reset_after=True", "reset_after=False", "all units", "RTRL"]),
+    "learner x of another batch": (lambda r: bptt.RTRL(r, 2)(x[0]), ValueError, ["x", "(2, 2)", "(3, 2)"]),
+    "learner x of another width": (lambda r: bptt.SnAp1(r)(np.ones(3)), ValueError, ["x", "(2,)", "(3,)"]),
+    "learner x of text": (lambda r: bptt.SnAp1(r)("abc"), TypeError, ["x", "real numbers", "str"]),
+    "learner out of another dtype": (lambda r: bptt.RTRL(r, B)(x[0], out=np.empty((B, O))), TypeError, ["out", "float32", "float64"]),
+    "learner out of another shape": (lambda r: bptt.RTRL(r, B)(x[0], out=np.empty((B, 9), F32)), ValueError, ["out", "(3, 2)", "(3, 9)"]),
+    "learner out read-only": (lambda r: bptt.RTRL(r, B)(x[0], out=read_only(y[0])), TypeError, ["out", "read-only"]),
+    "learner dy of another shape": (after_step(lambda l: l.backward(y[0, :2])), ValueError, ["dy", "(B,O)", "(3, 2)", "(2, 2)"]),
+    "learner dy without rows": (after_step(lambda l: l.backward(y[0, 0])), ValueError, ["dy", "(B,O)", "(2,)"]),
+    "learner dy of text": (after_step(lambda l: l.backward("abc")), TypeError, ["dy", "real numbers", "str"]),
+    "learner dy masked": (after_step(lambda l: l.backward(np.ma.masked_array(y[0]))), TypeError, ["dy", "masked"]),
+    "learner dy None": (after_step(lambda l: l.backward(None)), TypeError, ["dy", "real numbers"]),
+    "learner without a step": (lambda r: bptt.SnAp1(r).backward(y[0, 0]), RuntimeError, ["backward", "a step before it"]),
+    "learner rows": (after_step(lambda l: l.reset(rows=[3])), ValueError, ["rows", "0..2", "3..3"]),
+    "learner state": (after_step(lambda l: setattr(l, "state", state[:, :2])), ValueError, ["state", "(1, 3, 4)", "(1, 2, 4)"]),
     "stream out strided": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, 4), F32)[:, ::2]), TypeError,
                            ["out", "non-contiguous"]),
     # shards

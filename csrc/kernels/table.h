@@ -14,6 +14,7 @@
 #include "kernels/outer.h"
 #include "kernels/reduce.h"
 #endif
+#include "forward_mode/learner_pointwise.h"
 #include "kernels/listed_rows.h"
 #include "kernels/optim_pointwise.h"
 #include "kernels/unit_products.h"
@@ -44,6 +45,8 @@ const kernels TABLE = {.vector_bytes = VECTOR_BYTES,
                        .add_scaled = add_scaled,
                        .difference = difference,
                        .clamp = clamp,
+                       .multiply_by_rows = multiply_by_rows,
+                       .step_influence = step_influence,
                        .sgd = sgd,
                        .rmsprop = rmsprop,
                        .adam = adam,
