@@ -134,6 +134,7 @@ bench: $(VENV)/benched core
 	$(BIN)/python benchmarks/train_step.py --dtype float64 charrnn med wide large
 	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/tokens.py
+	$(BIN)/python benchmarks/online.py
 	$(BIN)/python benchmarks/step.py
 
 bench-quick: core

@@ -2,6 +2,7 @@
 #define REAL_BITS 32
 #include "base/real.h"
 #include "cells/shapes.h"
+#include "forward_mode/api.h"
 #include "network/api.h"
 #include "train/clip.h"
 #include "train/constrain.h"

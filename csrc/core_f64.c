@@ -1,6 +1,7 @@
 /* Everything above the kernels for double. */
 #define REAL_BITS 64
 #include "base/real.h"
+#include "forward_mode/api.h"
 #include "network/api.h"
 #include "train/clip.h"
 #include "train/constrain.h"

@@ -274,7 +274,7 @@ def main():
     train_part, held_part = np.s_[:, :rows], np.s_[:, rows:]
 
     rnn = bptt.RNN(1, HIDDEN, 1, cell="lstm", forget_bias=1.0, seed=rng, threads=1)
-    print(f"{rnn}, {rows * seconds:.0f} s of sound")
+    print(f"{rnn}, {rows * seconds:.1f} s of sound")
     untrained = copy.deepcopy(rnn)
     rate = bptt.schedule.cosine(LR, warmup=20, total=epochs * windows_of(dry))
     losses, seconds = train(rnn, dry[train_part], wet[train_part], epochs, rate)

@@ -55,6 +55,15 @@ def after_forward(call):
     return run
 
 
+def after_step(call):
+    def run(rnn):
+        learner = bptt.RTRL(rnn, B)
+        learner(x[0])
+        return call(learner)
+
+    return run
+
+
 def windows(rnn, x=x, target=y, loss="mse", **options):
     return list(rnn.windows(x, target, loss, **options))
 
@@ -171,7 +180,7 @@ CASES = {
     "to_c of no network": (lambda r: to_c(r.params), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
     "to_c of two directions": (lambda r: to_c(make(bidirectional=True)), ValueError, ["bidirectional=False", "bidirectional=True", "reverse"]),
     "to_c of NaN": (lambda r: to_c(with_weight(r, np.nan)), ValueError, ["finite in float32", "nan", "weight_hh_l0", "[0, 1]"]),
-    "to_c beyond float32": (lambda r: to_c(with_weight(make(dtype="float64"), 1e39)), ValueError, ["finite in float32", "inf", "weight_hh_l0"]),
+    "to_c beyond float32": (lambda r: to_c(with_weight(make(dtype="float64"), 1e39)), ValueError, ["finite in float32", "1e+39", "weight_hh_l0"]),
     "to_c into a number": (lambda r: bptt.convert.to_c(r, 3), TypeError, ["directory", "path-like", "3"]),
     "to_c into no folder": (lambda r: to_c(r), FileNotFoundError, ["none", "model.h"]),
     "to_c with a number as name": (lambda r: to_c(r, 3), TypeError, ["name", "str", "3"]),
@@ -413,6 +422,35 @@ CASES = {
     "stream out of another shape": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, 9), F32)), ValueError,
                                     ["out", "(3, 2)", "(3, 9)"]),
     "stream out read-only": (lambda r: r.stream(batch=3)(x[0], out=read_only(y[0])), TypeError, ["out", "read-only"]),
+    "RTRL of no network": (lambda r: bptt.RTRL("net"), TypeError, ["rnn", "bptt.RNN", "str"]),
+    "SnAp1 of parameters": (lambda r: bptt.SnAp1(r.params), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
+    "RTRL batch zero": (lambda r: bptt.RTRL(r, 0), ValueError, ["batch", "at least 1", "0"]),
+    "SnAp1 batch text": (lambda r: bptt.SnAp1(r, "3"), TypeError, ["batch", "integer", "'3'"]),
+    "SnAp1 batch None": (lambda r: bptt.SnAp1(r, None), TypeError, ["batch", "integer", "None"]),
+    "RTRL batch beyond memory": (lambda r: bptt.RTRL(r, 2**62), MemoryError, ["sizes", "memory"]),
+    "RTRL of two layers": (lambda r: bptt.RTRL(make(num_layers=2)), ValueError, ["RTRL", "num_layers=1", "num_layers=2"]),
+    "SnAp1 both ways": (lambda r: bptt.SnAp1(make(bidirectional=True)), ValueError, ["SnAp1", "bidirectional=False", "bidirectional=True"]),
+    "RTRL with dropout of the state": (lambda r: bptt.RTRL(make(recurrent_dropout=0.5)), ValueError,
+                                       ["RTRL", "recurrent_dropout=0.0", "recurrent_dropout=0.5"]),
+    "RTRL with a leak": (lambda r: bptt.RTRL(make(leak=0.5)), ValueError, ["RTRL", "leak=1.0", "leak=0.5"]),
+    "SnAp1 with a trained leak": (lambda r: bptt.SnAp1(make(leak=0.5, learn_leak=True)), ValueError, ["SnAp1", "leak=1.0", "leak=0.5"]),
+    "SnAp1 with noise": (lambda r: bptt.SnAp1(make(noise=0.1)), ValueError, ["SnAp1", "noise=0.0", "noise=0.1"]),
+    "SnAp1 of a GRU with the reset before": (lambda r: bptt.SnAp1(make(cell="gru", reset_after=False)), ValueError,
+                                             ["SnAp1", "reset_after=True", "reset_after=False", "all units", "RTRL"]),
+    "learner x of another batch": (lambda r: bptt.RTRL(r, 2)(x[0]), ValueError, ["x", "(2, 2)", "(3, 2)"]),
+    "learner x of another width": (lambda r: bptt.SnAp1(r)(np.ones(3)), ValueError, ["x", "(2,)", "(3,)"]),
+    "learner x of text": (lambda r: bptt.SnAp1(r)("abc"), TypeError, ["x", "real numbers", "str"]),
+    "learner out of another dtype": (lambda r: bptt.RTRL(r, B)(x[0], out=np.empty((B, O))), TypeError, ["out", "float32", "float64"]),
+    "learner out of another shape": (lambda r: bptt.RTRL(r, B)(x[0], out=np.empty((B, 9), F32)), ValueError, ["out", "(3, 2)", "(3, 9)"]),
+    "learner out read-only": (lambda r: bptt.RTRL(r, B)(x[0], out=read_only(y[0])), TypeError, ["out", "read-only"]),
+    "learner dy of another shape": (after_step(lambda l: l.backward(y[0, :2])), ValueError, ["dy", "(B,O)", "(3, 2)", "(2, 2)"]),
+    "learner dy without rows": (after_step(lambda l: l.backward(y[0, 0])), ValueError, ["dy", "(B,O)", "(2,)"]),
+    "learner dy of text": (after_step(lambda l: l.backward("abc")), TypeError, ["dy", "real numbers", "str"]),
+    "learner dy masked": (after_step(lambda l: l.backward(np.ma.masked_array(y[0]))), TypeError, ["dy", "masked"]),
+    "learner dy None": (after_step(lambda l: l.backward(None)), TypeError, ["dy", "real numbers"]),
+    "learner without a step": (lambda r: bptt.SnAp1(r).backward(y[0, 0]), RuntimeError, ["backward", "a step before it"]),
+    "learner rows": (after_step(lambda l: l.reset(rows=[3])), ValueError, ["rows", "0..2", "3..3"]),
+    "learner state": (after_step(lambda l: setattr(l, "state", state[:, :2])), ValueError, ["state", "(1, 3, 4)", "(1, 2, 4)"]),
     "stream out strided": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, 4), F32)[:, ::2]), TypeError,
                            ["out", "non-contiguous"]),
     # shards

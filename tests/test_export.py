@@ -93,18 +93,20 @@ def test_onnx(model, tmp_path, export, flags):
 def test_a_converter_gets_its_file_and_fields(model, tmp_path, export, monkeypatch, name):
     """Of any format that is written by path: the one beside the model, and fields as JSON or text."""
     calls = []
-    monkeypatch.setattr(
-        bptt.convert, f"to_{name}", lambda *given, **fields: calls.append((given, fields)), raising=False
-    )
+
+    def converter(*given, metadata=None, in_gain=None, by=None):
+        calls.append((given, metadata, in_gain, by))
+
+    monkeypatch.setattr(bptt.convert, f"to_{name}", converter, raising=False)
     path, rnn = model
     fields = ["--field", 'metadata={"name": "a=b"}', "--field", "in_gain=1.5", "--field", "by=me"]
     takes_fields = "field" in _export.FORMATS[name].options
     _, errors, code = export(path, "--to", name, *(fields if takes_fields else []))
     assert (errors, code) == ("", 0)
-    (((converted, file), given),) = calls
+    (((converted, file), *given),) = calls
     assert (converted.params == rnn.params).all()
     assert file == str(tmp_path / f"amp{_export.FORMATS[name].suffix}")
-    assert given == ({"metadata": {"name": "a=b"}, "in_gain": 1.5, "by": "me"} if takes_fields else {})
+    assert given == ([{"name": "a=b"}, 1.5, "me"] if takes_fields else [None] * 3)
 
 
 def test_every_converter_that_writes_a_file_is_a_format():
@@ -127,6 +129,17 @@ WRONG = {  # (arguments, words of the error)
     "no inputs": ([MODEL, "--to", "c", "--weights", "int8", "--inputs", "empty.npy"], ["No data left in file"]),
     "inputs of another width": ([MODEL, "--to", "c", "--weights", "int8", "--inputs", "x.npy"], ["I = 2", "(4, 5)"]),
     "an option of another format": ([MODEL, "--to", "torch", "--name", "a"], ["--name goes with --to c, got"]),
+    "a field that is none": (
+        [MODEL, "--to", "rtneural", "--field", "path=1"],
+        ["--field must be one of in_skip, in_gain, out_gain, samplerate, metadata, got path"],
+    ),
+    "a field twice": (
+        [MODEL, "--to", "rtneural", "--field", "in_gain=1", "--field", "in_gain=2"],
+        ["got in_gain twice"],
+    ),
+    "a field of another type": ([MODEL, "--to", "nam", "--field", "sample_rate=fast"], ["a number, got 'fast'"]),
+    "the model itself": (["net.json", "--to", "rtneural"], ["--output must be another file than the model"]),
+    "the model by another path": ([MODEL, "--to", "nam", "--output", f"./{MODEL}"], ["another file than the model"]),
     "what torch lacks": (["peep.safetensors", "--to", "torch"], ["torch.nn has no counterpart of peepholes=True"]),
     "two directions": (["both.safetensors", "--to", "c"], ["bidirectional=False", "reverse direction"]),
 }  # fmt: skip
@@ -142,6 +155,7 @@ def test_an_error_is_one_line(model, tmp_path, export, monkeypatch, name):
     np.save("x.npy", np.ones((4, 5)))
     bptt.RNN(2, 3, cell="lstm", peepholes=True).save("peep.safetensors")
     bptt.RNN(2, 3, bidirectional=True).save("both.safetensors")
+    model[1].save("net.json")
     before = sorted(tmp_path.iterdir())
     arguments, words = WRONG[name]
     printed, errors, code = export(*arguments)

@@ -465,6 +465,16 @@ def test_bad_marks(given, error, text):
     assert torch.equal(module(x)[0], expected)
 
 
+@pytest.mark.parametrize("given, text", [
+    ({"reset": zeros(T, B)}, "reset must be of bools on the CPU, got torch.float64 on cpu"),
+    ({"lengths": zeros(B)}, "lengths must be of integers on the CPU, got torch.float64"),
+], ids=str)  # fmt: skip
+def test_bad_marks_of_calls_that_torch_computes(given, text):
+    module = made(bt, "lstm", I, H, 2, dropout=1.0)
+    with pytest.raises(TypeError, match=text):
+        module(torch.randn(T, B, I).double(), **given)
+
+
 def test_bad_marks_of_other_layouts():
     x = torch.randn(B, T, I).double()
     with pytest.raises(ValueError, match=r"reset must have shape \(B,T\) = \(4, 7\), got \(7, 4\)"):

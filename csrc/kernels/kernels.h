@@ -8,6 +8,7 @@
 #define BPTT_KERNELS_H
 #include "base/real.h"
 #include "cells/list.h"
+#include "forward_mode/kernels.h"
 
 /* Elements side by side. */
 typedef struct {
@@ -161,6 +162,8 @@ typedef struct TYPED(kernels) {
 #define GATE_MEMBER(name) void (*name)(const gate_step *);
     GATE_FUNCTIONS(GATE_MEMBER)
 #undef GATE_MEMBER
+    void (*multiply_by_rows)(const product *); /* with a matrix that is not packed: panels is b transposed (n,k) */
+    void (*step_influence)(const influence_step *);
 #define ROW_MEMBER(name) void (*name)(const row_step *);
     ROW_FUNCTIONS(ROW_MEMBER)
 #undef ROW_MEMBER

@@ -14,6 +14,7 @@
 #include "kernels/outer.h"
 #include "kernels/reduce.h"
 #endif
+#include "forward_mode/learner_pointwise.h"
 #include "kernels/constrain.h"
 #include "kernels/listed_rows.h"
 #include "kernels/normal.h"
@@ -48,6 +49,8 @@ const kernels TABLE = {.vector_bytes = VECTOR_BYTES,
                        .clamp = clamp,
                        .add_normal = add_normal,
                        .constrain = constrain,
+                       .multiply_by_rows = multiply_by_rows,
+                       .step_influence = step_influence,
                        .sgd = sgd,
                        .rmsprop = rmsprop,
                        .adam = adam,

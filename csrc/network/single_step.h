@@ -61,9 +61,10 @@ LOCAL weight_places places_of(const call *call, const REAL *packed, const weight
     return places;
 }
 
-/* The pieces of packed weights in their order; base NULL: only counts. */
+/* The pieces of packed weights in their order, on cache lines of the address that they are packed to; packed NULL:
+ * only counts. The header, at the address itself, ends before the first of them. */
 LOCAL arena begin_packed(call *call, REAL *packed) {
-    arena from = {packed, LINE};
+    arena from = arena_at(packed);
     arena_alloc(&from, (int64_t)(sizeof(packed_header) / sizeof(REAL)));
     call->token_rows = call->V ? arena_alloc(&from, call->V * token_row_columns(call)) : NULL;
     return from;
@@ -77,7 +78,7 @@ LOCAL int64_t packed_weights_size(call call) {
         choose_form(&call, form);
         alloc_panels(&call, &from, FORWARD);
     }
-    return from.used - LINE;
+    return from.used;
 }
 
 LOCAL form_places pack_form(call *call, int form, REAL *packed, arena *from) {

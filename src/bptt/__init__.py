@@ -19,6 +19,7 @@ from . import init
 from ._constraints import Constraints
 from ._core import Stream, binary_cross_entropy, clip_grad_norm, clip_grad_value, cross_entropy, huber, mse, version
 from ._core import isa as _isa
+from ._online import RTRL, SnAp1
 from ._optim import SGD, Adagrad, Adam, RMSprop
 from ._rnn import RNN
 from ._truncation import ARTBP, TBPTT
@@ -56,6 +57,7 @@ _isa()  # a BPTT_ISA that does not run here is an error now, not in the middle o
 __all__ = [
     "ARTBP",
     "RNN",
+    "RTRL",
     "SGD",
     "TBPTT",
     "Adagrad",
@@ -65,6 +67,7 @@ __all__ = [
     "History",
     "RMSprop",
     "Shards",
+    "SnAp1",
     "Spectrum",
     "Stream",
     "Window",

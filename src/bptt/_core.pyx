@@ -19,6 +19,7 @@ from ._checks import (
     flag, index, input_hint, labels_hint, number, target_hint, threshold, token_error, token_hint, token_shape,
     uint64,
 )
+from ._memory import memory_for
 
 cimport cython
 from cpython.buffer cimport (
@@ -92,6 +93,12 @@ cdef extern from "bptt.h" nogil:
     ctypedef enum bptt_reduction:
         BPTT_REDUCTION_MEAN
         BPTT_REDUCTION_SUM
+    ctypedef enum bptt_method:
+        BPTT_METHOD_RTRL
+        BPTT_METHOD_SNAP1
+    ctypedef struct bptt_learner_sizes:
+        size_t struct_size
+        int64_t memory, work, influence, span
     bptt_status bptt_tensor_count(const bptt_spec *, int64_t *)
     bptt_status bptt_tensor_at(const bptt_spec *, int64_t, bptt_tensor *)
     bptt_status bptt_window_count(int64_t T, int64_t k1, int64_t k2, int64_t *)
@@ -109,6 +116,10 @@ cdef extern from *:
     #define any_pack(bits, ...) BPTT_TYPED(bptt_pack, bits, __VA_ARGS__)
     #define any_step(bits, ...) BPTT_TYPED(bptt_step, bits, __VA_ARGS__)
     #define any_step_tokens(bits, ...) BPTT_TYPED(bptt_step_tokens, bits, __VA_ARGS__)
+    #define any_learner_sizes(bits, ...) BPTT_TYPED(bptt_learner_sizes, bits, __VA_ARGS__)
+    #define any_learner_reset(bits, ...) BPTT_TYPED(bptt_learner_reset, bits, __VA_ARGS__)
+    #define any_learner_step(bits, ...) BPTT_TYPED(bptt_learner_step, bits, __VA_ARGS__)
+    #define any_learner_backward(bits, ...) BPTT_TYPED(bptt_learner_backward, bits, __VA_ARGS__)
     #define any_clip_norm(bits, ...) BPTT_TYPED(bptt_clip_norm, bits, __VA_ARGS__)
     #define any_scale(bits, ...) BPTT_TYPED(bptt_scale, bits, __VA_ARGS__)
     #define any_clip_value(bits, ...) BPTT_TYPED(bptt_clip_value, bits, __VA_ARGS__)
@@ -140,6 +151,13 @@ cdef extern from *:
                          void *work) nogil
     bptt_status any_step_tokens(int, const bptt_spec *, int64_t, void *packed, const int64_t *, void *state, void *y,
                                 void *work) nogil
+    bptt_status any_learner_sizes(int, const bptt_spec *, bptt_method, int64_t, bptt_learner_sizes *) nogil
+    bptt_status any_learner_reset(int, const bptt_spec *, bptt_method, int64_t, void *params, const uint8_t *rows,
+                                  void *state0, void *state, void *memory) nogil
+    bptt_status any_learner_step(int, const bptt_spec *, bptt_method, int64_t, void *params, void *x, void *state,
+                                 void *y, void *memory, void *work, const bptt_options *) nogil
+    bptt_status any_learner_backward(int, const bptt_spec *, bptt_method, int64_t, void *params, void *dy, void *grads,
+                                     void *memory, void *work, const bptt_options *) nogil
     bptt_status any_clip_norm(int, int64_t, void *, double, double *) nogil
     bptt_status any_scale(int, int64_t, void *, double) nogil
     bptt_status any_clip_value(int, int64_t, void *, double, double *) nogil
@@ -230,6 +248,7 @@ include "bindings/states.pxi"
 include "bindings/run.pxi"
 include "bindings/windows.pxi"
 include "bindings/stream.pxi"
+include "bindings/learner.pxi"
 include "bindings/fork.pxi"
 include "bindings/clip.pxi"
 include "bindings/constraints.pxi"

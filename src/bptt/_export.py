@@ -5,6 +5,7 @@ import io
 import json
 import os
 from dataclasses import dataclass
+from inspect import getfullargspec
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,6 @@ FORMATS = {
     "onnx": Format("an ONNX model", ".onnx", ("state_inputs",)),
     "torch": Format("a state dict of torch.nn modules: embedding, rnn, readout", ".pt"),
 }
-FORMATS = {name: kind for name, kind in FORMATS.items() if f"to_{name}" in convert.__all__}
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {  # (meaning, how argparse takes it)
     "name": ("of the files and the prefix of all names in them; by default that of the model file", {}),
     "weights": ("float32, or int8: a quarter of the flash", {"metavar": "TYPE"}),
@@ -94,7 +94,8 @@ def export(arguments: argparse.Namespace) -> str:
     Raises
     ------
     ValueError, TypeError, OSError, ImportError
-        As bptt.RNN.load and the converter; ValueError for an option of another format.
+        As bptt.RNN.load and the converter; ValueError for an option of another format, for a field that the format does
+        not have or that is given twice, and for the model itself as the output.
     """
     kind, model = FORMATS[arguments.to], Path(arguments.model)
     given = {option: value for option, value in vars(arguments).items() if value is not None}
@@ -103,6 +104,8 @@ def export(arguments: argparse.Namespace) -> str:
     write = WRITERS.get(arguments.to, _write_file)
     output = given.get("output", model.with_suffix(kind.suffix) if kind.suffix else model.parent)
     rnn = RNN.load(model)
+    if os.path.exists(output) and os.path.samefile(output, model):
+        raise ValueError(f"--output must be another file than the model, got {output}")
     convert_to = getattr(convert, f"to_{arguments.to}")
     return write(convert_to, rnn, os.fspath(output), given | {"name": given.get("name", model.stem)})
 
@@ -128,9 +131,24 @@ def _write_torch(to_torch, rnn, path, given):
 
 
 def _write_file(converter, rnn, path, given):
-    options = dict(given.get("field", ())) | {name: given[name] for name in ("state_inputs",) if name in given}
+    options = _fields(given.get("field", ()), converter)
+    if "state_inputs" in given:
+        options["state_inputs"] = True
     converter(rnn, path, **options)
     return f"{path}: {rnn!r}"
+
+
+def _fields(pairs, converter):
+    """{name: value} of the pairs, where each name is a keyword argument of the converter."""
+    names = getfullargspec(converter).kwonlyargs
+    fields = {}
+    for name, value in pairs:
+        if name not in names:
+            raise ValueError(f"--field must be one of {', '.join(names)}, got {name}")
+        if name in fields:
+            raise ValueError(f"--field must give a name once, got {name} twice")
+        fields[name] = value
+    return fields
 
 
 WRITERS = {"c": _write_c, "torch": _write_torch}  # of the others, a file by _write_file

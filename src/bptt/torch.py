@@ -469,15 +469,15 @@ class _Module(torch.nn.RNNBase):
         params = self._current_params()
         layout = self._layout_for(params)
         flat = layout.values(params)
+        if options is not None:
+            lengths = None if lengths is None else _own_array("lengths", lengths, "iu", "integers")
+            reset = None if reset is None else _own_array("reset", reset, "biu", "bools")
+            options = lengths, reset, options[2]
         if self.dropout == 1 or (isinstance(input, torch.Tensor) and input.numel() == 0):
             return self._forward_by_torch(input, hx, options)
         if isinstance(input, PackedSequence):
             return self._forward_packed(layout, flat, params, input, hx)
-        if options is None:
-            return self._forward(layout, flat, params, input, hx)
-        lengths = None if lengths is None else _own_array("lengths", lengths, "iu", "integers")
-        reset = None if reset is None else _own_array("reset", reset, "biu", "bools")
-        return self._forward(layout, flat, params, input, hx, lengths, reset, options[2])
+        return self._forward(layout, flat, params, input, hx, *(options or ()))
 
     def _forward_by_torch(self, input, hx, options):
         """torch.nn's forward, of the vectors that integers stand for; step by step where it has none."""

@@ -9,6 +9,7 @@
 #include "check.h"
 #include "kernel_buffers.h"
 #include "kernel_gates.h"
+#include "kernel_learner.h"
 #include "kernel_pointwise.h"
 #include "kernel_products.h"
 #include "kernel_rows.h"
@@ -49,6 +50,7 @@ static void check_table(const kernels *table) {
     check_pointwise(table);
     check_gates(table);
     check_rows(table);
+    check_learner(table);
 }
 
 /* The table in use is that of the set that bptt_isa names, and the choices are the sets that run here. */

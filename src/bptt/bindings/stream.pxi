@@ -39,6 +39,58 @@ cdef object first_state(Network network):
     return first
 
 
+cdef object step_input(Network network, int64_t batch, object x, Array *array, int64_t *token, bint *one_row):
+    """The input of one step as the core reads it: (B,I), or (I,) for a batch of one; integers (B,) or ()."""
+    cdef int64_t inputs = network.core_spec.input_size
+    if network.vocabulary:
+        x = step_tokens(network, batch, x, array, token)
+        one_row[0] = array.ndim == 0
+        return x
+    given, x = x, as_input(x, "x", network.dtype, array)
+    one_row[0] = batch == 1 and array.ndim == 1
+    if array.shape[0 if one_row[0] else 1] == inputs and (
+            one_row[0] or (array.ndim == 2 and array.shape[0] == batch)):
+        return x
+    try:
+        if one_row[0]:
+            expect(array, "x", "(I,)", 1, inputs)
+        else:
+            expect(array, "x", "(B,I)", 2, batch, inputs)
+    except ValueError as error:
+        raise ValueError(f"{error}{input_hint(given, inputs)}") from None
+    return x
+
+
+cdef object step_tokens(Network network, int64_t batch, object x, Array *array, int64_t *token):
+    """Integers () or (B,) as the core reads them; one that is no array goes into *token. An array is copied: what the
+    core has checked no other thread may change."""
+    cdef int overflow = 0
+    if batch == 1 and (type(x) is int or type(x) is int64_scalar):
+        array.ndim, array.data = 0, token
+        token[0] = PyLong_AsLongLongAndOverflow(x, &overflow)
+        if overflow:
+            token[0] = -1  # out of range as well
+        return x
+    x = np.array(as_tokens(x, "x", network.vocabulary, array), int64)
+    view_as(x, int64, False, array)
+    if array.ndim or batch != 1:
+        expect(array, "x", "(B,)", 1, batch)
+    return x
+
+
+cdef object step_output(Network network, int64_t batch, object out, bint one_row, Array *array):
+    """The array that receives the output of one step, a new one for None."""
+    cdef int64_t width = network.width()
+    if out is None:
+        out = empty(width, network.dtype) if one_row else empty((batch, width), network.dtype)
+    as_output(out, "out", network.dtype, array)
+    if one_row:
+        expect(array, "out", "(O,)", 1, width)
+    else:
+        expect(array, "out", "(B,O)", 2, batch, width)
+    return out
+
+
 cdef class Stream:
     """A network one step at a time, made by rnn.stream(): `y = stream(x)`, or `stream(x, out=y)`.
 
@@ -137,28 +189,14 @@ cdef class Stream:
     def __call__(self, x, *, out=None):
         cdef Array a, o
         cdef Network network = self.network
-        cdef int64_t token, width = network.width()
+        cdef int64_t token
         cdef bptt_status status
         cdef const int64_t *tokens = NULL
         cdef bint one_row
-        given = x
+        given, x = x, step_input(network, self.batch, x, &a, &token, &one_row)
         if network.vocabulary:
-            x = self.tokens_of(x, &a, &token)
             tokens = <const int64_t *>a.data
-            one_row = a.ndim == 0
-        else:
-            x = as_input(x, "x", network.dtype, &a)
-            one_row = self.batch == 1 and a.ndim == 1
-            if a.shape[0 if one_row else 1] != network.core_spec.input_size or (
-                    not one_row and (a.ndim != 2 or a.shape[0] != self.batch)):
-                self.refuse(given, &a, one_row)
-        if out is None:
-            out = empty(width, network.dtype) if one_row else empty((self.batch, width), network.dtype)
-        as_output(out, "out", network.dtype, &o)
-        if one_row:
-            expect(&o, "out", "(O,)", 1, width)
-        else:
-            expect(&o, "out", "(B,O)", 2, self.batch, width)
+        out = step_output(network, self.batch, out, one_row, &o)
         release = self.release
         self.acquire()
         with nogil:  # nothing here raises
@@ -173,31 +211,3 @@ cdef class Stream:
             raise token_error(given, "x", network.vocabulary)
         check(status)
         return out
-
-    cdef int refuse(self, object given, const Array *array, bint one_row) except -1:
-        """The error for an input that is neither (I,) nor (B,I)."""
-        cdef int64_t inputs = self.network.core_spec.input_size
-        try:
-            if one_row:
-                expect(array, "x", "(I,)", 1, inputs)
-            else:
-                expect(array, "x", "(B,I)", 2, self.batch, inputs)
-        except ValueError as error:
-            raise ValueError(f"{error}{input_hint(given, inputs)}") from None
-        return 0
-
-    cdef object tokens_of(self, object x, Array *array, int64_t *token):
-        """An input () or (B,) of integers as the core reads it; one that is no array goes into *token. An array is
-        copied: what the core has checked no other thread may change."""
-        cdef int overflow = 0
-        if self.batch == 1 and (type(x) is int or type(x) is int64_scalar):
-            array.ndim, array.data = 0, token
-            token[0] = PyLong_AsLongLongAndOverflow(x, &overflow)
-            if overflow:
-                token[0] = -1  # out of range as well
-            return x
-        x = np.array(as_tokens(x, "x", self.network.vocabulary, array), int64)
-        view_as(x, int64, False, array)
-        if array.ndim or self.batch != 1:
-            expect(array, "x", "(B,)", 1, self.batch)
-        return x

@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from ._common import reorder_gates
+
 LARGEST = 127  # of an int8 weight; -128 is not used, so that the range is symmetric
 # GRU with the reset after the product: its four sums are the inputs' part of n, r, z, the recurrent part of n. So each
 # product adds to three neighbours: that of the inputs to the first three, the recurrent one to the last three.
@@ -150,8 +152,5 @@ class Constants:
 
 def _reordered(matrix, order, blocks=None):
     """The blocks of rows in another order, or some of them."""
-
-    def pick(array):
-        return np.concatenate([np.split(array, blocks or len(order))[block] for block in order])
-
-    return Matrix(pick(matrix.values), None if matrix.scale is None else pick(matrix.scale))
+    scale = None if matrix.scale is None else reorder_gates(matrix.scale, order, blocks)
+    return Matrix(reorder_gates(matrix.values, order, blocks), scale)

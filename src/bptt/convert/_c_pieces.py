@@ -77,8 +77,8 @@ int model_step(model_state *state, int32_t token, float *y);"""
 
 SOURCE = """\
 /* $TITLE
- * in C99, written by bptt $VERSION; model.h says how to call it. A step computes for each layer, s(x) = 1 / (1 + e^-x),
- * products of gates by elements:
+ * in C99, written by bptt $VERSION; model.h says how to call it. A step computes for each layer, with
+ * s(x) = 1 / (1 + e^-x), and * by elements:
  *
 $FORMULAS
  *

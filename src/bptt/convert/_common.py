@@ -19,14 +19,27 @@ def suffixes(num_layers, bidirectional):
     return [f"l{layer}{end}" for layer in range(num_layers) for end in ("", "_reverse")[: 1 + bidirectional]]
 
 
-def reorder_gates(array, order):
-    """The blocks of gates along the first axis in another order: block k of the result is block order[k]."""
-    return np.concatenate([np.split(array, len(order))[block] for block in order])
+def reorder_gates(array, order, blocks=None):
+    """The blocks of gates along the first axis in another order: block k of the result is block order[k]. Where some
+    are left out, `blocks` says how many the array has."""
+    parts = np.split(array, blocks or len(order))
+    return np.concatenate([parts[block] for block in order])
 
 
 def check_network(rnn):
     if not isinstance(rnn, RNN):
         raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
+
+
+def check_finite(arrays):
+    """Raise a ValueError unless all numbers of {name: array} are finite in float32, as readers of text hold them."""
+    for name, array in arrays.items():
+        with np.errstate(over="ignore", under="ignore"):
+            places = np.argwhere(~np.isfinite(array.astype(np.float32)))
+        if len(places):
+            place = places[0].tolist()
+            value = array[tuple(place)]
+            raise ValueError(f"the parameters of rnn must be finite in float32, got {value} in {name} at {place}")
 
 
 def refuse(target, features):

@@ -39,13 +39,6 @@ def write_object(path, value):
     write_whole(file_name(path), json.dumps(value, allow_nan=False).encode())
 
 
-def check_finite(rnn):
-    """JSON has no NaN and no Inf."""
-    for name, array in rnn.param_views().items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"rnn's parameters must be finite, {name} is not")
-
-
 def json_object(value, name):
     """A dict that JSON holds as it is."""
     if not isinstance(value, dict):

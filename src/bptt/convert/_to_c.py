@@ -13,7 +13,7 @@ from .._files import file_name, write_whole
 from .._rnn import RNN
 from ._c_constants import Constants, Matrix, is_weight, quantized
 from ._c_source import Program
-from ._common import build, check_network
+from ._common import build, check_finite, check_network
 
 WEIGHTS = ("float32", "int8")
 STEPS, SEED = 1000, 0  # of the random sequence on which the error of int8 weights is measured
@@ -108,7 +108,10 @@ def to_c(
         raise ValueError(f"to_c goes with bidirectional=False, got bidirectional=True: {reason}")
     if x is not None and weights != "int8":
         raise ValueError(f"x goes with weights='int8', got weights={weights!r}")
-    exact = _float32(rnn.state_dict())
+    state = rnn.state_dict()
+    check_finite(state)
+    with np.errstate(under="ignore"):
+        exact = {tensor: values.astype(np.float32) for tensor, values in state.items()}
     matrix = quantized if weights == "int8" else Matrix
     tensors = {tensor: matrix(values) if is_weight(tensor) else values for tensor, values in exact.items()}
     about, error = f"Weights are float32{', rounded from float64' * (rnn.dtype == np.float64)}.", None
@@ -116,7 +119,7 @@ def to_c(
         restored = {tensor: v.restored() if isinstance(v, Matrix) else v for tensor, v in tensors.items()}
         error, about = _int8_error(rnn, exact, restored, x)
     constants = Constants(rnn.spec, tensors)
-    _check_finite({array.name: array.values for array in constants.arrays})
+    check_finite({array.name: array.values for array in constants.arrays})
     program = Program(name, repr(rnn), constants, about)
     header, source = (os.path.join(directory, f"{name}.{end}") for end in "hc")
     write_whole(header, program.header().encode())
@@ -133,23 +136,6 @@ def _identifier(name):
             f"keyword and no header of the standard library; got {brief(name)}"
         )
     return name
-
-
-def _float32(state):
-    """{tensor: array} in float32."""
-    with np.errstate(over="ignore", under="ignore"):
-        rounded = {name: array.astype(np.float32) for name, array in state.items()}
-    _check_finite(rounded)
-    return rounded
-
-
-def _check_finite(arrays):
-    """C has no portable constants for NaN and Inf."""
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            place = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
-            value = array[tuple(place)]
-            raise ValueError(f"the parameters of rnn must be finite in float32, got {value} in {name} at {place}")
 
 
 def _int8_error(rnn, exact, restored, x):

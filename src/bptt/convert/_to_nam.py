@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .._rnn import RNN
-from ._common import check_network, leak, refuse
-from ._json_files import check_finite, given_fields, write_object
+from ._common import check_finite, check_network, leak, refuse
+from ._json_files import given_fields, write_object
 from ._nam_layout import FIELDS, VERSION, VERSION_WITH_CHANNELS, tensor_shapes
 
 
@@ -32,7 +32,7 @@ def to_nam(rnn: RNN, path, *, sample_rate: float | None = None, metadata: dict |
         If rnn is no bptt.RNN, or an argument has another type.
     ValueError
         If the file cannot hold a feature of the network: other cells, peepholes, two directions, integers as inputs, no
-        readout; for parameters that are not finite; for fields out of range.
+        readout; for parameters that are not finite in float32; for fields out of range.
     OSError
         If the file cannot be written.
 
@@ -56,7 +56,7 @@ def to_nam(rnn: RNN, path, *, sample_rate: float | None = None, metadata: dict |
             ("num_embeddings", rnn.num_embeddings is not None),
         ],
     )
-    check_finite(rnn)
+    check_finite(rnn.param_views())
     write_object(path, _layout(rnn) | fields)
 
 

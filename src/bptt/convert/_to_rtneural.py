@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .._rnn import RNN
-from ._common import check_network, leak, refuse
-from ._json_files import check_finite, given_fields, write_object
+from ._common import check_finite, check_network, leak, refuse
+from ._json_files import given_fields, write_object
 from ._rtneural_layout import FIELDS, GATES, bias_shape
 from ._to_keras_weights import to_keras_weights
 
@@ -48,7 +48,7 @@ def to_rtneural(
         If rnn is no bptt.RNN, or an argument has another type.
     ValueError
         If the file cannot hold a feature of the network: other cells, reset_after=False, peepholes, two directions,
-        integers as inputs, learned states; for parameters that are not finite; for fields out of range.
+        integers as inputs, learned states; for parameters that are not finite in float32; for fields out of range.
     OSError
         If the file cannot be written.
 
@@ -73,7 +73,7 @@ def to_rtneural(
             ("num_embeddings", rnn.num_embeddings is not None),
         ],
     )
-    check_finite(rnn)
+    check_finite(rnn.param_views())
     write_object(path, {"in_shape": [None, None, rnn.input_size], "layers": _layers(rnn)} | fields)
 
 

@@ -282,13 +282,17 @@ BPTT_API bptt_status bptt_tape_shift_f64(const bptt_spec *spec, int64_t B, int64
 /* One step at a time, weights packed once. One direction only; without dropout and noise. bptt_step_tokens is bptt_step
  * for a network that takes integers, and for no other. A step allocates nothing, takes no lock and makes no system
  * call, so a real-time thread may call it. For a batch of one it gives the bits of bptt_forward on a batch of one, for
- * a larger one those of bptt_forward on as many rows. packed  (packed)     written by bptt_pack; valid until the
- * parameters change, for steps of any number of rows. It may be copied to any address of the type's alignment and gives
- * the same bits there; a step is fastest where it is aligned to 64 bytes. What was not packed by this version of the
- * library for the same spec, type and kernel set is BPTT_ERROR_PACKED. (Steps on consecutive samples, x + I each time,
- * reuse the cache best.) x       (B,I)        the input of this step tokens  (B,)         the same as integers state
- * (state)      read and overwritten y       (B,Y)        receives the output; NULL: not wanted; may overlap x work
- * (step_work)  */
+ * a larger one those of bptt_forward on as many rows.
+ *   packed  (packed)     written by bptt_pack; valid until the parameters change, for steps of any number of rows. It
+ *                        may be copied to any address of the type's alignment and gives the same bits there; a copy is
+ *                        as fast where both addresses are aligned to 64 bytes. What was not packed by this version of
+ *                        the library for the same spec, type and kernel set is BPTT_ERROR_PACKED. (Steps on
+ *                        consecutive samples, x + I each time, reuse the cache best.)
+ *   x       (B,I)        the input of this step
+ *   tokens  (B,)         the same as integers
+ *   state   (state)      read and overwritten
+ *   y       (B,Y)        receives the output; NULL: not wanted; may overlap x
+ *   work    (step_work)  */
 BPTT_API bptt_status bptt_pack_f32(const bptt_spec *spec, const float *params, float *packed);
 BPTT_API bptt_status bptt_pack_f64(const bptt_spec *spec, const double *params, double *packed);
 BPTT_API bptt_status bptt_step_f32(const bptt_spec *spec, int64_t B, const float *packed, const float *x, float *state,
@@ -299,6 +303,73 @@ BPTT_API bptt_status bptt_step_tokens_f32(const bptt_spec *spec, int64_t B, cons
                                           float *state, float *y, float *work);
 BPTT_API bptt_status bptt_step_tokens_f64(const bptt_spec *spec, int64_t B, const double *packed, const int64_t *tokens,
                                           double *state, double *y, double *work);
+
+/* ---- learning at every step, forward in time ------------------------------------------------------- */
+
+/* The influence J_t = ds_t/dparams of the parameters on the state is carried forward: J_t = D_t J_{t-1} + I_t, with the
+ * state s_t (h, for an LSTM h and c), D_t = ds_t/ds_{t-1}, and I_t for what step t itself makes of the parameters. The
+ * gradient of step t's loss is (dl_t/ds_t) J_t. There is no tape of the sequence: memory does not grow with its length.
+ *   RTRL    all of J (Williams & Zipser 1989): exact. At fixed parameters the gradients of all steps add up to what
+ *           bptt_backward gives. Where parameters change between steps, J is that of the path that was taken. D_t is
+ *           applied for a span of steps at once (Schmidhuber 1992): every span-th step takes about (states*H)^2 * P
+ *           operations, a backward about states*H * P
+ *   SNAP1   of J only the entries that I_t can fill, those of each parameter for its own unit; D_t acts on them by its
+ *           diagonal, for an LSTM by each unit's 2 x 2 block (Menick et al. 2021). Biased. An embedding acts on all
+ *           units within a step: all of its influence is kept. So would all be with reset_before, which is an error
+ *
+ * One layer in one direction, without recurrent_dropout, leak and noise. */
+typedef enum bptt_method { BPTT_METHOD_RTRL = 0, BPTT_METHOD_SNAP1 = 1 } bptt_method;
+
+/* Sizes of the buffers of a learner, in elements of the type asked. Set struct_size before the call. */
+typedef struct bptt_learner_sizes {
+    size_t struct_size;
+    int64_t memory;    /* what a learner keeps from call to call: the influence, and a tape of `span` steps */
+    int64_t work;      /* scratch of bptt_learner_step and bptt_learner_backward */
+    int64_t influence; /* the part of memory that is the influence: RTRL B * states*H * P, SNAP1 B * states * P, with P
+                          the parameters without the readout, rounded up to a cache line. In SNAP1 each entry of an
+                          embedding counts as states*H. */
+    int64_t span;      /* steps on the tape: of RTRL H/2, at least 8 and at most 64; of SNAP1 1 */
+} bptt_learner_sizes;
+
+/* A learner of B rows.
+ *   sizes     the sizes of its buffers
+ *   reset     begins anew: the state becomes state0 or, where that is NULL, zeros or the learned state; of the
+ *             parameters only the learned state has an influence then. Comes first, for all rows
+ *   step      one step: y from x, or from the tokens of a network that takes integers; the influence follows
+ *   backward  adds the gradients of the last step's loss to grads; rows that were reset since then add nothing. The
+ *             readout is that of params as they are now. Several losses of a step may each have their backward
+ *
+ *   params  (params)     may change between calls
+ *   rows    (B,)         nonzero: this row begins anew; NULL: all do
+ *   state0  (state)      does not depend on the parameters; NULL: see reset; may be state
+ *   state   (state)      read and overwritten by step
+ *   x       (B,I)        NULL where the inputs are tokens
+ *   y       (B,Y)        receives the output; NULL: not wanted; may overlap x
+ *   dy      (B,Y)        gradient of the step's loss by y
+ *   grads   (params)     the gradients are ADDED here
+ *   memory  (memory)     belongs to the learner; valid at this address
+ *   work    (work)
+ *   options              threads, team and tokens (B,) are used; NULL: defaults */
+BPTT_API bptt_status bptt_learner_sizes_f32(const bptt_spec *spec, bptt_method method, int64_t B,
+                                            bptt_learner_sizes *sizes);
+BPTT_API bptt_status bptt_learner_sizes_f64(const bptt_spec *spec, bptt_method method, int64_t B,
+                                            bptt_learner_sizes *sizes);
+BPTT_API bptt_status bptt_learner_reset_f32(const bptt_spec *spec, bptt_method method, int64_t B, const float *params,
+                                            const uint8_t *rows, const float *state0, float *state, float *memory);
+BPTT_API bptt_status bptt_learner_reset_f64(const bptt_spec *spec, bptt_method method, int64_t B, const double *params,
+                                            const uint8_t *rows, const double *state0, double *state, double *memory);
+BPTT_API bptt_status bptt_learner_step_f32(const bptt_spec *spec, bptt_method method, int64_t B, const float *params,
+                                           const float *x, float *state, float *y, float *memory, float *work,
+                                           const bptt_options *options);
+BPTT_API bptt_status bptt_learner_step_f64(const bptt_spec *spec, bptt_method method, int64_t B, const double *params,
+                                           const double *x, double *state, double *y, double *memory, double *work,
+                                           const bptt_options *options);
+BPTT_API bptt_status bptt_learner_backward_f32(const bptt_spec *spec, bptt_method method, int64_t B,
+                                               const float *params, const float *dy, float *grads, float *memory,
+                                               float *work, const bptt_options *options);
+BPTT_API bptt_status bptt_learner_backward_f64(const bptt_spec *spec, bptt_method method, int64_t B,
+                                               const double *params, const double *dy, double *grads, double *memory,
+                                               double *work, const bptt_options *options);
 
 /* ---- windows of truncated BPTT (Williams & Peng 1990) -------------------------------------------- */
 

@@ -36,7 +36,10 @@
     F(rmsprop_f32) F(rmsprop_f64) F(adagrad_f32) F(adagrad_f64) F(adam_f32) F(adam_f64) F(cell_name)   \
     F(team_make) F(team_free)                                                                                          \
     F(huber_f32) F(huber_f64) F(weighted_cross_entropy_f32) F(weighted_cross_entropy_f64) F(scale_f32) F(scale_f64) \
-    F(step_tokens_f32) F(step_tokens_f64) F(constrain_f32) F(constrain_f64)
+    F(step_tokens_f32) F(step_tokens_f64)                                                                              \
+    F(learner_sizes_f32) F(learner_sizes_f64) F(learner_reset_f32) F(learner_reset_f64)                                \
+    F(learner_step_f32) F(learner_step_f64) F(learner_backward_f32) F(learner_backward_f64)                             \
+    F(constrain_f32) F(constrain_f64)
 /* clang-format on */
 
 #ifdef __cplusplus
@@ -127,6 +130,14 @@ static inline int bptt_import(void) {
 #define bptt_scale_f64 (*bptt_functions->scale_f64)
 #define bptt_step_tokens_f32 (*bptt_functions->step_tokens_f32)
 #define bptt_step_tokens_f64 (*bptt_functions->step_tokens_f64)
+#define bptt_learner_sizes_f32 (*bptt_functions->learner_sizes_f32)
+#define bptt_learner_sizes_f64 (*bptt_functions->learner_sizes_f64)
+#define bptt_learner_reset_f32 (*bptt_functions->learner_reset_f32)
+#define bptt_learner_reset_f64 (*bptt_functions->learner_reset_f64)
+#define bptt_learner_step_f32 (*bptt_functions->learner_step_f32)
+#define bptt_learner_step_f64 (*bptt_functions->learner_step_f64)
+#define bptt_learner_backward_f32 (*bptt_functions->learner_backward_f32)
+#define bptt_learner_backward_f64 (*bptt_functions->learner_backward_f64)
 #define bptt_constrain_f32 (*bptt_functions->constrain_f32)
 #define bptt_constrain_f64 (*bptt_functions->constrain_f64)
 

@@ -1,0 +1,171 @@
+/* The public functions of learners: sizes, reset, a step, its backward. */
+#ifndef BPTT_FORWARD_MODE_API_H
+#define BPTT_FORWARD_MODE_API_H
+#include "forward_mode/rtrl.h"
+#include "forward_mode/snap1.h"
+#include "network/tokens.h"
+#include "spec/validate.h"
+
+/* ---- the arguments and the memory of a call ---------------------------------------------------------- */
+
+/* Whether the buffers of a learner, each of a few such sizes, can be addressed. */
+LOCAL int learner_fits(const learner *learner) {
+    const call *call = &learner->call;
+    const double B = (double)call->B, S = (double)learner->span, n = (double)learner->state_units;
+    const double most = (double)(PTRDIFF_MAX / 64 / (int64_t)sizeof(double)), columns = (double)learner->ld + LINE;
+    const double of_step = B * (double)(call->I + 8 * call->H) + 2 * columns + 2 * (double)learner->readout;
+    return fmax(n * columns * B, S * fmax(of_step, n * (double)(8 * call->H))) < most;
+}
+
+/* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
+LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B,
+                                const bptt_options *options) {
+    call *call = &learner->call;
+    const bptt_status status = begin_call(call, spec, 1, B, options);
+    if (status) return status;
+    if (method != BPTT_METHOD_RTRL && method != BPTT_METHOD_SNAP1) return BPTT_ERROR_OPTION;
+    if (call->L > 1 || call->D > 1 || call->spec.recurrent_dropout > 0) return BPTT_ERROR_OPTION;
+    if (bptt_internal_leaks(&call->spec) || call->spec.noise > 0) return BPTT_ERROR_OPTION;
+    if (method == BPTT_METHOD_SNAP1 && bptt_internal_multiplies_gates(call->shape)) return BPTT_ERROR_OPTION;
+    call->options =
+        (bptt_options){.threads = call->options.threads, .tokens = call->options.tokens, .team = call->options.team};
+    learner->method = method;
+    size_learner(learner);
+    if (!learner_fits(learner)) return BPTT_ERROR_OVERFLOW;
+    learner->influence_size =
+        method == BPTT_METHOD_RTRL ? learner->state_units * learner->ld : snap1_influence_size(learner);
+    return BPTT_OK;
+}
+
+/* The same, with the parameters and the memory. */
+LOCAL bptt_status open_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B, const REAL *params,
+                               REAL *memory, const bptt_options *options) {
+    const bptt_status status = begin_learner(learner, spec, method, B, options);
+    if (status) return status;
+    if (!params || !memory) return BPTT_ERROR_NULL;
+    learner->call.params = params;
+    if (learner->call.spec.num_embeddings) learner->call.token_rows = network_weight(learner, EMBEDDING);
+    plan_memory(learner, memory);
+    return BPTT_OK;
+}
+
+/* Whether a reset has made the memory that of such a learner. */
+LOCAL int is_made(const learner *learner) {
+    const learner_head *head = learner->head;
+    return head->made == LEARNER_MADE && head->rows == learner->call.B &&
+           head->influence_size == learner->influence_size && head->steps >= 0 && head->steps <= learner->span;
+}
+
+/* Elements of the scratch of any call. */
+LOCAL int64_t learner_work(learner *learner) {
+    arena forward = {NULL, LINE};
+    rtrl rtrl = {.learner = learner};
+    snap1 snap1 = {.learner = learner};
+    alloc_forward_step(&learner->call, &forward);
+    if (learner->method == BPTT_METHOD_SNAP1) return max_of(forward.used, plan_snap1(&snap1, NULL));
+    return max_of(forward.used, max_of(plan_rtrl(&rtrl, NULL, 0), plan_rtrl(&rtrl, NULL, 1)));
+}
+
+/* What must be done before another step goes onto the tape. */
+LOCAL void make_room_on_tape(learner *learner, REAL *work) {
+    rtrl rtrl = {.learner = learner};
+    if (learner->head->steps < learner->span) return;
+    if (learner->method == BPTT_METHOD_RTRL) {
+        plan_rtrl(&rtrl, work, 0);
+        fold(&rtrl);
+        return;
+    }
+    finish_step(learner);
+    learner->head->steps = 0;
+    for (int64_t row = 0; row < learner->call.B; row++) learner->counts[row] = 0;
+}
+
+/* ---- the functions ----------------------------------------------------------------------------------- */
+
+/* bptt_learner_sizes_f32(), bptt_learner_sizes_f64() */
+bptt_status TYPED(bptt_learner_sizes)(const bptt_spec *spec, bptt_method method, int64_t B, bptt_learner_sizes *sizes) {
+    learner learner;
+    const bptt_status status = begin_learner(&learner, spec, method, B, NULL);
+    if (status) return status;
+    if (!sizes) return BPTT_ERROR_NULL;
+    if (!bptt_internal_size_fits(sizes->struct_size, sizeof *sizes)) return BPTT_ERROR_STRUCT;
+    const bptt_learner_sizes all = {.struct_size = sizes->struct_size,
+                                    .memory = plan_memory(&learner, NULL),
+                                    .work = learner_work(&learner),
+                                    .influence = B * learner.influence_size,
+                                    .span = learner.span};
+    memcpy(sizes, &all, sizes->struct_size);
+    return BPTT_OK;
+}
+
+/* A row's state becomes the one given, which may lie where it does, or the first one of a sequence. */
+LOCAL void set_row_state(const learner *learner, int64_t row, const REAL *state0, REAL *state) {
+    const call *call = &learner->call;
+    for (int part = 0; part < call->shape->states; part++) {
+        const int64_t at = state_offset(call, 0, part, row);
+        copy_or_clear(state + at, state0 ? state0 + at : network_weight(learner, part ? STATE_C0 : STATE_H0), call->H);
+    }
+}
+
+/* bptt_learner_reset_f32(), bptt_learner_reset_f64() */
+bptt_status TYPED(bptt_learner_reset)(const bptt_spec *spec, bptt_method method, int64_t B, const REAL *params,
+                                      const uint8_t *rows, const REAL *state0, REAL *state, REAL *memory) {
+    learner learner;
+    const bptt_status status = open_learner(&learner, spec, method, B, params, memory, NULL);
+    if (status) return status;
+    if (!state) return BPTT_ERROR_NULL;
+    if (rows && !is_made(&learner)) return BPTT_ERROR_OPTION;
+    if (!rows) *learner.head = (learner_head){LEARNER_MADE, B, learner.influence_size, 0, 0};
+    for (int64_t row = 0; row < B; row++) {
+        if (rows && !rows[row]) continue;
+        set_row_state(&learner, row, state0, state);
+        learner.counts[row] = 0;
+        learner.kinds[row] = state0 ? INFLUENCE_NONE : INFLUENCE_LEARNED;
+        if (method == BPTT_METHOD_SNAP1) snap1_reset(&learner, row);
+    }
+    return BPTT_OK;
+}
+
+/* bptt_learner_step_f32(), bptt_learner_step_f64() */
+bptt_status TYPED(bptt_learner_step)(const bptt_spec *spec, bptt_method method, int64_t B, const REAL *params,
+                                     const REAL *x, REAL *state, REAL *y, REAL *memory, REAL *work,
+                                     const bptt_options *options) {
+    learner learner;
+    bptt_status status = open_learner(&learner, spec, method, B, params, memory, options);
+    if (status) return status;
+    if (!state || !work) return BPTT_ERROR_NULL;
+    status = check_inputs(&learner.call, x);
+    if (status) return status;
+    if (!is_made(&learner)) return BPTT_ERROR_OPTION;
+    learner.call.x = x;
+    make_room_on_tape(&learner, work);
+    forward_onto_tape(&learner, state, y, work);
+    if (method == BPTT_METHOD_SNAP1) {
+        snap1 snap1 = {.learner = &learner};
+        plan_snap1(&snap1, work);
+        begin_step_influence(&snap1);
+    }
+    return BPTT_OK;
+}
+
+/* bptt_learner_backward_f32(), bptt_learner_backward_f64() */
+bptt_status TYPED(bptt_learner_backward)(const bptt_spec *spec, bptt_method method, int64_t B, const REAL *params,
+                                         const REAL *dy, REAL *grads, REAL *memory, REAL *work,
+                                         const bptt_options *options) {
+    learner learner;
+    const bptt_status status = open_learner(&learner, spec, method, B, params, memory, options);
+    if (status) return status;
+    if (!dy || !grads || !work) return BPTT_ERROR_NULL;
+    if (!is_made(&learner)) return BPTT_ERROR_OPTION;
+    if (method == BPTT_METHOD_SNAP1) {
+        snap1 snap1 = {.learner = &learner};
+        plan_snap1(&snap1, work);
+        snap1_backward(&snap1, dy, grads);
+    } else {
+        rtrl rtrl = {.learner = &learner, .dy = dy, .to = grads};
+        plan_rtrl(&rtrl, work, 1);
+        rtrl_backward(&rtrl);
+    }
+    return BPTT_OK;
+}
+#endif

@@ -1,0 +1,167 @@
+/* Learning at every step, forward in time: what RTRL and SnAp-1 share. Only networks of one layer in one direction.
+ *
+ * The memory of a learner holds, from one call to the next, how the state of each row depends on the parameters (the
+ * influence), and a tape of the last steps. The tape is that of a forward of `span` steps (layout.h); beside it lie,
+ * for each step, its inputs and the weights that it was computed with: the parameters may change between steps, and the
+ * influence follows the path that was taken. */
+#ifndef BPTT_FORWARD_MODE_LEARNER_H
+#define BPTT_FORWARD_MODE_LEARNER_H
+#include "cells/cells.h"
+#include "network/layout.h"
+#include "network/weights.h"
+
+/* What the influence of a row is. */
+typedef enum {
+    INFLUENCE_HELD,    /* the matrix in memory */
+    INFLUENCE_LEARNED, /* of the learned initial state the identity, of other parameters zero */
+    INFLUENCE_NONE     /* zero */
+} influence_kind;
+
+/* The beginning of a learner's memory: what it was made for, and how far it is. */
+typedef struct {
+    int64_t made, rows, influence_size; /* LEARNER_MADE, B and the size of a row's influence; else it is no learner's */
+    int64_t steps;                      /* on the tape */
+    int64_t pending;                    /* SnAp-1: whether the influence is still that of the step before */
+} learner_head;
+
+typedef struct {
+    call call; /* one step of all rows; its activations are the tape */
+    bptt_method method;
+    int64_t state_units;   /* elements of a row's state: h, for an LSTM also c */
+    int64_t columns;       /* of an influence matrix: the parameters without those of the readout */
+    int64_t ld;            /* distance of its rows */
+    int64_t readout;       /* parameters of the readout */
+    int64_t readout_begin; /* parameters before them */
+    int64_t span;          /* most steps on the tape */
+    int64_t layer[LAYER_DIR_TENSORS], network[NETWORK_TENSORS]; /* offsets of the tensors; -1: there is none */
+
+    /* in memory */
+    learner_head *head;
+    int64_t *counts; /* (B,): the last steps of the tape that belong to the row's influence */
+    int64_t *kinds;  /* (B,): influence_kind */
+    int64_t *tokens; /* (span,B), where the inputs are integers */
+    REAL *x;         /* (span,B,I): inputs, rows of an embedding; not of a one_hot network */
+    REAL *panels;    /* RTRL: (span, panels_size), the weights of each step */
+    int64_t panels_size;
+    REAL *units;     /* SnAp-1: of each row, what the step does to each unit: snap1.h */
+    REAL *influence; /* of each row: RTRL (state_units,ld); SnAp-1: snap1.h */
+    int64_t influence_size;
+} learner;
+
+enum { LEARNER_MADE = 0x6c65726e };
+
+/* The parameters of a learner's network, in their gradients or in a row of an influence matrix, which has no columns
+ * for the readout: tensors before the readout are found in `first`, those behind it in `last`. */
+typedef struct {
+    REAL *first, *last;
+} param_row;
+
+LOCAL param_row row_of_influence(const learner *learner, REAL *row) { return (param_row){row, row - learner->readout}; }
+
+/* A tensor in a row of parameters; NULL where the network does not have it, or without a row. */
+LOCAL REAL *layer_tensor(const learner *learner, REAL *row, int tensor) {
+    return row && learner->layer[tensor] >= 0 ? row + learner->layer[tensor] : NULL;
+}
+
+LOCAL REAL *network_tensor(const learner *learner, REAL *row, int tensor) {
+    return row && learner->network[tensor] >= 0 ? row + learner->network[tensor] : NULL;
+}
+
+/* The same in the network's parameters. */
+LOCAL const REAL *layer_weight(const learner *learner, int tensor) {
+    return layer_tensor(learner, (REAL *)learner->call.params, tensor);
+}
+
+LOCAL const REAL *network_weight(const learner *learner, int tensor) {
+    return network_tensor(learner, (REAL *)learner->call.params, tensor);
+}
+
+/* ---- sizes ------------------------------------------------------------------------------------------- */
+
+enum { SPAN_MIN = 8, SPAN_MAX = 64 };
+
+/* Steps on the tape of RTRL: longer ones take backward more time at each step, shorter ones spread the products of the
+ * influence matrix over fewer steps. */
+LOCAL int64_t span_of(const learner *learner) {
+    return learner->method == BPTT_METHOD_RTRL ? min_of(max_of(learner->call.H / 2, SPAN_MIN), SPAN_MAX) : 1;
+}
+
+LOCAL int64_t *alloc_integers(arena *from, int64_t n) {
+    return (int64_t *)arena_alloc(from, n * (int64_t)(sizeof(int64_t) / sizeof(REAL)));
+}
+
+/* The sizes that depend on the network alone. */
+LOCAL void size_learner(learner *learner) {
+    const call *call = &learner->call;
+    for (int i = 0; i < LAYER_DIR_TENSORS; i++) learner->layer[i] = bptt_internal_layer_dir_offset(&call->spec, 0, i);
+    for (int i = 0; i < NETWORK_TENSORS; i++) learner->network[i] = bptt_internal_network_offset(&call->spec, i);
+    learner->state_units = call->shape->states * call->H;
+    learner->readout = call->O * (call->H + (call->spec.bias != 0));
+    learner->columns = bptt_internal_params(&call->spec) - learner->readout;
+    learner->readout_begin = call->O ? learner->network[WEIGHT_HO] : learner->columns;
+    learner->ld = (learner->columns + LINE - 1) / LINE * LINE;
+    learner->span = span_of(learner);
+}
+
+/* The weights of a step as backward multiplies by them: W_hh, for an embedding also W_ih. */
+LOCAL weights alloc_taped_weights(const learner *learner, arena *from) {
+    const call *call = &learner->call;
+    weights weights = {0};
+    EACH_PRODUCT(call, listed) {
+        const int input = listed->matrix == WEIGHT_IH;
+        if (!input || call->spec.num_embeddings)
+            weights.products[listed - call->shape->products] =
+                arena_alloc(from, call->kernels->packed_size(listed->rows * call->H, input ? call->I : call->H));
+    }
+    if (call->spec.peepholes) weights.peepholes = arena_alloc(from, 3 * call->H);
+    return weights;
+}
+
+/* elements of what SnAp-1 keeps of a step for each row: D_t and A */
+LOCAL int64_t units_size(const call *call) {
+    return call->shape->states * (call->shape->states * call->H + dz_columns(call));
+}
+
+LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
+    call *call = &learner->call;
+    arena from = arena_at(memory), counted = {NULL, 0};
+    const int64_t S = learner->span, B = call->B;
+    const int exact = learner->method == BPTT_METHOD_RTRL;
+    learner->head = (learner_head *)alloc_integers(&from, sizeof(learner_head) / sizeof(int64_t));
+    learner->counts = alloc_integers(&from, B);
+    learner->kinds = alloc_integers(&from, B);
+    learner->tokens = alloc_integers(&from, call->V ? S * B : 0);
+    learner->x = arena_alloc(&from, call->spec.one_hot ? 0 : S * B * call->I);
+    call->activation_steps = S;
+    call->activations = arena_alloc(&from, layer_activations(call, S));
+    if (exact) alloc_taped_weights(learner, &counted);
+    learner->panels_size = counted.used;
+    learner->panels = arena_alloc(&from, S * learner->panels_size);
+    learner->units = arena_alloc(&from, exact ? 0 : B * units_size(call));
+    learner->influence = arena_alloc(&from, B * learner->influence_size);
+    return from.used;
+}
+
+/* ---- the influence matrix ------------------------------------------------------------------------------ */
+
+enum { FOLD_COLUMNS = 64 }; /* columns that are multiplied at a time: their panels stay in L1 or L2 */
+
+/* elements of the panels of so many columns */
+LOCAL int64_t column_panels(const learner *learner) {
+    return learner->call.kernels->packed_size(learner->state_units, FOLD_COLUMNS);
+}
+
+/* Columns [begin,end) of an influence matrix J (state_units, ld apart) become those of D J, D
+ * (state_units,state_units); panels: scratch of column_panels elements. */
+LOCAL void transform_columns(const learner *learner, const REAL *D, int64_t begin, int64_t end, REAL *J, int64_t ld,
+                             REAL *panels) {
+    const kernels *kernels = learner->call.kernels;
+    const int64_t n = learner->state_units;
+    for (int64_t j = begin; j < end; j += FOLD_COLUMNS) {
+        const int64_t columns = min_of(FOLD_COLUMNS, end - j);
+        kernels->pack(n, columns, J + j, ld, 1, panels);
+        kernels->multiply(
+            &(product){.m = n, .n = columns, .k = n, .a = D, .lda = n, .panels = panels, .c = J + j, .ldc = ld});
+    }
+}
+#endif

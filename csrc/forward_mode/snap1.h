@@ -1,0 +1,336 @@
+/* SnAp-1 (Menick et al. 2021, "Practical real time recurrent learning with a sparse approximation"): of the influence
+ * matrix only the entries that a single step can fill are kept, those of each parameter for its own unit. D_t acts on
+ * them by its diagonal, for an LSTM by each unit's 2 x 2 block. Biased; exact where W_hh is diagonal.
+ *
+ * The influence of a row: for h, and for an LSTM for c behind it, one element for each parameter but those of the
+ * readout and the embedding (own_size,). Each entry of an embedding acts on all units within a step, so that nothing of
+ * its influence is left out: behind these lies the matrix of the entries (state_units,V*I), on which D_t acts as in
+ * RTRL.
+ *
+ * A step computes what of D_t is used and A = ds_t/dz_t of each unit. The influence follows later, in one pass with the
+ * gradients that the step's backward adds, or else before the next step; that of the embedding at once. */
+#ifndef BPTT_FORWARD_MODE_SNAP1_H
+#define BPTT_FORWARD_MODE_SNAP1_H
+#include "forward_mode/row_backward.h"
+
+typedef struct {
+    learner *learner;
+    state_grads grads; /* a step: of ones */
+    REAL *jacobian;    /* a step, with an embedding: D_t (state_units,state_units) */
+    REAL *panels;      /* with it: scratch of column_panels */
+    REAL *dh;          /* backward: the gradient by h_t of a row (H,) */
+} snap1;
+
+/* A pass over the influence of a row. */
+typedef struct {
+    const learner *learner;
+    int64_t row;
+    int updates;             /* whether the influence takes the step on the tape */
+    const REAL *dh;          /* the gradient by h_t (H,) */
+    REAL *grads;             /* the gradients of the parameters, which get dh J; NULL: not wanted */
+    const REAL *decay[2][2]; /* D_t: of part i of the state by part j (H,) each */
+    const REAL *slopes[2];   /* A of part i (dz columns) */
+    param_row parts[2];      /* the influence on part i */
+} influence_pass;
+
+LOCAL int64_t embedding_size(const call *call) { return call->spec.num_embeddings * call->I; }
+
+/* elements of the influence on a part of the state, without that of the embedding, whose columns would be the last */
+LOCAL int64_t own_size(const learner *learner) {
+    return (learner->columns - embedding_size(&learner->call) + LINE - 1) / LINE * LINE;
+}
+
+LOCAL int64_t snap1_influence_size(const learner *learner) {
+    return learner->call.shape->states * own_size(learner) + learner->state_units * embedding_size(&learner->call);
+}
+
+LOCAL int64_t plan_snap1(snap1 *snap1, REAL *work) {
+    const call *call = &snap1->learner->call;
+    arena from = arena_at(work);
+    snap1->grads = alloc_state_grads(call, &from, call->shape->states, 1);
+    snap1->dh = arena_alloc(&from, call->H);
+    if (!call->spec.num_embeddings) return from.used;
+    snap1->jacobian = arena_alloc(&from, snap1->learner->state_units * snap1->learner->state_units);
+    snap1->panels = arena_alloc(&from, column_panels(snap1->learner));
+    return from.used;
+}
+
+/* the influence of a row on part i of its state */
+LOCAL param_row own_influence(const learner *learner, int64_t row, int i) {
+    return row_of_influence(learner, learner->influence + row * learner->influence_size + i * own_size(learner));
+}
+
+/* the influence of the embedding on an element of a row's state (V*I) */
+LOCAL REAL *table_influence(const learner *learner, int64_t row, int64_t element) {
+    const call *call = &learner->call;
+    return learner->influence + row * learner->influence_size + call->shape->states * own_size(learner) +
+           element * embedding_size(call);
+}
+
+/* D_t of part i of a row's state by part j (H,); A of part i (dz columns) */
+LOCAL REAL *decay_of(const learner *learner, int64_t row, int i, int j) {
+    const call *call = &learner->call;
+    return learner->units + row * units_size(call) + (i * call->shape->states + j) * call->H;
+}
+
+LOCAL REAL *slopes_of(const learner *learner, int64_t row, int i) {
+    return decay_of(learner, row, learner->call.shape->states, 0) + i * dz_columns(&learner->call);
+}
+
+/* ---- D_t and A --------------------------------------------------------------------------------------- */
+
+/* A, and what of D_t does not pass W_hh: the cell's backward from ones. */
+LOCAL void differentiate_units(const snap1 *snap1, int64_t row) {
+    const learner *learner = snap1->learner;
+    const call *call = &learner->call;
+    const state_grads *grads = &snap1->grads;
+    const int64_t H = call->H, columns = dz_columns(call);
+    const int states = call->shape->states;
+    const weights weights = {.peepholes = (REAL *)layer_weight(learner, PEEPHOLES)};
+    REAL *dh = dh_of_step(learner, grads, 0);
+    for (int64_t j = 0; j < states * H; j++) {
+        dh[j] = j < H;
+        if (states == 2) grads->dc[j] = j >= H;
+    }
+    const step step = step_of_row(learner, call, &weights, grads, 0, row, 0, states);
+    cell_of(&call->spec)->backward(&step);
+    for (int i = 0; i < states; i++) {
+        memcpy(slopes_of(learner, row, i), grads->dz + i * columns, (size_t)columns * sizeof(REAL));
+        copy_or_clear(decay_of(learner, row, i, 0), has_direct_dh(call) ? grads->dh_next + i * H : NULL, H);
+        if (states == 2) memcpy(decay_of(learner, row, i, 1), grads->dc + i * H, (size_t)H * sizeof(REAL));
+    }
+}
+
+/* D_t += A times the diagonals of the blocks of W_hh */
+LOCAL void add_diagonals(const learner *learner, int64_t row) {
+    const call *call = &learner->call;
+    const int64_t H = call->H;
+    EACH_PRODUCT(call, listed) {
+        if (listed->matrix != WEIGHT_HH) continue;
+        for (int block = 0; block < listed->rows; block++) {
+            const REAL *weight = layer_weight(learner, WEIGHT_HH) + (listed->row + block) * H * H;
+            for (int i = 0; i < call->shape->states; i++) {
+                const REAL *slopes = slopes_of(learner, row, i) + (listed->dz + block) * H;
+                REAL *decay = decay_of(learner, row, i, 0);
+                for (int64_t j = 0; j < H; j++) decay[j] += slopes[j] * weight[j * (H + 1)];
+            }
+        }
+    }
+}
+
+/* All of D_t: A times W_hh, and what does not pass it. */
+LOCAL void fill_jacobian(const snap1 *snap1, int64_t row) {
+    const learner *learner = snap1->learner;
+    const call *call = &learner->call;
+    const int64_t H = call->H, n = learner->state_units;
+    const int states = call->shape->states;
+    copy_or_clear(snap1->jacobian, NULL, n * n);
+    for (int64_t i = 0; i < n; i++) {
+        REAL *to = snap1->jacobian + i * n;
+        const int64_t unit = i % H, part = i / H;
+        if (has_direct_dh(call)) to[unit] = snap1->grads.dh_next[i];
+        if (states == 2) to[H + unit] = snap1->grads.dc[i];
+        EACH_PRODUCT(call, listed)
+            for (int block = 0; listed->matrix == WEIGHT_HH && block < listed->rows; block++)
+                call->kernels->add_scaled(H, slopes_of(learner, row, (int)part)[(listed->dz + block) * H + unit],
+                                          layer_weight(learner, WEIGHT_HH) + ((listed->row + block) * H + unit) * H,
+                                          to);
+    }
+}
+
+/* The influence of the embedding: D_t times it, and the row that was the input gets A W_ih. */
+LOCAL void step_table(const snap1 *snap1, int64_t row) {
+    const learner *learner = snap1->learner;
+    const call *call = &learner->call;
+    const int64_t H = call->H, I = call->I, size = embedding_size(call), token = learner->tokens[row];
+    fill_jacobian(snap1, row);
+    transform_columns(learner, snap1->jacobian, 0, size, table_influence(learner, row, 0), size, snap1->panels);
+    for (int64_t i = 0; token != call->spec.padding_row - 1 && i < learner->state_units; i++)
+        EACH_PRODUCT(call, listed)
+            for (int block = 0; listed->matrix == WEIGHT_IH && block < listed->rows; block++)
+                call->kernels->add_scaled(I, slopes_of(learner, row, (int)(i / H))[(listed->dz + block) * H + i % H],
+                                          layer_weight(learner, WEIGHT_IH) + ((listed->row + block) * H + i % H) * I,
+                                          table_influence(learner, row, i) + token * I);
+}
+
+/* ---- the pass over the influence ----------------------------------------------------------------------- */
+
+/* n parameters of each of H units: h and c, the influence on either part; slopes: the place of their A, operands: what
+ * A is multiplied by (n,), NULL: nothing is added; grads: theirs, NULL: not wanted. */
+LOCAL void pass_units(const influence_pass *pass, int64_t n, int64_t slopes, const REAL *operands, REAL *h, REAL *c,
+                      REAL *grads) {
+    influence_step step = {.states = pass->learner->call.shape->states,
+                           .rows = pass->learner->call.H,
+                           .n = n,
+                           .x = operands,
+                           .y = {h, c},
+                           .weight = pass->dh,
+                           .grads = grads};
+    for (int i = 0; pass->updates && i < step.states; i++) {
+        step.scale[i] = pass->slopes[i] + slopes;
+        for (int j = 0; j < step.states; j++) step.decay[i][j] = pass->decay[i][j];
+    }
+    pass->learner->call.kernels->step_influence(&step);
+}
+
+/* A single parameter of each unit; slopes: its A, by part (H,) each; NULL: nothing is added. */
+LOCAL void pass_single(const influence_pass *pass, const REAL *const slopes[2], REAL *h, REAL *c, REAL *grads) {
+    const REAL *const *of_h = pass->decay[0], *const *of_c = pass->decay[1];
+    const int64_t H = pass->learner->call.H;
+    for (int64_t j = 0; pass->updates && j < H; j++) {
+        const REAL was = h[j];
+        h[j] = of_h[0][j] * was + (slopes ? slopes[0][j] : 0);
+        if (!c) continue;
+        h[j] += of_h[1][j] * c[j];
+        c[j] = of_c[0][j] * was + of_c[1][j] * c[j] + (slopes ? slopes[1][j] : 0);
+    }
+    for (int64_t j = 0; grads && j < H; j++) grads[j] += pass->dh[j] * h[j];
+}
+
+LOCAL REAL *at(REAL *tensor, int64_t offset) { return tensor ? tensor + offset : NULL; }
+
+/* A one_hot network: the column that was the input gets A. */
+LOCAL void add_column(const influence_pass *pass, int64_t slopes, REAL *h, REAL *c, REAL *grads) {
+    const learner *learner = pass->learner;
+    const int64_t V = learner->call.V, token = learner->tokens[pass->row];
+    for (int64_t j = 0; j < learner->call.H; j++) {
+        const REAL a = pass->slopes[0][slopes + j];
+        h[j * V + token] += a;
+        if (c) c[j * V + token] += pass->slopes[1][slopes + j];
+        if (grads) grads[j * V + token] += pass->dh[j] * a;
+    }
+}
+
+LOCAL void pass_weights(const influence_pass *pass) {
+    const learner *learner = pass->learner;
+    const call *call = &learner->call;
+    const int64_t H = call->H;
+    EACH_PRODUCT(call, listed) {
+        const int input = listed->matrix == WEIGHT_IH, column = input && call->spec.one_hot;
+        const int64_t n = input ? call->I : H;
+        const REAL *operands = column  ? NULL
+                               : input ? learner->x + pass->row * n
+                                       : taped_state(learner, 0, 0, pass->row);
+        for (int block = 0; block < listed->rows; block++) {
+            const int64_t offset = (listed->row + block) * H * n, slopes = (listed->dz + block) * H;
+            REAL *h = at(layer_tensor(learner, pass->parts[0].first, listed->matrix), offset);
+            REAL *c = at(layer_tensor(learner, pass->parts[1].first, listed->matrix), offset);
+            REAL *grads = at(layer_tensor(learner, pass->grads, listed->matrix), offset);
+            pass_units(pass, n, slopes, operands, h, c, grads);
+            if (column && pass->updates) add_column(pass, slopes, h, c, grads);
+        }
+    }
+}
+
+LOCAL void pass_biases(const influence_pass *pass) {
+    const learner *learner = pass->learner;
+    const call *call = &learner->call;
+    for (int matrix = WEIGHT_IH; call->spec.bias && matrix <= WEIGHT_HH; matrix++)
+        for (int block = 0; block < call->shape->blocks; block++) {
+            const int64_t dz = dz_block_of(call, matrix, block) * call->H, offset = block * call->H;
+            const int bias = matrix == WEIGHT_IH ? BIAS_IH : BIAS_HH;
+            const REAL *const slopes[2] = {pass->slopes[0] + dz, pass->slopes[1] + dz};
+            pass_single(pass, slopes, at(layer_tensor(learner, pass->parts[0].first, bias), offset),
+                        at(layer_tensor(learner, pass->parts[1].first, bias), offset),
+                        at(layer_tensor(learner, pass->grads, bias), offset));
+        }
+}
+
+LOCAL void pass_peepholes(const influence_pass *pass) {
+    const learner *learner = pass->learner;
+    const call *call = &learner->call;
+    REAL *const parts[2] = {layer_tensor(learner, pass->parts[0].first, PEEPHOLES),
+                            layer_tensor(learner, pass->parts[1].first, PEEPHOLES)};
+    REAL *grads = layer_tensor(learner, pass->grads, PEEPHOLES);
+    for (int block = 0; block < 3; block++)
+        pass_single(pass, NULL, at(parts[0], block * call->H), at(parts[1], block * call->H), NULL);
+    for (int i = 0; pass->updates && i < 2; i++) {
+        const peephole_rows rows = {.rows = 1,
+                                    .H = call->H,
+                                    .dz = pass->slopes[i],
+                                    .c_prev = taped_state(learner, 1, 0, pass->row),
+                                    .c = taped_state(learner, 1, 1, pass->row),
+                                    .unit_end = call->H};
+        cell_of(&call->spec)->add_peephole_grad(&rows, parts[i]);
+    }
+    for (int64_t j = 0; grads && j < 3 * call->H; j++) grads[j] += pass->dh[j % call->H] * parts[0][j];
+}
+
+LOCAL void pass_initial_state(const influence_pass *pass) {
+    const learner *learner = pass->learner;
+    const call *call = &learner->call;
+    const int two = call->shape->states == 2;
+    for (int tensor = STATE_H0; tensor <= STATE_H0 + two; tensor++)
+        pass_single(pass, NULL, network_tensor(learner, pass->parts[0].last, tensor),
+                    network_tensor(learner, pass->parts[1].last, tensor), network_tensor(learner, pass->grads, tensor));
+}
+
+/* The embedding, whose influence has taken the step already. */
+LOCAL void pass_table(const influence_pass *pass) {
+    const learner *learner = pass->learner;
+    const call *call = &learner->call;
+    for (int64_t unit = 0; pass->grads && unit < call->H; unit++)
+        call->kernels->add_scaled(embedding_size(call), pass->dh[unit], table_influence(learner, pass->row, unit),
+                                  network_tensor(learner, pass->grads, EMBEDDING));
+}
+
+/* One row. */
+LOCAL void pass_influence(const learner *learner, int64_t row, const REAL *dh, REAL *grads) {
+    const call *call = &learner->call;
+    influence_pass pass = {
+        .learner = learner, .row = row, .updates = learner->head->pending != 0, .dh = dh, .grads = grads};
+    for (int i = 0; i < call->shape->states; i++) {
+        pass.parts[i] = own_influence(learner, row, i);
+        pass.slopes[i] = slopes_of(learner, row, i);
+        for (int j = 0; j < call->shape->states; j++) pass.decay[i][j] = decay_of(learner, row, i, j);
+    }
+    if (call->shape->states == 1) pass.slopes[1] = pass.slopes[0];
+    pass_weights(&pass);
+    pass_biases(&pass);
+    if (call->spec.peepholes) pass_peepholes(&pass);
+    if (call->spec.learn_state) pass_initial_state(&pass);
+    if (call->spec.num_embeddings) pass_table(&pass);
+}
+
+/* ---- the calls --------------------------------------------------------------------------------------- */
+
+/* The influence takes the step on the tape, if it has not: before the next step overwrites it. */
+LOCAL void finish_step(const learner *learner) {
+    if (!learner->head->pending) return;
+    for (int64_t row = 0; row < learner->call.B; row++)
+        if (learner->counts[row]) pass_influence(learner, row, NULL, NULL);
+    learner->head->pending = 0;
+}
+
+/* After a step: D_t and A of all rows. */
+LOCAL void begin_step_influence(const snap1 *snap1) {
+    const learner *learner = snap1->learner;
+    for (int64_t row = 0; row < learner->call.B; row++) {
+        differentiate_units(snap1, row);
+        add_diagonals(learner, row);
+        if (learner->call.spec.num_embeddings) step_table(snap1, row);
+    }
+    learner->head->pending = 1;
+}
+
+/* The influence on a row's state that has just been set. */
+LOCAL void snap1_reset(const learner *learner, int64_t row) {
+    const call *call = &learner->call;
+    copy_or_clear(learner->influence + row * learner->influence_size, NULL, learner->influence_size);
+    if (learner->kinds[row] != INFLUENCE_LEARNED) return;
+    for (int part = 0; call->spec.learn_state && part < call->shape->states; part++) {
+        REAL *ones = network_tensor(learner, own_influence(learner, row, part).last, part ? STATE_C0 : STATE_H0);
+        for (int64_t j = 0; j < call->H; j++) ones[j] = 1;
+    }
+}
+
+LOCAL void snap1_backward(const snap1 *snap1, const REAL *dy, REAL *grads) {
+    const learner *learner = snap1->learner;
+    for (int64_t row = 0; row < learner->call.B; row++) {
+        if (!learner->counts[row]) continue; /* it began anew after the step */
+        output_grad(learner, row, dy + row * learner->call.Y, grads, snap1->dh);
+        pass_influence(learner, row, snap1->dh, grads);
+    }
+    learner->head->pending = 0;
+}
+#endif

@@ -1,0 +1,157 @@
+/* The tape of a learner, and a step forward onto it: by products with weights as they lie in the parameters, as packing
+ * them would take as long as the step. */
+#ifndef BPTT_FORWARD_MODE_TAPE_H
+#define BPTT_FORWARD_MODE_TAPE_H
+#include "cells/cells.h"
+#include "forward_mode/learner.h"
+
+/* ---- the tape ---------------------------------------------------------------------------------------- */
+
+/* h (part 0) or c (part 1) of a row in a slot: step i's outputs lie in slot i+1, its entering state in slot i */
+LOCAL REAL *taped_state(const learner *learner, int part, int64_t slot, int64_t row) {
+    return state_at(&learner->call, 0, 0, part, slot) + row * learner->call.H;
+}
+
+/* the gates of a row at step i */
+LOCAL REAL *taped_gates(const learner *learner, int64_t i, int64_t row) {
+    const call *call = &learner->call;
+    return state_at(call, 0, 0, call->shape->states, 0) + (i * call->B + row) * gate_columns(call);
+}
+
+LOCAL weights taped_weights(const learner *learner, int64_t i) {
+    arena from = {learner->panels + i * learner->panels_size, LINE};
+    return alloc_taped_weights(learner, &from);
+}
+
+LOCAL void tape_weights(const learner *learner, int64_t i) {
+    const call *call = &learner->call;
+    const weights weights = taped_weights(learner, i);
+    EACH_PRODUCT(call, listed) {
+        const int64_t columns = listed->matrix == WEIGHT_IH ? call->I : call->H;
+        const REAL *w = layer_weight(learner, listed->matrix) + listed->row * call->H * columns;
+        if (panels_of(call, &weights, listed))
+            call->kernels->pack(listed->rows * call->H, columns, w, columns, 1, panels_of(call, &weights, listed));
+    }
+    pack_peepholes(call, 0, weights.peepholes);
+}
+
+/* The inputs of step i: x or integers, and the rows of an embedding that these pick. */
+LOCAL void tape_inputs(const learner *learner, int64_t i) {
+    const call *call = &learner->call;
+    const int64_t B = call->B, I = call->I, *tokens = call->options.tokens;
+    if (call->V) memcpy(learner->tokens + i * B, tokens, (size_t)B * sizeof(int64_t));
+    else memcpy(learner->x + i * B * I, call->x, (size_t)(B * I) * sizeof(REAL));
+    for (int64_t row = 0; call->spec.num_embeddings && row < B; row++)
+        memcpy(learner->x + (i * B + row) * I, call->token_rows + tokens[row] * I, (size_t)I * sizeof(REAL));
+}
+
+/* ---- forward ----------------------------------------------------------------------------------------- */
+
+/* Scratch of a forward step. */
+typedef struct {
+    REAL *input_bias, *hh_bias; /* (G*H) */
+    REAL *hh_products;          /* (B,G*H) */
+} forward_scratch;
+
+LOCAL forward_scratch alloc_forward_step(const call *call, arena *from) {
+    const int64_t columns = call->shape->blocks * call->H;
+    forward_scratch scratch = {.input_bias = arena_alloc(from, columns)};
+    if (!call->shape->separate_hh) return scratch;
+    scratch.hh_bias = arena_alloc(from, columns);
+    scratch.hh_products = arena_alloc(from, call->B * columns);
+    return scratch;
+}
+
+/* The weights as they lie in the parameters, for kernels that multiply by rows. */
+LOCAL weights plain_weights(const learner *learner, const forward_scratch *scratch) {
+    const call *call = &learner->call;
+    weights weights = {.inputs = (REAL *)layer_weight(learner, WEIGHT_IH),
+                       .input_bias = scratch->input_bias,
+                       .hh_bias = scratch->hh_bias,
+                       .peepholes = (REAL *)layer_weight(learner, PEEPHOLES)};
+    EACH_PRODUCT(call, listed)
+        if (listed->matrix == WEIGHT_HH)
+            weights.products[listed - call->shape->products] =
+                (REAL *)layer_weight(learner, WEIGHT_HH) + listed->row * call->H * call->H;
+    pack_biases(call, 0, &weights);
+    return weights;
+}
+
+/* W_ih x + bias of all rows at step i: into the gates, or where h will lie. */
+LOCAL void multiply_inputs_by_rows(const learner *learner, const call *by_rows, const weights *weights, int64_t i,
+                                   REAL *z) {
+    const int64_t B = by_rows->B, I = by_rows->I, n = by_rows->shape->blocks * by_rows->H;
+    const int64_t ld = by_rows->shape->gate_blocks ? gate_columns(by_rows) : n;
+    if (!by_rows->spec.one_hot) {
+        by_rows->kernels->multiply(&(product){.m = B,
+                                              .n = n,
+                                              .k = I,
+                                              .a = learner->x + i * B * I,
+                                              .lda = I,
+                                              .panels = weights->inputs,
+                                              .init = weights->input_bias,
+                                              .c = z,
+                                              .ldc = ld});
+        return;
+    }
+    for (int64_t row = 0; row < B; row++, z += ld) {
+        const REAL *column = weights->inputs + learner->tokens[i * B + row];
+        for (int64_t j = 0; j < n; j++) z[j] = column[j * by_rows->V] + weights->input_bias[j];
+    }
+}
+
+LOCAL void write_outputs_by_rows(const learner *learner, const call *by_rows, int64_t i, REAL *y) {
+    const int64_t B = by_rows->B, H = by_rows->H, O = by_rows->O;
+    const REAL *h = taped_state(learner, 0, i + 1, 0);
+    if (!y) return;
+    if (O)
+        by_rows->kernels->multiply(&(product){.m = B,
+                                              .n = O,
+                                              .k = H,
+                                              .a = h,
+                                              .lda = H,
+                                              .panels = network_weight(learner, WEIGHT_HO),
+                                              .init = network_weight(learner, BIAS_O),
+                                              .c = y,
+                                              .ldc = O});
+    else memcpy(y, h, (size_t)(B * H) * sizeof(REAL));
+}
+
+/* One step of all rows onto the tape; overwrites `state`. */
+LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work) {
+    arena from = arena_at(work);
+    kernels kernels = *learner->call.kernels;
+    call by_rows = learner->call;
+    kernels.multiply = kernels.multiply_by_rows;
+    by_rows.kernels = &kernels;
+    const int64_t i = learner->head->steps++, B = by_rows.B, H = by_rows.H;
+    const int two = by_rows.shape->states == 2, gates = by_rows.shape->gate_blocks;
+    const forward_scratch scratch = alloc_forward_step(&by_rows, &from);
+    const weights weights = plain_weights(learner, &scratch);
+    tape_inputs(learner, i);
+    if (learner->panels_size) tape_weights(learner, i);
+    step step = {.kernels = &kernels,
+                 .shape = by_rows.shape,
+                 .cell = by_rows.spec.cell,
+                 .H = H,
+                 .t = i,
+                 .rows = B,
+                 .weights = &weights,
+                 .ld = H};
+    for (int part = 0; part <= two; part++)
+        memcpy(taped_state(learner, part, i, 0), state + part * B * H, (size_t)(B * H) * sizeof(REAL));
+    step.prev.h = step.operand = taped_state(learner, 0, i, 0);
+    step.prev.ld = step.ld_operand = H;
+    step.h = taped_state(learner, 0, i + 1, 0);
+    if (two) step.prev.c = taped_state(learner, 1, i, 0);
+    if (two) step.c = taped_state(learner, 1, i + 1, 0);
+    if (gates) step.gates = taped_gates(learner, i, 0);
+    step.hh_products = scratch.hh_products;
+    multiply_inputs_by_rows(learner, &by_rows, &weights, i, gates ? step.gates : step.h);
+    cell_of(&by_rows.spec)->forward(&step);
+    for (int part = 0; part <= two; part++)
+        memcpy(state + part * B * H, taped_state(learner, part, i + 1, 0), (size_t)(B * H) * sizeof(REAL));
+    for (int64_t row = 0; row < B; row++) learner->counts[row]++;
+    write_outputs_by_rows(learner, &by_rows, i, y);
+}
+#endif

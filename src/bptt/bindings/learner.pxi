@@ -1,0 +1,164 @@
+# Learning at every step, forward in time: what bptt.RTRL and bptt.SnAp1 share.
+
+cdef class Learner:
+    """A network one step at a time, with the gradients of each step's loss. bptt.RTRL and bptt.SnAp1 are the classes
+    to use: they check what a network must be."""
+
+    cdef object __weakref__
+    cdef Network network
+    cdef object memory, work, current  # current: the state, (states,1,B,H)
+    cdef void *memory_data
+    cdef void *work_data
+    cdef void *state_data
+    cdef bptt_method method
+    cdef bint stepped  # whether there is a step to go back over
+    cdef int64_t grads_bytes
+    cdef readonly int64_t batch
+
+    def __init__(self, Network network, int method, batch):
+        cdef bptt_learner_sizes sizes
+        if self.network is not None:
+            raise RuntimeError("__init__ was called before: make a new object")
+        batch = index(batch, "batch")
+        sizes.struct_size = sizeof(bptt_learner_sizes)
+        check(any_learner_sizes(network.bits, &network.core_spec, <bptt_method>method, batch, &sizes))
+        self.method, self.batch = <bptt_method>method, batch
+        with memory_for(self, network.spec, (sizes.memory + sizes.work) * (network.bits // 8), sizes.influence):
+            self.memory, self.work = aligned(sizes.memory, network.dtype), aligned(sizes.work, network.dtype)
+        self.current = new_state(network, batch)
+        self.memory_data, self.work_data = address(self.memory), address(self.work)
+        self.state_data, self.grads_bytes = address(self.current), network.grads_.nbytes
+        self.network = network
+        self.begin_anew(None, None)
+
+    cdef Network own_network(self):
+        if self.network is None:
+            raise RuntimeError("__init__ was never called")
+        return self.network
+
+    cdef int begin_anew(self, object mask, object state) except -1:
+        """mask: (B,) of uint8, None for all rows; state: as the core has it, None for the first of a sequence."""
+        cdef Network network = self.own_network()
+        network.begin_call()
+        try:
+            check(any_learner_reset(network.bits, &network.core_spec, self.method, self.batch, network.params_data,
+                                    <const uint8_t *>address(mask), address(state), self.state_data, self.memory_data))
+            self.stepped = self.stepped and mask is not None
+        finally:
+            network.end_call()
+        return 0
+
+    @property
+    def state(self):
+        """numpy.ndarray or pair of them: a copy of the state, (1,B,H), for an LSTM (h, c); assign to set it.
+
+        A state that is assigned does not depend on the parameters: the influence becomes zero.
+        """
+        with self.own_network().lock:
+            return state_from_core(self.current.copy())
+
+    @state.setter
+    def state(self, value):
+        value = state_to_core(self.own_network(), value, "state", self.batch)
+        if value is None:
+            raise TypeError("state must be an array, got None")
+        self.begin_anew(None, value)
+
+    def reset(self, rows=None):
+        """Begin anew: the state becomes zero, with learn_state the learned one, and the influence zero.
+
+        Parameters
+        ----------
+        rows : array_like of bool, (B,), or of int, optional
+            The rows that begin anew: a mask, or the numbers of distinct rows in 0..B-1; all by default.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If rows are neither; nothing is changed then.
+        """
+        if rows is not None:
+            chosen = rows_to_core(rows, self.batch)
+            rows = np.zeros(self.batch, np.uint8)
+            rows[chosen] = 1
+        self.begin_anew(rows, None)
+
+    def __call__(self, x, *, out=None):
+        cdef Array a, o
+        cdef Network network = self.own_network()
+        cdef bptt_options options
+        cdef int64_t token
+        cdef bint one_row
+        cdef bptt_status status
+        cdef void *xp = NULL
+        given, x = x, step_input(network, self.batch, x, &a, &token, &one_row)
+        out = step_output(network, self.batch, out, one_row, &o)
+        network.begin_call()
+        try:
+            network.default_options(&options)
+            if network.vocabulary:
+                options.tokens = <const int64_t *>a.data
+            else:
+                xp = a.data
+            with nogil:
+                status = any_learner_step(network.bits, &network.core_spec, self.method, self.batch,
+                                          network.params_data, xp, self.state_data, o.data, self.memory_data,
+                                          self.work_data, &options)
+            if status == BPTT_ERROR_TOKEN:
+                raise token_error(given, "x", network.vocabulary)
+            check(status)
+            self.stepped = True
+        finally:
+            network.end_call()
+        return out
+
+    def backward(self, dy):
+        """Add the gradients of the loss of the last step to the network's grads.
+
+        Parameters
+        ----------
+        dy : array_like, (B,O), or (O,) for a batch of one; without a readout (B,H) or (H,)
+            Gradient of the step's loss by its output.
+
+        Raises
+        ------
+        RuntimeError
+            If no step came before, or reset() since then.
+        ValueError, TypeError
+            If dy does not fit.
+
+        Notes
+        -----
+        Rows that were reset since the step add nothing. A step that has several losses may have several backwards.
+        The parameters of the readout are taken as they are now: change parameters after backward, before the next
+        step.
+        """
+        cdef Array a
+        cdef Network network = self.own_network()
+        cdef bptt_options options
+        cdef bptt_status status
+        dy = as_input(dy, "dy", network.dtype, &a)
+        if self.batch == 1 and a.ndim == 1:
+            expect(&a, "dy", f"({network.width_letters()},)", 1, network.width())
+        else:
+            expect(&a, "dy", f"(B,{network.width_letters()})", 2, self.batch, network.width())
+        if overlap(a.data, self.batch * network.width() * (network.bits // 8), network.grads_data, self.grads_bytes):
+            dy = dy.copy()
+            a.data = address(dy)
+        network.begin_call()
+        try:
+            if not self.stepped:
+                raise RuntimeError("backward needs a step before it: y = learner(x)")
+            network.default_options(&options)
+            with nogil:
+                status = any_learner_backward(network.bits, &network.core_spec, self.method, self.batch,
+                                              network.params_data, a.data, network.grads_data, self.memory_data,
+                                              self.work_data, &options)
+            check(status)
+        finally:
+            network.end_call()
+
+    def __reduce__(self):
+        name = type(self).__name__
+        raise TypeError(f"a {name} cannot be pickled or copied: make a new one of the copied network, "
+                        f"{name}(rnn, batch), and assign its state")

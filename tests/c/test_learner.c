@@ -1,0 +1,317 @@
+/* Learning forward in time: RTRL against backward over the whole sequence, SnAp-1 against RTRL where W_hh is diagonal;
+ * buffers of exactly the sizes that the core asks for, any number of threads, and every error. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "bad_specs.h"
+#include "bptt.h"
+#include "check.h"
+#include "problem.h"
+#include "real.h"
+#include "run.h"
+
+#define TOLERANCE (REAL_BITS == 32 ? 2e-4 : 1e-12)
+
+/* A learner of one problem. */
+typedef struct {
+    const problem *p;
+    bptt_method method;
+    bptt_options options;
+    bptt_learner_sizes sizes;
+    REAL *params, *state, *grads, *memory, *work;
+    REAL *y; /* (T,B,Y) */
+} learner;
+
+static learner open_learner(const problem *p, bptt_method method, int threads) {
+    learner l = {.p = p, .method = method, .sizes.struct_size = sizeof l.sizes};
+    const int64_t params = network_tensors_of(&p->spec).total;
+    CHECK_STATUS(TYPED(bptt_learner_sizes)(&p->spec, method, p->B, &l.sizes), BPTT_OK);
+    l.options = (bptt_options){.struct_size = sizeof l.options, .threads = threads};
+    l.params = copy_of(params, p->params);
+    l.state = array(state_size(p));
+    l.grads = array(params);
+    l.memory = array(l.sizes.memory);
+    l.work = array(l.sizes.work);
+    l.y = array(p->T * p->B * p->Y);
+    memset(l.grads, 0, (size_t)params * sizeof(REAL));
+    return l;
+}
+
+static void close_learner(learner *l) {
+    REAL *const all[] = {l->params, l->state, l->grads, l->memory, l->work, l->y};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
+}
+
+static void begin_learner(learner *l) {
+    REAL *state0 = copy_of(state_size(l->p), l->p->state0);
+    CHECK_STATUS(
+        TYPED(bptt_learner_reset)(&l->p->spec, l->method, l->p->B, l->params, NULL, state0, l->state, l->memory),
+        BPTT_OK);
+    release(state0);
+}
+
+/* All steps, each with its backward. */
+static void learn(learner *l) {
+    const problem *p = l->p;
+    REAL *x = copy_of(p->T * p->B * p->spec.input_size, p->x), *dy = copy_of(p->T * p->B * p->Y, p->dy);
+    begin_learner(l);
+    for (int64_t t = 0; t < p->T; t++) {
+        l->options.tokens = p->tokens ? p->tokens + t * p->B : NULL;
+        CHECK_STATUS(TYPED(bptt_learner_step)(&p->spec, l->method, p->B, l->params,
+                                              x ? x + t * p->B * p->spec.input_size : NULL, l->state,
+                                              t % 5 ? l->y + t * p->B * p->Y : NULL, l->memory, l->work, &l->options),
+                     BPTT_OK);
+        CHECK_STATUS(TYPED(bptt_learner_backward)(&p->spec, l->method, p->B, l->params, dy + t * p->B * p->Y, l->grads,
+                                                  l->memory, l->work, &l->options),
+                     BPTT_OK);
+    }
+    release(x);
+    release(dy);
+}
+
+static void check_close(int64_t n, const REAL *actual, const REAL *expected) {
+    double *values = doubles_of(n, expected);
+    CHECK_CLOSE(n, actual, values, TOLERANCE);
+    release(values);
+}
+
+static void check_same_learners(const learner *a, const learner *b) {
+    CHECK(same_bits(a->sizes.memory ? state_size(a->p) : 0, a->state, b->state));
+    CHECK(same_bits(network_tensors_of(&a->p->spec).total, a->grads, b->grads));
+}
+
+/* RTRL adds up to what backward gives; memory at another alignment and other numbers in it change nothing. */
+static void check_exact(const problem *p) {
+    const int64_t params = network_tensors_of(&p->spec).total;
+    run r = open_run(p, 1);
+    memset(r.grads, 0, (size_t)params * sizeof(REAL));
+    forward_backward(&r);
+    learner l = open_learner(p, BPTT_METHOD_RTRL, 1);
+    learn(&l);
+    check_close(params, l.grads, r.grads);
+    check_close(state_size(p), l.state, r.state1);
+    for (int64_t t = 0; t < p->T; t++)
+        if (t % 5) check_close(p->B * p->Y, l.y + t * p->B * p->Y, r.y + t * p->B * p->Y);
+    buffer_shift = 3 * (int64_t)sizeof(REAL);
+    buffer_fill = 0x3f;
+    learner moved = open_learner(p, BPTT_METHOD_RTRL, 3);
+    buffer_shift = 0;
+    buffer_fill = 0xff;
+    learn(&moved);
+    check_same_learners(&l, &moved);
+    close_learner(&moved);
+    close_learner(&l);
+    close_run(&r);
+}
+
+/* With blocks of W_hh that are diagonal SnAp-1 is exact too. */
+static void check_diagonal(problem *p) {
+    const layer_dir_tensors w = layer_dir_tensors_of(&p->spec, 0);
+    const int64_t H = p->spec.hidden_size, params = network_tensors_of(&p->spec).total;
+    for (int64_t i = 0; i < blocks_of(&p->spec) * H; i++)
+        for (int64_t j = 0; j < H; j++)
+            if (j != i % H) p->params[w.hh + i * H + j] = 0;
+    learner exact = open_learner(p, BPTT_METHOD_RTRL, 1), snap = open_learner(p, BPTT_METHOD_SNAP1, 2);
+    learn(&exact);
+    learn(&snap);
+    check_close(params, snap.grads, exact.grads);
+    CHECK(same_bits(state_size(p), snap.state, exact.state));
+    close_learner(&exact);
+    close_learner(&snap);
+}
+
+static void check_network(bptt_spec spec, int64_t T, int64_t B, unsigned features) {
+    problem p = problem_of(spec, T, B, features);
+    check_exact(&p);
+    if (!spec.reset_before) check_diagonal(&p);
+    free_problem(&p);
+}
+
+static void check_forms(void) {
+    /* learners take none with a leak, which come last */
+    for (int which = 0; which < LEAKY; which++) {
+        bptt_spec spec = spec_of((shape){.I = 3, .H = 7, .O = 2}, which, 1, 1);
+        check_network(spec, 19, 3, STATE0);
+        check_network(with_tokens(spec, 0, -1), 17, 2, 0);
+        spec.learn_state = 1;
+        check_network(with_tokens(spec, 6, 1), 11, 2, 0);
+        spec.bias = 0;
+        check_network(spec, 9, 1, 0);
+        check_network(spec_of((shape){.I = 1, .H = 33}, which, 1, 1), 40, 1, 0);
+    }
+    check_network(spec_of((shape){.I = 1, .H = 1, .O = 1}, TANH, 1, 1), 30, 1, 0);
+}
+
+/* Enough units for threads to share the products of the influence matrix. */
+static void check_threads(int which) {
+    problem p = problem_of(spec_of((shape){.I = 4, .H = 66, .O = 2}, which, 1, 1), 40, 2, 0);
+    bptt_team *team;
+    CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
+    learner one = open_learner(&p, BPTT_METHOD_RTRL, 1);
+    learn(&one);
+    for (int threads = 2; threads <= 9; threads += 3) {
+        learner many = open_learner(&p, BPTT_METHOD_RTRL, threads);
+        many.options.team = team;
+        learn(&many);
+        check_same_learners(&one, &many);
+        close_learner(&many);
+    }
+    close_learner(&one);
+    bptt_team_free(team);
+    free_problem(&p);
+}
+
+/* ---- errors ---------------------------------------------------------------------------------------------- */
+
+/* What every call returns for a spec, a method and a number of rows. */
+static void expect_all(learner *l, const bptt_spec *spec, int method, int64_t B, bptt_status expected) {
+    const bptt_method m = (bptt_method)method;
+    CHECK_STATUS(TYPED(bptt_learner_sizes)(spec, m, B, &l->sizes), expected);
+    CHECK_STATUS(TYPED(bptt_learner_reset)(spec, m, B, l->params, NULL, NULL, l->state, l->memory), expected);
+    CHECK_STATUS(TYPED(bptt_learner_step)(spec, m, B, l->params, l->params, l->state, l->y, l->memory, l->work, NULL),
+                 expected);
+    CHECK_STATUS(TYPED(bptt_learner_backward)(spec, m, B, l->params, l->params, l->grads, l->memory, l->work, NULL),
+                 expected);
+}
+
+static void check_bad_networks(learner *l) {
+    const bptt_spec valid = l->p->spec;
+    bptt_spec deep = valid, both = valid, dropping = valid, leaking = valid, noisy = valid, before = valid;
+    deep.num_layers = 2;
+    both.bidirectional = 1;
+    dropping.recurrent_dropout = 0.5;
+    leaking.leak = 0.5;
+    leaking.cell = BPTT_CELL_TANH;
+    leaking.reset_before = leaking.peepholes = 0;
+    noisy.noise = 0.5;
+    before.cell = BPTT_CELL_GRU;
+    before.reset_before = 1;
+    name_case("bad networks");
+    for (size_t i = 0; i < sizeof bad_specs / sizeof bad_specs[0]; i++)
+        expect_all(l, &bad_specs[i].spec, BPTT_METHOD_RTRL, 2, bad_specs[i].expected);
+    for (int method = 0; method < 2; method++) {
+        expect_all(l, &deep, method, 2, BPTT_ERROR_OPTION);
+        expect_all(l, &both, method, 2, BPTT_ERROR_OPTION);
+        expect_all(l, &leaking, method, 2, BPTT_ERROR_OPTION);
+        expect_all(l, &noisy, method, 2, BPTT_ERROR_OPTION);
+        expect_all(l, &dropping, method, 2, BPTT_ERROR_OPTION);
+        expect_all(l, NULL, method, 2, BPTT_ERROR_NULL);
+        expect_all(l, &valid, method, 0, BPTT_ERROR_SIZE);
+        expect_all(l, &valid, method, -1, BPTT_ERROR_SIZE);
+        expect_all(l, &valid, method, INT64_MAX, BPTT_ERROR_OVERFLOW);
+        expect_all(l, &valid, method, INT64_MAX / 4096, BPTT_ERROR_OVERFLOW);
+    }
+    expect_all(l, &before, BPTT_METHOD_SNAP1, 2, BPTT_ERROR_OPTION);
+    expect_all(l, &valid, 2, 2, BPTT_ERROR_OPTION);
+    expect_all(l, &valid, -1, 2, BPTT_ERROR_OPTION);
+    bptt_spec large =
+        spec_of((shape){.I = 1, .H = 1 << 20}, TANH, 1, 1); /* a square of H that fits, a cube that does not */
+    expect_all(l, &large, BPTT_METHOD_RTRL, 2, BPTT_ERROR_OVERFLOW);
+}
+
+static void check_null(learner *l) {
+    const bptt_spec *s = &l->p->spec;
+    const bptt_method m = l->method;
+    const bptt_status null = BPTT_ERROR_NULL;
+    REAL *p = l->params, *x = l->params, *state = l->state, *y = l->y, *memory = l->memory, *work = l->work;
+    name_case("NULL");
+    CHECK_STATUS(TYPED(bptt_learner_sizes)(s, m, 2, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_reset)(s, m, 2, NULL, NULL, NULL, state, memory), null);
+    CHECK_STATUS(TYPED(bptt_learner_reset)(s, m, 2, p, NULL, NULL, NULL, memory), null);
+    CHECK_STATUS(TYPED(bptt_learner_reset)(s, m, 2, p, NULL, NULL, state, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_step)(s, m, 2, NULL, x, state, y, memory, work, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_step)(s, m, 2, p, NULL, state, y, memory, work, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_step)(s, m, 2, p, x, NULL, y, memory, work, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_step)(s, m, 2, p, x, state, y, NULL, work, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_step)(s, m, 2, p, x, state, y, memory, NULL, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_backward)(s, m, 2, NULL, x, l->grads, memory, work, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_backward)(s, m, 2, p, NULL, l->grads, memory, work, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_backward)(s, m, 2, p, x, NULL, memory, work, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_backward)(s, m, 2, p, x, l->grads, NULL, work, NULL), null);
+    CHECK_STATUS(TYPED(bptt_learner_backward)(s, m, 2, p, x, l->grads, memory, NULL, NULL), null);
+}
+
+/* Memory that no reset has filled, structs of other sizes, tokens of a network that takes none. */
+static void check_unusual(learner *l) {
+    const bptt_spec *s = &l->p->spec;
+    const uint8_t rows[2] = {1, 0};
+    int64_t tokens[2] = {0, 0};
+    bptt_options with_tokens = {.struct_size = sizeof with_tokens, .tokens = tokens}, unset = {0};
+    bptt_learner_sizes short_sizes = {.struct_size = offsetof(bptt_learner_sizes, work), .work = 77};
+    name_case("unusual arguments");
+    CHECK_STATUS(TYPED(bptt_learner_reset)(s, l->method, 2, l->params, rows, NULL, l->state, l->memory),
+                 BPTT_ERROR_OPTION);
+    CHECK_STATUS(
+        TYPED(bptt_learner_step)(s, l->method, 2, l->params, l->params, l->state, l->y, l->memory, l->work, NULL),
+        BPTT_ERROR_OPTION);
+    CHECK_STATUS(
+        TYPED(bptt_learner_backward)(s, l->method, 2, l->params, l->params, l->grads, l->memory, l->work, NULL),
+        BPTT_ERROR_OPTION);
+    begin_learner(l);
+    CHECK_STATUS(TYPED(bptt_learner_step)(s, l->method, 2, l->params, l->params, l->state, l->y, l->memory, l->work,
+                                          &with_tokens),
+                 BPTT_ERROR_OPTION);
+    CHECK_STATUS(
+        TYPED(bptt_learner_step)(s, l->method, 2, l->params, l->params, l->state, l->y, l->memory, l->work, &unset),
+        BPTT_ERROR_STRUCT);
+    CHECK_STATUS(
+        TYPED(bptt_learner_backward)(s, l->method, 1, l->params, l->params, l->grads, l->memory, l->work, NULL),
+        BPTT_ERROR_OPTION); /* memory of two rows */
+    CHECK_STATUS(TYPED(bptt_learner_sizes)(s, l->method, 2, &short_sizes), BPTT_OK);
+    CHECK(short_sizes.memory == l->sizes.memory && short_sizes.work == 77);
+    short_sizes.struct_size = 0;
+    CHECK_STATUS(TYPED(bptt_learner_sizes)(s, l->method, 2, &short_sizes), BPTT_ERROR_STRUCT);
+    short_sizes.struct_size = sizeof short_sizes + 1;
+    CHECK_STATUS(TYPED(bptt_learner_sizes)(s, l->method, 2, &short_sizes), BPTT_ERROR_STRUCT);
+}
+
+static void check_bad_tokens(void) {
+    problem p = problem_of(with_tokens(spec_of((shape){.I = 3, .H = 4, .O = 2}, GRU, 1, 1), 0, -1), 5, 2, 0);
+    learner l = open_learner(&p, BPTT_METHOD_SNAP1, 1);
+    REAL *before = array(l.sizes.memory);
+    int64_t bad[] = {0, 3};
+    begin_learner(&l);
+    memcpy(before, l.memory, (size_t)l.sizes.memory * sizeof(REAL));
+    name_case("bad tokens");
+    for (int i = 0; i < 2; i++) {
+        bad[1] = i ? -1 : 3;
+        l.options.tokens = bad;
+        CHECK_STATUS(
+            TYPED(bptt_learner_step)(&p.spec, l.method, 2, l.params, NULL, l.state, l.y, l.memory, l.work, &l.options),
+            BPTT_ERROR_TOKEN);
+    }
+    CHECK_STATUS(TYPED(bptt_learner_step)(&p.spec, l.method, 2, l.params, NULL, l.state, l.y, l.memory, l.work, NULL),
+                 BPTT_ERROR_NULL);
+    CHECK(same_bits(l.sizes.memory, l.memory, before));
+    release(before);
+    close_learner(&l);
+    free_problem(&p);
+}
+
+static void check_errors(void) {
+    problem p = problem_of(spec_of((shape){.I = 3, .H = 4, .O = 2}, TANH, 1, 1), 5, 2, 0);
+    for (int method = 0; method < 2; method++) {
+        learner l = open_learner(&p, (bptt_method)method, 1);
+        check_unusual(&l);
+        check_null(&l);
+        check_bad_networks(&l);
+        close_learner(&l);
+    }
+    check_bad_tokens();
+    free_problem(&p);
+}
+
+int main(void) {
+    if (!bptt_isa()) {
+        bptt_spec spec = spec_of((shape){.I = 3, .H = 4, .O = 2}, TANH, 1, 1);
+        bptt_learner_sizes sizes = {.struct_size = sizeof sizes};
+        CHECK_STATUS(TYPED(bptt_learner_sizes)(&spec, BPTT_METHOD_RTRL, 2, &sizes), BPTT_ERROR_ISA);
+        return end_of_checks();
+    }
+    check_forms();
+    check_threads(TANH);
+    check_threads(LSTM);
+    check_errors();
+    return end_of_checks();
+}
