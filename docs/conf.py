@@ -39,7 +39,7 @@ autodoc_mock_imports = ["torch", "onnx"]
 numpydoc_show_class_members = False  # docs/api/python.rst lists them
 python_maximum_signature_line_length = 100
 nitpicky = True
-nitpick_ignore = [("c:identifier", name) for name in ("int32_t", "int64_t", "size_t", "uint8_t", "uint64_t")]
+nitpick_ignore = [("c:identifier", name) for name in ("int8_t", "int32_t", "int64_t", "size_t", "uint8_t", "uint64_t")]
 
 
 class Header(SphinxDirective):
