@@ -99,6 +99,8 @@ class Problem:
         for name, view in self.rnn.param_views().items():
             if name.startswith("state"):  # which begin as zeros
                 view[...] = rng.uniform(-0.5, 0.5, view.shape)
+            elif name.startswith("leak"):  # which begin as one number
+                view += rng.normal(size=view.shape).astype(dtype)
         directions = 2 if self.rnn.bidirectional else 1
         parts = 2 if self.rnn.cell == "lstm" else 1
         shape = (parts, self.rnn.num_layers * directions, B, H)

@@ -17,6 +17,19 @@ LOCAL int learner_fits(const learner *learner) {
     return fmax(n * columns * B, S * fmax(of_step, n * (double)(8 * call->H))) < most;
 }
 
+/* Whether no option is set but those that a learner uses. */
+LOCAL int only_learner_options(const bptt_options *options) {
+    const void *const arrays[] = {options->reset,   options->lengths,    options->carry,        options->states,
+                                  options->dstates, options->step_norms, options->forward_steps};
+    const int64_t numbers[] = {options->carry_per_row, options->state_given,        options->dy_start,
+                               options->tape_steps,    options->tape_first,         options->segment,
+                               options->poll != NULL,  options->step_clip_norm > 0, options->step_clip_value > 0};
+    int set = 0;
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) set |= arrays[i] != NULL;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) set |= numbers[i] != 0;
+    return !set;
+}
+
 /* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
 LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B,
                                 const bptt_options *options) {
@@ -25,10 +38,8 @@ LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t
     if (status) return status;
     if (method != BPTT_METHOD_RTRL && method != BPTT_METHOD_SNAP1) return BPTT_ERROR_OPTION;
     if (call->L > 1 || call->D > 1 || call->spec.recurrent_dropout > 0) return BPTT_ERROR_OPTION;
-    if (bptt_internal_leaks(&call->spec) || call->spec.noise > 0) return BPTT_ERROR_OPTION;
     if (method == BPTT_METHOD_SNAP1 && bptt_internal_multiplies_gates(call->shape)) return BPTT_ERROR_OPTION;
-    call->options =
-        (bptt_options){.threads = call->options.threads, .tokens = call->options.tokens, .team = call->options.team};
+    if (!only_learner_options(&call->options)) return BPTT_ERROR_OPTION;
     learner->method = method;
     size_learner(learner);
     if (!learner_fits(learner)) return BPTT_ERROR_OVERFLOW;
@@ -52,8 +63,8 @@ LOCAL bptt_status open_learner(learner *learner, const bptt_spec *spec, int32_t 
 /* Whether a reset has made the memory that of such a learner. */
 LOCAL int is_made(const learner *learner) {
     const learner_head *head = learner->head;
-    return head->made == LEARNER_MADE && head->rows == learner->call.B &&
-           head->influence_size == learner->influence_size && head->steps >= 0 && head->steps <= learner->span;
+    const learner_layout layout = layout_of(learner);
+    return memcmp(&head->layout, &layout, sizeof layout) == 0 && head->steps >= 0 && head->steps <= learner->span;
 }
 
 /* Elements of the scratch of any call. */
@@ -115,7 +126,10 @@ bptt_status TYPED(bptt_learner_reset)(const bptt_spec *spec, bptt_method method,
     if (status) return status;
     if (!state) return BPTT_ERROR_NULL;
     if (rows && !is_made(&learner)) return BPTT_ERROR_OPTION;
-    if (!rows) *learner.head = (learner_head){LEARNER_MADE, B, learner.influence_size, 0, 0};
+    if (!rows) {
+        *learner.head = (learner_head){0};
+        learner.head->layout = layout_of(&learner);
+    }
     for (int64_t row = 0; row < B; row++) {
         if (rows && !rows[row]) continue;
         set_row_state(&learner, row, state0, state);

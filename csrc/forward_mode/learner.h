@@ -17,11 +17,18 @@ typedef enum {
     INFLUENCE_NONE     /* zero */
 } influence_kind;
 
+/* What decides on the layout of a learner's memory. */
+typedef struct {
+    int64_t magic; /* LEARNER_MAGIC; memory without it is no learner's */
+    int64_t real_bits, vector_bytes, method, rows;
+    bptt_spec spec; /* struct_size: that of this library */
+} learner_layout;
+
 /* The beginning of a learner's memory: what it was made for, and how far it is. */
 typedef struct {
-    int64_t made, rows, influence_size; /* LEARNER_MADE, B and the size of a row's influence; else it is no learner's */
-    int64_t steps;                      /* on the tape */
-    int64_t pending;                    /* SnAp-1: whether the influence is still that of the step before */
+    learner_layout layout;
+    int64_t steps;   /* on the tape */
+    int64_t pending; /* SnAp-1: whether the influence is still that of the step before */
 } learner_head;
 
 typedef struct {
@@ -48,7 +55,19 @@ typedef struct {
     int64_t influence_size;
 } learner;
 
-enum { LEARNER_MADE = 0x6c65726e };
+#define LEARNER_MAGIC INT64_C(0x6e7261656c545042) /* "BPTlearn" in memory */
+
+LOCAL learner_layout layout_of(const learner *learner) {
+    const call *call = &learner->call;
+    learner_layout layout = {.magic = LEARNER_MAGIC,
+                             .real_bits = REAL_BITS,
+                             .vector_bytes = call->kernels->vector_bytes,
+                             .method = learner->method,
+                             .rows = call->B,
+                             .spec = call->spec};
+    layout.spec.struct_size = sizeof call->spec;
+    return layout;
+}
 
 /* The parameters of a learner's network, in their gradients or in a row of an influence matrix, which has no columns
  * for the readout: tensors before the readout are found in `first`, those behind it in `last`. */
@@ -103,7 +122,7 @@ LOCAL void size_learner(learner *learner) {
     learner->span = span_of(learner);
 }
 
-/* The weights of a step as backward multiplies by them: W_hh, for an embedding also W_ih. */
+/* The weights of a step as backward needs them: W_hh, for an embedding also W_ih, peepholes, the leak. */
 LOCAL weights alloc_taped_weights(const learner *learner, arena *from) {
     const call *call = &learner->call;
     weights weights = {0};
@@ -114,12 +133,14 @@ LOCAL weights alloc_taped_weights(const learner *learner, arena *from) {
                 arena_alloc(from, call->kernels->packed_size(listed->rows * call->H, input ? call->I : call->H));
     }
     if (call->spec.peepholes) weights.peepholes = arena_alloc(from, 3 * call->H);
+    if (bptt_internal_leaks(&call->spec)) weights.leak = arena_alloc(from, call->H);
     return weights;
 }
 
-/* elements of what SnAp-1 keeps of a step for each row: D_t and A */
+/* elements of what SnAp-1 keeps of a step for each row: D_t, A and the terms of a trained leak */
 LOCAL int64_t units_size(const call *call) {
-    return call->shape->states * (call->shape->states * call->H + dz_columns(call));
+    const int64_t leak_terms = call->spec.learn_leak ? call->H : 0;
+    return call->shape->states * (call->shape->states * call->H + dz_columns(call)) + leak_terms;
 }
 
 LOCAL int64_t plan_memory(learner *learner, REAL *memory) {

@@ -4,6 +4,7 @@
 #define BPTT_FORWARD_MODE_TAPE_H
 #include "cells/cells.h"
 #include "forward_mode/learner.h"
+#include "network/noise.h"
 
 /* ---- the tape ---------------------------------------------------------------------------------------- */
 
@@ -33,6 +34,7 @@ LOCAL void tape_weights(const learner *learner, int64_t i) {
             call->kernels->pack(listed->rows * call->H, columns, w, columns, 1, panels_of(call, &weights, listed));
     }
     pack_peepholes(call, 0, weights.peepholes);
+    pack_leak(call, 0, weights.leak);
 }
 
 /* The inputs of step i: x or integers, and the rows of an embedding that these pick. */
@@ -50,12 +52,14 @@ LOCAL void tape_inputs(const learner *learner, int64_t i) {
 /* Scratch of a forward step. */
 typedef struct {
     REAL *input_bias, *hh_bias; /* (G*H) */
+    REAL *leak;                 /* (H,); NULL: none */
     REAL *hh_products;          /* (B,G*H) */
 } forward_scratch;
 
 LOCAL forward_scratch alloc_forward_step(const call *call, arena *from) {
     const int64_t columns = call->shape->blocks * call->H;
     forward_scratch scratch = {.input_bias = arena_alloc(from, columns)};
+    if (bptt_internal_leaks(&call->spec)) scratch.leak = arena_alloc(from, call->H);
     if (!call->shape->separate_hh) return scratch;
     scratch.hh_bias = arena_alloc(from, columns);
     scratch.hh_products = arena_alloc(from, call->B * columns);
@@ -68,20 +72,21 @@ LOCAL weights plain_weights(const learner *learner, const forward_scratch *scrat
     weights weights = {.inputs = (REAL *)layer_weight(learner, WEIGHT_IH),
                        .input_bias = scratch->input_bias,
                        .hh_bias = scratch->hh_bias,
-                       .peepholes = (REAL *)layer_weight(learner, PEEPHOLES)};
+                       .peepholes = (REAL *)layer_weight(learner, PEEPHOLES),
+                       .leak = scratch->leak};
     EACH_PRODUCT(call, listed)
         if (listed->matrix == WEIGHT_HH)
             weights.products[listed - call->shape->products] =
                 (REAL *)layer_weight(learner, WEIGHT_HH) + listed->row * call->H * call->H;
     pack_biases(call, 0, &weights);
+    pack_leak(call, 0, weights.leak);
     return weights;
 }
 
-/* W_ih x + bias of all rows at step i: into the gates, or where h will lie. */
+/* W_ih x + bias of all rows at step i: into the gates, or where h will lie, rows ld apart. */
 LOCAL void multiply_inputs_by_rows(const learner *learner, const call *by_rows, const weights *weights, int64_t i,
-                                   REAL *z) {
+                                   REAL *z, int64_t ld) {
     const int64_t B = by_rows->B, I = by_rows->I, n = by_rows->shape->blocks * by_rows->H;
-    const int64_t ld = by_rows->shape->gate_blocks ? gate_columns(by_rows) : n;
     if (!by_rows->spec.one_hot) {
         by_rows->kernels->multiply(&(product){.m = B,
                                               .n = n,
@@ -98,6 +103,14 @@ LOCAL void multiply_inputs_by_rows(const learner *learner, const call *by_rows, 
         const REAL *column = weights->inputs + learner->tokens[i * B + row];
         for (int64_t j = 0; j < n; j++) z[j] = column[j * by_rows->V] + weights->input_bias[j];
     }
+}
+
+/* Noise of all rows, that of step 0 of a forward with the same options. */
+LOCAL void add_step_noise(call *call, REAL *z, int64_t ld) {
+    if (!adds_noise(call)) return;
+    const worker worker = {.call = call};
+    const block block = {.rows = call->B};
+    add_noise(&worker, &block, z, ld);
 }
 
 LOCAL void write_outputs_by_rows(const learner *learner, const call *by_rows, int64_t i, REAL *y) {
@@ -147,7 +160,10 @@ LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work)
     if (two) step.c = taped_state(learner, 1, i + 1, 0);
     if (gates) step.gates = taped_gates(learner, i, 0);
     step.hh_products = scratch.hh_products;
-    multiply_inputs_by_rows(learner, &by_rows, &weights, i, gates ? step.gates : step.h);
+    REAL *z = gates ? step.gates : step.h;
+    const int64_t ld_z = gates ? gate_columns(&by_rows) : H;
+    multiply_inputs_by_rows(learner, &by_rows, &weights, i, z, ld_z);
+    add_step_noise(&by_rows, z, ld_z);
     cell_of(&by_rows.spec)->forward(&step);
     for (int part = 0; part <= two; part++)
         memcpy(state + part * B * H, taped_state(learner, part, i + 1, 0), (size_t)(B * H) * sizeof(REAL));

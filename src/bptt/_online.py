@@ -11,14 +11,7 @@ def _check(rnn, name):
     """An error unless forward-mode learning is defined for this network."""
     if not isinstance(rnn, Network):
         raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
-    needed = {
-        "num_layers": 1,
-        "bidirectional": False,
-        "recurrent_dropout": 0.0,
-        "leak": 1.0,
-        "learn_leak": False,
-        "noise": 0.0,
-    }
+    needed = {"num_layers": 1, "bidirectional": False, "recurrent_dropout": 0.0}
     for field, value in needed.items():
         if getattr(rnn.spec, field) != value:
             raise ValueError(f"{name} goes with {field}={value}, got {field}={getattr(rnn.spec, field)}")
