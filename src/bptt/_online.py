@@ -26,7 +26,7 @@ class RTRL(_core.Learner):
     Parameters
     ----------
     rnn : bptt.RNN
-        Of one layer and one direction, without recurrent_dropout, leak and noise; any cell.
+        Of one layer and one direction, without recurrent_dropout; any cell.
     batch : int
         B, the rows that go on side by side.
 
@@ -48,8 +48,12 @@ class RTRL(_core.Learner):
     S * P operations in backward, and every k-th step S * S * P more, k = H/2 but at least 8 and at most 64: D_t is
     applied to J for k steps at once (Schmidhuber 1992), with the same result.
 
-    Outputs are those of rnn.stream() up to rounding. Nothing is dropped. Clipping and optimisers work on rnn.grads and
-    rnn.params as ever. Results do not depend on threads.
+    Outputs are those of rnn.stream() up to rounding, and noise. A learner trains, so a network with noise has it: the
+    first step after the learner was made, after reset() or after a state was assigned draws it as a forward with a tape
+    does, and the steps that follow have that of the forward's steps, rows of reset(rows=...) too. From the same
+    rnn.dropout_state T steps equal one forward and backward over T steps.
+
+    Clipping and optimisers work on rnn.grads and rnn.params as ever. Results do not depend on threads.
 
     Examples
     --------
@@ -77,17 +81,14 @@ class SnAp1(_core.Learner):
     Parameters
     ----------
     rnn : bptt.RNN
-        Of one layer and one direction, without recurrent_dropout, leak and noise; not a GRU with reset_after=False,
-        whose reset gate acts on all units within a step.
+        As for bptt.RTRL, but no GRU with reset_after=False, whose reset gate acts on all units within a step.
     batch : int
         B, the rows that go on side by side.
 
     Raises
     ------
-    ValueError, TypeError
-        If rnn is no such network.
-    MemoryError
-        If the learner does not fit into this machine's memory; nothing is allocated then.
+    ValueError, TypeError, MemoryError
+        As bptt.RTRL.
 
     Notes
     -----
@@ -99,8 +100,7 @@ class SnAp1(_core.Learner):
     do. With num_embeddings each entry of the table acts on all units: it counts as H parameters (LSTM: 2 H), and its
     influence takes H (2 H) times as many operations, as in RTRL. one_hot has no such cost.
 
-    Outputs are those of rnn.stream() up to rounding. Nothing is dropped. Where parameters change between the steps, the
-    influence is that of the path that was taken.
+    Outputs, noise and the path of changing parameters are as in bptt.RTRL.
     """
 
     def __init__(self, rnn: RNN, batch: int = 1) -> None:

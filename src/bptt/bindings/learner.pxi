@@ -73,7 +73,8 @@ cdef class Learner:
         Parameters
         ----------
         rows : array_like of bool, (B,), or of int, optional
-            The rows that begin anew: a mask, or the numbers of distinct rows in 0..B-1; all by default.
+            The rows that begin anew: a mask, or the numbers of distinct rows in 0..B-1; by default all, and with them
+            the noise.
 
         Raises
         ------
