@@ -74,7 +74,7 @@ class RTRL(_core.Learner):
 
 
 class SnAp1(_core.Learner):
-    """SnAp-1: an approximation of RTRL at about the cost of a step (Menick et al. 2021).
+    """SnAp-1: an approximation of RTRL at a few times the cost of a step (Menick et al. 2021).
 
     Used as bptt.RTRL is. Of the influence matrix only the entries of each parameter for its own unit are kept.
 
