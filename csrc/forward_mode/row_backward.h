@@ -77,9 +77,6 @@ LOCAL step step_of_row(const learner *learner, const call *of_rows, const weight
     return step;
 }
 
-/* Whether the cell's backward writes a term of dL/dh_{t-1} that does not pass W_hh into dh_next. */
-LOCAL int has_direct_dh(const call *call) { return call->shape->direct_dh; }
-
 /* out = init + W_hhT dz of a step, (rows,H) */
 LOCAL void multiply_dz_w_hh(const call *call, const step *step, const REAL *init, REAL *out) {
     const int64_t H = call->H;
@@ -109,7 +106,7 @@ LOCAL void go_back(const learner *learner, int64_t row, const state_grads *grads
         const weights weights = taped_weights(learner, i);
         const step step = step_of_row(learner, &of_rows, &weights, grads, i, row, begin, end - begin);
         cell_of(&of_rows.spec)->backward(&step);
-        multiply_dz_w_hh(&of_rows, &step, has_direct_dh(&of_rows) ? step.dh_next : NULL,
+        multiply_dz_w_hh(&of_rows, &step, of_rows.shape->direct_dh ? step.dh_next : NULL,
                          dh_of_step(learner, grads, i > first ? i - 1 : -1) + begin * of_rows.H);
     }
 }

@@ -104,7 +104,7 @@ LOCAL void differentiate_units(const snap1 *snap1, int64_t row) {
     cell_of(&call->spec)->backward(&step);
     for (int i = 0; i < states; i++) {
         memcpy(slopes_of(learner, row, i), grads->dz + i * columns, (size_t)columns * sizeof(REAL));
-        copy_or_clear(decay_of(learner, row, i, 0), has_direct_dh(call) ? grads->dh_next + i * H : NULL, H);
+        copy_or_clear(decay_of(learner, row, i, 0), call->shape->direct_dh ? grads->dh_next + i * H : NULL, H);
         if (states == 2) memcpy(decay_of(learner, row, i, 1), grads->dc + i * H, (size_t)H * sizeof(REAL));
     }
     if (grads->leak_terms) memcpy(leak_terms_of(learner, row), grads->leak_terms, (size_t)H * sizeof(REAL));
@@ -137,7 +137,7 @@ LOCAL void fill_jacobian(const snap1 *snap1, int64_t row) {
     for (int64_t i = 0; i < n; i++) {
         REAL *to = snap1->jacobian + i * n;
         const int64_t unit = i % H, part = i / H;
-        if (has_direct_dh(call)) to[unit] = snap1->grads.dh_next[i];
+        if (call->shape->direct_dh) to[unit] = snap1->grads.dh_next[i];
         if (states == 2) to[H + unit] = snap1->grads.dc[i];
         EACH_PRODUCT(call, listed)
             for (int block = 0; listed->matrix == WEIGHT_HH && block < listed->rows; block++)
@@ -196,7 +196,8 @@ LOCAL void pass_single(const influence_pass *pass, const REAL *const slopes[2], 
     for (int64_t j = 0; grads && j < H; j++) grads[j] += pass->dh[j] * h[j];
 }
 
-LOCAL REAL *at(REAL *tensor, int64_t offset) { return tensor ? tensor + offset : NULL; }
+/* A tensor from an element on; NULL for NULL. */
+LOCAL REAL *from_element(REAL *tensor, int64_t offset) { return tensor ? tensor + offset : NULL; }
 
 /* A one_hot network: the column that was the input gets A. */
 LOCAL void add_column(const influence_pass *pass, int64_t slopes, REAL *h, REAL *c, REAL *grads) {
@@ -222,9 +223,9 @@ LOCAL void pass_weights(const influence_pass *pass) {
                                        : taped_state(learner, 0, 0, pass->row);
         for (int block = 0; block < listed->rows; block++) {
             const int64_t offset = (listed->row + block) * H * n, slopes = (listed->dz + block) * H;
-            REAL *h = at(layer_tensor(learner, pass->parts[0].first, listed->matrix), offset);
-            REAL *c = at(layer_tensor(learner, pass->parts[1].first, listed->matrix), offset);
-            REAL *grads = at(layer_tensor(learner, pass->grads, listed->matrix), offset);
+            REAL *h = from_element(layer_tensor(learner, pass->parts[0].first, listed->matrix), offset);
+            REAL *c = from_element(layer_tensor(learner, pass->parts[1].first, listed->matrix), offset);
+            REAL *grads = from_element(layer_tensor(learner, pass->grads, listed->matrix), offset);
             pass_units(pass, n, slopes, operands, h, c, grads);
             if (column && pass->updates) add_column(pass, slopes, h, c, grads);
         }
@@ -239,9 +240,9 @@ LOCAL void pass_biases(const influence_pass *pass) {
             const int64_t dz = dz_block_of(call, matrix, block) * call->H, offset = block * call->H;
             const int bias = matrix == WEIGHT_IH ? BIAS_IH : BIAS_HH;
             const REAL *const slopes[2] = {pass->slopes[0] + dz, pass->slopes[1] + dz};
-            pass_single(pass, slopes, at(layer_tensor(learner, pass->parts[0].first, bias), offset),
-                        at(layer_tensor(learner, pass->parts[1].first, bias), offset),
-                        at(layer_tensor(learner, pass->grads, bias), offset));
+            pass_single(pass, slopes, from_element(layer_tensor(learner, pass->parts[0].first, bias), offset),
+                        from_element(layer_tensor(learner, pass->parts[1].first, bias), offset),
+                        from_element(layer_tensor(learner, pass->grads, bias), offset));
         }
 }
 
@@ -252,7 +253,7 @@ LOCAL void pass_peepholes(const influence_pass *pass) {
                             layer_tensor(learner, pass->parts[1].first, PEEPHOLES)};
     REAL *grads = layer_tensor(learner, pass->grads, PEEPHOLES);
     for (int block = 0; block < 3; block++)
-        pass_single(pass, NULL, at(parts[0], block * call->H), at(parts[1], block * call->H), NULL);
+        pass_single(pass, NULL, from_element(parts[0], block * call->H), from_element(parts[1], block * call->H), NULL);
     for (int i = 0; pass->updates && i < 2; i++) {
         const peephole_rows rows = {.rows = 1,
                                     .H = call->H,

@@ -130,6 +130,32 @@ LOCAL void write_outputs_by_rows(const learner *learner, const call *by_rows, in
     else memcpy(y, h, (size_t)(B * H) * sizeof(REAL));
 }
 
+/* Step i of the cell, from the entering states on the tape to those behind it. */
+LOCAL void step_cell(const learner *learner, call *by_rows, const weights *weights, REAL *hh_products, int64_t i) {
+    const int64_t H = by_rows->H;
+    const int two = by_rows->shape->states == 2, gates = by_rows->shape->gate_blocks;
+    step step = {.kernels = by_rows->kernels,
+                 .shape = by_rows->shape,
+                 .cell = by_rows->spec.cell,
+                 .H = H,
+                 .t = i,
+                 .rows = by_rows->B,
+                 .weights = weights,
+                 .ld = H,
+                 .hh_products = hh_products};
+    step.prev.h = step.operand = taped_state(learner, 0, i, 0);
+    step.prev.ld = step.ld_operand = H;
+    step.h = taped_state(learner, 0, i + 1, 0);
+    if (two) step.prev.c = taped_state(learner, 1, i, 0);
+    if (two) step.c = taped_state(learner, 1, i + 1, 0);
+    if (gates) step.gates = taped_gates(learner, i, 0);
+    REAL *z = gates ? step.gates : step.h;
+    const int64_t ld_z = gates ? gate_columns(by_rows) : H;
+    multiply_inputs_by_rows(learner, by_rows, weights, i, z, ld_z);
+    add_step_noise(by_rows, z, ld_z);
+    cell_of(&by_rows->spec)->forward(&step);
+}
+
 /* One step of all rows onto the tape; overwrites `state`. */
 LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work) {
     arena from = arena_at(work);
@@ -137,37 +163,17 @@ LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work)
     call by_rows = learner->call;
     kernels.multiply = kernels.multiply_by_rows;
     by_rows.kernels = &kernels;
-    const int64_t i = learner->head->steps++, B = by_rows.B, H = by_rows.H;
-    const int two = by_rows.shape->states == 2, gates = by_rows.shape->gate_blocks;
+    const int64_t i = learner->head->steps++, BH = by_rows.B * by_rows.H;
     const forward_scratch scratch = alloc_forward_step(&by_rows, &from);
     const weights weights = plain_weights(learner, &scratch);
     tape_inputs(learner, i);
     if (learner->panels_size) tape_weights(learner, i);
-    step step = {.kernels = &kernels,
-                 .shape = by_rows.shape,
-                 .cell = by_rows.spec.cell,
-                 .H = H,
-                 .t = i,
-                 .rows = B,
-                 .weights = &weights,
-                 .ld = H};
-    for (int part = 0; part <= two; part++)
-        memcpy(taped_state(learner, part, i, 0), state + part * B * H, (size_t)(B * H) * sizeof(REAL));
-    step.prev.h = step.operand = taped_state(learner, 0, i, 0);
-    step.prev.ld = step.ld_operand = H;
-    step.h = taped_state(learner, 0, i + 1, 0);
-    if (two) step.prev.c = taped_state(learner, 1, i, 0);
-    if (two) step.c = taped_state(learner, 1, i + 1, 0);
-    if (gates) step.gates = taped_gates(learner, i, 0);
-    step.hh_products = scratch.hh_products;
-    REAL *z = gates ? step.gates : step.h;
-    const int64_t ld_z = gates ? gate_columns(&by_rows) : H;
-    multiply_inputs_by_rows(learner, &by_rows, &weights, i, z, ld_z);
-    add_step_noise(&by_rows, z, ld_z);
-    cell_of(&by_rows.spec)->forward(&step);
-    for (int part = 0; part <= two; part++)
-        memcpy(state + part * B * H, taped_state(learner, part, i + 1, 0), (size_t)(B * H) * sizeof(REAL));
-    for (int64_t row = 0; row < B; row++) learner->counts[row]++;
+    for (int part = 0; part < by_rows.shape->states; part++)
+        memcpy(taped_state(learner, part, i, 0), state + part * BH, (size_t)BH * sizeof(REAL));
+    step_cell(learner, &by_rows, &weights, scratch.hh_products, i);
+    for (int part = 0; part < by_rows.shape->states; part++)
+        memcpy(state + part * BH, taped_state(learner, part, i + 1, 0), (size_t)BH * sizeof(REAL));
+    for (int64_t row = 0; row < by_rows.B; row++) learner->counts[row]++;
     write_outputs_by_rows(learner, &by_rows, i, y);
 }
 #endif

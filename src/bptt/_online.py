@@ -4,8 +4,6 @@ from . import _core
 from ._core import Network
 from ._rnn import RNN
 
-RTRL_METHOD, SNAP1_METHOD = range(2)  # bptt_method
-
 
 def _check(rnn, name):
     """An error unless forward-mode learning is defined for this network."""
@@ -70,7 +68,7 @@ class RTRL(_core.Learner):
 
     def __init__(self, rnn: RNN, batch: int = 1) -> None:
         _check(rnn, "RTRL")
-        super().__init__(rnn, RTRL_METHOD, batch)
+        super().__init__(rnn, _core.METHODS["RTRL"], batch)
 
 
 class SnAp1(_core.Learner):
@@ -110,4 +108,4 @@ class SnAp1(_core.Learner):
                 "SnAp1 goes with reset_after=True, got reset_after=False: there the parameters of the reset gate act "
                 "on all units within a step, so that no entry of the influence would be left out; use RTRL"
             )
-        super().__init__(rnn, SNAP1_METHOD, batch)
+        super().__init__(rnn, _core.METHODS["SnAp1"], batch)

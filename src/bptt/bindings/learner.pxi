@@ -1,5 +1,9 @@
 # Learning at every step, forward in time: what bptt.RTRL and bptt.SnAp1 share.
 
+METHODS = {"RTRL": BPTT_METHOD_RTRL, "SnAp1": BPTT_METHOD_SNAP1}
+"""The core's numbers."""
+
+
 cdef class Learner:
     """A network one step at a time, with the gradients of each step's loss. bptt.RTRL and bptt.SnAp1 are the classes
     to use: they check what a network must be."""
@@ -25,7 +29,8 @@ cdef class Learner:
         sizes.struct_size = sizeof(bptt_learner_sizes)
         check(any_learner_sizes(network.bits, &network.core_spec, <bptt_method>method, batch, &sizes))
         self.method, self.batch = <bptt_method>method, batch
-        with memory_for(self, network.spec, (sizes.memory + sizes.work) * (network.bits // 8), sizes.influence):
+        exact = self.method == BPTT_METHOD_RTRL
+        with memory_for(self, exact, network.spec, (sizes.memory + sizes.work) * (network.bits // 8), sizes.influence):
             self.memory, self.work = aligned(sizes.memory, network.dtype), aligned(sizes.work, network.dtype)
         self.current = new_state(network, batch)
         self.memory_data, self.work_data = address(self.memory), address(self.work)
