@@ -40,6 +40,7 @@ LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t
     if (call->L > 1 || call->D > 1 || call->spec.recurrent_dropout > 0) return BPTT_ERROR_OPTION;
     if (method == BPTT_METHOD_SNAP1 && bptt_internal_multiplies_gates(call->shape)) return BPTT_ERROR_OPTION;
     if (!only_learner_options(&call->options)) return BPTT_ERROR_OPTION;
+    call->spec.struct_size = sizeof call->spec;
     learner->method = method;
     size_learner(learner);
     if (!learner_fits(learner)) return BPTT_ERROR_OVERFLOW;
@@ -48,23 +49,61 @@ LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t
     return BPTT_OK;
 }
 
-/* The same, with the parameters and the memory. */
+LOCAL void use_learner_params(learner *learner, const REAL *params) {
+    learner->call.params = params;
+    if (learner->call.spec.num_embeddings) learner->call.token_rows = network_weight(learner, EMBEDDING);
+}
+
+/* Checks all arguments that the calls share, one by one: the status of the first that is wrong. */
 LOCAL bptt_status open_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B, const REAL *params,
                                REAL *memory, const bptt_options *options) {
     const bptt_status status = begin_learner(learner, spec, method, B, options);
     if (status) return status;
     if (!params || !memory) return BPTT_ERROR_NULL;
-    learner->call.params = params;
-    if (learner->call.spec.num_embeddings) learner->call.token_rows = network_weight(learner, EMBEDDING);
     plan_memory(learner, memory);
+    use_learner_params(learner, params);
     return BPTT_OK;
 }
 
 /* Whether a reset has made the memory that of such a learner. */
 LOCAL int is_made(const learner *learner) {
+    const call *call = &learner->call;
     const learner_head *head = learner->head;
-    const learner_layout layout = layout_of(learner);
-    return memcmp(&head->layout, &layout, sizeof layout) == 0 && head->steps >= 0 && head->steps <= learner->span;
+    return is_made_for(head, call->kernels, &call->spec, learner->method, call->B) && head->steps >= 0 &&
+           head->steps <= learner->span;
+}
+
+/* Makes the memory that of this learner. */
+LOCAL void make_memory(const learner *learner) {
+    const call *call = &learner->call;
+    learner_head *head = learner->head;
+    memset(head, 0, sizeof *head);
+    head->opened = *learner;
+    head->layout = (learner_layout){.magic = LEARNER_MAGIC,
+                                    .real_bits = REAL_BITS,
+                                    .vector_bytes = call->kernels->vector_bytes,
+                                    .method = learner->method,
+                                    .rows = call->B,
+                                    .spec = call->spec};
+}
+
+/* open_learner for a step or its backward. Where the spec equals that of reset, sizes and places are those that reset
+ * derived, and need no more than that comparison. */
+LOCAL bptt_status reopen_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B, const REAL *params,
+                                 REAL *memory, const bptt_options *options) {
+    const kernels *kernels = kernel_table();
+    arena from = arena_at(memory);
+    const learner_head *head = alloc_head(&from);
+    bptt_options full;
+    if (spec && spec->struct_size == sizeof *spec && kernels && params && memory &&
+        is_made_for(head, kernels, spec, method, B) && !bptt_internal_check_options(spec, 1, options, &full) &&
+        only_learner_options(&full)) {
+        *learner = head->opened;
+        learner->call.options = full;
+        use_learner_params(learner, params);
+        return BPTT_OK;
+    }
+    return open_learner(learner, spec, method, B, params, memory, options);
 }
 
 /* Elements of the scratch of any call. */
@@ -126,10 +165,7 @@ bptt_status TYPED(bptt_learner_reset)(const bptt_spec *spec, bptt_method method,
     if (status) return status;
     if (!state) return BPTT_ERROR_NULL;
     if (rows && !is_made(&learner)) return BPTT_ERROR_OPTION;
-    if (!rows) {
-        *learner.head = (learner_head){0};
-        learner.head->layout = layout_of(&learner);
-    }
+    if (!rows) make_memory(&learner);
     for (int64_t row = 0; row < B; row++) {
         if (rows && !rows[row]) continue;
         set_row_state(&learner, row, state0, state);
@@ -145,7 +181,7 @@ bptt_status TYPED(bptt_learner_step)(const bptt_spec *spec, bptt_method method, 
                                      const REAL *x, REAL *state, REAL *y, REAL *memory, REAL *work,
                                      const bptt_options *options) {
     learner learner;
-    bptt_status status = open_learner(&learner, spec, method, B, params, memory, options);
+    bptt_status status = reopen_learner(&learner, spec, method, B, params, memory, options);
     if (status) return status;
     if (!state || !work) return BPTT_ERROR_NULL;
     status = check_inputs(&learner.call, x);
@@ -167,7 +203,7 @@ bptt_status TYPED(bptt_learner_backward)(const bptt_spec *spec, bptt_method meth
                                          const REAL *dy, REAL *grads, REAL *memory, REAL *work,
                                          const bptt_options *options) {
     learner learner;
-    const bptt_status status = open_learner(&learner, spec, method, B, params, memory, options);
+    const bptt_status status = reopen_learner(&learner, spec, method, B, params, memory, options);
     if (status) return status;
     if (!dy || !grads || !work) return BPTT_ERROR_NULL;
     if (!is_made(&learner)) return BPTT_ERROR_OPTION;

@@ -24,12 +24,7 @@ typedef struct {
     bptt_spec spec; /* struct_size: that of this library */
 } learner_layout;
 
-/* The beginning of a learner's memory: what it was made for, and how far it is. */
-typedef struct {
-    learner_layout layout;
-    int64_t steps;   /* on the tape */
-    int64_t pending; /* SnAp-1: whether the influence is still that of the step before */
-} learner_head;
+typedef struct learner_head learner_head;
 
 typedef struct {
     call call; /* one step of all rows; its activations are the tape */
@@ -55,18 +50,23 @@ typedef struct {
     int64_t influence_size;
 } learner;
 
+/* The beginning of a learner's memory: what it was made for, and how far it is. */
+struct learner_head {
+    learner_layout layout;
+    int64_t steps;   /* on the tape */
+    int64_t pending; /* SnAp-1: whether the influence is still that of the step before */
+    learner opened;  /* sizes and places as reset derived them, which later calls take over */
+};
+
 #define LEARNER_MAGIC INT64_C(0x6e7261656c545042) /* "BPTlearn" in memory */
 
-LOCAL learner_layout layout_of(const learner *learner) {
-    const call *call = &learner->call;
-    learner_layout layout = {.magic = LEARNER_MAGIC,
-                             .real_bits = REAL_BITS,
-                             .vector_bytes = call->kernels->vector_bytes,
-                             .method = learner->method,
-                             .rows = call->B,
-                             .spec = call->spec};
-    layout.spec.struct_size = sizeof call->spec;
-    return layout;
+/* Whether a reset has made the memory that of such a learner, at this address; spec: of this library's size. */
+LOCAL int is_made_for(const learner_head *head, const kernels *kernels, const bptt_spec *spec, int64_t method,
+                      int64_t B) {
+    const learner_layout *is = &head->layout;
+    return is->magic == LEARNER_MAGIC && is->real_bits == REAL_BITS && is->vector_bytes == kernels->vector_bytes &&
+           is->method == method && is->rows == B && memcmp(&is->spec, spec, sizeof *spec) == 0 &&
+           head->opened.head == head;
 }
 
 /* The parameters of a learner's network, in their gradients or in a row of an influence matrix, which has no columns
@@ -112,10 +112,11 @@ LOCAL int64_t *alloc_integers(arena *from, int64_t n) {
 /* The sizes that depend on the network alone. */
 LOCAL void size_learner(learner *learner) {
     const call *call = &learner->call;
-    const int64_t params = bptt_internal_single_layer_offsets(&call->spec, learner->layer, learner->network);
+    for (int i = 0; i < LAYER_DIR_TENSORS; i++) learner->layer[i] = bptt_internal_layer_dir_offset(&call->spec, 0, i);
+    for (int i = 0; i < NETWORK_TENSORS; i++) learner->network[i] = bptt_internal_network_offset(&call->spec, i);
     learner->state_units = call->shape->states * call->H;
     learner->readout = call->O * (call->H + (call->spec.bias != 0));
-    learner->columns = params - learner->readout;
+    learner->columns = bptt_internal_params(&call->spec) - learner->readout;
     learner->readout_begin = call->O ? learner->network[WEIGHT_HO] : learner->columns;
     learner->ld = (learner->columns + LINE - 1) / LINE * LINE;
     learner->span = span_of(learner);
@@ -142,12 +143,17 @@ LOCAL int64_t units_size(const call *call) {
     return call->shape->states * (call->shape->states * call->H + dz_columns(call)) + leak_terms;
 }
 
+/* The head, where memory begins. */
+LOCAL learner_head *alloc_head(arena *from) {
+    return (learner_head *)alloc_integers(from, sizeof(learner_head) / sizeof(int64_t));
+}
+
 LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     call *call = &learner->call;
     arena from = arena_at(memory), counted = {NULL, 0};
     const int64_t S = learner->span, B = call->B;
     const int exact = learner->method == BPTT_METHOD_RTRL;
-    learner->head = (learner_head *)alloc_integers(&from, sizeof(learner_head) / sizeof(int64_t));
+    learner->head = alloc_head(&from);
     learner->counts = alloc_integers(&from, B);
     learner->kinds = alloc_integers(&from, B);
     learner->tokens = alloc_integers(&from, call->V ? S * B : 0);

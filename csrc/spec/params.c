@@ -63,24 +63,6 @@ int64_t bptt_internal_network_offset(const bptt_spec *spec, int tensor) {
     return shapes[tensor].rows ? layer_dir_start(spec, bptt_internal_layer_dirs(spec)) + total(shapes, tensor) : -1;
 }
 
-/* offsets of tensors that lie together from `offset` on; returns where they end */
-static int64_t lay_out(const tensor_shape *shapes, int count, int64_t offset, int64_t *offsets) {
-    for (int i = 0; i < count; i++) {
-        offsets[i] = shapes[i].rows ? offset : -1;
-        offset += elements(shapes[i]);
-    }
-    return offset;
-}
-
-int64_t bptt_internal_single_layer_offsets(const bptt_spec *spec, int64_t layer[LAYER_DIR_TENSORS],
-                                           int64_t network[NETWORK_TENSORS]) {
-    tensor_shape shapes[LAYER_DIR_TENSORS]; /* no fewer than NETWORK_TENSORS */
-    layer_dir_shapes(spec, 0, shapes);
-    const int64_t end = lay_out(shapes, LAYER_DIR_TENSORS, 0, layer);
-    network_shapes(spec, shapes);
-    return lay_out(shapes, NETWORK_TENSORS, end, network);
-}
-
 int64_t bptt_internal_params(const bptt_spec *spec) {
     tensor_shape shapes[NETWORK_TENSORS];
     network_shapes(spec, shapes);

@@ -23,10 +23,6 @@ LOCAL int bptt_internal_leaks(const bptt_spec *spec) { return spec->learn_leak |
 int64_t bptt_internal_layer_dir_offset(const bptt_spec *spec, int64_t layer_dir, int tensor);
 int64_t bptt_internal_network_offset(const bptt_spec *spec, int tensor);
 
-/* the same of all tensors of a network of one layer in one direction; returns the elements of all parameters */
-int64_t bptt_internal_single_layer_offsets(const bptt_spec *spec, int64_t layer[LAYER_DIR_TENSORS],
-                                           int64_t network[NETWORK_TENSORS]);
-
 /* elements of all parameters */
 int64_t bptt_internal_params(const bptt_spec *spec);
 #endif

@@ -380,6 +380,11 @@ static void check_foreign_memory(void) {
                                                  (OTHER_REAL *)b.state, (OTHER_REAL *)b.memory),
                  BPTT_OK);
     check_foreign(&one, &b);
+    CHECK_STATUS(reset_as(&one, &b), BPTT_OK);
+    CHECK_STATUS(step_as(&one, &b), BPTT_OK);
+    memmove((char *)b.memory + 64, b.memory, bytes - 64); /* to another address */
+    const large_buffers moved = {b.params, b.state, b.dy, b.grads, b.memory + 8, b.work};
+    CHECK_STATUS(step_as(&one, &moved), BPTT_ERROR_OPTION);
     learner_kind short_one = one; /* a caller's struct that ends before fields that are zero */
     short_one.spec.struct_size = offsetof(bptt_spec, leak);
     CHECK_STATUS(reset_as(&short_one, &b), BPTT_OK);

@@ -347,8 +347,8 @@ typedef struct bptt_learner_sizes {
  *   y       (B,Y)        receives the output; NULL: not wanted; may overlap x
  *   dy      (B,Y)        gradient of the step's loss by y
  *   grads   (params)     the gradients are ADDED here
- *   memory  (memory)     belongs to the learner; valid at this address. Until reset has filled it for this spec, method,
- *                        B, type and kernel set, BPTT_ERROR_OPTION
+ *   memory  (memory)     belongs to the learner. BPTT_ERROR_OPTION unless reset has filled it, at this address, for the
+ *                        same spec, method, B, type and kernel set
  *   work    (work)
  *   options              threads, team, tokens (B,), training, dropout_seed and first_step; others that are set are
  *                        BPTT_ERROR_OPTION. With training a step has the noise that step first_step of bptt_forward has
