@@ -63,6 +63,15 @@ def test_stubs_and_types_are_shipped():
     assert (HERE / "_core.pyi").exists()
 
 
+@pytest.mark.parametrize("module", [bptt, bptt.convert], ids=lambda module: module.__name__)
+def test_dir_lists_what_is_public(module):
+    listed = [name for name in dir(module) if not name.startswith("__")]
+    needs_library = {name for name in bptt.convert.__all__ if name.endswith(("torch", "onnx"))}
+    assert set(listed) <= set(module.__all__) <= {*listed, *needs_library}
+    assert listed == sorted(listed)
+    assert {"__doc__", "__all__"} <= set(dir(module))
+
+
 def test_entries_of_the_headers_begin_their_lines():
     """clang-format joins lines of a comment around one that is too long."""
     for path in Path(bptt.get_include()).glob("*.h"):

@@ -99,4 +99,5 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *_LATER})
+    """Without the modules that are an implementation."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
