@@ -24,7 +24,7 @@ import shards_job
 from shards_job import FITS, KINDS, TARGET, B, T, X
 
 import bptt
-from bptt import _resume, _shards
+from bptt import _ranks, _resume, _shard_sums, _shards
 
 FOLDER = Path(__file__).parent
 PROT_NONE = 0  # of sys/mman.h
@@ -125,7 +125,7 @@ def test_the_result_is_the_same_to_the_bit_for_any_number_of_ranks(kind):
 @pytest.mark.parametrize("bytes_", [0, 1 << 40])
 def test_either_way_to_add_up_gives_the_same_bits(monkeypatch, bytes_):
     expected = shards_job.train("tanh", None)
-    monkeypatch.setattr(_shards, "SLICED_BYTES", bytes_)
+    monkeypatch.setattr(_shard_sums, "SLICED_BYTES", bytes_)
     for size in (2, 3, 5, 7, 8):
         assert set(Job(size).run(lambda comm: shards_job.train("tanh", comm))) == {expected}, size
 
@@ -198,7 +198,7 @@ def test_dropout_masks_do_not_depend_on_when_a_tape_is_made():
 
 @pytest.mark.parametrize("count,size", [(1, 1), (8, 1), (8, 3), (5, 4), (13, 7), (3, 8), (64, 16)])
 def test_the_tree_is_one_whoever_computes_it(count, size):
-    ranks = [_shards.Tree(count, size, rank) for rank in range(size)]
+    ranks = [_shard_sums.Tree(count, size, rank) for rank in range(size)]
     assert [shard for rank in ranks for shard in rank.own] == list(range(count))
     texts = {}
     for rank in ranks:  # the sum as a text in brackets
@@ -216,7 +216,7 @@ def test_the_tree_is_one_whoever_computes_it(count, size):
         texts[begin] = f"({texts[begin]}+{texts[split]})"
 
     def expected(begin, end):
-        split = _shards.middle(begin, end) if end - begin > 1 else None
+        split = _shard_sums.middle(begin, end) if end - begin > 1 else None
         return str(begin) if split is None else f"({expected(begin, split)}+{expected(split, end)})"
 
     assert texts[0] == expected(0, count)
@@ -224,7 +224,7 @@ def test_the_tree_is_one_whoever_computes_it(count, size):
 
 def test_a_rank_keeps_few_gradients():
     rnn = bptt.RNN(3, 8, 3, seed=0)
-    sums = _shards.Sums(_shards.Ranks(None), _shards.tree_of(64, 1, 0), rnn.grads)
+    sums = _shard_sums.Sums(_ranks.Ranks(None), _shard_sums.tree_of(64, 1, 0), rnn.grads)
     for shard in range(64):
         rnn.grads[:] = shard
         sums.add(shard, rnn.grads)
@@ -557,7 +557,7 @@ def test_an_integer_out_of_range_is_named_by_its_place_in_the_batch():
 def test_ctrl_c_waits_for_the_end_of_a_message():
     import signal
 
-    quiet = _shards.Uninterrupted()
+    quiet = _ranks.Uninterrupted()
     reached = False
     with pytest.raises(KeyboardInterrupt):
         with quiet:
@@ -704,7 +704,7 @@ def test_ctrl_c_at_any_line_of_fit_stops_all_ranks(line, rank, tmp_path, monkeyp
     """Raised by a tracer at that line of bptt that a rank goes through after its first message. In messages a real
     Ctrl-C comes at their end, see test_ctrl_c_waits_for_the_end_of_a_message."""
     this, lines = threading.local(), []
-    enter, leave, table = _shards.Uninterrupted.__enter__, _shards.Uninterrupted.__exit__, _shards.Ranks.table
+    enter, leave, table = _ranks.Uninterrupted.__enter__, _ranks.Uninterrupted.__exit__, _ranks.Ranks.table
 
     def entered(quiet):
         this.depth += 1
@@ -718,9 +718,9 @@ def test_ctrl_c_at_any_line_of_fit_stops_all_ranks(line, rank, tmp_path, monkeyp
         this.begun = True
         return table(ranks, *message, **values)
 
-    monkeypatch.setattr(_shards.Uninterrupted, "__enter__", entered)
-    monkeypatch.setattr(_shards.Uninterrupted, "__exit__", left)
-    monkeypatch.setattr(_shards.Ranks, "table", begun)
+    monkeypatch.setattr(_ranks.Uninterrupted, "__enter__", entered)
+    monkeypatch.setattr(_ranks.Uninterrupted, "__exit__", left)
+    monkeypatch.setattr(_ranks.Ranks, "table", begun)
 
     def tracer(frame, event, argument):
         if Path(frame.f_code.co_filename).parent != Path(bptt.__file__).parent:

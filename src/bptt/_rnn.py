@@ -358,6 +358,12 @@ def _rebuild(cls, description, threads, params, dropout_state):
     return rnn
 
 
+def check_network(rnn) -> None:
+    """A TypeError unless an argument `rnn` is one."""
+    if not isinstance(rnn, RNN):
+        raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
+
+
 def views_of(flat, tensors):
     """{name: view} of the tensors in a flat array (P,)."""
     return {name: flat[offset : offset + math.prod(shape)].reshape(shape) for name, offset, shape in tensors}

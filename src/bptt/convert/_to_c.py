@@ -10,10 +10,10 @@ import numpy as np
 
 from .._checks import brief, choice
 from .._files import file_name, write_together
-from .._rnn import RNN
+from .._rnn import RNN, check_network
 from ._c_constants import Constants, Matrix, is_weight, quantized
 from ._c_source import Program
-from ._common import build, check_finite, check_network
+from ._common import build, check_finite
 
 WEIGHTS = ("float32", "int8")
 STEPS, SEED = 1000, 0  # of the random sequence on which the error of int8 weights is measured
