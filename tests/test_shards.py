@@ -112,6 +112,13 @@ class Comm:
             array[start : start + n] = part
 
 
+def started(comm):
+    """A network, and a group that has begun to train it."""
+    rnn, group = bptt.RNN(3, 8, 3, seed=0), bptt.Shards(comm)
+    group.start(rnn)
+    return rnn, group
+
+
 # ---- one result for any number of ranks --------------------------------------------------------------------
 
 
@@ -359,9 +366,7 @@ def test_what_differs_is_an_error_on_all_ranks(name, monkeypatch):
 
 def stopping(comm, **changes):
     """Windows over X whose pieces may be changed; for rank 1 of 3 alone."""
-    rnn = bptt.RNN(3, 8, 3, seed=0)
-    group = bptt.Shards(comm)
-    group.start(rnn)
+    rnn, group = started(comm)
     given = {"x": X, "target": TARGET, "truncation": bptt.TBPTT(8), "body": lambda w: None}
     given |= changes if comm.Get_rank() == 1 else {}
     body = given.pop("body")
@@ -430,9 +435,7 @@ def test_an_error_in_the_loss_of_one_rank(kind, error):
         def loss(y, target, start):
             return kind(y, target, start) if comm.Get_rank() == 1 else bptt.mse(y, target)
 
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         for _ in range(2):  # after the error all begin anew
             try:
                 for _ in group.windows(rnn, X, TARGET, loss, truncation=bptt.TBPTT(8)):
@@ -450,9 +453,7 @@ def test_an_error_in_the_loss_of_one_rank(kind, error):
 
 def test_a_chunk_that_one_rank_cannot_read():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         chunks = failing_chunks(12) if comm.Get_rank() == 1 else iter([X])
         return [w.loss for w in group.windows(rnn, chunks, TARGET, truncation=bptt.TBPTT(8))]
 
@@ -463,9 +464,7 @@ def test_a_chunk_that_one_rank_cannot_read():
 
 def test_ranks_that_end_at_different_steps_all_raise():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         steps = 16 if comm.Get_rank() else T
         pieces = ((a[:8], a[8:steps]) for a in (X, TARGET))
         x, target = (iter(list(piece)) for piece in pieces)
@@ -478,9 +477,7 @@ def test_ranks_that_end_at_different_steps_all_raise():
 
 def test_an_unknown_keyword_is_heard():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         group.windows(rnn, X, TARGET, **({"truncate": 3} if comm.Get_rank() else {})).__next__()
 
     first, second = Job(2).run(run)
@@ -491,9 +488,7 @@ def test_an_unknown_keyword_is_heard():
 
 def test_parameters_that_drift_apart_are_an_error_on_all_ranks():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         for _ in group.windows(rnn, X, TARGET, truncation=bptt.TBPTT(8)):
             rnn.params -= 0.1 * (1 + comm.Get_rank()) * rnn.grads
 
@@ -504,9 +499,7 @@ def test_parameters_that_drift_apart_are_an_error_on_all_ranks():
 
 def test_a_label_out_of_range_is_named_where_classes_have_weights():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         labels = shards_job.SORTED_LABELS.copy()
         labels[3, B - 1] = 7
         return list(group.windows(rnn, X, labels, shards_job.WEIGHTED))
@@ -532,9 +525,7 @@ def test_a_state_that_cannot_be_sent_is_heard():
 
 def test_all_may_leave_a_loop_early():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         for w in group.windows(rnn, X, TARGET, truncation=bptt.TBPTT(8)):
             first = w.loss
             break
