@@ -340,8 +340,7 @@ def _with_leak(rnn, name, weight):
     if rnn.leak == 1:
         return weight
     trained = rnn.param_views().get(name.replace("weight_hh", "leak"))
-    leak = rnn.leak if trained is None else 1 / (1 + np.exp(-trained.astype(np.float64)))
-    leak = np.broadcast_to(leak, len(weight))
+    leak = rnn.spec.unit_leaks(trained)
     return np.diag(1 - leak) + leak[:, None] * weight
 
 

@@ -189,6 +189,12 @@ class Spec:
             if (value := getattr(self, field.name)) != field.default
         }
 
+    def unit_leaks(self, trained=None) -> np.ndarray:
+        """(H,): the leak of each unit of a layer, of which `trained` is the parameter leak_l{k}, if it has one."""
+        if trained is None:
+            return np.full(self.hidden_size, self.leak)
+        return 1 / (1 + np.exp(-trained.astype(np.float64)))
+
     def struct(self) -> dict[str, object]:
         """The members of the core's bptt_spec but its size; those that differ from the fields are named here."""
         return self.description() | {
