@@ -99,5 +99,5 @@ def __getattr__(name):
 
 
 def __dir__():
-    """Without the modules that are an implementation."""
+    """What is public: private modules that are loaded are attributes too."""
     return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -67,7 +67,7 @@ def write_together(files: dict[str, bytes]) -> None:
 
 @contextmanager
 def _prepared(path, data):
-    """All of a write that `path` does not show yet. Yields a function for the last step."""
+    """A write up to the step that changes `path`; yields a function for that step."""
     target = os.path.realpath(path)  # a link keeps pointing where it did
     old, named = _status_of_both(path, target)
     if os.path.basename(path) in ("", ".", "..") or (old and stat.S_ISDIR(old.st_mode)):

@@ -39,7 +39,7 @@ def read_header(file) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def check_data(file, tensors) -> None:
-    """Raise a ValueError unless the tensors fill the file behind the header, to which it was read, without a gap."""
+    """Raise a ValueError unless the tensors fill the rest of the file, whose header was read, without a gap."""
     end = 0
     for name, entry in in_file_order(tensors):
         begin, end = end, end + math.prod(entry["shape"]) * np.dtype(TYPES[entry["dtype"]]).itemsize
