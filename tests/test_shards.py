@@ -10,6 +10,7 @@ import os
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -546,8 +547,6 @@ def test_an_integer_out_of_range_is_named_by_its_place_in_the_batch():
 
 
 def test_ctrl_c_waits_for_the_end_of_a_message():
-    import signal
-
     quiet = _ranks.Uninterrupted()
     reached = False
     with pytest.raises(KeyboardInterrupt):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +16,6 @@ def middle(begin, end) -> int:
     return begin + (1 << (end - begin - 1).bit_length() - 1)
 
 
-@dataclass
 class Tree:
     """The tree in which the shards' gradients are added, and who has which part of it.
 
@@ -25,21 +23,15 @@ class Tree:
     consecutive.
     """
 
-    count: int
-    size: int
-    rank: int
-    nodes: list[list[tuple[int, int]]] = field(default_factory=list)
-    """for each rank the largest nodes whose shards are all its own"""
-    joined: list[tuple[int, int]] = field(default_factory=list)
-    """(begin, middle) of the other nodes, parts before wholes"""
-    own_joins: set[tuple[int, int, int]] = field(default_factory=set)
-    """(begin, middle, end) of this rank's nodes"""
-
-    def __post_init__(self):
-        self.begins = [-(-rank * self.count // self.size) for rank in range(self.size + 1)]
-        self.own = range(self.begins[self.rank], self.begins[self.rank + 1])
-        self.nodes = [[] for _ in range(self.size)]
-        self._visit(0, self.count)
+    def __init__(self, count: int, size: int, rank: int) -> None:
+        self.count, self.rank = count, rank
+        self.begins = [-(-r * count // size) for r in range(size + 1)]  # first shard of each rank, and the end
+        self.own = range(self.begins[rank], self.begins[rank + 1])
+        # for each rank the largest nodes whose shards are all its own
+        self.nodes: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+        self.joined: list[tuple[int, int]] = []  # (begin, middle) of the other nodes, parts before wholes
+        self.own_joins: set[tuple[int, int, int]] = set()  # (begin, middle, end) of this rank's nodes
+        self._visit(0, count)
 
     def owner(self, shard) -> int:
         return bisect_right(self.begins, shard) - 1
