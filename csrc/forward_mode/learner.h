@@ -55,7 +55,8 @@ struct learner_head {
     learner_layout layout;
     int64_t steps;   /* on the tape */
     int64_t pending; /* SnAp-1: whether the influence is still that of the step before */
-    learner opened;  /* sizes and places as reset derived them, which later calls take over */
+    learner opened;  /* sizes and places as reset derived them, which later calls use */
+    kernels by_rows; /* those of the call, but multiply is multiply_by_rows */
 };
 
 #define LEARNER_MAGIC INT64_C(0x6e7261656c545042) /* "BPTlearn" in memory */

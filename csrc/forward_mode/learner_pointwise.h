@@ -4,6 +4,7 @@
 #define BPTT_FORWARD_MODE_LEARNER_POINTWISE_H
 #include "kernels/epilogue.h"
 #include "kernels/kernels.h"
+#include "kernels/lane_sums.h"
 #include "kernels/pointwise.h"
 
 /* ---- products ------------------------------------------------------------------------------------------- */
@@ -16,14 +17,31 @@ INLINE REAL lanes_together(vec v) {
 #endif
 }
 
-enum { AT_ONCE = 8 }; /* dot products */
+#ifdef __x86_64__
+#define SUMS_TOGETHER (VECTOR_BYTES >= 32)
+#else
+#define SUMS_TOGETHER 0
+#endif
+
+enum { AT_ONCE = SUMS_TOGETHER ? LANES : 8 }; /* dot products */
+
+/* out[i] = init[i] + sum of the lanes of sums[i] */
+INLINE void finish_dots(const int rows, const vec *sums, const REAL *init, REAL *out) {
+#if SUMS_TOGETHER
+    if (rows == LANES) {
+        store(out, (init ? load(init) : splat(0)) + sums_of_lanes(sums));
+        return;
+    }
+#endif
+    for (int i = 0; i < rows; i++) out[i] = (init ? init[i] : 0) + lanes_together(sums[i]);
+}
 
 /* out[i] = init[i] + the dot product of x and row i of w (k apart), i < rows; each in the same order. */
 INLINE void dot_rows(const int rows, int64_t k, const REAL *w, const REAL *x, const REAL *init, REAL *out) {
-    vec sum[AT_ONCE];
-    for (int i = 0; i < rows; i++) sum[i] = splat(0);
-    EACH_VECTOR(k, const vec of_x = LOAD(x + j); for (int i = 0; i < rows; i++) sum[i] += LOAD(w + i * k + j) * of_x);
-    for (int i = 0; i < rows; i++) out[i] = (init ? init[i] : 0) + lanes_together(sum[i]);
+    vec sums[AT_ONCE];
+    for (int i = 0; i < rows; i++) sums[i] = splat(0);
+    EACH_VECTOR(k, const vec of_x = LOAD(x + j); for (int i = 0; i < rows; i++) sums[i] += LOAD(w + i * k + j) * of_x);
+    finish_dots(rows, sums, init, out);
 }
 
 /* The product of a table's multiply, with a matrix that is not packed: p->panels is b transposed, (n,k). */

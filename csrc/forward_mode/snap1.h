@@ -182,10 +182,34 @@ LOCAL void pass_units(const influence_pass *pass, int64_t n, int64_t slopes, con
     pass->learner->call.kernels->step_influence(&step);
 }
 
+/* y = decay*y + slopes and grads += weight*y for `count` elements; no two arrays share memory. */
+LOCAL void step_elements(int count, const REAL *restrict decay, const REAL *restrict slopes,
+                               const REAL *restrict weight, REAL *restrict y, REAL *restrict grads) {
+    for (int j = 0; j < count; j++) {
+        y[j] = decay[j] * y[j] + slopes[j];
+        grads[j] += weight[j] * y[j];
+    }
+}
+
+/* A single parameter of each unit, where the state has one part, A is added and gradients are wanted: the most frequent
+ * case, in groups of a constant size, which compilers turn into vectors. */
+LOCAL void pass_single_part(const influence_pass *pass, const REAL *slopes, REAL *h, REAL *grads) {
+    enum { GROUP = 16 };
+    const int64_t H = pass->learner->call.H;
+    int64_t j = 0;
+    for (; j + GROUP <= H; j += GROUP)
+        step_elements(GROUP, pass->decay[0][0] + j, slopes + j, pass->dh + j, h + j, grads + j);
+    step_elements((int)(H - j), pass->decay[0][0] + j, slopes + j, pass->dh + j, h + j, grads + j);
+}
+
 /* A single parameter of each unit; slopes: its A, by part (H,) each; NULL: nothing is added. */
 LOCAL void pass_single(const influence_pass *pass, const REAL *const slopes[2], REAL *h, REAL *c, REAL *grads) {
     const REAL *const *of_h = pass->decay[0], *const *of_c = pass->decay[1];
     const int64_t H = pass->learner->call.H;
+    if (pass->updates && slopes && !c && grads) {
+        pass_single_part(pass, slopes[0], h, grads);
+        return;
+    }
     for (int64_t j = 0; pass->updates && j < H; j++) {
         const REAL was = h[j];
         h[j] = of_h[0][j] * was + (slopes ? slopes[0][j] : 0);
