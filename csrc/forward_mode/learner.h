@@ -55,7 +55,7 @@ struct learner_head {
     learner_layout layout;
     int64_t steps;   /* on the tape */
     int64_t pending; /* SnAp-1: whether the influence is still that of the step before */
-    learner opened;  /* sizes and places as reset derived them, which later calls use */
+    learner opened;  /* sizes and places as reset derived them, which later calls take over */
     kernels by_rows; /* those of the call, but multiply is multiply_by_rows */
 };
 
