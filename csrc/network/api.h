@@ -1,4 +1,4 @@
-/* The public functions on a network: sizes, forward, backward, one step at a time. */
+/* The public functions on a network: sizes, forward, backward, one step at a time, and what is wrong with a call. */
 #ifndef BPTT_NETWORK_API_H
 #define BPTT_NETWORK_API_H
 #include <string.h>
@@ -213,6 +213,19 @@ bptt_status TYPED(bptt_step_tokens)(const bptt_spec *spec, int64_t B, const REAL
         if (tokens[row] < 0 || tokens[row] >= V) return BPTT_ERROR_TOKEN;
     run_single_step(&step);
     return BPTT_OK;
+}
+
+/* ---- what is wrong with a call ------------------------------------------------------------------------- */
+
+/* bptt_explain_f32(), bptt_explain_f64() */
+int TYPED(bptt_explain)(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options, char *text,
+                        size_t size) {
+    call call;
+    bptt_internal_sentence sentence = {text, text ? size : 0, 0};
+    if (sentence.size) text[0] = 0;
+    const bptt_status status = check_arguments(&call, spec, T, B, options, &sentence);
+    if (!status && call.options.tokens) check_tokens(&call, &sentence);
+    return sentence.length;
 }
 
 /* ---- sizes and the tape ------------------------------------------------------------------------------ */

@@ -3,6 +3,7 @@
 #ifndef BPTT_NETWORK_CALL_H
 #define BPTT_NETWORK_CALL_H
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "base/arena.h"
 #include "base/rows.h"
@@ -123,9 +124,6 @@ LOCAL int64_t dz_columns(const call *call) { return bptt_internal_dz_blocks(call
 /* distance of rows of states, of the gradient by outputs, and of dz where the cell has no gates */
 LOCAL int64_t ld_state(const call *call) { return call->D * call->H; }
 
-/* Whether a number above zero is zero in the array's type: a threshold would clip everything away. */
-LOCAL int underflows(double threshold) { return threshold > 0 && !((REAL)threshold > 0); }
-
 LOCAL double flops_of_step(const call *call) {
     const double H = (double)call->H, D = (double)call->D, L = (double)call->L;
     const double inputs = (call->spec.one_hot ? 1 : (double)call->I) + (L - 1) * D * H + L * H;
@@ -167,27 +165,34 @@ LOCAL int64_t chunk_steps(const call *call, int64_t shards) {
     return call->options.segment ? min_of(chunk, call->options.segment) : chunk;
 }
 
-/* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
-LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options) {
+/* Checks the arguments that all calls share; `to` receives the sentence about the first that is wrong, NULL: not
+ * wanted. */
+LOCAL bptt_status check_arguments(call *call, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
+                                  bptt_internal_sentence *to) {
+    const bptt_internal_arguments arguments = {spec, T, B, options, REAL_BITS};
     memset(call, 0, sizeof *call);
-    bptt_status status = bptt_internal_check_call(spec, T, B, options, &call->spec, &call->options);
+    const bptt_status status = bptt_internal_check_call(&arguments, &call->spec, &call->options, to);
     if (status) return status;
-    if (underflows(call->options.step_clip_norm) || underflows(call->options.step_clip_value))
-        return BPTT_ERROR_THRESHOLD;
-    if (underflows(call->spec.leak) || underflows(call->spec.noise) || call->spec.noise > REAL_LARGEST)
-        return BPTT_ERROR_OPTION;
     call->kernels = kernel_table();
-    if (!call->kernels) return BPTT_ERROR_ISA;
+    REQUIRE(call->kernels, to, BPTT_ERROR_ISA, "BPTT_ISA in the environment must be one of %s, got %s",
+            bptt_isa_choices(), getenv("BPTT_ISA"));
+    call->T = T;
+    call->B = B;
+    call->V = bptt_internal_vocabulary(&call->spec);
+    return BPTT_OK;
+}
+
+/* Checks these arguments and derives the sizes; no pointers yet. */
+LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options) {
+    const bptt_status status = check_arguments(call, spec, T, B, options, NULL);
+    if (status) return status;
     call->shape = bptt_internal_shape_of(&call->spec);
     call->I = call->spec.input_size;
     call->H = call->spec.hidden_size;
     call->O = call->spec.output_size;
     call->L = bptt_internal_layers(&call->spec);
     call->D = bptt_internal_directions(&call->spec);
-    call->V = bptt_internal_vocabulary(&call->spec);
     call->Y = call->O ? call->O : call->D * call->H;
-    call->T = T;
-    call->B = B;
     call->state_size = call->L * call->D * B * call->H;
     call->step_flops = flops_of_step(call);
     call->shards = shards_of(call);

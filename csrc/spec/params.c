@@ -79,7 +79,7 @@ static int64_t present(const tensor_shape *shapes, int count) {
 bptt_status bptt_tensor_count(const bptt_spec *spec, int64_t *count) {
     bptt_spec full;
     tensor_shape own[LAYER_DIR_TENSORS], network[NETWORK_TENSORS];
-    bptt_status status = bptt_internal_check_spec(spec, &full);
+    bptt_status status = bptt_internal_check_spec(spec, &full, NULL);
     if (status) return status;
     if (!count) return BPTT_ERROR_NULL;
     layer_dir_shapes(&full, 0, own);
@@ -111,7 +111,7 @@ bptt_status bptt_tensor_at(const bptt_spec *spec, int64_t index, bptt_tensor *te
     if (status) return status;
     if (!tensor) return BPTT_ERROR_NULL;
     if (index < 0 || index >= count) return BPTT_ERROR_SIZE;
-    bptt_internal_check_spec(spec, &full);
+    bptt_internal_check_spec(spec, &full, NULL);
     layer_dir_shapes(&full, 0, shapes);
     const int64_t each = present(shapes, LAYER_DIR_TENSORS), layer_dirs = bptt_internal_layer_dirs(&full);
     const int64_t layer_dir = index / each, D = bptt_internal_directions(&full);

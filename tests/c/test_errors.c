@@ -67,6 +67,8 @@ static int untouched(const arguments *a) {
 }
 
 static void expect(caller *call, arguments a, bptt_status expected) {
+    const int asks_options = call == call_sizes || call == call_forward || call == call_backward;
+    if (asks_options) CHECK((TYPED(bptt_explain)(&a.spec, a.T, a.B, &a.options, NULL, 0) > 0) == (expected != BPTT_OK));
     CHECK_STATUS(call(&a), expected);
     CHECK(untouched(&a));
 }
