@@ -38,6 +38,7 @@ typedef struct {
     bptt_spec spec;
     bptt_options options;
     const bptt_internal_shape *shape;      /* of the cell */
+    bptt_internal_offsets offsets;         /* of the tensors in params */
     int64_t I, H, O, Y, T, B, L, D;        /* as bptt.h names them */
     int64_t V;                             /* the inputs are integers below V; 0: they are x */
     int64_t state_size;                    /* elements of h of all layers and directions (L*D,B,H) */
@@ -135,7 +136,7 @@ LOCAL double flops_of_step(const call *call) {
  * sizes alone, so that results do not depend on threads. */
 LOCAL int64_t shards_of(const call *call) {
     const int64_t B = call->B, terms = call->T * B;
-    if (bptt_internal_params(&call->spec) > SHARDED_PARAMS || terms < 2 * SHARD_TERMS || B < 2 * TWO_SHARDS_ROWS)
+    if (call->offsets.params > SHARDED_PARAMS || terms < 2 * SHARD_TERMS || B < 2 * TWO_SHARDS_ROWS)
         return 1;
     int64_t shards = 2;
     while (shards < MOST_SHARDS && terms >= 2 * shards * SHARD_TERMS && B >= 2 * shards * SHARD_ROWS) shards *= 2;
@@ -187,6 +188,7 @@ LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64
     const bptt_status status = check_arguments(call, spec, T, B, options, NULL);
     if (status) return status;
     call->shape = bptt_internal_shape_of(&call->spec);
+    bptt_internal_offsets_of(&call->spec, &call->offsets);
     call->I = call->spec.input_size;
     call->H = call->spec.hidden_size;
     call->O = call->spec.output_size;
@@ -203,23 +205,23 @@ LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64
 
 /* A tensor in the parameters; NULL where the network does not have it. */
 LOCAL const REAL *layer_dir_param(const call *call, int64_t layer_dir, int tensor) {
-    const int64_t offset = bptt_internal_layer_dir_offset(&call->spec, layer_dir, tensor);
+    const int64_t offset = bptt_internal_layer_dir_offset(&call->offsets, layer_dir, tensor);
     return offset < 0 ? NULL : call->params + offset;
 }
 
 LOCAL const REAL *network_param(const call *call, int tensor) {
-    const int64_t offset = bptt_internal_network_offset(&call->spec, tensor);
+    const int64_t offset = call->offsets.network[tensor];
     return offset < 0 ? NULL : call->params + offset;
 }
 
 /* The same in gradients (params). */
 LOCAL REAL *layer_dir_grad(const call *call, REAL *grads, int64_t layer_dir, int tensor) {
-    const int64_t offset = bptt_internal_layer_dir_offset(&call->spec, layer_dir, tensor);
+    const int64_t offset = bptt_internal_layer_dir_offset(&call->offsets, layer_dir, tensor);
     return offset < 0 ? NULL : grads + offset;
 }
 
 LOCAL REAL *network_grad(const call *call, REAL *grads, int tensor) {
-    const int64_t offset = bptt_internal_network_offset(&call->spec, tensor);
+    const int64_t offset = call->offsets.network[tensor];
     return offset < 0 ? NULL : grads + offset;
 }
 #endif

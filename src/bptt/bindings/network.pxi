@@ -21,6 +21,8 @@ cdef class Network:
     cdef bptt_team *team  # threads of forward and backward, kept from call to call
     cdef uint64_t dropout_seed, draws
     cdef int64_t steps_forward
+    cdef bptt_sizes kept_sizes  # of call_sizes
+    cdef int64_t[3] kept_for  # their T (0: there are none yet), B and segment
 
     def __init__(self, spec, threads):
         cdef bptt_sizes sizes
@@ -138,10 +140,20 @@ cdef class Network:
 
     cdef int sizes(self, int64_t T, int64_t B, int64_t tape_steps, int64_t segment, bptt_sizes *sizes) except -1:
         cdef bptt_options options
+        cdef bptt_status status
         self.default_options(&options)
         options.tape_steps, options.segment = tape_steps, segment
         sizes.struct_size = sizeof(bptt_sizes)
-        return check(any_sizes(self.bits, &self.core_spec, T, B, &options, sizes))
+        status = any_sizes(self.bits, &self.core_spec, T, B, &options, sizes)
+        return check_call(status, self.bits, &self.core_spec, T, B, &options)
+
+    cdef int call_sizes(self, int64_t T, int64_t B, int64_t segment, bptt_sizes *sizes) except -1:
+        """The same within begin_call(), where those of the last call are kept: as a rule the next has its shape."""
+        if T != self.kept_for[0] or B != self.kept_for[1] or segment != self.kept_for[2]:
+            self.sizes(T, B, 0, segment, &self.kept_sizes)
+            self.kept_for[:] = [T, B, segment]
+        sizes[0] = self.kept_sizes
+        return 0
 
     cdef void default_options(self, bptt_options *options) noexcept:
         memset(options, 0, sizeof(bptt_options))
@@ -241,7 +253,7 @@ cdef class Network:
                 check_checkpoint(checkpoint, memory_budget, bool(self.core_spec.bidirectional))
                 if keep:
                     run.segment = self.segment_for(run.T, run.B, checkpoint, memory_budget)
-            self.sizes(run.T, run.B, 0, run.segment, &sizes)
+            self.call_sizes(run.T, run.B, run.segment, &sizes)
             y = empty((run.T, run.B, self.width()), self.dtype)
             last = new_state(self, run.B)
             if keep:
