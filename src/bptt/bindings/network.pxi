@@ -320,11 +320,11 @@ cdef class Network:
             if run is None:
                 raise RuntimeError("backward needs a forward (with tape=True) before it; windows and fit run both")
             if dy is not None:
-                shape = np.shape(dy)
+                given = dy
                 dy = sequence_to_core(self, dy, "dy", self.width(), self.width_letters(), &a, &unbatched)
                 if unbatched != run.unbatched:
                     raise ValueError(f"dy must have the {2 if run.unbatched else 3} axes of forward's y, "
-                                     f"got shape {shape}")
+                                     f"got shape {np.shape(given)}")
                 expect(&a, "dy", f"(T,B,{self.width_letters()})", 3, run.T, run.B, self.width())
             dstate = state_to_core(self, dstate, "dstate", run.B)
             carry = carry_to_core(carry, run.T, run.B, self.batch_first and not run.unbatched, self.dtype)
