@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ CASES = {
     "output size zero": (lambda r: bptt.RNN(I, H, 0), ValueError, ["output_size", "at least 1", "0"]),
     "size not an integer": (lambda r: bptt.RNN(I, 4.5), TypeError, ["hidden_size", "integer", "4.5"]),
     "size is text": (lambda r: bptt.RNN("2", H), TypeError, ["input_size", "integer", "'2'"]),
-    "sizes overflow": (lambda r: bptt.RNN(I, 2**40), MemoryError, ["sizes", "memory"]),
+    "sizes overflow": (lambda r: bptt.RNN(I, 2**40), MemoryError, ["sizes", "memory", "hidden_size=1099511627776"]),
     "size beyond int64": (lambda r: bptt.RNN(2**70, H), ValueError, ["input_size", "below 2**63", str(2**70)]),
     "unknown cell": (lambda r: make(cell="gelu"), ValueError, ["cell", "tanh, relu, sigmoid, identity", "'gelu'"]),
     "cell is a number": (lambda r: make(cell=1), ValueError, ["cell", "tanh", "1"]),
@@ -119,7 +120,7 @@ CASES = {
     "dropout negative": (lambda r: make(dropout=-0.1), ValueError, ["dropout", "[0, 1)", "-0.1"]),
     "dropout NaN": (lambda r: make(dropout=np.nan), ValueError, ["dropout", "[0, 1)", "nan"]),
     "dropout text": (lambda r: make(dropout="half"), TypeError, ["dropout", "number", "'half'"]),
-    "recurrent dropout of all": (lambda r: make(recurrent_dropout=1.0), ValueError, ["recurrent_dropout", "[0, 1)", "1.0"]),
+    "recurrent dropout of all": (lambda r: make(recurrent_dropout=1.0), ValueError, ["recurrent_dropout", "[0, 1)", "got 1"]),
     "recurrent dropout text": (lambda r: make(recurrent_dropout="a"), TypeError, ["recurrent_dropout", "number", "'a'"]),
     "leak zero": (lambda r: make(leak=0), ValueError, ["leak", "(0, 1]", "got 0"]),
     "leak above one": (lambda r: make(leak=1.5), ValueError, ["leak", "(0, 1]", "1.5"]),
@@ -132,7 +133,7 @@ CASES = {
                               ["learn_leak=True", "tanh, relu", "cell='gru'"]),
     "trained leak from one": (lambda r: make(learn_leak=True), ValueError, ["learn_leak=True", "leak below 1", "leak=1.0"]),
     "learn_leak not a bool": (lambda r: make(leak=0.5, learn_leak=1), TypeError, ["learn_leak", "True or False", "1"]),
-    "noise negative": (lambda r: make(noise=-0.1), ValueError, ["noise", "[0, ...]", "-0.1"]),
+    "noise negative": (lambda r: make(noise=-0.1), ValueError, ["noise", "at least 0", "-0.1"]),
     "noise infinite": (lambda r: make(noise=np.inf), ValueError, ["noise", "finite", "inf"]),
     "noise text": (lambda r: make(noise="0.1"), TypeError, ["noise", "number", "'0.1'"]),
     "noise beyond the dtype": (lambda r: make(noise=1e39), ValueError, ["noise", "range of float32", "1e+39"]),
@@ -188,7 +189,7 @@ CASES = {
     "to_c with a name that begins with a digit": (lambda r: to_c(r, "3d"), ValueError, ["name", "identifier", "'3d'"]),
     "to_c with an empty name": (lambda r: to_c(r, ""), ValueError, ["name", "identifier", "''"]),
     "to_c with a reserved name": (lambda r: to_c(r, "a__b"), ValueError, ["name", "single underscores", "'a__b'"]),
-    "to_c with a name that ends a line": (lambda r: to_c(r, "a\n"), ValueError, ["name", "identifier"]),
+    "to_c with a name that ends a line": (lambda r: to_c(r, "a\n"), ValueError, ["name", "identifier", "letters and digits"]),
     "to_c with letters beyond ASCII": (lambda r: to_c(r, "é"), ValueError, ["name", "identifier", "'é'"]),
     "to_c with a keyword": (lambda r: to_c(r, "float"), ValueError, ["name", "keyword", "'float'"]),
     "to_c with a standard header": (lambda r: to_c(r, "string"), ValueError, ["name", "standard library", "'string'"]),
@@ -221,7 +222,7 @@ CASES = {
     "checkpoint zero": (lambda r: r.forward(x, checkpoint=0), ValueError, ["checkpoint", "at least 1", "0"]),
     "checkpoint not an integer": (lambda r: r.forward(x, checkpoint=2.5), TypeError, ["checkpoint", "integer", "2.5"]),
     "checkpoint of a word": (lambda r: r.forward(x, checkpoint="all"), ValueError, ["checkpoint", "'auto'", "'all'"]),
-    "checkpoint where nothing is kept": (lambda r: r.forward(x, checkpoint=-1, tape=False), ValueError, ["checkpoint", "-1"]),
+    "checkpoint where nothing is kept": (lambda r: r.forward(x, checkpoint=-1, tape=False), ValueError, ["checkpoint", "at least 1", "-1"]),
     "checkpoint and a budget": (lambda r: r.forward(x, checkpoint=2, memory_budget=99), ValueError,
                                 ["checkpoint", "memory_budget", "one of them", "2", "99"]),
     "budget zero": (lambda r: r.forward(x, memory_budget=0), ValueError, ["memory_budget", "at least 1", "0"]),
@@ -238,13 +239,13 @@ CASES = {
     "state ragged": (lambda r: r.forward(x, [[[1.0], [2, 3]]]), ValueError, ["state", "real numbers", "list"]),
     # backward
     "dy of one step": (lambda r: (r.forward(x), r.backward(y[-1])), ValueError, ["dy", "3 axes", str(y[-1].shape)]),
-    "backward before forward": (lambda r: r.backward(y), RuntimeError, ["backward", "forward"]),
+    "backward before forward": (lambda r: make().backward(y), RuntimeError, ["backward", "forward"]),
     "backward after a failed forward": (
         lambda r: (r.forward(x), pytest.raises(ValueError, r.forward, x, state[0]), r.backward(y[:2])), ValueError,
         ["dy", "(5, 3, 2)", "(2, 3, 2)"]),
     "dy of another length": (after_forward(lambda r: r.backward(y[:4])), ValueError, ["dy", "(5, 3, 2)", "(4, 3, 2)"]),
-    "dy of another width": (after_forward(lambda r: r.backward(np.ones((T, B, 7)))), ValueError, ["dy", "O = 2"]),
-    "dy of another rank": (after_forward(lambda r: r.backward(y[:, 0])), ValueError, ["dy", "axes"]),
+    "dy of another width": (after_forward(lambda r: r.backward(np.ones((T, B, 7)))), ValueError, ["dy", "O = 2", "(5, 3, 7)"]),
+    "dy of another rank": (after_forward(lambda r: r.backward(y[:, 0])), ValueError, ["dy", "3 axes", "(5, 2)"]),
     "dstate of another batch": (after_forward(lambda r: r.backward(y, state[:, :1])), ValueError,
                                 ["dstate", "(1, 3, 4)", "(1, 1, 4)"]),
     "carry of another length": (after_forward(lambda r: r.backward(y, carry=np.ones(4))), ValueError,
@@ -258,7 +259,7 @@ CASES = {
     "step clip negative": (after_forward(lambda r: r.backward(y, step_clip_value=-1)), ValueError,
                            ["step_clip_value", "above 0", "-1"]),
     "step clip zero in float32": (after_forward(lambda r: r.backward(y, step_clip_value=1e-60)), ValueError,
-                                  ["threshold", "in the array's type, not above zero"]),
+                                  ["step_clip_value", "range of float32", "1e-60"]),
     "step norms of another dtype": (after_forward(lambda r: r.backward(y, step_norms=np.empty(T))), TypeError,
                                     ["step_norms", "float32", "float64"]),
     "step norms of another length": (after_forward(lambda r: r.backward(y, step_norms=np.empty(4, F32))), ValueError,
@@ -266,7 +267,7 @@ CASES = {
     "step norms read-only": (after_forward(lambda r: r.backward(y, step_norms=read_only(np.empty(T, F32)))), TypeError,
                              ["step_norms", "writable", "read-only"]),
     # parameters
-    "params of another shape": (lambda r: setattr(r, "params", np.ones(3)), ValueError, ["params", "(3,)"]),
+    "params of another shape": (lambda r: setattr(r, "params", np.ones(3)), ValueError, ["params", "(42,)", "(3,)"]),
     "params of text": (lambda r: setattr(r, "grads", "abc"), TypeError, ["grads", "real numbers", "str"]),
     "state dict with a name missing": (
         lambda r: r.load_state_dict({k: v + 1 for k, v in r.state_dict().items() if k != "bias_o"}), ValueError,
@@ -277,7 +278,7 @@ CASES = {
         lambda r: r.load_state_dict({**{k: v + 1 for k, v in r.state_dict().items()}, "weight_ho": np.ones((O, 9))}),
         ValueError, ["weight_ho", "(2, 4)", "(2, 9)"]),
     "state dict of text": (lambda r: r.load_state_dict({**r.state_dict(), "bias_o": ["a", "b"]}), TypeError,
-                           ["bias_o", "real numbers"]),
+                           ["state['bias_o']", "real numbers", "<U1"]),
     "state dict is a list": (lambda r: r.load_state_dict([1, 2]), TypeError, ["state", "mapping", "list"]),
     # clipping
     "clip norm NaN": (lambda r: r.clip_grad_norm(np.nan), ValueError, ["max_norm", "above 0", "nan"]),
@@ -297,17 +298,17 @@ CASES = {
     "clip a network and its view": (lambda r: bptt.clip_grad_value((r.grads[3:5], np.ones(2), r), 1), ValueError,
                                     ["array[", "memory of its own", "overlaps"]),
     "clip jointly by nothing": (lambda r: bptt.clip_grad_norm([r, np.ones(3)], 0), ValueError, ["max_norm", "above 0", "0"]),
-    "clip jointly below float32": (lambda r: bptt.clip_grad_value([np.ones(3), r], 1e-60), ValueError, ["threshold", "above zero"]),
+    "clip jointly below float32": (lambda r: bptt.clip_grad_value([np.ones(3), r], 1e-60), ValueError, ["limit", "above 0 in float32", "1e-60"]),
     "clip read-only": (lambda r: bptt.clip_grad_norm(read_only(np.ones(3)), 1), TypeError, ["array", "writable", "read-only"]),
     "clip strided": (lambda r: bptt.clip_grad_norm(np.ones(6)[::2], 1), TypeError, ["array", "contiguous", "non-contiguous"]),
     "clip foreign byte order": (lambda r: bptt.clip_grad_norm(np.ones(3, ">f8"), 1), TypeError, ["array", "float64", ">f8"]),
-    "clip unaligned": (lambda r: bptt.clip_grad_norm(unaligned(3), 1), TypeError, ["array", "unaligned"]),
+    "clip unaligned": (lambda r: bptt.clip_grad_norm(unaligned(3), 1), TypeError, ["array", "C-contiguous", "unaligned"]),
     # windows
     "k2 below k1": (lambda r: bptt.TBPTT(5, 4), ValueError, ["k2", "at least k1 = 5", "4"]),
     "k1 zero": (lambda r: bptt.TBPTT(0), ValueError, ["k1", "at least 1", "0"]),
     "k1 not an integer": (lambda r: bptt.TBPTT(2.5), TypeError, ["k1", "integer", "2.5"]),
     "target of another length": (lambda r: windows(r, target=y[:4]), ValueError, ["target", "(5, 3)", "(4, 3, 2)"]),
-    "target of another width": (lambda r: windows(r, target=np.ones((T, B, 9))), ValueError, ["target", "(5, 3, 9)"]),
+    "target of another width": (lambda r: windows(r, target=np.ones((T, B, 9))), ValueError, ["target", "(5, 3, 2)", "(5, 3, 9)"]),
     "x of windows of another width": (lambda r: windows(r, x=np.ones((T, B, 9))), ValueError, ["x", "I = 2", "(5, 3, 9)"]),
     "x of windows of text": (lambda r: windows(r, x=np.full((T, B, I), "a")), TypeError, ["x", "real numbers", "<U1"]),
     "unknown loss": (lambda r: windows(r, loss="hinge"), ValueError, ["loss", "mse", "'hinge'"]),
@@ -327,7 +328,7 @@ CASES = {
     "truncation is a number": (lambda r: windows(r, truncation=5), TypeError, ["truncation", "TBPTT", "int"]),
     "windows state of another batch": (lambda r: windows(r, state=state[:, :2]), ValueError, ["state", "(1, 3, 4)", "(1, 2, 4)"]),
     "windows state of text": (lambda r: windows(r, state="abc"), TypeError, ["state", "real numbers", "str"]),
-    "windows clip NaN": (lambda r: windows(r, step_clip_norm=np.nan), ValueError, ["step_clip_norm", "nan"]),
+    "windows clip NaN": (lambda r: windows(r, step_clip_norm=np.nan), ValueError, ["step_clip_norm", "above 0", "nan"]),
     "windows mask of floats": (lambda r: windows(r, mask=np.ones((T, B))), TypeError, ["mask", "booleans", "float64"]),
     "burn-in negative": (lambda r: windows(r, burn_in=-1), ValueError, ["burn_in", "at least 0", "-1"]),
     "burn-in not an integer": (lambda r: windows(r, burn_in=1.5), TypeError, ["burn_in", "integer", "1.5"]),
@@ -339,17 +340,17 @@ CASES = {
     "windows lengths beyond the steps": (lambda r: windows(r, lengths=[1, 2, 9]), ValueError, ["lengths", "1..5", "1..9"]),
     "windows checkpoint of a word": (lambda r: r.windows(x, y, checkpoint="x"), ValueError, ["checkpoint", "'auto'", "'x'"]),
     "windows budget in words": (lambda r: r.windows(x, y, memory_budget="x"), TypeError, ["memory_budget", "integer", "'x'"]),
-    "windows checkpoint and a budget": (lambda r: r.windows(x, y, checkpoint=2, memory_budget=9), ValueError, ["one of them"]),
+    "windows checkpoint and a budget": (lambda r: r.windows(x, y, checkpoint=2, memory_budget=9), ValueError, ["checkpoint and memory_budget", "one of them", "2 and 9"]),
     "windows budget too small": (lambda r: windows(r, memory_budget=7), ValueError, ["memory_budget", "at least 288 bytes", "7"]),
     "windows checkpoint with overlap": (lambda r: r.windows(x, y, truncation=bptt.TBPTT(1, 2), checkpoint=2), ValueError,
                                         ["checkpoint", "overlap", "TBPTT(k1=1, k2=2)"]),
     "ARTBP mean below one": (lambda r: bptt.ARTBP(0.5), ValueError, ["mean_length", "[1, ...]", "0.5"]),
     "ARTBP mean infinite": (lambda r: bptt.ARTBP(np.inf), ValueError, ["mean_length", "finite", "inf"]),
     "ARTBP mean of text": (lambda r: bptt.ARTBP("16"), TypeError, ["mean_length", "number", "'16'"]),
-    "ARTBP a one": (lambda r: bptt.ARTBP(16, 1), ValueError, ["a must be above 1", "got 1"]),
-    "ARTBP a negative": (lambda r: bptt.ARTBP(16, -np.inf), ValueError, ["a must be above 1", "-inf"]),
-    "ARTBP a NaN": (lambda r: bptt.ARTBP(16, np.nan), ValueError, ["a must be above 1", "nan"]),
-    "ARTBP a missing": (lambda r: bptt.ARTBP(16, None), TypeError, ["a must be a number", "None"]),
+    "ARTBP a one": (lambda r: bptt.ARTBP(16, 1), ValueError, ["a must be", "above 1", "got 1"]),
+    "ARTBP a negative": (lambda r: bptt.ARTBP(16, -np.inf), ValueError, ["a must be", "above 1", "-inf"]),
+    "ARTBP a NaN": (lambda r: bptt.ARTBP(16, np.nan), ValueError, ["a must be", "above 1", "nan"]),
+    "ARTBP a missing": (lambda r: bptt.ARTBP(16, None), TypeError, ["a must be", "a number", "None"]),
     "ARTBP seed negative": (lambda r: bptt.ARTBP(16, seed=-1), ValueError, ["seed", "int >= 0", "-1"]),
     "ARTBP seed of text": (lambda r: bptt.ARTBP(16, seed="x"), (TypeError, ValueError), ["seed", "int >= 0", "'x'"]),
     "ARTBP schedule of no steps": (lambda r: bptt.ARTBP(16).schedule(0), ValueError, ["steps", "at least 1", "0"]),
@@ -370,7 +371,7 @@ CASES = {
     "weight NaN": (lambda r: bptt.cross_entropy(y, labels, weight=[np.nan, 1]), ValueError, ["weight", "finite", "nan", "class 0"]),
     "weight beyond float32": (lambda r: bptt.cross_entropy(y, labels, weight=[1, 1e99]), ValueError, ["weight", "float32", "inf", "class 1"]),
     "weight text": (lambda r: bptt.cross_entropy(y, labels, weight="balanced"), TypeError, ["weight", "real numbers", "str"]),
-    "weight masked": (lambda r: bptt.cross_entropy(y, labels, weight=np.ma.ones(2)), TypeError, ["weight", "mask"]),
+    "weight masked": (lambda r: bptt.cross_entropy(y, labels, weight=np.ma.ones(2)), TypeError, ["weight", "without a mask", "masked array"]),
     "smoothing above one": (lambda r: bptt.cross_entropy(y, labels, label_smoothing=1.5), ValueError, ["label_smoothing", "[0, 1]", "1.5"]),
     "smoothing NaN": (lambda r: bptt.cross_entropy(y, labels, label_smoothing=np.nan), ValueError, ["label_smoothing", "[0, 1]", "nan"]),
     "smoothing text": (lambda r: bptt.cross_entropy(y, labels, label_smoothing="0.1"), TypeError, ["label_smoothing", "number", "'0.1'"]),
@@ -388,7 +389,7 @@ CASES = {
     "label too large": (lambda r: bptt.cross_entropy(y, labels + 2), ValueError, ["labels", "0..1", "2"]),
     "label negative": (lambda r: bptt.cross_entropy(y, labels - 1), ValueError, ["labels", "0..1", "-1"]),
     "label beyond int64": (lambda r: bptt.cross_entropy(y, labels.astype(np.uint64) + np.uint64(2**64 - 100)), ValueError,
-                           ["labels", "int64"]),
+                           ["labels", "int64", str(2**64 - 100)]),
     "labels of floats": (lambda r: bptt.cross_entropy(y, y[..., 0]), TypeError, ["labels", "integers", "float32"]),
     "labels of another shape": (lambda r: bptt.cross_entropy(y, labels[:4]), ValueError, ["labels", "(5, 3)", "(4, 3)"]),
     "labels as one-hot": (lambda r: bptt.cross_entropy(y, y.astype(int)), ValueError, ["labels", "(5, 3)", "(5, 3, 2)", "labels.argmax(-1)"]),
@@ -397,21 +398,21 @@ CASES = {
     "loss of nothing": (lambda r: bptt.mse(np.ones((0, 2)), np.ones((0, 2))), ValueError, ["y", "empty", "(0, 2)"]),
     "loss mask of another shape": (lambda r: bptt.mse(y, y, mask=np.ones((T, 1), bool)), ValueError,
                                    ["mask", "(5, 3)", "(5, 1)"]),
-    "loss reduction": (lambda r: bptt.binary_cross_entropy(y, y, reduction="none"), ValueError, ["reduction", "'none'"]),
-    "ignore_index text": (lambda r: bptt.cross_entropy(y, labels, ignore_index="a"), TypeError, ["ignore_index", "'a'"]),
+    "loss reduction": (lambda r: bptt.binary_cross_entropy(y, y, reduction="none"), ValueError, ["reduction", "'mean' or 'sum'", "'none'"]),
+    "ignore_index text": (lambda r: bptt.cross_entropy(y, labels, ignore_index="a"), TypeError, ["ignore_index", "integer", "'a'"]),
     # optimisers
     "optimiser on two sizes": (lambda r: bptt.SGD(np.ones(3), np.ones(4)), ValueError, ["grads", "(3,)", "(4,)"]),
     "optimiser on two dtypes": (lambda r: bptt.SGD(np.ones(3), np.ones(3, F32)), TypeError, ["grads", "float64", "float32"]),
-    "optimiser on read-only": (lambda r: bptt.SGD(read_only(np.ones(3)), np.ones(3)), TypeError, ["params", "read-only"]),
+    "optimiser on read-only": (lambda r: bptt.SGD(read_only(np.ones(3)), np.ones(3)), TypeError, ["params", "writable", "read-only"]),
     "optimiser on nothing": (lambda r: bptt.Adam(np.ones(0), np.ones(0)), ValueError, ["params", "empty"]),
-    "rate negative": (lambda r: bptt.Adam(r.params, r.grads, lr=-1), ValueError, ["lr", "-1"]),
-    "rate NaN": (lambda r: bptt.RMSprop(r.params, r.grads, lr=np.nan), ValueError, ["lr", "nan"]),
-    "beta one": (lambda r: bptt.Adam(r.params, r.grads, betas=(0.9, 1)), ValueError, ["betas[1]", "1"]),
+    "rate negative": (lambda r: bptt.Adam(r.params, r.grads, lr=-1), ValueError, ["lr", "[0, ...]", "-1"]),
+    "rate NaN": (lambda r: bptt.RMSprop(r.params, r.grads, lr=np.nan), ValueError, ["lr", "finite", "nan"]),
+    "beta one": (lambda r: bptt.Adam(r.params, r.grads, betas=(0.9, 1)), ValueError, ["betas[1]", "[0, 0.99", "got 1"]),
     "betas a number": (lambda r: bptt.Adam(r.params, r.grads, betas=0.9), TypeError, ["betas", "two numbers", "0.9"]),
     "nesterov without momentum": (lambda r: bptt.SGD(r.params, r.grads, nesterov=True), ValueError, ["nesterov", "momentum"]),
     "optimiser state of another size": (
         lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"lr": 1, "square": np.ones(3)}), ValueError,
-        ["square", "(3,)"]),
+        ["state['square']", "(42,)", "(3,)"]),
     "optimiser state of another kind": (
         lambda r: bptt.Adagrad(r.params, r.grads).load_state_dict({"mean": 0}), ValueError, ["state", "square", "mean"]),
     # streams
@@ -421,13 +422,13 @@ CASES = {
                                     ["out", "float32", "float64"]),
     "stream out of another shape": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, 9), F32)), ValueError,
                                     ["out", "(3, 2)", "(3, 9)"]),
-    "stream out read-only": (lambda r: r.stream(batch=3)(x[0], out=read_only(y[0])), TypeError, ["out", "read-only"]),
+    "stream out read-only": (lambda r: r.stream(batch=3)(x[0], out=read_only(y[0])), TypeError, ["out", "writable", "read-only"]),
     "RTRL of no network": (lambda r: bptt.RTRL("net"), TypeError, ["rnn", "bptt.RNN", "str"]),
     "SnAp1 of parameters": (lambda r: bptt.SnAp1(r.params), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
     "RTRL batch zero": (lambda r: bptt.RTRL(r, 0), ValueError, ["batch", "at least 1", "0"]),
     "SnAp1 batch text": (lambda r: bptt.SnAp1(r, "3"), TypeError, ["batch", "integer", "'3'"]),
     "SnAp1 batch None": (lambda r: bptt.SnAp1(r, None), TypeError, ["batch", "integer", "None"]),
-    "RTRL batch beyond memory": (lambda r: bptt.RTRL(r, 2**62), MemoryError, ["sizes", "memory"]),
+    "RTRL batch beyond memory": (lambda r: bptt.RTRL(r, 2**62), MemoryError, ["sizes", "memory", f"B={2**62}"]),
     "RTRL of two layers": (lambda r: bptt.RTRL(make(num_layers=2)), ValueError, ["RTRL", "num_layers=1", "num_layers=2"]),
     "SnAp1 both ways": (lambda r: bptt.SnAp1(make(bidirectional=True)), ValueError, ["SnAp1", "bidirectional=False", "bidirectional=True"]),
     "RTRL with dropout of the state": (lambda r: bptt.RTRL(make(recurrent_dropout=0.5)), ValueError,
@@ -442,29 +443,29 @@ CASES = {
     "learner x of text": (lambda r: bptt.SnAp1(r)("abc"), TypeError, ["x", "real numbers", "str"]),
     "learner out of another dtype": (lambda r: bptt.RTRL(r, B)(x[0], out=np.empty((B, O))), TypeError, ["out", "float32", "float64"]),
     "learner out of another shape": (lambda r: bptt.RTRL(r, B)(x[0], out=np.empty((B, 9), F32)), ValueError, ["out", "(3, 2)", "(3, 9)"]),
-    "learner out read-only": (lambda r: bptt.RTRL(r, B)(x[0], out=read_only(y[0])), TypeError, ["out", "read-only"]),
+    "learner out read-only": (lambda r: bptt.RTRL(r, B)(x[0], out=read_only(y[0])), TypeError, ["out", "writable", "read-only"]),
     "learner dy of another shape": (after_step(lambda l: l.backward(y[0, :2])), ValueError, ["dy", "(B,O)", "(3, 2)", "(2, 2)"]),
     "learner dy without rows": (after_step(lambda l: l.backward(y[0, 0])), ValueError, ["dy", "(B,O)", "(2,)"]),
     "learner dy of text": (after_step(lambda l: l.backward("abc")), TypeError, ["dy", "real numbers", "str"]),
-    "learner dy masked": (after_step(lambda l: l.backward(np.ma.masked_array(y[0]))), TypeError, ["dy", "masked"]),
-    "learner dy None": (after_step(lambda l: l.backward(None)), TypeError, ["dy", "real numbers"]),
+    "learner dy masked": (after_step(lambda l: l.backward(np.ma.masked_array(y[0]))), TypeError, ["dy", "without a mask", "masked array"]),
+    "learner dy None": (after_step(lambda l: l.backward(None)), TypeError, ["dy", "real numbers", "NoneType"]),
     "learner without a step": (lambda r: bptt.SnAp1(r).backward(y[0, 0]), RuntimeError, ["backward", "a step before it"]),
     "learner rows": (after_step(lambda l: l.reset(rows=[3])), ValueError, ["rows", "0..2", "3..3"]),
     "learner state": (after_step(lambda l: setattr(l, "state", state[:, :2])), ValueError, ["state", "(1, 3, 4)", "(1, 2, 4)"]),
     "stream out strided": (lambda r: r.stream(batch=3)(x[0], out=np.empty((B, 4), F32)[:, ::2]), TypeError,
-                           ["out", "non-contiguous"]),
+                           ["out", "C-contiguous", "non-contiguous"]),
     # shards
     "shards of a communicator's class": (lambda r: bptt.Shards(dict), TypeError, ["comm", "mpi4py", "Get_rank"]),
     "shards zero": (lambda r: bptt.Shards(None, 0), ValueError, ["shards", "at least 1", "0"]),
     "shards too many": (lambda r: bptt.Shards(None, 65537), ValueError, ["shards", "at most 65536", "65537"]),
     "shards of text": (lambda r: bptt.Shards(None, "8"), TypeError, ["shards", "integer", "'8'"]),
-    "shards of a batch of none": (lambda r: bptt.Shards().rows(0), ValueError, ["batch", "0"]),
+    "shards of a batch of none": (lambda r: bptt.Shards().rows(0), ValueError, ["batch", "at least 1", "got 0"]),
     "shards start of no network": (lambda r: bptt.Shards().start(r.params), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
-    "shards start with no optimiser": (lambda r: bptt.Shards().start(r, Stateless()), TypeError, ["optimizer", "state_dict"]),
+    "shards start with no optimiser": (lambda r: bptt.Shards().start(r, Stateless()), TypeError, ["optimizer", "state_dict", "Stateless"]),
     "shards start with an optimiser of another network": (
         lambda r: bptt.Shards().start(r, bptt.SGD(make().params, make().grads)), ValueError, ["optimizer", "this network"]),
-    "shards start with data of objects": (lambda r: bptt.Shards().start(r, data=["a", None]), TypeError, ["data", "<U1"]),
-    "shards windows before start": (lambda r: bptt.Shards().windows(r, x, y), RuntimeError, ["start(rnn)"]),
+    "shards start with data of objects": (lambda r: bptt.Shards().start(r, data=["a", None]), TypeError, ["data", "numbers", "<U1"]),
+    "shards windows before start": (lambda r: bptt.Shards().windows(r, x, y), RuntimeError, ["before windows", "call start(rnn)"]),
     "shards windows of no network": (lambda r: bptt.Shards().windows(None, x, y), TypeError, ["rnn", "bptt.RNN", "NoneType"]),
     "shards windows with an unknown keyword": (lambda r: sharded(r, truncate=3), TypeError, ["windows()", "truncate", "truncation"]),
     "shards windows of another batch": (lambda r: sharded(r, target=y[:, :2]), ValueError, ["target", "(5, 3)", "(5, 2, 2)"]),
@@ -475,12 +476,12 @@ CASES = {
     # fit
     "fit shards zero": (lambda r: bptt.fit(r, x, y, shards=0, progress=False), ValueError, ["shards", "at least 1", "0"]),
     "fit comm of text": (lambda r: bptt.fit(r, x, y, comm="world", progress=False), TypeError, ["comm", "mpi4py", "'world'"]),
-    "fit batch size zero": (lambda r: bptt.fit(r, x, y, batch_size=0, progress=False), ValueError, ["batch_size", "0"]),
-    "fit no epochs": (lambda r: bptt.fit(r, x, y, epochs=0, progress=False), ValueError, ["epochs", "0"]),
-    "fit clip NaN": (lambda r: bptt.fit(r, x, y, clip_norm=np.nan, progress=False), ValueError, ["clip_norm", "nan"]),
+    "fit batch size zero": (lambda r: bptt.fit(r, x, y, batch_size=0, progress=False), ValueError, ["batch_size", "at least 1", "got 0"]),
+    "fit no epochs": (lambda r: bptt.fit(r, x, y, epochs=0, progress=False), ValueError, ["epochs", "at least 1", "got 0"]),
+    "fit clip NaN": (lambda r: bptt.fit(r, x, y, clip_norm=np.nan, progress=False), ValueError, ["clip_norm", "above 0", "nan"]),
     "fit unknown optimiser": (lambda r: bptt.fit(r, x, y, optimizer="lion", progress=False), ValueError,
                               ["optimizer", "adam", "'lion'"]),
-    "fit target of another length": (lambda r: bptt.fit(r, x, y[:4], progress=False), ValueError, ["target", "(4, 3, 2)"]),
+    "fit target of another length": (lambda r: bptt.fit(r, x, y[:4], progress=False), ValueError, ["target", "(5, 3)", "(4, 3, 2)"]),
     "fit truncation is a number": (lambda r: bptt.fit(r, x, y, truncation=20, progress=False), TypeError, ["truncation", "TBPTT", "20"]),
     "fit burn-in of all steps": (lambda r: bptt.fit(r, x, y, burn_in=5, progress=False), ValueError,
                                  ["burn_in", "below the 5 steps of x", "got 5"]),
@@ -493,15 +494,15 @@ CASES = {
                                    ["lengths", "burn_in=0", "1"]),
     "fit lengths of another batch": (lambda r: bptt.fit(r, x, y, lengths=[1, 2], progress=False), ValueError, ["lengths", "(3,)", "(2,)"]),
     "fit lengths beyond the steps": (lambda r: bptt.fit(r, x, y, lengths=[1, 2, 9], progress=False), ValueError, ["lengths", "1..5", "1..9"]),
-    "fit seed of text": (lambda r: bptt.fit(r, x, y, seed="x", progress=False), (TypeError, ValueError), ["seed", "'x'"]),
+    "fit seed of text": (lambda r: bptt.fit(r, x, y, seed="x", progress=False), (TypeError, ValueError), ["seed", "int >= 0", "'x'"]),
     "fit a stream": (lambda r: bptt.fit(r, iter([x]), y, progress=False), TypeError, ["x", "array of real numbers", "iterator"]),
-    "fit optimiser class": (lambda r: bptt.fit(r, x, y, optimizer=bptt.Adam, progress=False), ValueError, ["optimizer", "adam"]),
+    "fit optimiser class": (lambda r: bptt.fit(r, x, y, optimizer=bptt.Adam, progress=False), ValueError, ["optimizer", "adam", "bptt._optim.Adam"]),
     "fit optimiser of another network": (
         lambda r: bptt.fit(r, x, y, optimizer=bptt.SGD(make().params, make().grads), progress=False), ValueError,
         ["optimizer", "this network"]),
     "fit validation of another width": (lambda r: bptt.fit(r, x, y, validation=(np.ones((T, B, 9)), y), progress=False),
                                         ValueError, ["validation x", "I = 2", "(5, 3, 9)"]),
-    "fit loss in a list": (lambda r: bptt.fit(r, x, y, loss=["mse"], progress=False), ValueError, ["loss", "['mse']"]),
+    "fit loss in a list": (lambda r: bptt.fit(r, x, y, loss=["mse"], progress=False), ValueError, ["loss", "cross_entropy", "['mse']"]),
     "fit rate of a callable that is no number": (lambda r: bptt.fit(r, x, y, lr=lambda k: "a", progress=False), TypeError,
                                                  ["lr", "number", "'a'"]),
     "fit rate of a callable negative": (lambda r: bptt.fit(r, x, y, lr=lambda k: -0.5, progress=False), ValueError, ["lr", "0", "-0.5"]),
@@ -530,8 +531,8 @@ CASES = {
         ["validation_batch_size", "at least 1", "0"]),
     "fit resume a number": (lambda r: bptt.fit(r, x, y, resume=5, progress=False), TypeError, ["resume", "path-like", "5"]),
     "fit resume True": (lambda r: bptt.fit(r, x, y, resume=True, progress=False), TypeError, ["resume", "path-like", "True"]),
-    "fit resume with a null": (lambda r: bptt.fit(r, x, y, resume="a\0b", progress=False), ValueError, ["resume", "null"]),
-    "fit resume in no folder": (lambda r: bptt.fit(r, x, y, resume="/nowhere/run", progress=False), OSError, ["/nowhere/run"]),
+    "fit resume with a null": (lambda r: bptt.fit(r, x, y, resume="a\0b", progress=False), ValueError, ["resume", "without null characters", r"a\x00b"]),
+    "fit resume in no folder": (lambda r: bptt.fit(r, x, y, resume="/nowhere/run", progress=False), OSError, ["No such file", "/nowhere/run"]),
     "fit resume of something else": (lambda r: bptt.fit(r, x, y, resume=__file__, progress=False), ValueError,
                                      ["resume", "training file", __file__, "not a whole safetensors file"]),
     "fit resume of an optimiser without a state": (
@@ -546,57 +547,66 @@ CASES = {
     "save_training of no optimiser": (lambda r: bptt.save_training("/nowhere/run", r, 5), TypeError, ["optimizer", "state_dict()", "5"]),
     "save_training of an object": (lambda r: bptt.save_training("/nowhere/run", r, a=[{"b": object()}]), TypeError,
                                    ["more['a'][0]['b']", "numpy Generator", "object"]),
-    "save_training in no folder": (lambda r: bptt.save_training("/nowhere/run", r), OSError, ["/nowhere/run"]),
+    "save_training in no folder": (lambda r: bptt.save_training("/nowhere/run", r), OSError, ["No such file", "/nowhere/run"]),
     "load_training of something else": (lambda r: bptt.load_training(__file__, r), ValueError, ["path", "training file", __file__]),
     "ARTBP state a number": (lambda r: setattr(bptt.ARTBP(4), "state", 5), TypeError, ["state", "(key, passes)", "5"]),
     "ARTBP state negative": (lambda r: setattr(bptt.ARTBP(4), "state", (1, -1)), ValueError, ["state[1]", "at least 0", "-1"]),
     "schedule total within the warm-up": (lambda r: bptt.schedule.cosine(1, 9, 9), ValueError, ["total", "warmup = 9", "9"]),
-    "schedule peak negative": (lambda r: bptt.schedule.step(-1, 3), ValueError, ["peak", "-1"]),
-    "cell in a list": (lambda r: make(cell=["tanh"]), ValueError, ["cell", "['tanh']"]),
-    "init in a list": (lambda r: make(init=["uniform"]), ValueError, ["init", "['uniform']"]),
-    "init of text": (lambda r: make(init=lambda n, s, g: "a"), TypeError, ["init", "real numbers"]),
-    "seed is text": (lambda r: bptt.RNN(I, H, seed="abc"), (TypeError, ValueError), ["seed", "'abc'"]),
-    "seed negative": (lambda r: bptt.RNN(I, H, seed=-1), ValueError, ["seed", "-1"]),
+    "schedule peak negative": (lambda r: bptt.schedule.step(-1, 3), ValueError, ["peak", "[0, ...]", "-1"]),
+    "cell in a list": (lambda r: make(cell=["tanh"]), ValueError, ["cell", "lstm", "['tanh']"]),
+    "init in a list": (lambda r: make(init=["uniform"]), ValueError, ["init", "orthogonal", "['uniform']"]),
+    "init of text": (lambda r: make(init=lambda n, s, g: "a"), TypeError, ["init", "real numbers", "str"]),
+    "seed is text": (lambda r: bptt.RNN(I, H, seed="abc"), (TypeError, ValueError), ["seed", "int >= 0", "'abc'"]),
+    "seed negative": (lambda r: bptt.RNN(I, H, seed=-1), ValueError, ["seed", "int >= 0", "-1"]),
     "tape is text": (lambda r: r.forward(x, tape="no"), TypeError, ["tape", "True or False", "'no'"]),
     "threshold beyond floats": (lambda r: r.clip_grad_norm(10**400), ValueError, ["max_norm", "range"]),
-    "threshold below float32": (lambda r: r.clip_grad_norm(1e-60), ValueError, ["threshold", "above zero"]),
-    "windows ragged": (lambda r: windows(r, x=[[1.0], [2, 3]]), ValueError, ["x", "real numbers"]),
+    "threshold below float32": (lambda r: r.clip_grad_norm(1e-60), ValueError, ["max_norm", "above 0 in float32", "1e-60"]),
+    "windows ragged": (lambda r: windows(r, x=[[1.0], [2, 3]]), ValueError, ["x", "real numbers", "list"]),
     "optimiser state half wrong": (
         lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
             {"lr": 1, "mean": np.ones(r.params.size), "square": np.full(r.params.size, "a"), "steps": 3}),
-        TypeError, ["square", "real numbers"]),
+        TypeError, ["state['square']", "real numbers", "<U1"]),
     "optimiser steps negative": (
         lambda r: bptt.Adam(r.params, r.grads).load_state_dict(
-            {"lr": 1, "mean": np.ones(r.params.size), "square": np.ones(r.params.size), "steps": -3}), ValueError, ["steps", "-3"]),
-    "fit validation": (lambda r: bptt.fit(r, x, y, validation=5, progress=False), TypeError, ["validation", "(x, target)"]),
+            {"lr": 1, "mean": np.ones(r.params.size), "square": np.ones(r.params.size), "steps": -3}), ValueError, ["state['steps']", "at least 0", "-3"]),
+    "fit validation": (lambda r: bptt.fit(r, x, y, validation=5, progress=False), TypeError, ["validation", "(x, target)", "int"]),
     # other formats
     "RTNeural of a vanilla cell": (lambda r: bptt.convert.to_rtneural(r, "none.json"), ValueError, ["RTNeural", "cell='tanh'"]),
     "RTNeural of no network": (lambda r: bptt.convert.to_rtneural(r.params, "none.json"), TypeError, ["rnn", "bptt.RNN", "ndarray"]),
     "RTNeural to a number": (lambda r: bptt.convert.to_rtneural(gated(), 5), TypeError, ["path", "path-like", "5"]),
     "RTNeural that skips twice": (lambda r: bptt.convert.to_rtneural(gated(), "none.json", in_skip=2), ValueError, ["in_skip", "0 or 1", "2"]),
-    "RTNeural without a file": (lambda r: bptt.convert.from_rtneural("none.json"), FileNotFoundError, ["none.json"]),
+    "RTNeural without a file": (lambda r: bptt.convert.from_rtneural("none.json"), FileNotFoundError, ["No such file", "none.json"]),
     "NAM of a vanilla cell": (lambda r: bptt.convert.to_nam(r, "none.nam"), ValueError, ["NAM", "cell='tanh'"]),
     "NAM at no rate": (lambda r: bptt.convert.to_nam(gated(), "none.nam", sample_rate=0), ValueError, ["sample_rate", "above 0", "0"]),
-    "NAM without a file": (lambda r: bptt.convert.from_nam("none.nam"), FileNotFoundError, ["none.nam"]),
+    "NAM without a file": (lambda r: bptt.convert.from_nam("none.nam"), FileNotFoundError, ["No such file", "none.nam"]),
     "NAM in half precision": (lambda r: bptt.convert.from_nam("none.nam", dtype="float16"), TypeError, ["dtype", "float32", "'float16'"]),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_bad_input(name):
-    call, exception, words = CASES[name]
-    rnn = make()
-    rnn.grads[:] = 7
+def fails_and_leaves(rnn, call, exception, words):
+    """The call raises an error with these words: the argument, what was expected and, where the error tells it, what
+    came. Parameters and gradients are as they were."""
     params, grads = rnn.params.copy(), rnn.grads.copy()
     with pytest.raises(exception) as caught:
         call(rnn)
+    message = str(caught.value)
     for word in words:
-        assert word in str(caught.value)
+        assert word in message
+    assert len(words) >= (3 if re.search(r"\bgot\b", message) else 2), message
     np.testing.assert_array_equal(rnn.params, params)
-    if "windows" not in name and "target" not in name and "loss" not in name:
-        np.testing.assert_array_equal(rnn.grads, grads)
-    rnn.forward(x)  # and it still works
-    rnn.backward(y)
+    np.testing.assert_array_equal(rnn.grads, grads)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input(name):
+    """The network is as it was: parameters, gradients and what forward left for backward."""
+    call, exception, words = CASES[name]
+    rnn = make()
+    rnn.forward(x)
+    dx, _ = rnn.backward(y)
+    rnn.grads[:] = 7
+    fails_and_leaves(rnn, call, exception, words)
+    np.testing.assert_array_equal(rnn.backward(y)[0], dx)
 
 
 LSTM = {"cell": "lstm", "num_layers": 2, "dropout": 0.5}
@@ -618,28 +628,17 @@ DEEP = {
     "norms of another dtype": (BOTH, lambda r: r.backward(y, step_norms=np.empty((2, T))), TypeError, ["step_norms", "float32", "float64"]),
     "dy of one direction": ({**BOTH, "output_size": None}, lambda r: r.backward(np.ones((T, B, H))), ValueError, ["dy", "2*H = 8", "(5, 3, 4)"]),
     "checkpoint both ways": (BOTH, lambda r: r.forward(x, checkpoint="auto"), ValueError, ["checkpoint", "bidirectional=False", "bidirectional=True"]),
-    "budget both ways": (BOTH, lambda r: r.forward(x, memory_budget=10**9), ValueError, ["memory_budget", "bidirectional=False"]),
+    "budget both ways": (BOTH, lambda r: r.forward(x, memory_budget=10**9), ValueError, ["memory_budget", "bidirectional=False", "bidirectional=True"]),
     "stream both ways": (BOTH, lambda r: r.stream(), ValueError, ["stream", "bidirectional=False", "bidirectional=True"]),
     "stream state of h alone": (LSTM, lambda r: r.stream(3, state=deep), ValueError, ["state[0]", "(2, 3, 4)", "(3, 4)"]),
-    "stream state of another batch": (LSTM, lambda r: r.stream(3, state=(deep, deep[:, :1])), ValueError, ["state[1]", "(2, 1, 4)"]),
+    "stream state of another batch": (LSTM, lambda r: r.stream(3, state=(deep, deep[:, :1])), ValueError, ["state[1]", "(2, 3, 4)", "(2, 1, 4)"]),
     "windows both ways": (BOTH, lambda r: r.windows(x, y, truncation=bptt.TBPTT(2)), ValueError, ["truncation", "bidirectional=False", "TBPTT(k1=2, k2=2)"]),
     "burn-in both ways": (BOTH, lambda r: r.windows(x, y, burn_in=2), ValueError, ["burn_in", "bidirectional=False", "2"]),
-    "windows checkpoint both ways": (BOTH, lambda r: r.windows(x, y, checkpoint=2), ValueError, ["checkpoint", "bidirectional=False"]),
+    "windows checkpoint both ways": (BOTH, lambda r: r.windows(x, y, checkpoint=2), ValueError, ["checkpoint", "bidirectional=False", "bidirectional=True"]),
     "windows state of h alone": (LSTM, lambda r: r.windows(x, y, state=deep), ValueError, ["state[0]", "(2, 3, 4)", "(3, 4)"]),
-    "fit both ways": (BOTH, lambda r: bptt.fit(r, x, y, truncation=bptt.TBPTT(2), progress=False), ValueError, ["truncation", "bidirectional=False"]),
-    "params of one layer": (LSTM, lambda r: setattr(r, "params", np.ones(7)), ValueError, ["params", "(7,)"]),
+    "fit both ways": (BOTH, lambda r: bptt.fit(r, x, y, truncation=bptt.TBPTT(2), progress=False), ValueError, ["truncation", "bidirectional=False", "bidirectional=True"]),
+    "params of one layer": (LSTM, lambda r: setattr(r, "params", np.ones(7)), ValueError, ["params", "(298,)", "(7,)"]),
 }  # fmt: skip
-
-
-def fails_and_leaves(rnn, call, exception, words):
-    """The call raises an error with these words, and parameters and gradients are as they were."""
-    params, grads = rnn.params.copy(), rnn.grads.copy()
-    with pytest.raises(exception) as caught:
-        call(rnn)
-    for word in words:
-        assert word in str(caught.value)
-    np.testing.assert_array_equal(rnn.params, params)
-    np.testing.assert_array_equal(rnn.grads, grads)
 
 
 @pytest.mark.parametrize("name", DEEP)
@@ -675,9 +674,9 @@ TOKENS = {
     "no rows": (TABLE, lambda r: make(num_embeddings=0), ValueError, ["num_embeddings", "at least 1", "0"]),
     "rows not an integer": (TABLE, lambda r: make(num_embeddings=5.0), TypeError, ["num_embeddings", "integer", "5.0"]),
     "rows beyond int64": (TABLE, lambda r: make(num_embeddings=2**70), ValueError, ["num_embeddings", "below 2**63", str(2**70)]),
-    "rows beyond memory": (TABLE, lambda r: make(num_embeddings=2**61), MemoryError, ["sizes", "memory"]),
+    "rows beyond memory": (TABLE, lambda r: make(num_embeddings=2**61), MemoryError, ["num_embeddings", "at most", str(2**61)]),
     "padding without a table": (TABLE, lambda r: make(padding_idx=0), ValueError, ["padding_idx", "num_embeddings", "padding_idx=0"]),
-    "padding of one_hot": (ONE_HOT, lambda r: make(one_hot=True, padding_idx=0), ValueError, ["padding_idx", "num_embeddings"]),
+    "padding of one_hot": (ONE_HOT, lambda r: make(one_hot=True, padding_idx=0), ValueError, ["padding_idx", "num_embeddings", "padding_idx=0"]),
     "padding beyond the rows": (TABLE, lambda r: make(num_embeddings=5, padding_idx=5), ValueError, ["padding_idx", "-5..4", "5"]),
     "padding before the rows": (TABLE, lambda r: make(num_embeddings=5, padding_idx=-6), ValueError, ["padding_idx", "-5..4", "-6"]),
     "padding not an integer": (TABLE, lambda r: make(num_embeddings=5, padding_idx=1.0), TypeError, ["padding_idx", "integer", "1.0"]),
@@ -685,7 +684,7 @@ TOKENS = {
     "floats": (ONE_HOT, lambda r: r.forward(tokens * 1.0), TypeError, ["x", "integers in 0..8", "float64", "x.astype(int)"]),
     "float32 of whole numbers": (TABLE, lambda r: r.forward(tokens.astype(F32)), TypeError, ["x", "integers", "float32", "x.astype(int)"]),
     "a list of floats": (TABLE, lambda r: r.forward([[1.0, 2.0]]), TypeError, ["x", "integers", "list (float64)", "np.asarray(x, int)"]),
-    "an empty list": (TABLE, lambda r: r.forward([]), TypeError, ["x", "integers in 0..8, got list"]),
+    "an empty list": (TABLE, lambda r: r.forward([]), TypeError, ["x", "integers in 0..8", "got list"]),
     "a list of one-hot rows": (ONE_HOT, lambda r: r.forward(np.eye(V)[tokens].tolist()), TypeError, ["x", "integers", "np.argmax(x, -1)"]),
     "one-hot rows": (ONE_HOT, lambda r: r.forward(np.eye(V)[tokens]), TypeError, ["x", "integers", "(5, 3, 9)", "x.argmax(-1)"]),
     "one-hot rows of integers": (ONE_HOT, lambda r: r.forward(np.eye(V, dtype=int)[tokens]), ValueError, ["x", "(T,B) or (T,)", "(5, 3, 9)"]),
@@ -694,7 +693,7 @@ TOKENS = {
     "text": (TABLE, lambda r: r.forward("abc"), TypeError, ["x", "integers", "str"]),
     "None": (TABLE, lambda r: r.forward(None), TypeError, ["x", "integers", "NoneType"]),
     "ragged": (TABLE, lambda r: r.forward([[1, 2], [3]]), ValueError, ["x", "integers", "list"]),
-    "masked": (TABLE, lambda r: r.forward(np.ma.masked_array(tokens)), TypeError, ["x", "masked"]),
+    "masked": (TABLE, lambda r: r.forward(np.ma.masked_array(tokens)), TypeError, ["x", "without a mask", "masked array"]),
     "one integer": (TABLE, lambda r: r.forward(3), ValueError, ["x", "(T,B) or (T,)", "got ()"]),
     "no steps": (ONE_HOT, lambda r: r.forward(tokens[:0]), ValueError, ["x", "no empty axis", "(0, 3)"]),
     "an integer too large": (ONE_HOT, lambda r: r.forward(far), ValueError, ["x", "0..8", str(2**40), "[3, 1]"]),
@@ -702,11 +701,11 @@ TOKENS = {
     "a negative integer": (TABLE, lambda r: r.forward(-tokens), ValueError, ["x", "0..8", "got -1 at [0, 1]"]),
     "an unsigned integer beyond int64": (TABLE, lambda r: r.forward(np.uint64(2**64 - 9) + tokens.astype(np.uint64)), ValueError,
                                          ["x", "0..8", f"{2**64 - 9} at [0, 0]"]),
-    "an integer of Python beyond int64": (ONE_HOT, lambda r: r.forward([[1, 2], [3, 2**64]]), ValueError, ["0..8", f"{2**64} at [1, 1]"]),
-    "with checkpoints": (ONE_HOT, lambda r: r.forward(far, checkpoint=2), ValueError, ["0..8", "[3, 1]"]),
-    "without a tape": (ONE_HOT, lambda r: r.forward(far, tape=False), ValueError, ["0..8", "[3, 1]"]),
-    "of another length": (ONE_HOT, lambda r: r.forward(far[-1:]), ValueError, ["0..8", "[0, 0]"]),
-    "of many steps": (ONE_HOT, lambda r: r.forward(np.tile(far, (50, 9))), ValueError, ["0..8", "[3, 1]"]),
+    "an integer of Python beyond int64": (ONE_HOT, lambda r: r.forward([[1, 2], [3, 2**64]]), ValueError, ["x", "0..8", f"{2**64} at [1, 1]"]),
+    "with checkpoints": (ONE_HOT, lambda r: r.forward(far, checkpoint=2), ValueError, ["x", "0..8", "[3, 1]"]),
+    "without a tape": (ONE_HOT, lambda r: r.forward(far, tape=False), ValueError, ["x", "0..8", "[3, 1]"]),
+    "of another length": (ONE_HOT, lambda r: r.forward(far[-1:]), ValueError, ["x", "0..8", "[0, 0]"]),
+    "of many steps": (ONE_HOT, lambda r: r.forward(np.tile(far, (50, 9))), ValueError, ["x", "0..8", "[3, 1]"]),
     # windows, fit, gradient_flow
     "windows of floats": (ONE_HOT, lambda r: token_windows(r, tokens * 1.0), TypeError, ["x", "integers", "float64"]),
     "windows of unit vectors": (ONE_HOT, lambda r: token_windows(r, np.eye(V)[tokens]), TypeError, ["x", "integers", "argmax"]),
@@ -726,7 +725,7 @@ TOKENS = {
     "gradient_flow of a far integer": (TABLE, lambda r: bptt.gradient_flow(r, far, y), ValueError, ["x", "0..8", "[3, 1]"]),
     "state dict without the table": (
         TABLE, lambda r: r.load_state_dict({n: a + 1 for n, a in r.state_dict().items() if n != "embedding"}), ValueError,
-        ["missing ['embedding']"]),
+        ["state", "missing ['embedding']"]),
 }  # fmt: skip
 
 
