@@ -580,19 +580,276 @@ CASES = {
     "NAM at no rate": (lambda r: bptt.convert.to_nam(gated(), "none.nam", sample_rate=0), ValueError, ["sample_rate", "above 0", "0"]),
     "NAM without a file": (lambda r: bptt.convert.from_nam("none.nam"), FileNotFoundError, ["No such file", "none.nam"]),
     "NAM in half precision": (lambda r: bptt.convert.from_nam("none.nam", dtype="float16"), TypeError, ["dtype", "float32", "'float16'"]),
+    # schedules
+    "peak NaN": (lambda r: bptt.schedule.constant(np.nan), ValueError, ["peak", "a finite number in [0, ...]", "got nan"]),
+    "peak of text": (lambda r: bptt.schedule.constant("1"), TypeError, ["peak", "a number", "got '1'"]),
+    "warm-up negative": (lambda r: bptt.schedule.cosine(1, -1, 9), ValueError, ["warmup", "an integer of at least 0", "got -1"]),
+    "warm-up of half an update": (lambda r: bptt.schedule.cosine(1, 0.5, 9), TypeError, ["warmup", "an integer", "got 0.5"]),
+    "total zero": (lambda r: bptt.schedule.linear(1, 0, 0), ValueError, ["total", "an integer of at least 1", "got 0"]),
+    "power zero": (lambda r: bptt.schedule.polynomial(1, 0, 9, power=0), ValueError, ["power", "above 0", "got 0"]),
+    "gamma zero": (lambda r: bptt.schedule.exponential(1, 0), ValueError, ["gamma", "above 0", "got 0"]),
+    "every zero updates": (lambda r: bptt.schedule.exponential(1, 0.9, every=0), ValueError, ["every", "an integer of at least 1", "got 0"]),
+    "gamma negative in steps": (lambda r: bptt.schedule.step(1, 3, -0.1), ValueError, ["gamma", "a finite number in [0, ...]", "got -0.1"]),
+    "no milestones": (lambda r: bptt.schedule.multistep(1, []), TypeError, ["milestones", "a sequence of at least one integer", "got []"]),
+    "milestones descending": (lambda r: bptt.schedule.multistep(1, [5, 3]), ValueError, ["milestones", "ascending", "[5, 3]"]),
+    "milestones of text": (lambda r: bptt.schedule.multistep(1, "53"), TypeError, ["milestones", "a sequence of at least one integer", "got '53'"]),
+    "milestones of floats": (lambda r: bptt.schedule.multistep(1, [1.5]), TypeError, ["milestones[0]", "an integer", "got 1.5"]),
+    "first zero": (lambda r: bptt.schedule.cosine_restarts(1, 0), ValueError, ["first", "an integer of at least 1", "got 0"]),
+    "factor zero": (lambda r: bptt.schedule.cosine_restarts(1, 3, factor=0), ValueError, ["factor", "an integer of at least 1", "got 0"]),
+    "pct_start above one": (lambda r: bptt.schedule.one_cycle(1, 9, pct_start=2), ValueError, ["pct_start", "a finite number in [0, 1]", "got 2"]),
+    "div_factor zero": (lambda r: bptt.schedule.one_cycle(1, 9, div_factor=0), ValueError, ["div_factor", "above 0", "got 0"]),
+    "three_phase not a bool": (lambda r: bptt.schedule.one_cycle(1, 9, three_phase=1), TypeError, ["three_phase", "True or False", "got 1"]),
+    "one schedule in sequence": (
+        lambda r: bptt.schedule.sequence([bptt.schedule.constant(1)], [3]), TypeError,
+        ["schedules", "a list of at least two functions", "[constant(peak=1.0, warmup=0)]"]),
+    "a number in a sequence": (
+        lambda r: bptt.schedule.sequence([bptt.schedule.constant(1), 5], [3]), TypeError,
+        ["schedules", "a list of at least two functions", "[constant(peak=1.0, warmup=0), 5]"]),
+    "sequence of a number": (lambda r: bptt.schedule.sequence(5, [3]), TypeError, ["schedules", "a list of at least two functions", "got 5"]),
+    # initial values
+    "identity of text": (lambda r: bptt.init.identity("a"), TypeError, ["scale", "a number", "got 'a'"]),
+    "identity infinite": (lambda r: bptt.init.identity(np.inf), ValueError, ["scale", "a finite number", "got inf"]),
+    "signs of a share of a unit": (lambda r: bptt.init.dale_signs(4.5), TypeError, ["hidden_size", "an integer", "got 4.5"]),
+    "dale of text": (lambda r: bptt.init.dale("x"), TypeError, ["excitatory", "a number", "got 'x'"]),
+    "dale with radius NaN": (lambda r: bptt.init.dale(0.8, np.nan), ValueError, ["spectral_radius", "a finite number in [0, ...]", "got nan"]),
+    "self_connections not a bool": (lambda r: bptt.init.dale(0.8, self_connections=1), TypeError, ["self_connections", "True or False", "got 1"]),
+    "signs in words": (lambda r: bptt.init.dale_signs(H, "half"), TypeError, ["excitatory", "a number", "'half'"]),
+    # gradient_flow
+    "gradient_flow of parameters": (lambda r: bptt.gradient_flow(r.params, x, y), TypeError, ["rnn", "a bptt.RNN", "ndarray"]),
+    "gradient_flow x of another width": (
+        lambda r: bptt.gradient_flow(r, x[..., :1], y), ValueError,
+        ["x must", "shape (T,B,I) or (T,I) with I = 2", "(5, 3, 1)"]),
+    "gradient_flow target of another length": (
+        lambda r: bptt.gradient_flow(r, x, y[:4]), ValueError,
+        ["target", "the shape (5, 3) of x in its", "(4, 3, 2)"]),
+    "gradient_flow anchors zero": (lambda r: bptt.gradient_flow(r, x, y, anchors=0), ValueError, ["anchors", "an integer of at least 1", "got 0"]),
+    "gradient_flow anchors of a half": (lambda r: bptt.gradient_flow(r, x, y, anchors=1.5), TypeError, ["anchors", "an integer", "got 1.5"]),
+    "gradient_flow distance zero": (
+        lambda r: bptt.gradient_flow(r, x, y, max_distance=0), ValueError,
+        ["max_distance", "an integer of at least 1", "got 0"]),
+    "gradient_flow distance of text": (lambda r: bptt.gradient_flow(r, x, y, max_distance="far"), TypeError, ["max_distance", "an integer", "'far'"]),
+    "gradient_flow unknown loss": (
+        lambda r: bptt.gradient_flow(r, x, y, loss="hinge"), ValueError,
+        ["loss", "one of mse, huber, cross_entropy,", "'hinge'"]),
+    "gradient_flow state of another batch": (
+        lambda r: bptt.gradient_flow(r, x, y, state=state[:, :2]), ValueError,
+        ["state", "shape (1,B,H) = (1, 3, 4)", "(1, 2, 4)"]),
+    "gradient_flow mask of another shape": (
+        lambda r: bptt.gradient_flow(r, x, y, mask=np.ones((T, 1), bool)), ValueError,
+        ["mask", "the shape (5, 3) of x in its", "(5, 1)"]),
+    # files
+    "save to a number": (lambda r: r.save(5), TypeError, ["path", "a str or path-like", "got 5"]),
+    "save to a name with a null": (lambda r: r.save("a\0b"), ValueError, ["path", "without null characters", "'a\\x00b'"]),
+    "load of something else": (lambda r: bptt.RNN.load(__file__), ValueError, ["path", "a model file", __file__]),
+    "load of a number": (lambda r: bptt.RNN.load(5), TypeError, ["path", "a str or path-like", "got 5"]),
+    "load_training of no network": (lambda r: bptt.load_training("/nowhere/run", 5), TypeError, ["rnn", "a bptt.RNN or a list of them", "got 5"]),
+    "load_training of a number": (lambda r: bptt.load_training(5, r), TypeError, ["path", "a str or path-like", "got 5"]),
+    # settings
+    "threads of text": (lambda r: setattr(r, "threads", "all"), TypeError, ["threads", "an integer", "'all'"]),
+    "threads negative": (lambda r: setattr(r, "threads", -1), ValueError, ["threads", "an integer of at least 1", "got -1"]),
+    "batch_first not a bool": (lambda r: make(batch_first=1), TypeError, ["batch_first", "True or False", "got 1"]),
+    # optimisers
+    "eps negative": (lambda r: bptt.Adam(r.params, r.grads, eps=-1), ValueError, ["eps", "a finite number in [0, ...]", "got -1"]),
+    "one beta": (lambda r: bptt.Adam(r.params, r.grads, betas=(0.9,)), TypeError, ["betas", "two numbers", "(0.9,)"]),
+    "momentum infinite": (lambda r: bptt.SGD(r.params, r.grads, momentum=np.inf), ValueError, ["momentum", "a finite number in [0, ...]", "got inf"]),
+    "weight decay of text": (lambda r: bptt.SGD(r.params, r.grads, weight_decay="a"), TypeError, ["weight_decay", "a number", "got 'a'"]),
+    "alpha above one": (lambda r: bptt.RMSprop(r.params, r.grads, alpha=2), ValueError, ["alpha", "a finite number in [0, 1]", "got 2"]),
+    "rate below float32": (lambda r: bptt.Adagrad(r.params, r.grads, lr=1e-60), ValueError, ["lr must", "0 or in [1.4e-45, 3.4e+38], the", "1e-60"]),
+    "gradients that are the parameters": (
+        lambda r: bptt.Adam(r.params, r.params), ValueError,
+        ["grads", "memory of its own", "one that overlaps with params"]),
+    "optimiser on a network": (lambda r: bptt.Adam(r, r.grads), TypeError, ["params", "a float32 or float64 array", "got RNN"]),
+    "rate negative later": (
+        lambda r: setattr(bptt.Adam(r.params, r.grads), "lr", -1), ValueError,
+        ["lr must", "a finite number in [0, ...]", "got -1"]),
+    "optimiser state a number": (
+        lambda r: bptt.Adam(r.params, r.grads).load_state_dict(5), TypeError,
+        ["state", "a mapping of names to arrays", "got int"]),
+    "decoupled not a bool": (lambda r: bptt.Adam(r.params, r.grads, decoupled=1), TypeError, ["decoupled", "True or False", "got 1"]),
+    "optimiser on a list": (lambda r: bptt.Adam(list(r.params), r.grads), TypeError, ["params", "a float32 or float64 array", "got list"]),
+    "gradients in a list": (lambda r: bptt.Adam(r.params, list(r.grads)), TypeError, ["grads", "a C-contiguous float32 array as", "got list"]),
+    "nesterov not a bool": (lambda r: bptt.SGD(r.params, r.grads, momentum=0.9, nesterov=1), TypeError, ["nesterov", "True or False", "got 1"]),
+    "optimiser on every second parameter": (
+        lambda r: bptt.Adam(r.params[::2], r.grads[::2]), TypeError,
+        ["params", "a writable C-contiguous float32", "a non-contiguous float32 array of shape"]),
+    # streams
+    "stream batch of text": (lambda r: r.stream(batch="3"), TypeError, ["batch", "an integer", "got '3'"]),
+    "stream x of text": (lambda r: r.stream(3)("abc"), TypeError, ["x must", "an array of real numbers", "str (<U3)"]),
+    "stream state None": (lambda r: setattr(r.stream(3), "state", None), TypeError, ["state", "an array", "got None"]),
+    "stream state set for another batch": (
+        lambda r: setattr(r.stream(3), "state", state[:, :2]), ValueError,
+        ["state", "shape (1,B,H) = (1, 3, 4)", "(1, 2, 4)"]),
+    "stream state without its axis": (lambda r: r.stream(3, state=state[0]), ValueError, ["state", "shape (1,B,H) = (1, 3, 4)", "(3, 4)"]),
+    "stream rows beyond the batch": (lambda r: r.stream(3).reset([5]), ValueError, ["rows", "in 0..2", "got 5..5"]),
+    "stream rows twice": (lambda r: r.stream(3).reset([0, 0]), ValueError, ["rows", "numbers of distinct rows", "[0, 0]"]),
+    "stream mask of another batch": (
+        lambda r: r.stream(3).reset([True]), ValueError,
+        ["rows", "a mask of shape (B,) = (3,), or", "a bool array of shape (1,)"]),
+    "stream rows of text": (lambda r: r.stream(3).reset("a"), TypeError, ["rows", "an array of booleans or integers", "str (<U1)"]),
+    "stream rows of floats": (
+        lambda r: r.stream(3).reset([0.5]), TypeError,
+        ["rows", "None, a mask of booleans (B,) or", "a float64 array of shape (1,)"]),
+    "stream out a list": (lambda r: r.stream(3)(x[0], out=[1]), TypeError, ["out", "a writable C-contiguous float32", "got list"]),
+    # learners
+    "learner out a list": (
+        lambda r: bptt.RTRL(r, B)(x[0], out=np.zeros((B, O), F32)[::1].tolist()), TypeError,
+        ["out", "a writable C-contiguous float32", "got list"]),
+    "learner mask of another batch": (
+        after_step(lambda l: l.reset(rows=[True])), ValueError,
+        ["rows", "a mask of shape (B,) = (3,), or", "a bool array of shape (1,)"]),
+    "learner state None": (after_step(lambda l: setattr(l, "state", None)), TypeError, ["state", "an array", "got None"]),
+    "learner rows of text": (after_step(lambda l: l.reset(rows="a")), TypeError, ["rows", "an array of booleans or integers", "str (<U1)"]),
+    "learner dy complex": (
+        after_step(lambda l: l.backward(y[0] * 1j)), TypeError,
+        ["dy must", "an array of real numbers", "a complex64 array of shape (3, 2)"]),
+    "learner x of a width too large": (after_step(lambda l: l(np.ones((B, I + 1)))), ValueError, ["x must", "shape (B,I) = (3, 2)", "(3, 3)"]),
+    # converters
+    "ONNX of no network": (lambda r: bptt.convert.to_onnx(r.params, "none.onnx"), TypeError, ["rnn", "a bptt.RNN", "ndarray"]),
+    "ONNX to a number": (lambda r: bptt.convert.to_onnx(r, 5), TypeError, ["path", "a str or path-like", "got 5"]),
+    "ONNX of a number": (lambda r: bptt.convert.from_onnx(5), TypeError, ["path", "a str or path-like", "got 5"]),
+    "ONNX state_inputs not a bool": (
+        lambda r: bptt.convert.to_onnx(r, "none.onnx", state_inputs=1), TypeError,
+        ["state_inputs", "True or False", "got 1"]),
+    "Keras of a number": (lambda r: bptt.convert.to_keras_weights(5), TypeError, ["rnn", "a bptt.RNN", "got int"]),
+    "Keras weights of an LSTM as a vanilla cell": (
+        lambda r: bptt.convert.from_keras_weights([np.ones((2, 16)), np.ones((4, 16)), np.ones(16)], cell="tanh"), ValueError,
+        ["weights of l0", "the shapes [(2, 4), (4, 4), (4,)]", "[(2, 16), (4, 16), (16,)]"]),
+    "NAM to a number": (lambda r: bptt.convert.to_nam(gated(), 5), TypeError, ["path", "a str or path-like", "got 5"]),
+    "NAM rate of text": (lambda r: bptt.convert.to_nam(gated(), "none.nam", sample_rate="x"), TypeError, ["sample_rate", "a number", "got 'x'"]),
+    "RTNeural of a number": (lambda r: bptt.convert.from_rtneural(5), TypeError, ["path", "a str or path-like", "got 5"]),
+    "NAM of a Python file": (lambda r: bptt.convert.from_nam(__file__), ValueError, ["path", "a .nam file", __file__]),
+    "RTNeural of a Python file": (lambda r: bptt.convert.from_rtneural(__file__), ValueError, ["path", "an RTNeural JSON file", __file__]),
+    "to_c with weights of 8": (lambda r: bptt.convert.to_c(r, "none", "m", weights=8), ValueError, ["weights", "one of float32, int8", "got 8"]),
+    # clipping and losses
+    "clip norm of a network in words": (lambda r: bptt.clip_grad_norm(r, "a"), TypeError, ["max_norm", "a number", "got 'a'"]),
+    "clip value None": (lambda r: bptt.clip_grad_value(r, None), TypeError, ["limit", "a number", "got None"]),
+    "delta NaN": (lambda r: bptt.huber(y, y, delta=np.nan), ValueError, ["delta", "above 0", "got nan"]),
+    "logits and targets of two lengths": (
+        lambda r: bptt.binary_cross_entropy(y, y[:4]), ValueError,
+        ["target", "shape logits.shape = (5, 3, 2)", "(4, 3, 2)"]),
+    "ignore_index beyond int64": (
+        lambda r: bptt.cross_entropy(y, labels, ignore_index=2**70), ValueError,
+        ["ignore_index", "an integer below 2**63", "1180591620717411303424"]),
+    "reduction None": (lambda r: bptt.mse(y, y, reduction=None), ValueError, ["reduction", "'mean' or 'sum'", "got None"]),
+    "loss of text": (lambda r: bptt.mse("a", y), TypeError, ["y must", "an array of real numbers", "str (<U1)"]),
+    "loss of complex logits": (
+        lambda r: bptt.cross_entropy(y * 1j, labels), TypeError,
+        ["logits", "an array of real numbers", "a complex64 array of shape (5, 3, 2)"]),
+    # forward and backward
+    "lengths with an axis too many": (lambda r: r.forward(x, lengths=[[5, 2, 3]]), ValueError, ["lengths", "shape (B,) = (3,)", "(1, 3)"]),
+    "x None": (lambda r: r.forward(None), TypeError, ["x must", "an array of real numbers", "NoneType (object)"]),
+    "state of text": (lambda r: r.forward(x, "a"), TypeError, ["state", "an array of real numbers", "str (<U1)"]),
+    "reset with an axis too many": (
+        lambda r: r.forward(x, reset=np.zeros((T, B, 1), bool)), ValueError,
+        ["reset", "shape (T,B) = (5, 3)", "(5, 3, 1)"]),
+    "reset of text": (lambda r: r.forward(x, reset="a"), TypeError, ["reset", "an array of booleans", "str (<U1)"]),
+    "length beyond int64": (lambda r: r.forward(x, lengths=[2**63, 1, 1]), TypeError, ["lengths", "an array of integers", "list (float64)"]),
+    "budget negative": (lambda r: r.forward(x, memory_budget=-5), ValueError, ["memory_budget", "an integer of at least 1", "got -5"]),
+    "checkpoint beyond int64": (
+        lambda r: r.forward(x, checkpoint=2**70), ValueError,
+        ["checkpoint", "an integer below 2**63", "1180591620717411303424"]),
+    "dy of text": (after_forward(lambda r: r.backward("a")), TypeError, ["dy must", "an array of real numbers", "str (<U1)"]),
+    "dy complex": (
+        after_forward(lambda r: r.backward(y * 1j)), TypeError,
+        ["dy must", "an array of real numbers", "a complex64 array of shape (5, 3, 2)"]),
+    "carry of text": (after_forward(lambda r: r.backward(y, carry="a")), TypeError, ["carry", "an array of real numbers", "str (<U1)"]),
+    "carry with an axis too many": (
+        after_forward(lambda r: r.backward(y, carry=np.ones((T, B, 1)))), ValueError,
+        ["carry", "shape (T,) or (T,B) = (5, 3)", "(5, 3, 1)"]),
+    "input_grad not a bool": (after_forward(lambda r: r.backward(y, input_grad="no")), TypeError, ["input_grad", "True or False", "got 'no'"]),
+    "step clip of text": (after_forward(lambda r: r.backward(y, step_clip_norm="a")), TypeError, ["step_clip_norm", "a number", "got 'a'"]),
+    "step clip zero": (after_forward(lambda r: r.backward(y, step_clip_norm=0)), ValueError, ["step_clip_norm", "above 0", "got 0"]),
+    "step norms in the parameters": (
+        after_forward(lambda r: r.backward(y, step_norms=r.params[:T])), ValueError,
+        ["step_norms", "memory of its own", "memory of the network's params"]),
+    "dstate of text": (after_forward(lambda r: r.backward(y, dstate="a")), TypeError, ["dstate", "an array of real numbers", "str (<U1)"]),
+    # constraints, shards
+    "signs in a list": (lambda r: bptt.Constraints(r, signs=[1]), TypeError, ["signs", "a mapping of parameters' names to", "got [1]"]),
+    "max_norm of text": (lambda r: bptt.Constraints(r, max_norm="a"), TypeError, ["max_norm['weight_ih_l0']", "a number", "got 'a'"]),
+    "max_norm NaN": (lambda r: bptt.Constraints(r, max_norm=np.nan), ValueError, ["max_norm['weight_ih_l0']", "above 0", "got nan"]),
+    "signs of another name": (lambda r: bptt.Constraints(r, signs={"nothing": 1}), ValueError, ["signs", "names of ['weight_ih_l0',", "'nothing'"]),
+    "mask None": (
+        lambda r: bptt.Constraints(r, {"weight_hh_l0": None}), TypeError,
+        ["masks['weight_hh_l0']", "an array of numbers 0 and 1", "got None"]),
+    "constraints with a number as optimiser": (lambda r: bptt.Constraints(r).apply(5), TypeError, ["optimizer", "one of bptt's", "got 5"]),
+    "max_norm of a number as name": (lambda r: bptt.Constraints(r, max_norm={5: 1}), ValueError, ["max_norm", "names of ['weight_ih_l0',", "got 5"]),
+    "shards of a half": (lambda r: bptt.Shards(None, 0.5), TypeError, ["shards", "an integer", "got 0.5"]),
+    "shards rows of text": (lambda r: bptt.Shards().rows("a"), TypeError, ["batch", "an integer", "got 'a'"]),
+    "shards windows with an unknown loss": (lambda r: sharded(r, loss="hinge"), ValueError, ["loss", "one of mse, huber, cross_entropy,", "'hinge'"]),
+    "shards windows with a number as truncation": (
+        lambda r: sharded(r, truncation=5), TypeError,
+        ["truncation", "a bptt.TBPTT, a bptt.ARTBP or None", "5 of type int"]),
+    "shards windows with a burn-in below zero": (lambda r: sharded(r, burn_in=-1), ValueError, ["burn_in", "an integer of at least 0", "got -1"]),
+    "shards windows x of text": (lambda r: sharded(r, x="abc"), TypeError, ["x must", "an array of real numbers", "str (<U3)"]),
+    "shards start of a number": (lambda r: bptt.Shards().start(5), TypeError, ["rnn", "a bptt.RNN", "got int"]),
+    "shards windows mask of floats": (
+        lambda r: sharded(r, mask=np.ones((T, B))), TypeError,
+        ["mask", "an array of booleans", "a float64 array of shape (5, 3)"]),
+    "shards of a number as communicator": (
+        lambda r: bptt.Shards(5), TypeError,
+        ["comm", "a communicator of mpi4py, such as", "5, which has no Get_rank, Get_size,"]),
+    # windows and fit
+    "loss a number": (lambda r: windows(r, loss=5), ValueError, ["loss", "one of mse, huber, cross_entropy,", "got 5"]),
+    "windows x None": (lambda r: windows(r, x=None), TypeError, ["x must", "an array of real numbers", "NoneType (object)"]),
+    "windows lengths of text": (lambda r: windows(r, lengths="a"), TypeError, ["lengths", "an array of integers", "str (<U1)"]),
+    "windows reset of another length": (
+        lambda r: windows(r, reset=np.zeros((4, B), bool)), ValueError,
+        ["reset", "the shape (5, 3) of x in its", "(4, 3)"]),
+    "windows mask of another shape": (
+        lambda r: windows(r, mask=np.ones((T, 1), bool)), ValueError,
+        ["mask", "the shape (5, 3) of x in its", "(5, 1)"]),
+    "windows clip of text": (lambda r: windows(r, step_clip_value="a"), TypeError, ["step_clip_value", "a number", "got 'a'"]),
+    "truncation class": (
+        lambda r: windows(r, truncation=bptt.TBPTT), TypeError,
+        ["truncation", "a bptt.TBPTT, a bptt.ARTBP or None", "<class 'bptt._truncation.TBPTT'> of"]),
+    "windows chunk of another batch": (
+        lambda r: windows(r, x=iter([x[:1], x[1:, :2]]), truncation=bptt.TBPTT(2)), ValueError,
+        ["chunk 1 of x", "(T, 3)", "(4, 2, 2)"]),
+    "windows checkpoint zero": (lambda r: windows(r, checkpoint=0), ValueError, ["checkpoint", "an integer of at least 1", "got 0"]),
+    "k2 of text": (lambda r: bptt.TBPTT(2, "a"), TypeError, ["k2 must", "an integer", "got 'a'"]),
+    "ARTBP a of text": (lambda r: bptt.ARTBP(16, "a"), TypeError, ["a must", "a number", "got 'a'"]),
+    "windows chunks without truncation": (
+        lambda r: windows(r, x=iter([x]), lengths=[1, 2, 3]), ValueError,
+        ["truncation", "a bptt.TBPTT or a bptt.ARTBP", "got None"]),
+    "fit of a number": (lambda r: bptt.fit(5, x, y), TypeError, ["rnn", "a bptt.RNN", "got int"]),
+    "fit clip value negative": (lambda r: bptt.fit(r, x, y, clip_value=-1, progress=False), ValueError, ["clip_value", "above 0", "got -1"]),
+    "fit shuffle not a bool": (lambda r: bptt.fit(r, x, y, shuffle=1, progress=False), TypeError, ["shuffle", "True or False", "got 1"]),
+    "fit rate negative": (lambda r: bptt.fit(r, x, y, lr=-1, progress=False), ValueError, ["lr must", "a finite number in [0, ...]", "got -1"]),
+    "fit epochs of a half": (lambda r: bptt.fit(r, x, y, epochs=1.5, progress=False), TypeError, ["epochs", "an integer", "got 1.5"]),
+    "fit batch size in words": (lambda r: bptt.fit(r, x, y, batch_size="all", progress=False), TypeError, ["batch_size", "an integer", "'all'"]),
+    "fit reset of floats": (
+        lambda r: bptt.fit(r, x, y, reset=labels * 0.5, progress=False), TypeError,
+        ["reset", "an array of booleans", "a float64 array of shape (5, 3)"]),
+    "fit validation without target": (
+        lambda r: bptt.fit(r, x, y, validation=(x,), progress=False), TypeError,
+        ["validation", "(x, target), (x, target, mask) or", "a tuple of 1"]),
+    "fit validation target of another length": (
+        lambda r: bptt.fit(r, x, y, validation=(x, y[:4]), progress=False), ValueError,
+        ["validation target", "the shape (5, 3) of x in its", "(4, 3, 2)"]),
+    "fit mask of another shape": (
+        lambda r: bptt.fit(r, x, y, mask=np.ones((T, 1), bool), progress=False), ValueError,
+        ["mask", "the shape (5, 3) of x in its", "(5, 1)"]),
+    "fit optimiser a number": (
+        lambda r: bptt.fit(r, x, y, optimizer=5, progress=False), ValueError,
+        ["optimizer", "one of sgd, rmsprop, adagrad,", "got 5"]),
 }  # fmt: skip
 
 
-def fails_and_leaves(rnn, call, exception, words):
+def tells_what_is_wrong(call, exception, words):
     """The call raises an error with these words: the argument, what was expected and, where the error tells it, what
-    came. Parameters and gradients are as they were."""
-    params, grads = rnn.params.copy(), rnn.grads.copy()
+    came."""
     with pytest.raises(exception) as caught:
-        call(rnn)
+        call()
     message = str(caught.value)
     for word in words:
         assert word in message
     assert len(words) >= (3 if re.search(r"\bgot\b", message) else 2), message
+
+
+def fails_and_leaves(rnn, call, exception, words):
+    """The call raises such an error, and parameters and gradients are as they were."""
+    params, grads = rnn.params.copy(), rnn.grads.copy()
+    tells_what_is_wrong(lambda: call(rnn), exception, words)
     np.testing.assert_array_equal(rnn.params, params)
     np.testing.assert_array_equal(rnn.grads, grads)
 
@@ -833,3 +1090,52 @@ def test_tensors_that_require_a_gradient(torch):
     ):
         with pytest.raises(ValueError, match=r"^[xy] must be an array of real numbers, got Tensor: .*detach"):
             call(tensor)
+
+
+# (what is done to a module of bptt.torch, exception, words that the message must hold); m has what torch offers
+TORCH = {
+    "input a list": (lambda m: m([1.0]), TypeError, ["input", "torch.Tensor", "list"]),
+    "input of another width": (lambda m: m(m.x[..., :1]), ValueError, ["input", "I = 2", "(5, 3, 1)"]),
+    "input of another dtype": (lambda m: m(m.x.double()), TypeError, ["input", "torch.float32", "torch.float64"]),
+    "input of integers": (lambda m: m(m.x.int()), TypeError, ["input", "torch.float32", "torch.int32"]),
+    "input of one axis": (lambda m: m(m.x[0, 0]), ValueError, ["input", "2 or 3 axes", "(2,)"]),
+    "input sparse": (lambda m: m(m.x.to_sparse()), TypeError, ["input", "dense", "torch.sparse_coo"]),
+    "hx of another batch": (lambda m: m(m.x, m.x.new_ones(1, 2, H)), ValueError, ["hx", "(1, 3, 4)", "(1, 2, 4)"]),
+    "hx a number": (lambda m: m(m.x, 5), TypeError, ["hx", "torch.Tensor", "int"]),
+    "lengths of another batch": (lambda m: m(m.x, lengths=[1, 2]), ValueError, ["lengths", "(3,)", "(2,)"]),
+    "lengths beyond the steps": (lambda m: m(m.x, lengths=[1, 2, 9]), ValueError, ["lengths", "1..5", "1..9"]),
+    "lengths of floats": (lambda m: m(m.x, lengths=[1.5, 2, 3]), TypeError, ["lengths", "integers", "float64"]),
+    "reset of another length": (lambda m: m(m.x, reset=m.x[:4, :, 0] > 2), ValueError, ["reset", "(5, 3)", "(4, 3)"]),
+    "reset of floats": (lambda m: m(m.x, reset=m.x[:, :, 0]), TypeError, ["reset", "bools", "torch.float32"]),
+    "return_states not a bool": (lambda m: m(m.x, return_states=1), TypeError, ["return_states", "True or False", "1"]),
+    "projections": (lambda m: m.bptt.LSTM(I, H, proj_size=2), ValueError, ["proj_size", "must be 0", "got 2"]),
+    "two kinds of integers": (lambda m: m.bptt.RNN(I, H, one_hot=True, num_embeddings=3), ValueError,
+                              ["one_hot=True", "num_embeddings=None", "num_embeddings=3"]),
+    "padding without a table": (lambda m: m.bptt.RNN(I, H, padding_idx=1), ValueError,
+                                ["padding_idx", "num_embeddings", "padding_idx=1"]),
+    "loss of a number": (lambda m: m.bptt.loss(5), TypeError, ["fn", "function (y, target)", "5"]),
+    "loss of each element": (lambda m: m.bptt.loss(m.nn.MSELoss(reduction="none"))(y, y), ValueError,
+                             ["fn", "one number", "(5, 3, 2)"]),
+    "from_torch of a number": (lambda m: bptt.convert.from_torch(5), TypeError, ["module", "torch.nn.RNN", "int"]),
+    "from_torch of a readout": (lambda m: bptt.convert.from_torch(m.nn.Linear(3, 4)), TypeError,
+                                ["module", "torch.nn.RNN", "Linear"]),
+    "from_torch with a number as readout": (lambda m: bptt.convert.from_torch(m.nn.LSTM(I, H), 5), TypeError,
+                                            ["readout", "torch.nn.Linear", "int"]),
+    "from_torch with another readout": (lambda m: bptt.convert.from_torch(m.nn.LSTM(I, H), m.nn.Linear(9, 2)), ValueError,
+                                        ["readout", "in_features = 4", "9"]),
+    "to_torch of a number": (lambda m: bptt.convert.to_torch(5), TypeError, ["rnn", "bptt.RNN", "int"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_bad_input_of_modules(torch, name):
+    """The module is as it was."""
+    bptt_torch = pytest.importorskip("bptt.torch")
+    call, exception, words = TORCH[name]
+    module = bptt_torch.RNN(I, H)
+    module.x, module.nn, module.bptt = torch.ones(T, B, I), torch.nn, bptt_torch
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    tells_what_is_wrong(lambda: call(module), exception, words)
+    for key, value in module.state_dict().items():
+        assert torch.equal(value, before[key])
+    assert module(module.x)[0].shape == (T, B, H)
