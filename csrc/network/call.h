@@ -136,8 +136,7 @@ LOCAL double flops_of_step(const call *call) {
  * sizes alone, so that results do not depend on threads. */
 LOCAL int64_t shards_of(const call *call) {
     const int64_t B = call->B, terms = call->T * B;
-    if (call->offsets.params > SHARDED_PARAMS || terms < 2 * SHARD_TERMS || B < 2 * TWO_SHARDS_ROWS)
-        return 1;
+    if (call->offsets.params > SHARDED_PARAMS || terms < 2 * SHARD_TERMS || B < 2 * TWO_SHARDS_ROWS) return 1;
     int64_t shards = 2;
     while (shards < MOST_SHARDS && terms >= 2 * shards * SHARD_TERMS && B >= 2 * shards * SHARD_ROWS) shards *= 2;
     return shards;

@@ -125,7 +125,8 @@ LOCAL void forward_layer_dir(worker *worker) {
     step step = begin_steps(worker);
     row_step row = row_step_of(&step);
     for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
-        forward_step(worker, cell, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step, &row);
+        forward_step(worker, cell, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step,
+                     &row);
     store_final_state(worker);
     store_states(worker);
 }

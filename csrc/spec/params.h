@@ -19,8 +19,8 @@ LOCAL int bptt_internal_layer_dirs(const bptt_spec *spec) {
 /* Whether the cell is one with a leak. */
 LOCAL int bptt_internal_leaks(const bptt_spec *spec) { return spec->learn_leak || (spec->leak > 0 && spec->leak < 1); }
 
-/* Where the tensors lie, in elements; -1: the network does not have it. All layer_dirs of the first layer have one size,
- * all others another. */
+/* Where the tensors lie, in elements; -1: the network does not have it. All layer_dirs of the first layer have one
+ * size, all others another. */
 typedef struct {
     int64_t layer_dir[2][LAYER_DIR_TENSORS]; /* of the first layer_dir of the first layer, and of the second layer */
     int64_t layer_dir_size[2];               /* elements of a layer_dir of either */

@@ -16,8 +16,7 @@ typedef struct {
 #ifdef GNU_C
 __attribute__((format(printf, 3, 4)))
 #endif
-bptt_status
-bptt_internal_refuse(bptt_internal_sentence *to, bptt_status status, const char *format, ...);
+bptt_status bptt_internal_refuse(bptt_internal_sentence *to, bptt_status status, const char *format, ...);
 
 /* Ends a check with the status and the sentence of a rule that does not hold. */
 #define REQUIRE(holds, to, status, ...)                                                                                \

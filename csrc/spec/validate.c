@@ -74,7 +74,8 @@ static bptt_status check_sizes(const bptt_spec *spec, sentence *to) {
     NOT_ABOVE(to, spec, input_size, most, BPTT_ERROR_OVERFLOW);
     NOT_ABOVE(to, spec, hidden_size, most, BPTT_ERROR_OVERFLOW);
     NOT_ABOVE(to, spec, output_size, most, BPTT_ERROR_OVERFLOW);
-    if (spec->num_embeddings) NOT_ABOVE(to, spec, num_embeddings, most_elements / spec->input_size, BPTT_ERROR_OVERFLOW);
+    if (spec->num_embeddings)
+        NOT_ABOVE(to, spec, num_embeddings, most_elements / spec->input_size, BPTT_ERROR_OVERFLOW);
     REQUIRE(fits(widest(spec) + ROUNDING, spec->hidden_size + ROUNDING, 16, bptt_internal_layer_dirs(spec)), to,
             BPTT_ERROR_OVERFLOW,
             "the sizes must multiply to what memory can address, got input_size=%lld, hidden_size=%lld, "
@@ -115,8 +116,8 @@ static bptt_status check_cell(const bptt_spec *spec, sentence *to) {
     FLAG(to, spec, learn_leak);
     const bptt_internal_shape *shape = bptt_internal_shape_of(spec);
     if (!shape) return refuse_form(spec, to);
-    REQUIRE(!spec->peepholes || shape->peepholes, to, BPTT_ERROR_OPTION,
-            "peepholes must be 0 for the cell %s, got 1", cell);
+    REQUIRE(!spec->peepholes || shape->peepholes, to, BPTT_ERROR_OPTION, "peepholes must be 0 for the cell %s, got 1",
+            cell);
     return BPTT_OK;
 }
 
@@ -168,13 +169,13 @@ static bptt_status check_tape(const bptt_spec *spec, const bptt_options *options
     NOT_BELOW(to, options, tape_steps, 0, BPTT_ERROR_OPTION);
     NOT_BELOW(to, options, tape_first, 0, BPTT_ERROR_OPTION);
     NOT_BELOW(to, options, segment, 0, BPTT_ERROR_OPTION);
-    REQUIRE(!tape_steps || tape_steps >= T, to, BPTT_ERROR_OPTION, "tape_steps must be 0 or at least T = %lld, got %lld",
-            LL(T), LL(tape_steps));
+    REQUIRE(!tape_steps || tape_steps >= T, to, BPTT_ERROR_OPTION,
+            "tape_steps must be 0 or at least T = %lld, got %lld", LL(T), LL(tape_steps));
     NOT_ABOVE(to, options, tape_first, (tape_steps ? tape_steps : T) - T, BPTT_ERROR_OPTION);
     REQUIRE(!options->segment || !spec->bidirectional, to, BPTT_ERROR_OPTION,
             "segment must be 0 with bidirectional=1, got %lld", LL(options->segment));
-    REQUIRE(!options->segment || !tape_steps, to, BPTT_ERROR_OPTION,
-            "segment must be 0 with tape_steps=%lld, got %lld", LL(tape_steps), LL(options->segment));
+    REQUIRE(!options->segment || !tape_steps, to, BPTT_ERROR_OPTION, "segment must be 0 with tape_steps=%lld, got %lld",
+            LL(tape_steps), LL(options->segment));
     REQUIRE(!spec->bidirectional || !tape_steps || tape_steps == T, to, BPTT_ERROR_OPTION,
             "tape_steps must be 0 or T = %lld with bidirectional=1, got %lld", LL(T), LL(tape_steps));
     return BPTT_OK;

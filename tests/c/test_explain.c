@@ -16,7 +16,8 @@ static int explain(const bptt_spec *spec, int64_t T, int64_t B, const bptt_optio
 }
 
 /* The sentence, or none, is this one, and tells the same as the status of bptt_sizes. */
-static void expect_text(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options, const char *expected) {
+static void expect_text(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
+                        const char *expected) {
     char text[TEXT];
     bptt_sizes sizes = {.struct_size = sizeof sizes};
     const int length = explain(spec, T, B, options, text);
@@ -68,7 +69,8 @@ static void check_spec_fields(void) {
         {VALID(.padding_row = -1), "padding_row must be in 0..num_embeddings = 0..0, got -1"},
         {VALID(.leak = 1.5), "leak must be in [0, 1], got 1.5"},
         {VALID(.cell = BPTT_CELL_LSTM, .leak = 0.25), "leak must be 0 or 1 for the cell lstm, got 0.25"},
-        {VALID(.cell = BPTT_CELL_GRU, .reset_before = 1, .leak = 0.25), "leak must be 0 or 1 for the cell gru, got 0.25"},
+        {VALID(.cell = BPTT_CELL_GRU, .reset_before = 1, .leak = 0.25),
+         "leak must be 0 or 1 for the cell gru, got 0.25"},
         {VALID(.noise = -1), "noise must be finite and at least 0, got -1"},
         {VALID(.noise = INFINITY), "noise must be finite and at least 0, got inf"},
         {VALID(.learn_leak = 2), "learn_leak must be 0 or 1, got 2"},
@@ -141,8 +143,10 @@ static void check_option_fields(void) {
         {OPTIONS(.lengths = (const int64_t[]){6, 1}), "lengths[0] must be in 1..T = 1..5, got 6"},
         {OPTIONS(.lengths = (const int64_t[]){5, 0}), "lengths[1] must be in 1..T = 1..5, got 0"},
         {OPTIONS(.lengths = (const int64_t[]){3, 4}), "lengths[1] must be at most the length before it, 3, got 4"},
-        {OPTIONS(.tokens = (const int64_t[]){0}), "tokens must be NULL without one_hot or num_embeddings, got an array"},
-        {OPTIONS(.lengths = (const int64_t[]){5, 3}, .tape_steps = 8, .tape_first = 3, .dy_start = 5, .training = 1), ""},
+        {OPTIONS(.tokens = (const int64_t[]){0}),
+         "tokens must be NULL without one_hot or num_embeddings, got an array"},
+        {OPTIONS(.lengths = (const int64_t[]){5, 3}, .tape_steps = 8, .tape_first = 3, .dy_start = 5, .training = 1),
+         ""},
     };
     const bptt_spec spec = small_spec();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

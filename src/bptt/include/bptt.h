@@ -169,8 +169,9 @@ BPTT_API bptt_status bptt_team_make(bptt_team **team);
 BPTT_API void bptt_team_free(bptt_team *team);
 
 /* Options of one call. NULL in place of the struct means all defaults; zero in a field means its default.
- * Set struct_size = sizeof(bptt_options). Pointers marked "typed" are float* in _f32, double* in _f64 calls. Forward and
- * backward may be given the same struct: each checks all numbers, and does not read nor write what the other's fields
+ * Set struct_size = sizeof(bptt_options). Pointers marked "typed" are float* in _f32, double* in _f64 calls. Forward
+ * and backward may be given the same struct: each checks all numbers, and does not read nor write what the other's
+ * fields
  * ("forward only", "backward only") point to. */
 typedef struct bptt_options {
     size_t struct_size;
