@@ -225,21 +225,24 @@ static bptt_status check_type(const bptt_spec *spec, const bptt_options *options
     return BPTT_OK;
 }
 
+bptt_status bptt_internal_check_options(const bptt_spec *spec, int64_t T, const bptt_options *options,
+                                        bptt_options *full, sentence *to) {
+    memset(full, 0, sizeof *full);
+    if (!options) return BPTT_OK;
+    STRUCT(to, "bptt_options", options);
+    memcpy(full, options, options->struct_size);
+    return check_options(spec, full, T, to);
+}
+
 bptt_status bptt_internal_check_call(const bptt_internal_arguments *call, bptt_spec *full_spec, bptt_options *full,
                                      sentence *to) {
-    const bptt_options *options = call->options;
     const int64_t T = call->T, B = call->B;
     bptt_status status = bptt_internal_check_spec(call->spec, full_spec, to);
     if (status) return status;
     NOT_BELOW(to, call, T, 1, BPTT_ERROR_SIZE);
     NOT_BELOW(to, call, B, 1, BPTT_ERROR_SIZE);
-    memset(full, 0, sizeof *full);
-    if (options) {
-        STRUCT(to, "bptt_options", options);
-        memcpy(full, options, options->struct_size);
-        status = check_options(full_spec, full, T, to);
-        if (status) return status;
-    }
+    status = bptt_internal_check_options(full_spec, T, call->options, full, to);
+    if (status) return status;
     status = check_steps_and_rows(full_spec, full, T, B, to);
     if (!status) status = check_lengths(full->lengths, T, B, to);
     return status ? status : check_type(full_spec, full, call->bits, to);
