@@ -83,7 +83,7 @@ typedef struct {
     REAL *dh_next;         /* backward: receives the direct term of the gradient by h_prev (GRU: z*dh) */
     REAL *dc_next;         /* backward: gradient by c through the next step, overwritten by that by c_prev */
     const REAL *d_operand; /* backward: gradient by the operand of a product of gates (GRU, reset before: r*h_prev) */
-    int adds_dh_next;      /* backward, leaky: dh lacks the direct term through the next step, which dh_next holds */
+    int adds_dh_next;      /* backward: dh lacks the direct term through the next step, which dh_next holds */
     REAL *leak_terms;      /* backward, leaky: receives the terms of the gradient by the trained leak; NULL: it is not
                               trained */
 } gate_step;

@@ -7,70 +7,73 @@
 
 /* ---- one row ---------------------------------------------------------------------------------------------- */
 
-/* `vectors` vectors of c from column j on */
-INLINE void multiply_row_group(const int vectors, const product *p, int64_t j) {
-    unit_sums sum;
-    UNROLL
-    for (int v = 0; v < vectors; v++) sum[v][0] = splat(0);
-    add_terms(1, vectors, CHAINS(1, vectors), p->k, p->a, p->panels + j * p->k, sum);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES) {
-        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(p->n, j);
-        STORE(p->c + j, p->init ? LOAD(p->init + j) + sum[v][0] : sum[v][0]);
-    }
-}
-
 LOCAL void multiply_row(const product *p) {
     if (p->m < 1) return; /* a thread without rows */
-#define ROW_GROUP(vectors, j) multiply_row_group(vectors, p, j)
-    EACH_GROUP(p->n, p->reverse_panels, MOST_UNITS, ROW_GROUP);
-#undef ROW_GROUP
+    multiply_one_gate(&(unit_product){.n = p->n,
+                                      .k = p->k,
+                                      .a = p->a,
+                                      .panels = p->panels,
+                                      .init = p->init,
+                                      .out = p->c,
+                                      .reverse_panels = p->reverse_panels});
     apply_epilogue(p);
 }
 
 /* ---- the inputs of many steps ------------------------------------------------------------------------------- */
 
-/* rows at a time: few enough that their sums and a row of the panel fit the registers */
-#if VECTOR_BYTES == 64
-#define ROWS_OF(gates) ((gates) > 1 ? 4 : 8)
-#else
-#define ROWS_OF(gates) ((gates) > 1 ? 2 : 8)
-#endif
+enum { UNIT_ROWS = 4 }; /* rows at a time; with two columns their sums keep the multipliers busy */
 
-/* Rows [i, i + rows) of c for the vector of units that begins at j: sums in the order of add_terms with one chain. */
-INLINE void multiply_rows_of_units(const int gates, const int rows, const product *p, int64_t i, int64_t j) {
-    const int64_t H = p->n / gates, lanes = unit_lanes(H, j);
-    const REAL *a = p->a + i * p->lda, *panel = p->panels + j * gates * p->k;
-    vec sum[8][MOST_GATES];
+/* A vector of columns of c: one gate of LANES units. */
+typedef struct {
+    const REAL *panel;
+    int64_t begin, lanes;
+} unit_column;
+
+LOCAL unit_column column_of_units(int gates, const product *p, int64_t index) {
+    const int64_t H = (int64_t)((uint64_t)p->n / (uint64_t)gates), v = index / gates, gate = index % gates;
+    return (unit_column){.panel = p->panels + (v * gates * p->k + gate) * LANES,
+                         .begin = gate * H + v * LANES,
+                         .lanes = unit_lanes(H, v * LANES)};
+}
+
+/* Rows [i, i + rows) of two columns of c: sums in the order of add_terms with one chain. */
+INLINE void multiply_rows_of_units(const int rows, int64_t ld, const product *p, int64_t i, const unit_column column[2]) {
+    const REAL *a = p->a + i * p->lda, *panel[2] = {column[0].panel, column[1].panel};
+    vec sum[UNIT_ROWS][2];
     UNROLL
-    for (int row = 0; row < rows; row++) UNROLL
-    for (int gate = 0; gate < gates; gate++) sum[row][gate] = LOAD(p->init + gate * H + j);
-    for (int64_t r = 0; r < p->k; r++, panel += gates * LANES) UNROLL
-    for (int gate = 0; gate < gates; gate++) {
-        vec b = load(panel + gate * LANES);
-        IN_REGISTER(b);
+    for (int side = 0; side < 2; side++) {
+        const int64_t lanes = column[side].lanes;
+        const vec init = LOAD(p->init + column[side].begin);
         UNROLL
-        for (int row = 0; row < rows; row++) sum[row][gate] += splat(a[row * p->lda + r]) * b;
+        for (int row = 0; row < rows; row++) sum[row][side] = init;
+    }
+    for (int64_t r = 0; r < p->k; r++, panel[0] += ld, panel[1] += ld) {
+        const vec left = load(panel[0]), right = load(panel[1]);
+        UNROLL
+        for (int row = 0; row < rows; row++) {
+            const vec x = splat(a[row * p->lda + r]);
+            sum[row][0] += x * left;
+            sum[row][1] += x * right;
+        }
     }
     UNROLL
     for (int row = 0; row < rows; row++) UNROLL
-    for (int gate = 0; gate < gates; gate++) STORE(p->c + (i + row) * p->ldc + gate * H + j, sum[row][gate]);
-}
-
-INLINE void multiply_units_of(const int gates, const product *p) {
-    for (int64_t j = 0; j < p->n / gates; j += LANES) {
-        int64_t i = 0;
-        for (; i + ROWS_OF(gates) <= p->m; i += ROWS_OF(gates)) multiply_rows_of_units(gates, ROWS_OF(gates), p, i, j);
-        for (; i < p->m; i++) multiply_rows_of_units(gates, 1, p, i, j);
+    for (int side = 0; side < 2; side++) {
+        const int64_t lanes = column[side].lanes;
+        STORE(p->c + (i + row) * p->ldc + column[side].begin, sum[row][side]);
     }
 }
 
-/* c = init + a b, init one row for all */
+/* c = init + a b, init one row for all. The last rows and the last column may be computed twice, as the same numbers,
+ * to be as many as the others. */
 LOCAL void multiply_units(int gates, const product *p) {
-    switch (gates) {
-    case 1: multiply_units_of(1, p); break;
-    case 3: multiply_units_of(3, p); break;
-    case 4: multiply_units_of(4, p); break;
+    const int64_t H = p->n / gates, columns = unit_vectors(H) * gates, ld = (int64_t)gates * LANES;
+    for (int64_t j = 0; j < columns; j += 2) {
+        const unit_column pair[2] = {column_of_units(gates, p, j),
+                                     column_of_units(gates, p, j + 1 < columns ? j + 1 : j)};
+        for (int64_t i = 0; i < p->m && p->m < UNIT_ROWS; i++) multiply_rows_of_units(1, ld, p, i, pair);
+        for (int64_t left = p->m; left > 0 && p->m >= UNIT_ROWS; left -= UNIT_ROWS)
+            multiply_rows_of_units(UNIT_ROWS, ld, p, left < UNIT_ROWS ? 0 : left - UNIT_ROWS, pair);
     }
 }
 #endif

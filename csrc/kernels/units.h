@@ -6,10 +6,8 @@
 #ifndef BPTT_KERNELS_UNITS_H
 #define BPTT_KERNELS_UNITS_H
 #include "kernels/kernels.h"
+#include "kernels/pack_panel.h"
 #include "kernels/pointwise.h"
-#if VECTOR_BYTES
-#include "kernels/pack.h"
-#endif
 
 enum {
     SUMS = 8,       /* sums at a time: enough that no addition waits for the one before */
@@ -30,19 +28,9 @@ LOCAL void pack_units(int gates, int64_t H, int64_t k, const REAL *w, int64_t un
                       REAL *panels) {
     const int64_t ld = (int64_t)gates * LANES;
     for (int64_t j = 0; j < H; j += LANES, panels += k * ld)
-        for (int gate = 0; gate < gates; gate++) {
-            const int64_t filled = unit_lanes(H, j);
-            const REAL *from = w + (gate * H + j) * unit_stride;
-            REAL *to = panels + (int64_t)gate * LANES;
-            int64_t r = 0;
-#if VECTOR_BYTES
-            for (; k_stride == 1 && r + 4 <= k; r += 4)
-                pack_four_rows(from + r, unit_stride, filled, LANES, ld, to + r * ld);
-#endif
-            for (; r < k; r++)
-                for (int64_t i = 0; i < LANES; i++)
-                    to[r * ld + i] = i < filled ? from[i * unit_stride + r * k_stride] : 0;
-        }
+        for (int gate = 0; gate < gates; gate++)
+            pack_panel(k, w + (gate * H + j) * unit_stride, k_stride, unit_stride, unit_lanes(H, j), LANES, ld,
+                       panels + (int64_t)gate * LANES);
 }
 
 /* sum[v][gate] += the sum of a[r] times row r of the panel of vector v, for r < k. Each sum has `chains` parts, of
@@ -101,6 +89,16 @@ INLINE void begin_sums(const int gates, const int vectors, const row_step *row, 
 #define ADD_RECURRENT(gates, vectors, k, operand, panels, j, sum)                                                      \
     add_terms(gates, vectors, CHAINS(gates, vectors), k, operand, (panels) + (j) * (gates) * (k), sum)
 
+/* The sums of units j.., a block of H for each gate. */
+INLINE void store_sums(const int gates, const int vectors, int64_t H, int64_t j, unit_sums sum, REAL *out) {
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        UNROLL
+        for (int gate = 0; gate < gates; gate++) STORE(out + gate * H + j, sum[v][gate]);
+    }
+}
+
 /* group(vectors, j) for all units, `most` vectors (2 or 4) at a time as long as there are as many, j the first unit */
 #define EACH_GROUP(H, reverse, most, group)                                                                            \
     do {                                                                                                               \
@@ -119,4 +117,56 @@ INLINE void begin_sums(const int gates, const int vectors, const row_step *row, 
         }                                                                                                              \
         END_VECTORS();                                                                                                 \
     } while (0)
+
+/* ---- one gate -------------------------------------------------------------------------------------------- */
+
+/* out = begin + b x + init + panels a: the sums start at `begin` and have `init` added at their end. */
+typedef struct {
+    int64_t n, k, I;
+    const REAL *begin; /* (n,); NULL: zeros */
+    const REAL *x;     /* (I,); NULL: none */
+    const REAL *inputs;
+    const REAL *a; /* (k,) */
+    const REAL *panels;
+    const REAL *init; /* (n,); NULL: zeros; may be out */
+    REAL *out;
+    int reverse_panels;
+} unit_product;
+
+INLINE void one_gate_group(const int vectors, const unit_product *p, int64_t j) {
+    unit_sums sum;
+    UNROLL
+    for (int v = 0; v < vectors; v++) {
+        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(p->n, begin);
+        sum[v][0] = p->begin ? LOAD(p->begin + begin) : splat(0);
+    }
+    if (p->x) add_terms(1, vectors, 1, p->I, p->x, p->inputs + j * p->I, sum);
+    add_terms(1, vectors, CHAINS(1, vectors), p->k, p->a, p->panels + j * p->k, sum);
+    UNROLL
+    for (int v = 0; v < vectors; v++) {
+        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(p->n, begin);
+        if (p->init) sum[v][0] = LOAD(p->init + begin) + sum[v][0];
+    }
+    store_sums(1, vectors, p->n, j, sum, p->out);
+}
+
+OUT_OF_LINE void multiply_one_gate(const unit_product *p) {
+#define GROUP(vectors, j) one_gate_group(vectors, p, j)
+    EACH_GROUP(p->n, p->reverse_panels, MOST_UNITS, GROUP);
+#undef GROUP
+}
+
+/* out = W_ih x + bias + W_hh h of a cell with one gate */
+INLINE void multiply_vanilla(const row_step *row, REAL *out) {
+    multiply_one_gate(&(unit_product){.n = row->step.H,
+                                      .k = row->step.H,
+                                      .I = row->I,
+                                      .begin = row->x ? row->input_bias : row->z,
+                                      .x = row->x,
+                                      .inputs = row->inputs,
+                                      .a = row->operand,
+                                      .panels = row->recurrent[0],
+                                      .out = out,
+                                      .reverse_panels = row->reverse_panels});
+}
 #endif
