@@ -177,13 +177,7 @@ LOCAL void gru_reset_before_row(const row_step *row) {
     EACH_GROUP(H, row->reverse_panels, 2, GROUP);
 #undef GROUP
     gru_reset_before_gates_row(H, row->operand, row->step.gates);
-    multiply_one_gate(&(unit_product){.n = H,
-                                      .k = H,
-                                      .a = q,
-                                      .panels = row->recurrent[1],
-                                      .init = n,
-                                      .out = n,
-                                      .reverse_panels = row->reverse_panels});
+    multiply_one_gate(NULL, H, H, q, row->recurrent[1], n, n, row->reverse_panels);
     gru_reset_before_forward_row(&row->step, 0);
 }
 #endif

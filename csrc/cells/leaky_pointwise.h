@@ -29,9 +29,9 @@ LOCAL void leaky_backward(const gate_step *given) {
         REAL *dh_next = step.dh_next + row * step.H, *dz = step.dz + row * step.ld_dh;
         REAL *terms = step.leak_terms ? step.leak_terms + row * step.H : NULL;
         EACH_VECTOR(step.H, const vec leak = LOAD(step.leak + j), keep = splat(1) - leak; vec dh = LOAD(dh_row + j);
-                    if (step.adds_dh_next) dh += LOAD(dh_next + j);
-                    STORE(dh_next + j, keep * dh); STORE(dz + j, leak * dh); if (terms)
-                        STORE(terms + j, dh * (LOAD(f + j) - LOAD(h_prev + j)) * (leak * keep)));
+                    if (step.adds_dh_next) dh += LOAD(dh_next + j); STORE(dh_next + j, keep * dh);
+                    STORE(dz + j, leak * dh);
+                    if (terms) STORE(terms + j, dh * (LOAD(f + j) - LOAD(h_prev + j)) * (leak * keep)));
         activation_grad(step.activation, step.H, f, dz, dz);
     }
 }

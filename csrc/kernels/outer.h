@@ -14,7 +14,7 @@ enum {
 
 /* One panel of b: `cols` columns from j on by `depth` rows from r on, zeros for skipped rows and missing columns. */
 OUT_OF_LINE void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t j, int64_t cols, int width,
-                      REAL *panel) {
+                           REAL *panel) {
     const int64_t ahead = (p->gap ? AHEAD + AHEAD / p->run * p->gap : AHEAD) * p->ldb;
     for (const int64_t end = r + depth; r < end;) {
         const int64_t first = outer_row(p, r), rows = outer_rows_together(p, r, end);

@@ -15,8 +15,8 @@ typedef UINT quad_bits __attribute__((vector_size(4 * sizeof(UINT))));
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (quad_bits){__VA_ARGS__})
 #endif
 
-/* Four rows of a panel, ld apart, from a matrix stored by columns: 4 x 4 blocks are transposed in registers. Returns how
- * many columns it did. */
+/* Four rows of a panel, ld apart, from a matrix stored by columns: 4 x 4 blocks are transposed in registers. Returns
+ * how many columns it did. */
 INLINE int64_t pack_four_rows(const REAL *w, int64_t col_stride, int64_t filled, int64_t ld, REAL *panel) {
     int64_t j = 0;
     for (; j + 4 <= filled; j += 4, w += 4 * col_stride) {

@@ -9,19 +9,14 @@
 
 LOCAL void multiply_row(const product *p) {
     if (p->m < 1) return; /* a thread without rows */
-    multiply_one_gate(&(unit_product){.n = p->n,
-                                      .k = p->k,
-                                      .a = p->a,
-                                      .panels = p->panels,
-                                      .init = p->init,
-                                      .out = p->c,
-                                      .reverse_panels = p->reverse_panels});
-    apply_epilogue(p);
+    multiply_one_gate(NULL, p->n, p->k, p->a, p->panels, p->init, p->c, p->reverse_panels);
+    if (p->epilogue != EPILOGUE_NONE) apply_epilogue(p);
 }
 
 /* ---- the inputs of many steps ------------------------------------------------------------------------------- */
 
-enum { UNIT_ROWS = 4 }; /* rows at a time; with two columns their sums keep the multipliers busy */
+/* Rows and columns at a time: many rows by two columns, few rows one by one by four columns. */
+enum { UNIT_ROWS = VECTOR_BYTES == 64 ? 8 : 4, UNIT_COLUMNS = 4 };
 
 /* A vector of columns of c: one gate of LANES units. */
 typedef struct {
@@ -30,50 +25,51 @@ typedef struct {
 } unit_column;
 
 LOCAL unit_column column_of_units(int gates, const product *p, int64_t index) {
-    const int64_t H = (int64_t)((uint64_t)p->n / (uint64_t)gates), v = index / gates, gate = index % gates;
+    const int64_t H = p->n / gates, v = index / gates, gate = index % gates;
     return (unit_column){.panel = p->panels + (v * gates * p->k + gate) * LANES,
                          .begin = gate * H + v * LANES,
                          .lanes = unit_lanes(H, v * LANES)};
 }
 
-/* Rows [i, i + rows) of two columns of c: sums in the order of add_terms with one chain. */
-INLINE void multiply_rows_of_units(const int rows, int64_t ld, const product *p, int64_t i, const unit_column column[2]) {
-    const REAL *a = p->a + i * p->lda, *panel[2] = {column[0].panel, column[1].panel};
-    vec sum[UNIT_ROWS][2];
+/* Rows [i, i + rows) of some columns of c, whose panels have rows ld apart: sums in the order of add_terms with one
+ * chain. */
+INLINE void multiply_rows_of_units(const int rows, const int columns, int64_t ld, const product *p, int64_t i,
+                                   const unit_column *column) {
+    const REAL *a = p->a + i * p->lda;
+    vec sum[UNIT_ROWS][UNIT_COLUMNS];
     UNROLL
-    for (int side = 0; side < 2; side++) {
-        const int64_t lanes = column[side].lanes;
-        const vec init = LOAD(p->init + column[side].begin);
+    for (int col = 0; col < columns; col++) {
+        const int64_t lanes = column[col].lanes;
+        const vec init = LOAD(p->init + column[col].begin);
         UNROLL
-        for (int row = 0; row < rows; row++) sum[row][side] = init;
+        for (int row = 0; row < rows; row++) sum[row][col] = init;
     }
-    for (int64_t r = 0; r < p->k; r++, panel[0] += ld, panel[1] += ld) {
-        const vec left = load(panel[0]), right = load(panel[1]);
+    for (int64_t r = 0; r < p->k; r++) UNROLL
+    for (int col = 0; col < columns; col++) {
+        vec b = load(column[col].panel + r * ld);
+        IN_REGISTER(b);
         UNROLL
-        for (int row = 0; row < rows; row++) {
-            const vec x = splat(a[row * p->lda + r]);
-            sum[row][0] += x * left;
-            sum[row][1] += x * right;
-        }
+        for (int row = 0; row < rows; row++) sum[row][col] += splat(a[row * p->lda + r]) * b;
     }
     UNROLL
     for (int row = 0; row < rows; row++) UNROLL
-    for (int side = 0; side < 2; side++) {
-        const int64_t lanes = column[side].lanes;
-        STORE(p->c + (i + row) * p->ldc + column[side].begin, sum[row][side]);
+    for (int col = 0; col < columns; col++) {
+        const int64_t lanes = column[col].lanes;
+        STORE(p->c + (i + row) * p->ldc + column[col].begin, sum[row][col]);
     }
 }
 
-/* c = init + a b, init one row for all. The last rows and the last column may be computed twice, as the same numbers,
- * to be as many as the others. */
+/* c = init + a b, init one row for all. The first rows and the last column may be computed twice, as the same numbers,
+ * so that there are always as many at a time. */
 LOCAL void multiply_units(int gates, const product *p) {
-    const int64_t H = p->n / gates, columns = unit_vectors(H) * gates, ld = (int64_t)gates * LANES;
-    for (int64_t j = 0; j < columns; j += 2) {
-        const unit_column pair[2] = {column_of_units(gates, p, j),
-                                     column_of_units(gates, p, j + 1 < columns ? j + 1 : j)};
-        for (int64_t i = 0; i < p->m && p->m < UNIT_ROWS; i++) multiply_rows_of_units(1, ld, p, i, pair);
+    const int64_t all = unit_vectors(p->n / gates) * gates, ld = (int64_t)gates * LANES;
+    const int64_t columns = p->m < UNIT_ROWS ? UNIT_COLUMNS : 2;
+    for (int64_t j = 0; j < all; j += columns) {
+        unit_column some[UNIT_COLUMNS];
+        for (int64_t i = 0; i < columns; i++) some[i] = column_of_units(gates, p, j + i < all ? j + i : all - 1);
+        for (int64_t i = 0; i < p->m && p->m < UNIT_ROWS; i++) multiply_rows_of_units(1, UNIT_COLUMNS, ld, p, i, some);
         for (int64_t left = p->m; left > 0 && p->m >= UNIT_ROWS; left -= UNIT_ROWS)
-            multiply_rows_of_units(UNIT_ROWS, ld, p, left < UNIT_ROWS ? 0 : left - UNIT_ROWS, pair);
+            multiply_rows_of_units(UNIT_ROWS, 2, ld, p, left < UNIT_ROWS ? 0 : left - UNIT_ROWS, some);
     }
 }
 #endif

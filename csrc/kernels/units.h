@@ -120,53 +120,33 @@ INLINE void store_sums(const int gates, const int vectors, int64_t H, int64_t j,
 
 /* ---- one gate -------------------------------------------------------------------------------------------- */
 
-/* out = begin + b x + init + panels a: the sums start at `begin` and have `init` added at their end. */
-typedef struct {
-    int64_t n, k, I;
-    const REAL *begin; /* (n,); NULL: zeros */
-    const REAL *x;     /* (I,); NULL: none */
-    const REAL *inputs;
-    const REAL *a; /* (k,) */
-    const REAL *panels;
-    const REAL *init; /* (n,); NULL: zeros; may be out */
-    REAL *out;
-    int reverse_panels;
-} unit_product;
+/* The arguments of a product with one gate: out = begin + panels a + init, which is added to the finished sums. They
+ * are no struct: building one would take as long as a small product. */
+#define ONE_GATE_PARAMS                                                                                                \
+    const row_step *row, int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *out
 
-INLINE void one_gate_group(const int vectors, const unit_product *p, int64_t j) {
-    unit_sums sum;
+INLINE void one_gate_group(const int vectors, int64_t j, ONE_GATE_PARAMS) {
+    unit_sums sum = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
+    if (row) begin_sums(1, vectors, row, j, sum);
+    ADD_RECURRENT(1, vectors, k, a, panels, j, sum);
     UNROLL
     for (int v = 0; v < vectors; v++) {
-        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(p->n, begin);
-        sum[v][0] = p->begin ? LOAD(p->begin + begin) : splat(0);
+        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(n, begin);
+        if (init) sum[v][0] = LOAD(init + begin) + sum[v][0];
     }
-    if (p->x) add_terms(1, vectors, 1, p->I, p->x, p->inputs + j * p->I, sum);
-    add_terms(1, vectors, CHAINS(1, vectors), p->k, p->a, p->panels + j * p->k, sum);
-    UNROLL
-    for (int v = 0; v < vectors; v++) {
-        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(p->n, begin);
-        if (p->init) sum[v][0] = LOAD(p->init + begin) + sum[v][0];
-    }
-    store_sums(1, vectors, p->n, j, sum, p->out);
+    store_sums(1, vectors, n, j, sum, out);
 }
 
-OUT_OF_LINE void multiply_one_gate(const unit_product *p) {
-#define GROUP(vectors, j) one_gate_group(vectors, p, j)
-    EACH_GROUP(p->n, p->reverse_panels, MOST_UNITS, GROUP);
+/* begin: W_ih x + bias of `row`, zeros where that is NULL; init (n,), NULL: zeros, may be out; a (k,), out (n,). */
+OUT_OF_LINE void multiply_one_gate(ONE_GATE_PARAMS, int reverse_panels) {
+#define GROUP(vectors, j) one_gate_group(vectors, j, row, n, k, a, panels, init, out)
+    EACH_GROUP(n, reverse_panels, MOST_UNITS, GROUP);
 #undef GROUP
 }
 
 /* out = W_ih x + bias + W_hh h of a cell with one gate */
 INLINE void multiply_vanilla(const row_step *row, REAL *out) {
-    multiply_one_gate(&(unit_product){.n = row->step.H,
-                                      .k = row->step.H,
-                                      .I = row->I,
-                                      .begin = row->x ? row->input_bias : row->z,
-                                      .x = row->x,
-                                      .inputs = row->inputs,
-                                      .a = row->operand,
-                                      .panels = row->recurrent[0],
-                                      .out = out,
-                                      .reverse_panels = row->reverse_panels});
+    const int64_t H = row->step.H;
+    multiply_one_gate(row, H, H, row->operand, row->recurrent[0], NULL, out, row->reverse_panels);
 }
 #endif

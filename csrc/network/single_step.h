@@ -176,7 +176,8 @@ LOCAL bptt_status open_single_step(single_step *single, int takes_tokens, bptt_s
     if (!any_null && spec && single->kernels && spec->struct_size == sizeof *spec &&
         packed_here(single->kernels, single->packed) &&
         memcmp((const char *)single->packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0 &&
-        single->B >= 1 && single->B <= HEADER_AT(single->packed, most_rows) && bptt_internal_takes_tokens(spec) == takes_tokens)
+        single->B >= 1 && single->B <= HEADER_AT(single->packed, most_rows) &&
+        bptt_internal_takes_tokens(spec) == takes_tokens)
         return BPTT_OK;
     return check_single_step(single, takes_tokens, any_null, full);
 }
