@@ -65,7 +65,8 @@ LOCAL void lstm_backward(const gate_step *step) {
 
 LOCAL int lstm_in_passes(const row_step *row) { return row->step.gates && row->step.H > 2 * LANES; }
 
-INLINE void store_gates(const gate_step *step, int64_t j, const int64_t lanes, vec i, vec f, vec g, vec o) {
+/* i, f, g and o of units j.., or their sums */
+OUT_OF_LINE void store_gates(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
     const int64_t H = step->H;
     STORE(step->gates + j, i);
     STORE(step->gates + H + j, f);
@@ -73,14 +74,9 @@ INLINE void store_gates(const gate_step *step, int64_t j, const int64_t lanes, v
     STORE(step->gates + 3 * H + j, o);
 }
 
-/* h and c of units j.. from the sums of their gates, or these sums alone */
-OUT_OF_LINE void lstm_units(const row_step *row, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
-    const gate_step *step = &row->step;
+/* h and c of units j.. from the sums of their gates */
+OUT_OF_LINE void lstm_units(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
     const int64_t H = step->H;
-    if (lstm_in_passes(row)) {
-        store_gates(step, j, lanes, i, f, g, o);
-        return;
-    }
     const REAL *peepholes = step->peepholes ? step->peepholes + j : NULL;
     const vec c_prev = LOAD(step->c_prev + j);
     if (peepholes) i += LOAD(peepholes) * c_prev;
@@ -96,18 +92,21 @@ OUT_OF_LINE void lstm_units(const row_step *row, int64_t j, int64_t lanes, vec i
     if (step->gates) store_gates(step, j, lanes, i, f, g, o);
 }
 
-INLINE void lstm_group(const int vectors, const row_step *row, int64_t j) {
+typedef void lstm_end(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o);
+
+INLINE void lstm_group(const int vectors, const row_step *row, lstm_end *end, int64_t j) {
     const int64_t H = row->step.H;
     unit_sums z;
     begin_sums(4, vectors, row, j, z);
     ADD_RECURRENT(4, vectors, H, row->operand, row->recurrent[0], j, z);
     UNROLL
     for (int v = 0; v < vectors; v++, j += LANES)
-        lstm_units(row, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], z[v][2], z[v][3]);
+        end(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], z[v][2], z[v][3]);
 }
 
 LOCAL void lstm_row(const row_step *row) {
-#define GROUP(vectors, j) lstm_group(vectors, row, j)
+    lstm_end *const end = lstm_in_passes(row) ? store_gates : lstm_units;
+#define GROUP(vectors, j) lstm_group(vectors, row, end, j)
     EACH_GROUP(row->step.H, row->reverse_panels, 2, GROUP);
 #undef GROUP
     if (lstm_in_passes(row)) lstm_forward_row(&row->step, 0);

@@ -16,7 +16,7 @@ LOCAL void multiply_row(const product *p) {
 /* ---- the inputs of many steps ------------------------------------------------------------------------------- */
 
 /* Rows and columns at a time: many rows by two columns, few rows one by one by four columns. */
-enum { UNIT_ROWS = VECTOR_BYTES == 64 ? 8 : 4, UNIT_COLUMNS = 4 };
+enum { UNIT_ROWS = 4, UNIT_COLUMNS = 4 };
 
 /* A vector of columns of c: one gate of LANES units. */
 typedef struct {
