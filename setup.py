@@ -63,6 +63,7 @@ OPTIMISED = MSVC or FLAGS[0] == "-O3"
 if not MSVC:
     FLAGS += ["-fvisibility=hidden"]
     CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+    # a build for debuggers has them (BPTT_DEBUG): nothing in C unwinds the stack
     CORE_FLAGS += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"] * OPTIMISED
 
 if CACHES:
