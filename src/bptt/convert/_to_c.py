@@ -122,8 +122,8 @@ def to_c(
     check_finite({array.name: array.values for array in constants.arrays})
     program = Program(name, repr(rnn), constants, about)
     header, source = (os.path.join(directory, f"{name}.{end}") for end in "hc")
+    write_whole(source, program.source().encode())  # the larger first: where it does not fit, both stay as they were
     write_whole(header, program.header().encode())
-    write_whole(source, program.source().encode())
     return CFiles(header, source, program.flash, program.ram, error)
 
 
