@@ -41,16 +41,19 @@ def run(*command):
 @linux
 @plain
 @pytest.mark.skipif(not shutil.which("cc") or "glibc" not in os.confstr("CS_GNU_LIBC_VERSION"), reason="glibc and cc")
-@pytest.mark.parametrize("stride", ["3", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", ["7", pytest.param("1", marks=pytest.mark.slow)])
 def test_every_malloc_may_fail(stride):
     assert run(sys.executable, HERE / "fail_malloc.py", "memory", stride) == "after each failure all went on"
 
 
 @plain
-@pytest.mark.parametrize("stride", ["101", pytest.param("1", marks=pytest.mark.slow)])
-def test_every_allocation_of_python_may_fail(stride):
+@pytest.mark.parametrize(
+    "stride, names",
+    [("23", ["ragged", "backward", "windows", "stream", "SnAp-1"]), pytest.param("1", [], marks=pytest.mark.slow)],
+)
+def test_every_allocation_of_python_may_fail(stride, names):
     pytest.importorskip("_testcapi")
-    assert run(sys.executable, HERE / "fail_malloc.py", "objects", stride) == "after each failure all went on"
+    assert run(sys.executable, HERE / "fail_malloc.py", "objects", stride, *names) == "after each failure all went on"
 
 
 # ---- disks -------------------------------------------------------------------------------------------------
@@ -103,8 +106,8 @@ def test_a_device_that_is_full(name):
 @plain
 @pytest.mark.parametrize("writer", kill_save.WRITERS)
 def test_killed_while_it_writes(writer):
-    found = kill_save.kill_writes(writer, 4, np.random.default_rng(5))
-    assert found[0] + found[1] == 4
+    found = kill_save.kill_writes(writer, 2, np.random.default_rng(5))
+    assert found[0] + found[1] == 2
 
 
 # ---- signals -----------------------------------------------------------------------------------------------
@@ -115,10 +118,11 @@ class Arrived(Exception):
 
 
 class Interrupter:
-    """Calls functions and has a signal arrive meanwhile, at a random instant."""
+    """Calls functions and has a signal arrive meanwhile, at a random instant. `longest` follows how long a call takes:
+    about every second signal arrives before its end."""
 
-    def __init__(self, longest):
-        self.rng, self.longest, self.armed = np.random.default_rng(3), longest, False
+    def __init__(self):
+        self.rng, self.longest, self.armed = np.random.default_rng(3), 1e-3, False
 
     def handle(self, *_):
         if self.armed:
@@ -132,8 +136,10 @@ class Interrupter:
             signal.setitimer(signal.ITIMER_REAL, self.rng.uniform(1e-5, self.longest))
             function()
             self.armed = False
+            self.longest /= 1.5
             return False
         except Arrived:
+            self.longest *= 1.5
             return True
         finally:
             self.armed = False
@@ -141,8 +147,8 @@ class Interrupter:
 
 
 @contextmanager
-def interrupter(longest):
-    made = Interrupter(longest)
+def interrupter():
+    made = Interrupter()
     old = signal.signal(signal.SIGALRM, made.handle)
     try:
         yield made
@@ -160,21 +166,14 @@ def in_another_thread(function):
     return results[0]
 
 
-def seconds_of(function):
-    import time
-
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
-
-
-def interrupt(function, check, times=25):
+def interrupt(function, check, times=15):
     """Calls a function until a signal interrupted it that often, at random instants; check() comes after each."""
-    longest, count = seconds_of(function), 0
-    with interrupter(1.2 * longest) as signals:
+    count = 0
+    with interrupter() as signals:
         for _ in range(20 * times):
-            count += signals.call(function)
-            check()
+            if signals.call(function):
+                count += 1
+                check()
             if count == times:
                 return
     raise AssertionError(f"{count} signals of {20 * times} arrived in time")
@@ -368,4 +367,4 @@ def test_memory_stays_flat():
     """A short form of `make soak`, whose points are too near one another for small leaks."""
     script = str(HERE / "soak.py")
     names = ["windows", "thousand steps of a stream", "passes of windows", "forward, backward and an error"]
-    assert run(sys.executable, script, "400", *names) == "memory stays flat"
+    assert run(sys.executable, script, "4000", *names) == "memory stays flat"
