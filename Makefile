@@ -13,7 +13,7 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadgroup # two processes
 CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
-C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/mpi/*.c \
+C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/*.c tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/mpi/*.c \
                               tests/link/capsule/*.c tests/link/cmake/*.cpp tests/firmware/*.c benchmarks/*.c)
 ALONE   := $(CORE) $(wildcard tests/c/*.[ch]) # files that must compile alone
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
