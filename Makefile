@@ -144,8 +144,8 @@ sanitize-address: .venv-sanitize/ready
 	tests/sanitized.sh address,undefined build/address $(SANITIZED) -m pytest -n 2 --dist loadgroup -p no:cacheprovider -q \
 	    $(UNSANITIZED:%=--ignore tests/test_%.py) $(ARGS)
 
-# The C programs and the modules of the suite that use threads.
-THREADED_C := $(foreach name,threads team shards,$(name)_f32 $(name)_f64)
+# The C programs and the module of the suite that are about threads. These are the same for both types.
+THREADED_C := threads_f32 team_f32 shards_f64
 sanitize-threads: .venv-sanitize/ready
 	BPTT_SANITIZE=thread $(SANITIZED) setup.py -q build --build-lib build/thread
 	$$(setarch -R true 2>/dev/null && echo setarch -R) env TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 \
