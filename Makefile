@@ -151,7 +151,8 @@ sanitize-threads: .venv-sanitize/ready
 	$$(setarch -R true 2>/dev/null && echo setarch -R) env TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 \
 	    $(MAKE) --no-print-directory -f tests/c/Makefile -j 2 ARCHIVE=build/thread/bptt/lib/libbptt.a BUILD=build/thread/c \
 	    CFLAGS='-O1 -g -fsanitize=thread' $(THREADED_C:%=run-%)
-	tests/sanitized.sh thread build/thread $(SANITIZED) -m pytest -n 2 -p no:cacheprovider -q tests/test_threads.py $(ARGS)
+	tests/sanitized.sh thread build/thread $(SANITIZED) -m pytest -n 2 -p no:cacheprovider -q tests/test_threads.py \
+	    -k 'not another_thread_changes' $(ARGS) # that one changes an array while NumPy copies it
 
 # The C programs under the best kernel set and the portable one. Without contraction of products and sums: this sanitizer
 # keeps some of them from it, and different functions would no longer give the same bits.
