@@ -3,7 +3,8 @@
 # FOLDER holds the package. The sanitizers' libraries come first in the process, and Python takes its memory where they
 # see it. Addresses are not random: older ThreadSanitizers do not know all places where systems of today put memory.
 set -eu
-export BPTT_SANITIZE="$1" PYTHONPATH="$2" PYTHONMALLOC=malloc
+PYTHONPATH=$(cd "$2" && pwd) # absolute: tests start programs elsewhere
+export BPTT_SANITIZE="$1" PYTHONPATH PYTHONMALLOC=malloc
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
