@@ -14,13 +14,13 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadgroup # two processes
 SANITIZERS := address,undefined
 CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
-C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/mpi/*.c \
-                              tests/link/capsule/*.c tests/link/cmake/*.cpp tests/firmware/*.c benchmarks/*.c)
+C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/fuzz/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c \
+                              tests/link/mpi/*.c tests/link/capsule/*.c tests/link/cmake/*.cpp tests/firmware/*.c benchmarks/*.c)
 ALONE   := $(CORE) $(wildcard tests/c/*.[ch]) # files that must compile alone
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
-.PHONY: help demo core ctest debug test test-slow coverage lint format docs sanitize bench bench-quick wheel wheel-aarch64 sdist \
-        cross clean
+.PHONY: help demo core ctest debug test test-slow coverage lint format docs sanitize fuzz bench bench-quick wheel wheel-aarch64 \
+        sdist cross clean
 help:
 	@echo "make demo [FILE=book.txt]   train a character model"
 	@echo "make test [ARGS=...]        build and run the whole test suite; ARGS for pytest"
@@ -32,6 +32,7 @@ help:
 	@echo "make lint                   check style and types"
 	@echo "make docs                   build the site, in build/docs"
 	@echo "make sanitize               run the suite under ASan and UBSan"
+	@echo "make fuzz [TIME=60] [TARGET=core]   run each fuzz target, or this one, for so many seconds; needs clang"
 	@echo "make bench                  a training step against torch and jax (installs them), table and chart"
 	@echo "make bench-quick            a minute of benchmarks against NumPy"
 	@echo "make wheel | wheel-aarch64  build, audit and test a wheel of the commit (wheels/README.md)"
@@ -117,6 +118,17 @@ sanitize:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	BPTT_SANITIZE=$(SANITIZERS) $(PIP) install '.[test]'
 	tests/sanitized.sh $(BIN)/python $(SANITIZERS)
+
+# tests/fuzz/run.py names the targets
+TIME   ?= 60
+TARGET ?=
+
+$(VENV)/fuzzed: $(VENV)/tested
+	$(PIP) install atheris
+	@touch $@
+
+fuzz: $(VENV)/fuzzed core
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tests/fuzz/run.py $(TIME) $(TARGET)
 
 # the instruction sets that the libraries are held to; one that this processor lacks is an error
 ISAS ?= avx512 avx2

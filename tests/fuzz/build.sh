@@ -1,0 +1,23 @@
+#!/bin/sh
+# Builds the fuzz target of the C core, from the root of the repository: tests/fuzz/build.sh FOLDER
+# CC, CFLAGS and LIB_FUZZING_ENGINE say how, as ClusterFuzzLite sets them; by default Clang's libFuzzer, ASan and UBSan.
+set -eu
+out=$1
+# what ASan sees too is left out of UBSan: compiling the kernels would take three times as long
+sanitizers="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=null,object-size,pointer-overflow"
+sanitizers="$sanitizers -fno-sanitize-recover=all -fno-omit-frame-pointer"
+export CC="${CC:-clang}" CFLAGS="${CFLAGS:--O1 -g $sanitizers}"
+mkdir -p "$out"
+# as a Debug build the core has no level of optimisation but that of CFLAGS
+cmake -S . -B "$out/core" -DCMAKE_BUILD_TYPE=Debug -DBPTT_INSTALL=OFF >"$out/cmake.log"
+cmake --build "$out/core" --parallel 2 >>"$out/cmake.log"
+for bits in 32 64; do
+    # shellcheck disable=SC2086 # CFLAGS are words
+    $CC $CFLAGS -std=gnu11 -Wall -Wextra -Werror -Isrc/bptt/include -DREAL_BITS=$bits -c -o "$out/calls_f$bits.o" \
+        tests/fuzz/calls.c
+done
+# shellcheck disable=SC2086
+$CC $CFLAGS -std=gnu11 -Wall -Wextra -Werror -Isrc/bptt/include -c -o "$out/main.o" tests/fuzz/main.c
+# an engine that is a library is one of C++
+# shellcheck disable=SC2086
+"${CXX:-$CC}" $CFLAGS -o "$out/core_calls" "$out"/*.o "$out/core/libbptt.a" ${LIB_FUZZING_ENGINE:--fsanitize=fuzzer} -lm -pthread
