@@ -16,7 +16,7 @@ SANITIZERS := address,undefined
 CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
 C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/c/*.[ch] tests/fuzz/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c \
                               tests/link/mpi/*.c tests/link/capsule/*.c tests/link/cmake/*.cpp tests/firmware/*.c benchmarks/*.c)
-ALONE   := $(CORE) $(wildcard tests/c/*.[ch]) # files that must compile alone
+ALONE   := $(CORE) $(wildcard tests/c/*.[ch] tests/fuzz/*.[ch]) # files that must compile alone
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
 .PHONY: help demo core ctest debug test test-slow coverage lint format docs sanitize fuzz bench bench-quick wheel wheel-aarch64 \

@@ -23,7 +23,7 @@ typedef struct {
     uint8_t *mask;
 } loss_call;
 
-static bptt_status call_loss(const loss_call *c, int64_t N, REAL *dy, double *loss) {
+LOCAL bptt_status call_loss(const loss_call *c, int64_t N, REAL *dy, double *loss) {
     if (c->which == MSE) return TYPED(bptt_mse)(N, c->C, c->y, c->target, c->mask, c->reduction, dy, loss);
     if (c->which == BINARY_CROSS_ENTROPY)
         return TYPED(bptt_binary_cross_entropy)(N, c->C, c->y, c->target, c->mask, c->reduction, dy, loss);
@@ -36,7 +36,7 @@ static bptt_status call_loss(const loss_call *c, int64_t N, REAL *dy, double *lo
 }
 
 /* Rows left out have no gradient; without a gradient the loss is the same but for the order of its sums. */
-static void check_loss(const loss_call *c, const REAL *dy, double loss) {
+LOCAL void check_loss(const loss_call *c, const REAL *dy, double loss) {
     double alone = 0;
     CHECK_STATUS(call_loss(c, c->N, NULL, &alone), BPTT_OK);
     CHECK(alone == loss || (isnan(alone) && isnan(loss)) || fabs(alone - loss) <= 1e-5 * fabs(loss));
@@ -47,7 +47,7 @@ static void check_loss(const loss_call *c, const REAL *dy, double loss) {
     }
 }
 
-static void fuzz_loss(input *in) {
+LOCAL void fuzz_loss(input *in) {
     loss_call c = {.which = (int)take_below(in, LOSSES),
                    .N = take_between(in, 1, 12),
                    .C = take_chance(in, 16) ? 512 + take_below(in, 20) : take_between(in, 1, 40),
@@ -60,7 +60,8 @@ static void fuzz_loss(input *in) {
     c.y = take_array(in, c.N * c.C);
     c.target = take_array(in, c.N * c.C);
     c.weight = take_chance(in, 2) ? take_array(in, c.C) : NULL;
-    for (int64_t j = 0; c.weight && j < c.C; j++) c.weight[j] = take_chance(in, 12) ? c.weight[j] : (REAL)fabs(c.weight[j]);
+    for (int64_t j = 0; c.weight && j < c.C; j++)
+        c.weight[j] = take_chance(in, 12) ? c.weight[j] : (REAL)fabs(c.weight[j]);
     c.mask = take_chance(in, 2) ? take_flags(in, c.N) : NULL;
     c.labels = buffer_of(c.N * (int64_t)sizeof *c.labels);
     for (int64_t row = 0; row < c.N; row++) c.labels[row] = any_of(6) ? any_of(c.C) : c.ignore;
@@ -80,14 +81,14 @@ static void fuzz_loss(input *in) {
 
 /* ---- clipping and constraints -------------------------------------------------------------------------- */
 
-static void check_clipped_norm(int64_t n, const REAL *x, const REAL *before, double most, double norm) {
+LOCAL void check_clipped_norm(int64_t n, const REAL *x, const REAL *before, double most, double norm) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
     if (!isfinite(norm) || norm <= most) CHECK(same_numbers(n, x, before));
     else if (most > 1e-30 && norm < 1e30) CHECK(sqrt(sum) <= most * (1 + (REAL_BITS == 32 ? 1e-4 : 1e-10)));
 }
 
-static void fuzz_clip(input *in) {
+LOCAL void fuzz_clip(input *in) {
     const int64_t n = take_between(in, 1, 80);
     REAL *x = take_array(in, n), *before = array(n);
     const double limit = take_number(in, 0.5);
@@ -95,7 +96,8 @@ static void fuzz_clip(input *in) {
     memcpy(before, x, (size_t)n * sizeof *x);
     name_case("clipping %d elements at %g", (int)n, limit);
     const int by_value = take_chance(in, 2), valid = (REAL)limit > 0;
-    CHECK_STATUS(by_value ? TYPED(bptt_clip_value)(n, x, limit, &measured) : TYPED(bptt_clip_norm)(n, x, limit, &measured),
+    CHECK_STATUS(by_value ? TYPED(bptt_clip_value)(n, x, limit, &measured)
+                          : TYPED(bptt_clip_norm)(n, x, limit, &measured),
                  valid ? BPTT_OK : BPTT_ERROR_THRESHOLD);
     if (!valid) CHECK(measured == -77 && same_bits(n, x, before));
     else if (!by_value) check_clipped_norm(n, x, before, limit, measured);
@@ -107,7 +109,7 @@ static void fuzz_clip(input *in) {
     release(before);
 }
 
-static void fuzz_scale(input *in) {
+LOCAL void fuzz_scale(input *in) {
     const int64_t n = take_between(in, 1, 80);
     REAL *x = take_array(in, n);
     name_case("scaling %d elements", (int)n);
@@ -117,14 +119,14 @@ static void fuzz_scale(input *in) {
 }
 
 /* What a rule makes of a number. */
-static int follows_rule(int rule, int masks_only, REAL was, REAL is) {
+LOCAL int follows_rule(int rule, int masks_only, REAL was, REAL is) {
     if (rule == BPTT_RULE_ZERO) return is == 0;
     if (isnan(was)) return isnan(is);
     if (masks_only || (rule != BPTT_RULE_AT_LEAST_ZERO && rule != BPTT_RULE_AT_MOST_ZERO)) return is == was;
     return is == (rule == BPTT_RULE_AT_LEAST_ZERO ? (was > 0 ? was : 0) : (was < 0 ? was : 0));
 }
 
-static void fuzz_constrain(input *in) {
+LOCAL void fuzz_constrain(input *in) {
     const int64_t n = take_between(in, 1, 80);
     REAL *x = take_array(in, n), *before = array(n);
     int8_t *rules = buffer_of(n);
@@ -152,8 +154,8 @@ typedef struct {
     double lr, first, second, eps, decay;
 } update_call;
 
-static bptt_status call_update(const update_call *c, int64_t n, REAL *params, const REAL *grads, REAL *mean,
-                               REAL *square) {
+LOCAL bptt_status call_update(const update_call *c, int64_t n, REAL *params, const REAL *grads, REAL *mean,
+                              REAL *square) {
     if (c->which == SGD) return TYPED(bptt_sgd)(n, params, grads, mean, c->lr, c->first, c->flag, c->decay);
     if (c->which == RMSPROP) return TYPED(bptt_rmsprop)(n, params, grads, square, c->lr, c->second, c->eps, c->decay);
     if (c->which == ADAGRAD) return TYPED(bptt_adagrad)(n, params, grads, square, c->lr, c->eps, c->decay);
@@ -162,18 +164,18 @@ static bptt_status call_update(const update_call *c, int64_t n, REAL *params, co
 }
 
 /* Nothing that is finite and of common size may become NaN or Inf by a step with common numbers. */
-static int all_common(int64_t n, const REAL *x) {
+LOCAL int all_common(int64_t n, const REAL *x) {
     for (int64_t i = 0; i < n; i++)
         if (!(fabs((double)x[i]) <= 1e3)) return 0;
     return 1;
 }
 
-static int common_numbers(const update_call *c) {
+LOCAL int common_numbers(const update_call *c) {
     return c->lr <= 1 && c->first < 1 && c->second < 1 && c->eps >= 1e-8 && c->eps <= 1 && c->decay <= 1 &&
            c->step < 1000000;
 }
 
-static void fuzz_update(input *in) {
+LOCAL void fuzz_update(input *in) {
     const int64_t n = take_between(in, 1, 80);
     const update_call c = {.which = (int)take_below(in, OPTIMIZERS),
                            .flag = take_chance(in, 2),
@@ -208,7 +210,7 @@ static void fuzz_update(input *in) {
 
 /* ---- windows ------------------------------------------------------------------------------------------- */
 
-static void check_window(int64_t T, int64_t k1, int64_t k2, int64_t index, int64_t count) {
+LOCAL void check_window(int64_t T, int64_t k1, int64_t k2, int64_t index, int64_t count) {
     bptt_window w = {-7, -7, -7}, next;
     const bptt_status status = bptt_window_at(T, k1, k2, index, &w);
     if (index < 0 || index >= count) {
@@ -222,7 +224,7 @@ static void check_window(int64_t T, int64_t k1, int64_t k2, int64_t index, int64
     if (index < count - 1) CHECK(bptt_window_at(T, k1, k2, index + 1, &next) == BPTT_OK && next.start == w.stop);
 }
 
-static void fuzz_windows(input *in) {
+LOCAL void fuzz_windows(input *in) {
     const int64_t T = take_integer(in, take_between(in, 1, 100)), k1 = take_integer(in, take_between(in, 1, 20)),
                   k2 = take_integer(in, k1 > INT64_MAX - 40 ? k1 : k1 + take_below(in, 40));
     int64_t count = -7;

@@ -11,7 +11,7 @@
 #include "network.h"
 
 /* Every number has a text, and names end where the numbers do. */
-static void fuzz_names(input *in) {
+LOCAL void fuzz_names(input *in) {
     const int number = (int)take_any_word(in);
     const char *text = bptt_status_string((bptt_status)number), *cell = bptt_cell_name(number);
     name_case("names of %d", number);
@@ -23,10 +23,10 @@ static void fuzz_names(input *in) {
 typedef void fuzz_part(input *in);
 
 /* Those that do most come more than once. */
-static fuzz_part *const fuzz_parts[] = {fuzz_problem,    fuzz_damaged_call, fuzz_problem,   fuzz_damaged_call,
-                                        fuzz_damaged_call, fuzz_sequence,  fuzz_exactness, fuzz_damaged_learner,
-                                        fuzz_loss,       fuzz_loss,         fuzz_update,    fuzz_clip,
-                                        fuzz_scale,      fuzz_constrain,    fuzz_windows,   fuzz_names};
+static fuzz_part *const fuzz_parts[] = {fuzz_problem,      fuzz_damaged_call, fuzz_problem,   fuzz_damaged_call,
+                                        fuzz_damaged_call, fuzz_sequence,     fuzz_exactness, fuzz_damaged_learner,
+                                        fuzz_loss,         fuzz_loss,         fuzz_update,    fuzz_clip,
+                                        fuzz_scale,        fuzz_constrain,    fuzz_windows,   fuzz_names};
 
 LOCAL void fuzz_bytes(const uint8_t *bytes, size_t size) {
     input in = {bytes, bytes + size};

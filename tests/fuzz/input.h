@@ -30,11 +30,9 @@ LOCAL int take_chance(input *in, int n) { return take_byte(in) % (unsigned)n == 
 
 /* Any 64 bits: those of a number at an edge, or eight bytes as they are. */
 LOCAL uint64_t take_any_word(input *in) {
-    static const int64_t edges[] = {0,         1,         2,         3,
-                                    -1,        5,         6,         100,
-                                    INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN,
-                                    1 << 16,   1 << 30,   1LL << 32, 1LL << 40,
-                                    1LL << 60, 1LL << 62, 10000,     INT64_MAX / 64};
+    static const int64_t edges[] = {
+        0,         1,         2,       3,       -1,        5,         6,         100,       INT32_MAX, INT32_MIN,
+        INT64_MAX, INT64_MIN, 1 << 16, 1 << 30, 1LL << 32, 1LL << 40, 1LL << 60, 1LL << 62, 10000,     INT64_MAX / 64};
     static const double numbers[] = {0.5, 0.999, 1, 2, -0.1, 1e-320, 1e300, INFINITY, -INFINITY, NAN, 1e39, 0x1p-149};
     enum { EDGES = sizeof edges / sizeof edges[0], NUMBERS = sizeof numbers / sizeof numbers[0] };
     const unsigned kind = take_byte(in);
@@ -53,7 +51,9 @@ LOCAL double take_any_double(input *in) {
 }
 
 /* The usual value in most cases, else any. */
-LOCAL int64_t take_integer(input *in, int64_t usual) { return take_chance(in, 12) ? (int64_t)take_any_word(in) : usual; }
+LOCAL int64_t take_integer(input *in, int64_t usual) {
+    return take_chance(in, 12) ? (int64_t)take_any_word(in) : usual;
+}
 LOCAL double take_number(input *in, double usual) { return take_chance(in, 12) ? take_any_double(in) : usual; }
 
 /* n numbers in [-1, 1), of which up to three become any number of the type. */

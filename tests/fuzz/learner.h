@@ -21,7 +21,7 @@ typedef struct {
     REAL *params, *state, *grads, *memory, *work, *y;
 } fuzz_learner;
 
-static fuzz_learner open_fuzz_learner(const bptt_spec *spec, bptt_method method, int64_t B, int threads) {
+LOCAL fuzz_learner open_fuzz_learner(const bptt_spec *spec, bptt_method method, int64_t B, int threads) {
     fuzz_learner l = {.spec = *spec, .method = method, .B = B};
     l.options = (bptt_options){.struct_size = sizeof l.options, .threads = threads};
     l.sizes.struct_size = sizeof l.sizes;
@@ -40,19 +40,19 @@ static fuzz_learner open_fuzz_learner(const bptt_spec *spec, bptt_method method,
 }
 
 /* All but the parameters. */
-static void close_fuzz_learner(fuzz_learner *l) {
+LOCAL void close_fuzz_learner(fuzz_learner *l) {
     REAL *const all[] = {l->state, l->grads, l->memory, l->work, l->y};
     release_all(all, COUNT_OF(all));
 }
 
-static void check_same_fuzz_learners(const fuzz_learner *a, const fuzz_learner *b) {
+LOCAL void check_same_fuzz_learners(const fuzz_learner *a, const fuzz_learner *b) {
     CHECK(same_numbers(a->of_network.state, a->state, b->state));
     CHECK(same_numbers(a->of_network.params, a->grads, b->grads));
 }
 
 /* ---- one call for two learners ------------------------------------------------------------------------ */
 
-static void reset_both(input *in, fuzz_learner *pair, int all_rows) {
+LOCAL void reset_both(input *in, fuzz_learner *pair, int all_rows) {
     uint8_t *rows = all_rows ? NULL : take_flags(in, pair->B);
     REAL *state0 = take_chance(in, 2) ? take_array(in, pair->of_network.state) : NULL;
     for (fuzz_learner *l = pair; l < pair + 2; l++)
@@ -62,7 +62,7 @@ static void reset_both(input *in, fuzz_learner *pair, int all_rows) {
     release(state0);
 }
 
-static void step_both(input *in, fuzz_learner *pair) {
+LOCAL void step_both(input *in, fuzz_learner *pair) {
     const int64_t B = pair->B, V = integers_of(&pair->spec);
     int64_t *tokens = V ? buffer_of(B * (int64_t)sizeof *tokens) : NULL;
     for (int64_t i = 0; V && i < B; i++) tokens[i] = any_of(V);
@@ -82,7 +82,7 @@ static void step_both(input *in, fuzz_learner *pair) {
     release(x);
 }
 
-static void backward_both(input *in, fuzz_learner *pair) {
+LOCAL void backward_both(input *in, fuzz_learner *pair) {
     REAL *dy = take_array(in, pair->of_network.output);
     for (fuzz_learner *l = pair; l < pair + 2; l++)
         CHECK_STATUS(TYPED(bptt_learner_backward)(&l->spec, l->method, l->B, l->params, dy, l->grads, l->memory,
@@ -92,13 +92,13 @@ static void backward_both(input *in, fuzz_learner *pair) {
 }
 
 /* One layer in one direction that learners take. */
-static bptt_spec take_learner_spec(input *in, shape s) {
+LOCAL bptt_spec take_learner_spec(input *in, shape s) {
     bptt_spec spec = take_spec(in, s, LEAKY, 1, 1);
     spec.recurrent_dropout = spec.noise = 0;
     return spec;
 }
 
-static void fuzz_sequence(input *in) {
+LOCAL void fuzz_sequence(input *in) {
     const shape s = {.I = take_between(in, 1, 5), .H = take_between(in, 1, 12), .O = take_between(in, 0, 3)};
     const bptt_spec spec = take_learner_spec(in, s);
     const int64_t B = take_between(in, 1, 4);
@@ -125,7 +125,7 @@ static void fuzz_sequence(input *in) {
 /* ---- against backward -------------------------------------------------------------------------------- */
 
 /* RTRL's gradients of all steps add up to those of bptt_backward. */
-static void fuzz_exactness(input *in) {
+LOCAL void fuzz_exactness(input *in) {
     const shape s = {.T = take_between(in, 1, 40),
                      .B = take_between(in, 1, 3),
                      .I = take_between(in, 1, 4),
@@ -163,7 +163,7 @@ static void fuzz_exactness(input *in) {
 
 /* ---- damaged calls ----------------------------------------------------------------------------------- */
 
-static void fuzz_damaged_learner(input *in) {
+LOCAL void fuzz_damaged_learner(input *in) {
     enum { SMALL = 9 };
     const shape s = {.I = take_between(in, 1, 5), .H = take_between(in, 1, 6), .O = take_between(in, 0, 3)};
     bptt_spec spec = take_spec(in, s, FORMS, 2, 2);

@@ -23,18 +23,18 @@ enum { MOST_ELEMENTS = 1 << 16 }; /* of any buffer of a damaged call that runs *
 /* Of all calls that get one; made by the first. */
 static bptt_team *fuzz_team;
 
-static bptt_team *take_team(input *in) {
+LOCAL bptt_team *take_team(input *in) {
     if (!fuzz_team) CHECK_STATUS(bptt_team_make(&fuzz_team), BPTT_OK);
     return take_chance(in, 2) ? fuzz_team : NULL;
 }
 
-static int64_t take_size(input *in) {
+LOCAL int64_t take_size(input *in) {
     static const uint8_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 24, 25, 31, 33};
     return sizes[take_below(in, sizeof sizes)];
 }
 
 /* A large one makes work for several threads and shards. */
-static shape take_shape(input *in, int large) {
+LOCAL shape take_shape(input *in, int large) {
     shape s = {.T = take_between(in, 1, 14), .B = take_between(in, 1, 9), .I = take_size(in), .H = take_size(in)};
     s.O = take_chance(in, 2) ? take_size(in) : 0;
     if (!large) return s;
@@ -45,7 +45,7 @@ static shape take_shape(input *in, int large) {
 }
 
 /* A spec that the core takes. */
-static bptt_spec take_spec(input *in, shape s, int forms_end, int most_layers, int most_directions) {
+LOCAL bptt_spec take_spec(input *in, shape s, int forms_end, int most_layers, int most_directions) {
     bptt_spec spec = spec_of(s, (int)take_below(in, forms_end), (int32_t)take_between(in, 0, most_layers),
                              (int32_t)take_between(in, 1, most_directions));
     spec.bias = take_chance(in, 2);
@@ -61,15 +61,15 @@ static bptt_spec take_spec(input *in, shape s, int forms_end, int most_layers, i
 /* ---- sound problems ---------------------------------------------------------------------------------- */
 
 /* Where a rounded pre-activation may lie on the other side of a kink, float32 and the naive loops part. */
-static int has_kinks(const problem *p) { return REAL_BITS == 32 && p->spec.cell == BPTT_CELL_RELU; }
+LOCAL int has_kinks(const problem *p) { return REAL_BITS == 32 && p->spec.cell == BPTT_CELL_RELU; }
 
 /* Relative to the largest element, or to a tenth of the common size of outputs and their gradients: behind saturated
  * units gradients are small and have few digits. */
-static void check_near(int64_t n, const REAL *actual, const double *expected) {
+LOCAL void check_near(int64_t n, const REAL *actual, const double *expected) {
     CHECK_WITHIN(n, actual, expected, TOLERANCE * fmax(largest_of(n, expected), 0.1));
 }
 
-static void check_naive(const run *r) {
+LOCAL void check_naive(const run *r) {
     trace tr = naive_forward(r->p, NULL);
     gradients g = naive_backward(r->p, &tr);
     check_near(r->sizes.output, r->y, tr.y);
@@ -88,7 +88,13 @@ static void check_naive(const run *r) {
     free_trace(&tr);
 }
 
-static void check_threads(input *in, const run *r) {
+/* Whether the naive loops take a few milliseconds under sanitizers. */
+LOCAL int is_quick(const problem *p) {
+    const int64_t H = p->spec.hidden_size, units = layer_dirs_of(&p->spec) * H;
+    return p->T * p->B * units * blocks_of(&p->spec) * (p->spec.input_size + 2 * H) < 100000;
+}
+
+LOCAL void check_threads(input *in, const run *r) {
     run other = open_run(r->p, (int)take_between(in, 2, 5));
     other.options.team = take_team(in);
     forward_backward(&other);
@@ -97,8 +103,8 @@ static void check_threads(input *in, const run *r) {
 }
 
 /* Steps t..t+n-1 of the outputs y, with the state that the tape holds. */
-static void forward_piece(const run *r, int64_t t, int64_t n, bptt_options *options, const REAL *state0, REAL *state1,
-                          REAL *tape) {
+LOCAL void forward_piece(const run *r, int64_t t, int64_t n, bptt_options *options, const REAL *state0, REAL *state1,
+                         REAL *tape) {
     const problem *p = r->p;
     const int64_t rows = p->B * p->Y;
     bptt_sizes sizes = {.struct_size = sizeof sizes};
@@ -115,14 +121,12 @@ static void forward_piece(const run *r, int64_t t, int64_t n, bptt_options *opti
 }
 
 /* The same outputs in pieces, on a tape that slides along the sequence. */
-static void check_sliding_tape(input *in, const run *r) {
+LOCAL void check_sliding_tape(input *in, const run *r) {
     const problem *p = r->p;
     if (p->spec.bidirectional || p->lengths) return;
     const int64_t tape_steps = take_between(in, 1, p->T + 2);
-    bptt_options options = {.struct_size = sizeof options,
-                            .tape_steps = tape_steps,
-                            .training = p->training,
-                            .dropout_seed = p->seed};
+    bptt_options options = {
+        .struct_size = sizeof options, .tape_steps = tape_steps, .training = p->training, .dropout_seed = p->seed};
     bptt_sizes sizes = {.struct_size = sizeof sizes};
     CHECK_STATUS(TYPED(bptt_sizes)(&p->spec, 1, p->B, &options, &sizes), BPTT_OK);
     REAL *tape = array(sizes.tape), *state = array(sizes.state);
@@ -140,8 +144,8 @@ static void check_sliding_tape(input *in, const run *r) {
     release(state);
 }
 
-static void fuzz_problem(input *in) {
-    const int large = take_chance(in, 16);
+LOCAL void fuzz_problem(input *in) {
+    const int large = take_chance(in, 64);
     const shape s = take_shape(in, large);
     const bptt_spec spec = take_spec(in, s, FORMS, large ? 1 : 3, 2);
     const unsigned features = (take_byte(in) | take_byte(in) << 8) & ALL_FEATURES;
@@ -149,7 +153,7 @@ static void fuzz_problem(input *in) {
     run r = open_run(&p, 1);
     forward_backward(&r);
     check_sizes(&r);
-    if (!large && !has_kinks(&p)) check_naive(&r);
+    if (is_quick(&p) && !has_kinks(&p)) check_naive(&r);
     check_threads(in, &r);
     const unsigned checks = take_byte(in);
     if (checks & 1) check_without_tape(&r);
@@ -170,12 +174,12 @@ typedef struct {
     bptt_options options;
     int64_t T, B, inputs;
     bptt_sizes sizes;
-    REAL *params, *x, *state0, *dy, *dstate1;             /* inputs */
+    REAL *params, *x, *state0, *dy, *dstate1;              /* inputs */
     REAL *y, *state1, *tape, *dx, *dstate0, *grads, *work; /* outputs */
 } fuzz_call;
 
 /* The options that are no pointers. */
-static void take_options(input *in, bptt_options *o, int64_t T) {
+LOCAL void take_options(input *in, bptt_options *o, int64_t T) {
     *o = (bptt_options){.struct_size = (size_t)take_integer(in, sizeof *o),
                         .threads = (int32_t)take_integer(in, take_below(in, 4)),
                         .carry_per_row = (int32_t)take_integer(in, take_below(in, 2)),
@@ -192,7 +196,7 @@ static void take_options(input *in, bptt_options *o, int64_t T) {
 }
 
 /* The tensors lie one behind another and fill the parameters. */
-static void check_tensors(const bptt_spec *spec, int64_t params) {
+LOCAL void check_tensors(const bptt_spec *spec, int64_t params) {
     int64_t count = 0, end = 0;
     bptt_tensor tensor;
     CHECK_STATUS(bptt_tensor_count(spec, &count), BPTT_OK);
@@ -208,7 +212,7 @@ static void check_tensors(const bptt_spec *spec, int64_t params) {
 }
 
 /* No size falls as the sequence grows, and none is negative. */
-static void check_larger_sizes(const fuzz_call *c) {
+LOCAL void check_larger_sizes(const fuzz_call *c) {
     const bptt_sizes *s = &c->sizes;
     const int64_t parts[] = {s->params,       s->state,         s->output, s->tape,
                              s->forward_work, s->backward_work, s->packed, s->step_work};
@@ -220,7 +224,7 @@ static void check_larger_sizes(const fuzz_call *c) {
     CHECK(more.tape >= s->tape && more.forward_work >= s->forward_work && more.backward_work >= s->backward_work);
 }
 
-static int64_t largest_buffer(const fuzz_call *c) {
+LOCAL int64_t largest_buffer(const fuzz_call *c) {
     const bptt_sizes *s = &c->sizes;
     const int64_t parts[] = {s->params, s->output, s->tape, s->forward_work, s->backward_work, s->packed, c->inputs};
     int64_t largest = 0;
@@ -229,7 +233,7 @@ static int64_t largest_buffer(const fuzz_call *c) {
 }
 
 /* Arrays of the options, once the sizes are known. Some integers are out of range: *status is what to expect then. */
-static void take_option_arrays(input *in, fuzz_call *c, bptt_status *status) {
+LOCAL void take_option_arrays(input *in, fuzz_call *c, bptt_status *status) {
     const bptt_spec *s = &c->spec;
     const int64_t n = c->T * c->B, V = integers_of(s);
     const unsigned given = take_byte(in);
@@ -248,12 +252,12 @@ static void take_option_arrays(input *in, fuzz_call *c, bptt_status *status) {
     c->options.tokens = tokens;
 }
 
-static void release_option_arrays(bptt_options *o) {
+LOCAL void release_option_arrays(bptt_options *o) {
     const void *const all[] = {o->reset, o->carry, o->step_norms, o->states, o->dstates, o->tokens};
     for (int i = 0; i < COUNT_OF(all); i++) release((void *)all[i]);
 }
 
-static void take_inputs(input *in, fuzz_call *c) {
+LOCAL void take_inputs(input *in, fuzz_call *c) {
     const bptt_sizes *s = &c->sizes;
     const int tokens = integers_of(&c->spec) > 0;
     const unsigned given = take_byte(in);
@@ -267,7 +271,7 @@ static void take_inputs(input *in, fuzz_call *c) {
     memset(c->tape, 0, (size_t)s->tape * sizeof(REAL));
 }
 
-static void make_outputs_of_call(fuzz_call *c) {
+LOCAL void make_outputs_of_call(fuzz_call *c) {
     const bptt_sizes *s = &c->sizes;
     c->y = array(s->output);
     c->state1 = array(s->state);
@@ -277,7 +281,7 @@ static void make_outputs_of_call(fuzz_call *c) {
     memset(c->grads, 0, (size_t)s->params * sizeof(REAL));
 }
 
-static void run_call(fuzz_call *c, bptt_status expected) {
+LOCAL void run_call(fuzz_call *c, bptt_status expected) {
     const bptt_sizes *s = &c->sizes;
     c->work = array(s->forward_work);
     CHECK_STATUS(TYPED(bptt_forward)(&c->spec, c->T, c->B, c->params, c->x, c->state0, c->y, c->state1, c->tape,
@@ -292,7 +296,7 @@ static void run_call(fuzz_call *c, bptt_status expected) {
 }
 
 /* The same call on several threads. */
-static void check_call_again(input *in, const fuzz_call *c) {
+LOCAL void check_call_again(input *in, const fuzz_call *c) {
     const bptt_sizes *s = &c->sizes;
     fuzz_call other = *c;
     make_outputs_of_call(&other);
@@ -307,14 +311,13 @@ static void check_call_again(input *in, const fuzz_call *c) {
     CHECK(same_numbers(s->output, c->y, other.y) && same_numbers(s->state, c->state1, other.state1));
     CHECK(!c->dx || same_numbers(c->inputs, c->dx, other.dx));
     CHECK(same_numbers(s->state, c->dstate0, other.dstate0) && same_numbers(s->params, c->grads, other.grads));
-    REAL *const all[] = {other.y,       other.state1, other.tape,
-                         other.dx,      other.dstate0, other.grads,
-                         other.options.step_norms};
+    REAL *const all[] = {
+        other.y, other.state1, other.tape, other.dx, other.dstate0, other.grads, other.options.step_norms};
     release_all(all, COUNT_OF(all));
 }
 
 /* Weights packed for this spec, steps with them, and what was not packed for it. */
-static void check_packed(input *in, const fuzz_call *c) {
+LOCAL void check_packed(input *in, const fuzz_call *c) {
     const bptt_sizes *s = &c->sizes;
     const bptt_status expected = c->spec.bidirectional ? BPTT_ERROR_OPTION : BPTT_OK;
     const int64_t V = integers_of(&c->spec), outputs = c->B * outputs_of(&c->spec);
@@ -338,7 +341,7 @@ static void check_packed(input *in, const fuzz_call *c) {
 }
 
 /* Any part of a tape may be kept; other numbers are refused. */
-static void check_shift(input *in, const fuzz_call *c) {
+LOCAL void check_shift(input *in, const fuzz_call *c) {
     const int64_t steps = c->T, used = take_integer(in, take_between(in, 0, 15)),
                   keep = take_integer(in, take_between(in, 0, 15));
     const int valid = used >= 1 && used <= steps && keep >= 0 && keep <= used && !c->spec.bidirectional;
@@ -347,7 +350,7 @@ static void check_shift(input *in, const fuzz_call *c) {
                  valid ? BPTT_OK : BPTT_ERROR_OPTION);
 }
 
-static void run_accepted(input *in, fuzz_call *c) {
+LOCAL void run_accepted(input *in, fuzz_call *c) {
     bptt_status status = BPTT_OK;
     take_option_arrays(in, c, &status);
     take_inputs(in, c);
@@ -371,16 +374,16 @@ static void run_accepted(input *in, fuzz_call *c) {
 }
 
 /* Every function returns the status and writes nothing. */
-static void check_refused(fuzz_call *c, bptt_status status) {
+LOCAL void check_refused(fuzz_call *c, bptt_status status) {
     enum { SMALL = 9 };
     REAL *b[12];
     for (int i = 0; i < COUNT_OF(b); i++) b[i] = array(SMALL);
     CHECK(c->sizes.params == 0 && c->sizes.tape == 0 && c->sizes.step_work == 0);
     CHECK_STATUS(TYPED(bptt_forward)(&c->spec, c->T, c->B, b[0], b[1], b[2], b[3], b[4], b[5], b[6], &c->options),
                  status);
-    CHECK_STATUS(TYPED(bptt_backward)(&c->spec, c->T, c->B, b[0], b[1], b[5], b[3], b[4], b[7], b[8], b[9], b[10],
-                                      &c->options),
-                 status);
+    CHECK_STATUS(
+        TYPED(bptt_backward)(&c->spec, c->T, c->B, b[0], b[1], b[5], b[3], b[4], b[7], b[8], b[9], b[10], &c->options),
+        status);
     CHECK(untouched(SMALL, b, COUNT_OF(b)));
     int64_t count;
     if (bptt_tensor_count(&c->spec, &count)) { /* the spec alone is refused */
@@ -395,7 +398,7 @@ static void check_refused(fuzz_call *c, bptt_status status) {
     release_all(b, COUNT_OF(b));
 }
 
-static void fuzz_damaged_call(input *in) {
+LOCAL void fuzz_damaged_call(input *in) {
     const shape s = take_shape(in, 0);
     fuzz_call c = {.spec = take_spec(in, s, FORMS, 3, 2), .sizes.struct_size = sizeof c.sizes};
     name_case("a damaged call");

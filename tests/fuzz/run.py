@@ -40,6 +40,7 @@ def libfuzzer_arguments(name, seconds, most):
         f"-max_total_time={seconds}",
         f"-max_len={most}",
         "-timeout=120",  # a reader counts its own time, of the processor; a core call takes milliseconds
+        "-report_slow_units=120",
         "-rss_limit_mb=3000",
         "-print_final_stats=1",
         f"-artifact_prefix={BUILD / 'findings'}/{name}-",
