@@ -350,8 +350,12 @@ LOCAL void check_shift(input *in, const fuzz_call *c) {
                  valid ? BPTT_OK : BPTT_ERROR_OPTION);
 }
 
+/* How many damaged calls were not refused. */
+static int accepted_calls;
+
 LOCAL void run_accepted(input *in, fuzz_call *c) {
     bptt_status status = BPTT_OK;
+    accepted_calls++;
     take_option_arrays(in, c, &status);
     take_inputs(in, c);
     make_outputs_of_call(c);

@@ -20,6 +20,7 @@ KINDS = ("model", "training", "onnx", "audio")
 with atheris.instrument_imports(include=["bptt"], enable_loader_override=False):
     import mutate
 
+    import bptt._training_file  # loaded when it is first used, as the converters
     import bptt.convert
 
     for name in ("from_nam", "from_onnx", "from_rtneural"):
