@@ -13,13 +13,11 @@ mkdir -p "$out"
 rule="<CMAKE_C_COMPILER> <DEFINES> <INCLUDES> <FLAGS> -ffp-contract=on -o <OBJECT> -c <SOURCE>"
 cmake -S . -B "$out/core" -DCMAKE_BUILD_TYPE=Debug -DBPTT_INSTALL=OFF -DCMAKE_C_COMPILE_OBJECT="$rule" >"$out/cmake.log"
 cmake --build "$out/core" --parallel 2 >>"$out/cmake.log"
+compile="$CC $CFLAGS -std=gnu11 -Isrc/bptt/include -c"
 for bits in 32 64; do
-    # shellcheck disable=SC2086 # CFLAGS are words
-    $CC $CFLAGS -std=gnu11 -Wall -Wextra -Werror -Isrc/bptt/include -DREAL_BITS=$bits -c -o "$out/calls_f$bits.o" \
-        tests/fuzz/calls.c
+    $compile -DREAL_BITS=$bits -o "$out/calls_f$bits.o" tests/fuzz/calls.c
 done
-# shellcheck disable=SC2086
-$CC $CFLAGS -std=gnu11 -Wall -Wextra -Werror -Isrc/bptt/include -c -o "$out/main.o" tests/fuzz/main.c
-# an engine that is a library is one of C++
-# shellcheck disable=SC2086
-"${CXX:-$CC}" $CFLAGS -o "$out/core_calls" "$out"/*.o "$out/core/libbptt.a" ${LIB_FUZZING_ENGINE:--fsanitize=fuzzer} -lm -pthread
+$compile -o "$out/main.o" tests/fuzz/main.c
+# shellcheck disable=SC2086 # words; an engine that is a library is one of C++
+${CXX:-$CC} ${CXXFLAGS:-$CFLAGS} -o "$out/core_calls" "$out/main.o" "$out/calls_f32.o" "$out/calls_f64.o" \
+    "$out/core/libbptt.a" ${LIB_FUZZING_ENGINE:--fsanitize=fuzzer} -lm -pthread
