@@ -127,22 +127,34 @@ def _places(value):
 
 
 def read(path):
-    """Load the file into the objects of the seed that it fits. Their state, and `more`, must be those of the file; one
-    that is refused must change nothing."""
-    errors = []
+    """Load the file into the objects of the seed that it is most like. Their state, and `more`, must be those of the
+    file; one that is refused must change nothing."""
+    number = _seed_like(path.read_bytes())
+    networks, optimizers = _objects(number)
+    before = pickle.dumps(captured(networks, optimizers))
+    try:
+        more = bptt.load_training(path, networks, optimizers)
+    except ValueError:
+        assert pickle.dumps(captured(networks, optimizers)) == before, "a refused file changed the objects"
+        raise
+    _compare(path, networks)
+    _read_again(path, number, networks, optimizers, more)
+    return networks[0]
+
+
+def _seed_like(data):
+    """The number of the seed with networks of these sizes, 0 if there is none."""
+    parts = split(data)
+    metadata = parts[0].get("__metadata__") if parts else None
+    tree = parsed(metadata.get(KEY)) if isinstance(metadata, dict) else {}
     for number in range(SEEDS):
-        networks, optimizers = _objects(number)
-        before = pickle.dumps(captured(networks, optimizers))
+        sizes = [{"input_size": rnn.input_size, "hidden_size": rnn.hidden_size} for rnn in _objects(number)[0]]
         try:
-            more = bptt.load_training(path, networks, optimizers)
-        except ValueError as error:
-            assert pickle.dumps(captured(networks, optimizers)) == before, "a refused file changed the objects"
-            errors.append(error)
-            continue
-        _compare(path, networks)
-        _read_again(path, number, networks, optimizers, more)
-        return networks[0]
-    raise errors[0]
+            if sizes == [{name: one["dict"]["spec"]["dict"][name] for name in sizes[0]} for one in tree["networks"]]:
+                return number
+        except (KeyError, TypeError):
+            break
+    return 0
 
 
 def _bytes_of(path, networks, optimizers, more):

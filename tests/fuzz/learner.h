@@ -76,6 +76,7 @@ LOCAL void step_both(input *in, fuzz_learner *pair) {
                                               l->memory, l->work, &l->options),
                      status);
         l->options.tokens = NULL;
+        l->options.first_step++;
     }
     if (wanted && !status) CHECK(same_numbers(pair->of_network.output, pair[0].y, pair[1].y));
     release(tokens);
@@ -93,8 +94,8 @@ LOCAL void backward_both(input *in, fuzz_learner *pair) {
 
 /* One layer in one direction that learners take. */
 LOCAL bptt_spec take_learner_spec(input *in, shape s) {
-    bptt_spec spec = take_spec(in, s, LEAKY, 1, 1);
-    spec.recurrent_dropout = spec.noise = 0;
+    bptt_spec spec = take_spec(in, s, FORMS, 1, 1);
+    spec.recurrent_dropout = 0;
     return spec;
 }
 
@@ -108,6 +109,7 @@ LOCAL void fuzz_sequence(input *in) {
     fuzz_learner pair[2] = {open_fuzz_learner(&spec, method, B, 1), open_fuzz_learner(&spec, method, B, 3)};
     REAL *params = pair[0].params = pair[1].params = take_array(in, pair->of_network.params);
     pair[1].options.team = take_team(in);
+    pair[0].options.training = pair[1].options.training = take_chance(in, 2);
     reset_both(in, pair, 1);
     for (int64_t calls = take_between(in, 1, 120); calls > 0; calls--) {
         const unsigned kind = take_byte(in) % 16;
@@ -131,16 +133,20 @@ LOCAL void fuzz_exactness(input *in) {
                      .I = take_between(in, 1, 4),
                      .H = take_between(in, 1, 10),
                      .O = take_between(in, 0, 2)};
-    problem p = problem_of(take_learner_spec(in, s), s.T, s.B, take_chance(in, 2) ? STATE0 : 0);
+    const unsigned features = (take_chance(in, 2) ? STATE0 : 0) | (take_chance(in, 2) ? TRAINING : 0);
+    problem p = problem_of(take_learner_spec(in, s), s.T, s.B, features);
     run r = open_run(&p, 1);
     fuzz_learner l = open_fuzz_learner(&p.spec, BPTT_METHOD_RTRL, s.B, 1);
     memset(r.grads, 0, (size_t)r.sizes.params * sizeof(REAL));
     forward_backward(&r);
     l.params = r.params;
+    l.options.training = p.training;
+    l.options.dropout_seed = p.seed;
     CHECK_STATUS(TYPED(bptt_learner_reset)(&p.spec, l.method, s.B, l.params, NULL, r.state0, l.state, l.memory),
                  BPTT_OK);
     for (int64_t t = 0; t < s.T; t++) {
         l.options.tokens = p.tokens ? p.tokens + t * s.B : NULL;
+        l.options.first_step = p.first_step + t;
         CHECK_STATUS(TYPED(bptt_learner_step)(&p.spec, l.method, s.B, l.params,
                                               r.x ? r.x + t * s.B * p.spec.input_size : NULL, l.state, l.y, l.memory,
                                               l.work, &l.options),
