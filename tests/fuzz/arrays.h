@@ -35,9 +35,72 @@ LOCAL bptt_status call_loss(const loss_call *c, int64_t N, REAL *dy, double *los
                                               c->reduction, dy, loss);
 }
 
+/* Whether an array holds no number that is far from 1. */
+LOCAL int all_common(int64_t n, const REAL *x) {
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs((double)x[i]) <= 1e3)) return 0;
+    return 1;
+}
+
+/* An element's loss, not scaled, and its gradient. */
+LOCAL double naive_element(const loss_call *c, double y, double target, double *dy) {
+    const double error = y - target;
+    if (c->which == MSE) {
+        *dy = 2 * error;
+        return error * error;
+    }
+    if (c->which == BINARY_CROSS_ENTROPY) {
+        *dy = 1 / (1 + exp(-y)) - target;
+        return fmax(y, 0) - y * target + log1p(exp(-fabs(y)));
+    }
+    *dy = fabs(error) <= c->delta ? error : copysign(c->delta, error);
+    return fabs(error) <= c->delta ? error * error / 2 : c->delta * (fabs(error) - c->delta / 2);
+}
+
+/* A row's cross-entropy, not scaled, and its gradient (C). */
+LOCAL double naive_row(const loss_call *c, const REAL *y, int64_t label, double *dy) {
+    const double e = c->which == WEIGHTED_CROSS_ENTROPY ? c->smoothing : 0;
+    double most = (double)y[0], sum = 0, value = 0, all = 0;
+    for (int64_t j = 0; j < c->C; j++) most = fmax(most, (double)y[j]);
+    for (int64_t j = 0; j < c->C; j++) sum += exp((double)y[j] - most);
+    for (int64_t pass = 0; pass < 2; pass++)
+        for (int64_t j = 0; j < c->C; j++) {
+            const double w = c->which == WEIGHTED_CROSS_ENTROPY && c->weight ? (double)c->weight[j] : 1;
+            const double share = w * (e / (double)c->C + (j == label ? 1 - e : 0));
+            if (pass) dy[j] = all * exp((double)y[j] - most) / sum - share;
+            else value += share * (log(sum) + most - (double)y[j]);
+            all += pass ? 0 : share;
+        }
+    return value;
+}
+
+/* Against a line of naive code for each loss, where all numbers are common. */
+LOCAL void check_naive_loss(const loss_call *c, const REAL *dy, double loss) {
+    const int classes = c->which >= CROSS_ENTROPY, weighted = c->which == WEIGHTED_CROSS_ENTROPY && c->weight;
+    if (!all_common(c->N * c->C, c->y) || !all_common(c->N * c->C, c->target) || !(c->delta <= 1e3)) return;
+    double *expected = zeros(c->N * c->C), sum = 0, count = 0;
+    for (int64_t row = 0; row < c->N; row++) {
+        const int64_t at = row * c->C, label = c->labels[row];
+        if ((c->mask && !c->mask[row]) || (classes && label == c->ignore)) continue;
+        count += weighted ? (double)c->weight[label] : classes ? 1 : (double)c->C;
+        if (classes) sum += naive_row(c, c->y + at, label, expected + at);
+        for (int64_t j = 0; !classes && j < c->C; j++)
+            sum += naive_element(c, (double)c->y[at + j], (double)c->target[at + j], &expected[at + j]);
+    }
+    const double scale = c->reduction == BPTT_REDUCTION_SUM ? 1 : count > 0 ? 1 / count : 0;
+    for (int64_t i = 0; i < c->N * c->C; i++) expected[i] *= scale;
+    if (count > 1e-3 && count < 1e6) {
+        const double digits = REAL_BITS == 32 ? 1e-4 : 1e-11;
+        CHECK_WITHIN(c->N * c->C, dy, expected, digits * fmax(largest_of(c->N * c->C, expected), scale));
+        CHECK(fabs(loss - sum * scale) <= digits * fmax(fabs(loss), scale));
+    }
+    release(expected);
+}
+
 /* Rows left out have no gradient; without a gradient the loss is the same but for the order of its sums. */
 LOCAL void check_loss(const loss_call *c, const REAL *dy, double loss) {
     double alone = 0;
+    check_naive_loss(c, dy, loss);
     CHECK_STATUS(call_loss(c, c->N, NULL, &alone), BPTT_OK);
     CHECK(alone == loss || (isnan(alone) && isnan(loss)) || fabs(alone - loss) <= 1e-5 * fabs(loss));
     for (int64_t row = 0; row < c->N; row++) {
@@ -163,13 +226,7 @@ LOCAL bptt_status call_update(const update_call *c, int64_t n, REAL *params, con
                             c->flag);
 }
 
-/* Nothing that is finite and of common size may become NaN or Inf by a step with common numbers. */
-LOCAL int all_common(int64_t n, const REAL *x) {
-    for (int64_t i = 0; i < n; i++)
-        if (!(fabs((double)x[i]) <= 1e3)) return 0;
-    return 1;
-}
-
+/* Nothing of common size may become NaN or Inf by a step with such numbers. */
 LOCAL int common_numbers(const update_call *c) {
     return c->lr <= 1 && c->first < 1 && c->second < 1 && c->eps >= 1e-8 && c->eps <= 1 && c->decay <= 1 &&
            c->step < 1000000;

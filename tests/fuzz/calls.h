@@ -16,6 +16,8 @@ LOCAL void fuzz_names(input *in) {
     const char *text = bptt_status_string((bptt_status)number), *cell = bptt_cell_name(number);
     name_case("names of %d", number);
     CHECK(text && strlen(text) > 3);
+    for (int status = BPTT_OK; status <= BPTT_ERROR_PACKED; status++)
+        CHECK(strcmp(bptt_status_string((bptt_status)status), bptt_status_string((bptt_status)-1)) != 0);
     CHECK(!cell == (number < 0 || number > BPTT_CELL_GRU));
     CHECK(bptt_isa() && strstr(bptt_isa_choices(), bptt_isa()) && strlen(bptt_version()) >= 5);
 }

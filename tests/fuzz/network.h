@@ -326,10 +326,12 @@ LOCAL void check_packed(input *in, const fuzz_call *c) {
     memset(state, 0, (size_t)s->state * sizeof(REAL));
     CHECK_STATUS(TYPED(bptt_pack)(&c->spec, c->params, packed), expected);
     if (foreign && !expected) memset(packed, (int)take_byte(in), (size_t)s->packed * sizeof(REAL));
-    const bptt_status of_step = expected ? expected : foreign ? BPTT_ERROR_PACKED : BPTT_OK;
+    bptt_status of_step = expected ? expected : foreign ? BPTT_ERROR_PACKED : BPTT_OK;
     if (V) {
         int64_t *tokens = buffer_of(c->B * (int64_t)sizeof *tokens);
         for (int64_t i = 0; i < c->B; i++) tokens[i] = any_of(V);
+        tokens[any_of(c->B)] = take_chance(in, 8) ? V : tokens[0];
+        for (int64_t i = 0; i < c->B && !of_step; i++) of_step = tokens[i] == V ? BPTT_ERROR_TOKEN : BPTT_OK;
         CHECK_STATUS(TYPED(bptt_step_tokens)(&c->spec, c->B, packed, tokens, state, y, work), of_step);
         release(tokens);
     } else {
@@ -353,6 +355,25 @@ LOCAL void check_shift(input *in, const fuzz_call *c) {
 /* How many damaged calls were not refused. */
 static int accepted_calls;
 
+/* A call without what it needs is refused. */
+LOCAL void check_missing(const fuzz_call *c) {
+    const bptt_status missing = BPTT_ERROR_NULL;
+    REAL *work = array(9);
+    CHECK_STATUS(
+        TYPED(bptt_forward)(&c->spec, c->T, c->B, NULL, c->x, c->state0, c->y, NULL, c->tape, work, &c->options),
+        missing);
+    CHECK_STATUS(
+        TYPED(bptt_forward)(&c->spec, c->T, c->B, c->params, c->x, c->state0, c->y, NULL, c->tape, NULL, &c->options),
+        missing);
+    CHECK_STATUS(TYPED(bptt_backward)(&c->spec, c->T, c->B, c->params, c->x, NULL, c->dy, c->dstate1, c->dx, NULL,
+                                      c->grads, work, &c->options),
+                 missing);
+    CHECK_STATUS(TYPED(bptt_tape_shift)(&c->spec, c->B, c->T, 1, 1, NULL), missing);
+    CHECK_STATUS(TYPED(bptt_sizes)(&c->spec, c->T, c->B, &c->options, NULL), missing);
+    if (!c->spec.bidirectional) CHECK_STATUS(TYPED(bptt_pack)(&c->spec, NULL, work), missing);
+    release(work);
+}
+
 LOCAL void run_accepted(input *in, fuzz_call *c) {
     bptt_status status = BPTT_OK;
     accepted_calls++;
@@ -370,6 +391,7 @@ LOCAL void run_accepted(input *in, fuzz_call *c) {
         check_call_again(in, c);
         check_packed(in, c);
         check_shift(in, c);
+        check_missing(c);
     }
     release_option_arrays(&c->options);
     REAL *const all[] = {c->params, c->x,      c->state0, c->dy,      c->dstate1, c->y,
