@@ -352,9 +352,6 @@ LOCAL void check_shift(input *in, const fuzz_call *c) {
                  valid ? BPTT_OK : BPTT_ERROR_OPTION);
 }
 
-/* How many damaged calls were not refused. */
-static int accepted_calls;
-
 /* A call without what it needs is refused. */
 LOCAL void check_missing(const fuzz_call *c) {
     const bptt_status missing = BPTT_ERROR_NULL;
@@ -373,6 +370,9 @@ LOCAL void check_missing(const fuzz_call *c) {
     if (!c->spec.bidirectional) CHECK_STATUS(TYPED(bptt_pack)(&c->spec, NULL, work), missing);
     release(work);
 }
+
+/* How many damaged calls were not refused. */
+static int accepted_calls;
 
 LOCAL void run_accepted(input *in, fuzz_call *c) {
     bptt_status status = BPTT_OK;
