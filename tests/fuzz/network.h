@@ -424,6 +424,21 @@ LOCAL void check_refused(fuzz_call *c, bptt_status status) {
     release_all(b, COUNT_OF(b));
 }
 
+/* bptt_explain has a sentence exactly where a call is refused, cut off to a buffer of any size. */
+LOCAL void check_explained(input *in, const fuzz_call *c, bptt_status status) {
+    char whole[400];
+    const size_t size = (size_t)take_below(in, 120);
+    char *cut = buffer_of((int64_t)size);
+    const int length = TYPED(bptt_explain)(&c->spec, c->T, c->B, &c->options, whole, sizeof whole);
+    const size_t kept = size > (size_t)length ? (size_t)length : size - 1;
+    CHECK((length > 0) == (status != BPTT_OK) && length == (int)strlen(whole));
+    CHECK(!length || (strstr(whole, " must ") && strstr(whole, ", got ")));
+    CHECK(TYPED(bptt_explain)(&c->spec, c->T, c->B, &c->options, NULL, 0) == length);
+    CHECK(TYPED(bptt_explain)(&c->spec, c->T, c->B, &c->options, cut, size) == length);
+    CHECK(size == 0 || (strlen(cut) == kept && memcmp(cut, whole, kept) == 0));
+    release(cut);
+}
+
 LOCAL void fuzz_damaged_call(input *in) {
     const shape s = take_shape(in, 0);
     fuzz_call c = {.spec = take_spec(in, s, FORMS, 3, 2), .sizes.struct_size = sizeof c.sizes};
@@ -436,6 +451,7 @@ LOCAL void fuzz_damaged_call(input *in) {
     if (lengths) lengths[take_below(in, c.B)] = take_integer(in, lengths[0]);
     c.options.lengths = lengths;
     const bptt_status status = TYPED(bptt_sizes)(&c.spec, c.T, c.B, &c.options, &c.sizes);
+    check_explained(in, &c, status);
     if (status) check_refused(&c, status);
     if (!status) {
         /* what the core sees: a short struct hides its last fields */
