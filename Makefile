@@ -13,13 +13,14 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadgroup # two processes
 CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
-C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/*.c tests/c/*.[ch] tests/link/*.[ch] tests/link/pkgconfig/*.c tests/link/mpi/*.c \
-                              tests/link/capsule/*.c tests/link/cmake/*.cpp tests/firmware/*.c benchmarks/*.c)
-ALONE   := $(CORE) $(wildcard tests/c/*.[ch]) # files that must compile alone
+C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/*.c tests/c/*.[ch] tests/fuzz/*.[ch] tests/link/*.[ch] \
+                              tests/link/pkgconfig/*.c tests/link/mpi/*.c tests/link/capsule/*.c tests/link/cmake/*.cpp tests/firmware/*.c \
+                              benchmarks/*.c)
+ALONE   := $(CORE) $(wildcard tests/c/*.[ch] tests/fuzz/*.[ch]) # files that must compile alone
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 
 .PHONY: help demo core ctest debug test test-slow coverage lint format docs sanitize sanitize-address \
-        sanitize-threads sanitize-memory soak faults bench bench-quick wheel wheel-aarch64 sdist \
+        sanitize-threads sanitize-memory soak faults fuzz bench bench-quick wheel wheel-aarch64 sdist \
         cross clean
 help:
 	@echo "make demo [FILE=book.txt]   train a character model"
@@ -35,6 +36,7 @@ help:
 	@echo "                            one: sanitize-address, sanitize-threads, sanitize-memory"
 	@echo "make soak                   minutes of use: memory stays flat"
 	@echo "make faults                 the long forms of tests/test_faults.py"
+	@echo "make fuzz [TIME=60] [TARGET=core]   run each fuzz target, or this one, for so many seconds; needs clang"
 	@echo "make bench                  a training step against torch and jax (installs them), table and chart"
 	@echo "make bench-quick            a minute of benchmarks against NumPy"
 	@echo "make wheel | wheel-aarch64  build, audit and test a wheel of the commit (wheels/README.md)"
@@ -166,6 +168,17 @@ sanitize-memory:
 	    ctest --test-dir build/memory -j 2 --output-on-failure; \
 	    BPTT_ISA=portable ctest --test-dir build/memory -j 2 --output-on-failure -R '_(kernels|core|fuzz|packed)_'; \
 	else echo "skipped: MemorySanitizer needs clang and cmake"; fi
+
+# tests/fuzz/run.py names the targets
+TIME   ?= 60
+TARGET ?=
+
+$(VENV)/fuzzed: $(VENV)/tested
+	$(PIP) install atheris
+	@touch $@
+
+fuzz: $(VENV)/fuzzed core
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tests/fuzz/run.py $(TIME) $(TARGET)
 
 # the instruction sets that the libraries are held to; one that this processor lacks is an error
 ISAS ?= avx512 avx2
