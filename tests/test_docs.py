@@ -29,16 +29,18 @@ def blocks(page, language):
 def teaches(page):
     """Whether a page has to have blocks of Python."""
     folder, name = page.rpartition("/")[::2]
-    if folder in ("docs/tutorials", "docs/traps"):
-        return name != "index.md"
+    if folder in ("docs/tutorials", "docs/traps", "docs/howto"):
+        return name not in ("index.md", "slurm.md")  # its script is run by test_docs_howto.py
     return page in ("docs/derivation.md", "README.md")
 
 
 @pytest.mark.parametrize("page", sorted(page for page in PAGES if teaches(page) or blocks(page, "python")))
-def test_blocks_run(page, tmp_path, monkeypatch):
+def test_blocks_run(page, tmp_path, monkeypatch, request):
     found = blocks(page, "python")
     assert found
     monkeypatch.chdir(tmp_path)
+    if find_spec("torch") and any(re.search(r"^import torch$", block, re.M) for block in found):
+        request.getfixturevalue("torch")  # on one thread
     names = {}
     for block in found:
         needed = re.findall(r"^import (torch|onnx|matplotlib|gymnasium)$", block, re.M)
@@ -49,7 +51,7 @@ def test_blocks_run(page, tmp_path, monkeypatch):
         assert np.isfinite(rnn.params).all()
 
 
-@pytest.mark.parametrize("folder", ["tutorials", "traps"])
+@pytest.mark.parametrize("folder", ["tutorials", "traps", "howto"])
 def test_every_page_of_a_folder_is_in_its_index(folder):
     index = f"docs/{folder}/index.md"
     pages = {page.stem for page in (DOCS / folder).glob("*.md")} - {"index"}
