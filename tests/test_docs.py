@@ -81,6 +81,13 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(path.relative_to(ROOT).as_posix()), f"{target}#{anchor}"
 
 
+def test_every_word_of_the_glossary_is_linked_where_it_is_used():
+    linked = {word for page in PAGES for word in re.findall(r"\]\(\S*glossary\.md#([\w-]+)\)", prose(page))}
+    words = {re.sub(r" ", "-", title.lower()) for title in re.findall(r"^### (.*)$", PAGES["docs/glossary.md"], re.M)}
+    assert len(words) > 20
+    assert words == linked
+
+
 def test_one_page_speaks_of_what_a_release_will_bring():
     """All else installs from a clone: a package index has another package of that name."""
     sources = {str(path): path.read_text("utf-8") for path in Path(bptt.__file__).parent.rglob("*.py")}
