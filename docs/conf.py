@@ -39,7 +39,7 @@ autodoc_member_order = "bysource"
 autodoc_mock_imports = ["torch", "onnx"]
 numpydoc_show_class_members = False  # docs/api/python.rst lists them
 python_maximum_signature_line_length = 100
-PLACES = uses.places(DOCS)
+PLACES, C_PLACES = uses.places(DOCS), uses.pages(DOCS, "c")
 nitpicky = True
 nitpick_ignore = [("c:identifier", name) for name in ("int8_t", "int32_t", "int64_t", "size_t", "uint8_t", "uint64_t")]
 
@@ -52,7 +52,8 @@ class Header(SphinxDirective):
     def run(self):
         texts = {path.name: path.read_text() for path in sorted(HEADERS.glob("*.h"))}
         self.env.note_dependency(HEADERS / self.arguments[0])
-        lines = header.from_header(texts[self.arguments[0]], header.links(*texts.values()))
+        links = header.links(*texts.values())
+        lines = header.from_header(texts[self.arguments[0]], links, lambda name: uses.links(name, C_PLACES))
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
 

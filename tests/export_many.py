@@ -1,9 +1,9 @@
 """Networks written by bptt.convert.to_c, compiled, and run beside their streams: python tests/export_many.py [COUNT]
 
 Random networks of all cells, layers, inputs and readouts (200 by default) take 10,000 steps each. The largest
-difference of an output, relative to the largest output or sum of weights of the readout, must be at most 1e-6. Recurrent networks may be chaotic: then
-any two orders of summation end far apart. So W_hh and peepholes are half of their usual size, where differences die
-out.
+difference of an output, relative to the largest output or sum of weights of the readout, must be at most 1e-6.
+Recurrent networks may be chaotic: then any two orders of summation end far apart. So W_hh and peepholes are half of
+their usual size, where differences die out.
 """
 
 import ctypes

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import bptt
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "_sphinx"))
+import header  # noqa: E402
 import uses  # noqa: E402
 
 PLACES = uses.places(DOCS)
@@ -31,6 +34,18 @@ def test_the_target_of_a_link_uses_the_name(name):
         page, script = re.fullmatch(r":doc:`/(.*)`|:ref:`.*<example-(\w+)>`", link).groups()
         text = (DOCS / f"{page}.md" if page else ROOT / "examples" / f"{script}.py").read_text("utf-8")
         assert re.search(rf"\b{name.rpartition('.')[2]}\b", text), link
+
+
+C_PLACES = uses.pages(DOCS, "c")
+
+
+def test_functions_of_c_are_found_in_either_type():
+    found = {name: [place.name for place in uses.uses(name, C_PLACES)] for name in ("bptt_step_f64", "bptt_import")}
+    assert found["bptt_step_f64"] == ["linking"]
+    assert {"linking", "extensions"} <= set(found["bptt_import"])
+    text = (Path(bptt.get_include()) / "bptt.h").read_text()
+    lines = header.from_header(text, {}, lambda name: uses.links(name, C_PLACES))
+    assert sum(line.strip().startswith("Used in :doc:") for line in lines) > 5
 
 
 def test_a_name_that_is_part_of_another_is_not_found():

@@ -10,7 +10,11 @@ from pathlib import Path
 
 FOLDERS = ["howto", "tutorials", "traps", ""]  # of docs/, the nearest to a task first
 MOST_PAGES, MOST_EXAMPLES = 6, 4
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
+BLOCKS = {
+    "python": re.compile(r"^```python\n(.*?)^```$", re.S | re.M),
+    "c": re.compile(r"^```(?:c|cython)\n(.*?)^```$", re.S | re.M),
+}
+INCLUDED = re.compile(r"^```\{literalinclude\} (\S+)$", re.M)
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,31 @@ class Place:
         return f":doc:`/{self.name}`" if self.kind == "doc" else f":ref:`{self.name}.py <example-{self.name}>`"
 
 
+def pages(docs, language):
+    """All pages with code in a language, "python" or "c"."""
+    names = {path.relative_to(docs).with_suffix("").as_posix(): path for path in docs.rglob("*.md")}
+    found = [Place("doc", name, code_of(path, language)) for name, path in names.items()]
+    return [place for place in found if place.code]
+
+
 def places(docs):
     """All pages with blocks of Python, and all examples."""
-    pages = [Place("doc", p.relative_to(docs).with_suffix("").as_posix(), code_of(p)) for p in docs.rglob("*.md")]
     scripts = [Place("example", p.stem, p.read_text("utf-8")) for p in (docs.parent / "examples").glob("*.py")]
-    return [place for place in (*pages, *scripts) if place.code]
+    return pages(docs, "python") + scripts
 
 
-def code_of(page):
-    return "\n".join(BLOCK.findall(page.read_text("utf-8")))
+def code_of(page, language):
+    text = page.read_text("utf-8")
+    files = INCLUDED.findall(text) if language == "c" else []
+    return "\n".join(BLOCKS[language].findall(text) + [(page.parent / name).read_text("utf-8") for name in files])
 
 
 def pattern(name):
-    """How code writes a public name. A method or attribute of RNN is one of a variable whose name has "rnn" in it."""
+    """How code writes a public name. A method of RNN is one of a variable whose name begins with "rnn"; a function of C
+    may be that of the other type."""
     module, _, rest = name.partition(".")
+    if not rest:
+        return re.compile(rf"\b{re.sub('_f(32|64)$', '_f(?:32|64)', name)}\b")
     if rest.startswith("RNN."):
         return re.compile(rf"\brnn\w*\.{rest.removeprefix('RNN.')}\b|\bbptt\.{re.escape(rest)}\b")
     if module == "bptt" and rest.startswith("torch."):
