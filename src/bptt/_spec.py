@@ -2,11 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from ._checks import choice, flag, index, integer, number, optional, rate
 from ._core import CELLS
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 MOST_LAYERS = 10_000  # of the core
 DTYPES = ("float32", "float64")
@@ -66,7 +70,8 @@ VANILLA = ("tanh", "relu", "sigmoid", "identity")
 class Spec:
     """What a network is, checked: the fields are those arguments of bptt.RNN that its parameters depend on.
 
-    A new field is written here, in bptt_spec of bptt.h and where the core checks that, and in the struct of _core.pyx.
+    A new field is written here, in SpecKeywords, in bptt_spec of bptt.h and where the core checks that, and in the
+    struct of _core.pyx.
 
     Parameters
     ----------
@@ -172,7 +177,7 @@ class Spec:
         """V where the inputs are integers 0..V-1; 0 where they are real numbers."""
         return self.input_size if self.one_hot else self.num_embeddings or 0
 
-    def description(self) -> dict[str, object]:
+    def description(self) -> dict[str, Any]:
         """{field: value}, of types that JSON has."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
@@ -184,6 +189,12 @@ class Spec:
             if (value := getattr(self, field.name)) != field.default
         }
 
+    def unit_leaks(self, trained=None) -> np.ndarray:
+        """(H,): the leak of each unit of a layer, of which `trained` is the parameter leak_l{k}, if it has one."""
+        if trained is None:
+            return np.full(self.hidden_size, self.leak)
+        return 1 / (1 + np.exp(-trained.astype(np.float64)))
+
     def struct(self) -> dict[str, object]:
         """The members of the core's bptt_spec but its size; those that differ from the fields are named here."""
         return self.description() | {
@@ -193,6 +204,28 @@ class Spec:
             "num_embeddings": self.num_embeddings or 0,
             "padding_row": 0 if self.padding_idx is None else self.padding_idx + 1,
         }
+
+
+class SpecKeywords(TypedDict, total=False):
+    """The keywords of bptt.RNN that are fields of Spec, for type checkers, which cannot read them from there."""
+
+    cell: str
+    num_layers: int
+    bidirectional: bool
+    bias: bool
+    reset_after: bool
+    peepholes: bool
+    dropout: float
+    recurrent_dropout: float
+    learn_state: bool
+    one_hot: bool
+    num_embeddings: int | None
+    padding_idx: int | None
+    leak: float
+    learn_leak: bool
+    noise: float
+    batch_first: bool
+    dtype: "DTypeLike"
 
 
 def _check_range(value, name, dtype):
