@@ -93,18 +93,22 @@ static bptt_status check_options(const bptt_spec *spec, const bptt_options *opti
     return BPTT_OK;
 }
 
+bptt_status bptt_internal_check_options(const bptt_spec *spec, int64_t T, const bptt_options *options,
+                                        bptt_options *full) {
+    memset(full, 0, sizeof *full);
+    if (!options) return BPTT_OK;
+    if (!bptt_internal_size_fits(options->struct_size, sizeof *options)) return BPTT_ERROR_STRUCT;
+    memcpy(full, options, options->struct_size);
+    return check_options(spec, full, T);
+}
+
 bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
                                      bptt_spec *full_spec, bptt_options *full) {
     bptt_status status = bptt_internal_check_spec(spec, full_spec);
     if (status) return status;
     if (T < 1 || B < 1) return BPTT_ERROR_SIZE;
-    memset(full, 0, sizeof *full);
-    if (options) {
-        if (!bptt_internal_size_fits(options->struct_size, sizeof *options)) return BPTT_ERROR_STRUCT;
-        memcpy(full, options, options->struct_size);
-        status = check_options(full_spec, full, T);
-        if (status) return status;
-    }
+    status = bptt_internal_check_options(full_spec, T, options, full);
+    if (status) return status;
     const int64_t steps = larger(full->tape_steps, T);
     if (steps > most_elements - ROUNDING || B > most_elements - ROUNDING) return BPTT_ERROR_OVERFLOW;
     if (!fits(steps + 2, B + ROUNDING, widest(full_spec) + ROUNDING, step_blocks(full_spec)))

@@ -12,6 +12,10 @@ bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full);
 bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
                                      bptt_spec *full_spec, bptt_options *full);
 
+/* The options alone, for a spec that was checked before. */
+bptt_status bptt_internal_check_options(const bptt_spec *spec, int64_t T, const bptt_options *options,
+                                        bptt_options *full);
+
 /* The largest batch of a single step whose sizes do not overflow. */
 int64_t bptt_internal_most_rows(const bptt_spec *spec);
 

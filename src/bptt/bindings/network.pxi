@@ -89,8 +89,9 @@ cdef class Network:
     def dropout_state(self):
         """tuple of int: (seed, draws), the seed of the dropout masks and of the noise, and how often they were drawn.
 
-        They are drawn once by each forward with a tape and once by each pass of windows. Assign it to have the same
-        masks and noise again, to check a gradient or to resume a training.
+        They are drawn once by each forward with a tape, by each pass of windows, and by a learner (bptt.RTRL) at the
+        first step of a sequence. Assign it to have the same masks and noise again, to check a gradient or to resume a
+        training.
         """
         return self.dropout_seed, self.draws
 

@@ -317,7 +317,7 @@ BPTT_API bptt_status bptt_step_tokens_f64(const bptt_spec *spec, int64_t B, cons
  *           diagonal, for an LSTM by each unit's 2 x 2 block (Menick et al. 2021). Biased. An embedding acts on all
  *           units within a step: all of its influence is kept. So would all be with reset_before, which is an error
  *
- * One layer in one direction, without recurrent_dropout, leak and noise. */
+ * One layer in one direction, without recurrent_dropout. */
 typedef enum bptt_method { BPTT_METHOD_RTRL = 0, BPTT_METHOD_SNAP1 = 1 } bptt_method;
 
 /* Sizes of the buffers of a learner, in elements of the type asked. Set struct_size before the call. */
@@ -347,9 +347,13 @@ typedef struct bptt_learner_sizes {
  *   y       (B,Y)        receives the output; NULL: not wanted; may overlap x
  *   dy      (B,Y)        gradient of the step's loss with respect to y
  *   grads   (params)     the gradients are ADDED here
- *   memory  (memory)     belongs to the learner; valid at this address
+ *   memory  (memory)     belongs to the learner. BPTT_ERROR_OPTION unless reset has filled it, at this address, for the
+ *                        same spec, method, B, type and kernel set
  *   work    (work)
- *   options              threads, team and tokens (B,) are used; NULL: defaults */
+ *   options              threads, team, tokens (B,), training, dropout_seed and first_step; others that are set are
+ *                        BPTT_ERROR_OPTION. With training a step has the noise that step first_step of bptt_forward has
+ *                        with the same dropout_seed: count first_step from 0, so that the steps of a sequence equal one
+ *                        forward over it. backward needs no noise. NULL: defaults */
 BPTT_API bptt_status bptt_learner_sizes_f32(const bptt_spec *spec, bptt_method method, int64_t B,
                                             bptt_learner_sizes *sizes);
 BPTT_API bptt_status bptt_learner_sizes_f64(const bptt_spec *spec, bptt_method method, int64_t B,
