@@ -31,5 +31,5 @@ def test_every_figure_has_a_command():
     rows = re.findall(r"^\| (.*) \| `(.*)` \|$", PAGE.split("## The right gradients")[1], re.M)
     assert len(rows) > 10
     for figure, command in rows:
-        assert re.match(r"make |python |\.ci/", command), figure
+        assert re.match(r"make |python |unshare |\.ci/", command), figure
     assert "@" not in PAGE
