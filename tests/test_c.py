@@ -43,9 +43,9 @@ def compile_program(name, bits, target):
     if SANITIZE:
         flags += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-g"]
     if os.environ.get("BPTT_COVERAGE"):
-        flags += ["--coverage"]  # the archive asks for gcov
+        flags += ["-fprofile-instr-generate"]  # the archive asks for Clang's run-time library
     libraries = [str(PACKAGE / "lib" / "libbptt.a"), "-lm", "-pthread"]
-    built = run(["cc", *flags, str(HERE / f"test_{name}.c"), *libraries, "-o", str(target)])
+    built = run([*os.environ.get("CC", "cc").split(), *flags, str(HERE / f"test_{name}.c"), *libraries, "-o", str(target)])
     assert built.returncode == 0, built.stderr
 
 
