@@ -101,10 +101,11 @@ def test_program(program, name, isa):
 
 @posix
 @pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("isa", [None, ""])
 @pytest.mark.parametrize("name", ["spec"])
-def test_default_kernel_set(program):
+def test_default_kernel_set(program, isa):
     """test_spec.c checks that it is the best; what the other programs then do is what they do when it is named."""
-    check_output(run([str(program)]), None)
+    check_output(run([str(program)], isa), None)
 
 
 @posix

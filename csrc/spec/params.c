@@ -89,17 +89,11 @@ bptt_status bptt_tensor_count(const bptt_spec *spec, int64_t *count) {
 }
 
 /* the index-th tensor of those that the network has */
-static bptt_tensor pick(const tensor_shape *shapes, int count, int64_t index, int64_t offset) {
-    bptt_tensor found = {.offset = offset};
-    for (int i = 0; i < count; i++) {
-        if (shapes[i].rows && index-- == 0) {
-            found.rows = shapes[i].rows;
-            found.cols = shapes[i].cols;
-            strcpy(found.name, shapes[i].name);
-            return found;
-        }
-        found.offset += elements(shapes[i]);
-    }
+static bptt_tensor pick(const tensor_shape *shapes, int64_t index, int64_t offset) {
+    const tensor_shape *shape = shapes;
+    for (; !shape->rows || index-- > 0; shape++) offset += elements(*shape);
+    bptt_tensor found = {.offset = offset, .rows = shape->rows, .cols = shape->cols};
+    strcpy(found.name, shape->name);
     return found;
 }
 
@@ -117,13 +111,13 @@ bptt_status bptt_tensor_at(const bptt_spec *spec, int64_t index, bptt_tensor *te
     const int64_t layer_dir = index / each, D = bptt_internal_directions(&full);
     if (layer_dir < layer_dirs) {
         layer_dir_shapes(&full, layer_dir, shapes);
-        *tensor = pick(shapes, LAYER_DIR_TENSORS, index % each, layer_dir_start(&full, layer_dir));
+        *tensor = pick(shapes, index % each, layer_dir_start(&full, layer_dir));
         const size_t length = strlen(tensor->name);
         snprintf(tensor->name + length, sizeof tensor->name - length, "_l%d%s", (int)(layer_dir / D),
                  layer_dir % D ? "_reverse" : "");
     } else {
         network_shapes(&full, shapes);
-        *tensor = pick(shapes, NETWORK_TENSORS, index - layer_dirs * each, layer_dir_start(&full, layer_dirs));
+        *tensor = pick(shapes, index - layer_dirs * each, layer_dir_start(&full, layer_dirs));
     }
     return BPTT_OK;
 }

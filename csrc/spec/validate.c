@@ -86,8 +86,9 @@ static bptt_status check_options(const bptt_spec *spec, const bptt_options *opti
     if (options->dy_start < 0 || options->dy_start > T) return BPTT_ERROR_OPTION;
     if (tape_steps < 0 || tape_first < 0 || options->segment < 0) return BPTT_ERROR_OPTION;
     if (tape_first > (tape_steps ? tape_steps : T) - T) return BPTT_ERROR_OPTION;
-    if (options->segment && (spec->bidirectional || tape_steps || tape_first)) return BPTT_ERROR_OPTION;
-    if (spec->bidirectional && (tape_first || (tape_steps && tape_steps != T))) return BPTT_ERROR_OPTION;
+    /* where tape_first is not 0, tape_steps is more than T */
+    if (options->segment && (spec->bidirectional || tape_steps)) return BPTT_ERROR_OPTION;
+    if (spec->bidirectional && tape_steps && tape_steps != T) return BPTT_ERROR_OPTION;
     if (options->tokens && !bptt_internal_takes_tokens(spec)) return BPTT_ERROR_OPTION;
     if (!(options->step_clip_norm >= 0) || !(options->step_clip_value >= 0)) return BPTT_ERROR_THRESHOLD;
     return BPTT_OK;
