@@ -5,10 +5,10 @@ the pkg-config file. A wheel has an SBOM (wheels/sbom.py).
 Only what a changed file or flag reaches is compiled again: beside each object lies a list of the files it was made of,
 and each set of flags has a folder in build/objects. build/compile_commands.json tells editors how.
 
-BPTT_SANITIZE=address,undefined builds everything with those sanitizers; BPTT_COVERAGE=1 the core with Clang's counters of
-its regions (CC=clang); BPTT_DEBUG=1 everything with symbols and without optimisation. BPTT_CACHES=16,128 for an L1 and L2 of so
-many kB. On Windows CC=clang-cl (a path, or a name on the PATH) compiles everything with it, vector kernels
-included; Microsoft's compiler knows the portable ones only.
+BPTT_SANITIZE=address,undefined builds everything with those sanitizers; BPTT_COVERAGE=1 the core with Clang's
+counters for coverage (CC=clang); BPTT_DEBUG=1 everything with symbols and without optimisation. BPTT_CACHES=16,128
+for an L1 and L2 of so many kB. On Windows CC=clang-cl (a path, or a name on the PATH) compiles everything with it,
+vector kernels included; Microsoft's compiler knows the portable ones only.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
 """The changes that tests/mutants.py makes to C sources: all small faults that a token or a statement can have."""
 
+import itertools
 import random
 import re
 from typing import NamedTuple
@@ -42,6 +43,7 @@ SWAPPED = {
 }  # fmt: skip
 WORDS = {"break": "continue", "continue": "break"}
 NOT_CALLS = {"if", "for", "while", "switch", "return", "sizeof", "do", "else", "case", "defined"}
+ACTS = {"=", "+=", "-=", "*=", "|=", "++", "--", "(", "return"}  # in a statement that does something
 OPENING, CLOSING = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
 
 
@@ -79,7 +81,7 @@ def arguments(tokens, i) -> list[tuple[int, int]]:
 
 def is_operand(token) -> bool:
     """Whether an operator behind the token has two operands."""
-    return token.kind in ("name", "number") and token.text not in NOT_CALLS or token.text in (")", "]")
+    return token.text in (")", "]") or (token.kind in ("name", "number") and token.text not in NOT_CALLS)
 
 
 def next_number(text, step) -> str | None:
@@ -141,7 +143,7 @@ class Finder:
         tokens = self.tokens
         if not i or tokens[i - 1].text not in (";", "{", "}", ")", "else") or tokens[i].kind != "name":
             return
-        if tokens[i].text in NOT_CALLS - {"return"} or i + 1 < len(tokens) and tokens[i + 1].kind == "name":
+        if tokens[i].text in NOT_CALLS - {"return"} or tokens[i + 1].kind == "name":
             return
         depth, end = 0, i
         while end < len(tokens) and not (depth == 0 and tokens[end].text in (";", "{", "}")):
@@ -149,8 +151,7 @@ class Finder:
             if depth < 0:
                 return
             end += 1
-        inner = {token.text for token in tokens[i:end]}
-        if end < len(tokens) and tokens[end].text == ";" and inner & {"=", "+=", "-=", "*=", "|=", "++", "--", "(", "return"}:
+        if end < len(tokens) and tokens[end].text == ";" and ACTS & {token.text for token in tokens[i:end]}:
             self.add("dropped statement", i, end, ";")
 
     def swaps(self, i, inside):
@@ -159,7 +160,7 @@ class Finder:
         if not inside or tokens[i].kind != "name" or tokens[i].text in NOT_CALLS or tokens[i + 1].text != "(":
             return
         found = arguments(tokens, i + 1)
-        for (a, b), (c, d) in zip(found, found[1:], strict=False):
+        for (a, b), (c, d) in itertools.pairwise(found):
             first, second = self.text(a, b), self.text(c, d)
             if first != second:
                 self.add("swapped arguments", a, d, f"{second}, {first}")

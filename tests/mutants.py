@@ -9,11 +9,14 @@ A change that gives the same object code is no mutant, and another is drawn. equ
 with reasons, changes that no test can notice; they do not count either. It names them by the text of the line before
 and after, as they are printed here.
 
-A mutant reaches as few objects as possible: of one type, and of the portable kernels and the best ones that run here.
-If it survives, all objects that contain the file are compiled and tested. Everything is built in a temporary folder,
-as a shared library: programs are linked once.
+A mutant reaches as few objects as possible: of float32, and of the portable kernels and the best ones that run here. If
+it survives, so do those of float64 and the generic kernels. Everything is built in a temporary folder, as a shared
+library: programs are linked once.
+
+JOBS=1 in the environment: one at a time, not two. PYTHON= (empty): without the Python tests.
 """
 
+import contextlib
 import itertools
 import os
 import random
@@ -89,10 +92,8 @@ def run(command, seconds, wall, **options) -> tuple[str, float]:
     _, status, usage = os.wait4(process.pid, 0)
     killer.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return "" if process.returncode == 0 else f"exit code {process.returncode}", usage.ru_utime + usage.ru_stime
 
 
@@ -146,8 +147,7 @@ class Base:
         self.units = sorted(path.relative_to(folder) for path in (folder / "csrc").rglob("*.c"))
         self.lock = threading.Lock()
         with ThreadPoolExecutor(JOBS) as pool:
-            built = list(pool.map(lambda unit: compile_unit(folder, unit, self.object(unit), "-O1", "-MMD"), self.units))
-            if not all(built):
+            if not all(pool.map(self.build_unit, self.units)):
                 raise RuntimeError("the core does not compile")
             self.link(folder, {})
             self.programs = list(pool.map(self.build_program, sorted((TESTS / "c").glob("test_*.c")) * 2, self.bits()))
@@ -161,6 +161,9 @@ class Base:
     def bits():
         count = len(list((TESTS / "c").glob("test_*.c")))
         return [32] * count + [64] * count
+
+    def build_unit(self, unit) -> bool:
+        return compile_unit(self.folder, unit, self.object(unit), "-O1", "-MMD")
 
     def object(self, unit, level="O1") -> Path:
         return self.folder / f"{level}_{object_name(unit)}"
@@ -192,15 +195,18 @@ class Base:
         return run([str(program.path)], seconds, wall, env=environment)
 
     def reached(self, file) -> list[Path]:
-        """The units that contain a file; first those that show most at least cost."""
-        units = [unit for unit in self.units if re.search(rf"(?<!\S){re.escape(file)}(?!\S)", self.made_of[unit])]
-        order = ["core_f32", f"{self.best}_f32", "portable_f32", "core_f64", f"{self.best}_f64"]
-        return sorted(units, key=lambda unit: order.index(unit.stem) if unit.stem in order else len(order))
+        """The units that contain a file."""
+        return [unit for unit in self.units if re.search(rf"(?<!\S){re.escape(file)}(?!\S)", self.made_of[unit])]
 
     def few(self, units) -> list[Path]:
         """Those of one type, of the best kernels and of the portable ones."""
         stems = ("core_f32", f"{self.best}_f32", "portable_f32")
         return [unit for unit in units if unit.stem in stems] or units
+
+    def more(self, units) -> list[Path]:
+        """Those to which a mutant comes that survives in the few."""
+        stems = ("core_f64", f"{self.best}_f64", "generic_f32")
+        return [unit for unit in units if unit.stem in stems and unit not in self.few(units)]
 
 
 class Slot:
@@ -221,21 +227,21 @@ class Slot:
                 changed[unit] = obj
         return changed
 
-    def sets_of(self, changed) -> list[str]:
-        """The kernel sets to run: the best one, unless only others have changed."""
-        kernels = {unit.stem.rsplit("_", 1)[0] for unit in changed if unit.parent.name == "kernels"} - {"dispatch"}
-        others = [name for name in ("portable", "generic", "avx2", "avx512") if name in kernels - {self.base.best}]
-        return [self.base.best] * (self.base.best in kernels or not kernels) + others
+    def sets_of(self, units, bits) -> list[str]:
+        """The kernel sets among these units, the best one first; only the best one if there are none of this type."""
+        found = {unit.stem.rsplit("_", 1)[0] for unit in units if unit.match(f"kernels/*_f{bits}.c")}
+        return sorted(found or {self.base.best}, key=lambda name: name != self.base.best)
 
-    def noticed(self, file, changed, bits) -> str:
-        """The program that fails with these objects, or ""."""
+    def noticed(self, file, changed, tested) -> str:
+        """The program that fails with the changed objects, or "". Programs of the types of the tested units run."""
         if not self.base.link(self.folder, changed):
             return "linker"
         first = FIRST.get(room(file), [])
+        bits = {int(unit.stem[-2:]) for unit in tested if unit.stem[-2:].isdigit()} or {32}
         programs = [program for program in self.base.programs if program.bits in bits]
         programs.sort(key=lambda program: (program.name not in first, program.seconds))
-        sets = self.sets_of(changed)
         for program in programs:
+            sets = self.sets_of(tested, program.bits)
             # programs other than that of the kernels take the set that is tested first
             for isa in sets if program.name == "kernels" else sets[:1]:
                 limit = 3 + 5 * program.seconds
@@ -263,22 +269,20 @@ class Slot:
 
     def verdict(self, file, python) -> str | None:
         units = self.base.reached(file)
-        few = self.base.few(units)
-        others = [unit for unit in units if unit not in few]
-        changed = self.compile(few, "O1", self.base.object)
+        changed = self.compile(self.base.few(units), "O1", self.base.object)
         if changed is None:
             return None
-        if changed and (found := self.noticed(file, changed, {64} if all("64" in u.stem for u in changed) else {32})):
+        if changed and (found := self.noticed(file, changed, changed)):
             return found
-        optimised = self.compile(units, "O2", self.base.optimised)
-        if not optimised:
-            return None
-        more = self.compile(others, "O1", self.base.object) if others else {}
+        more = self.compile(self.base.more(units), "O1", self.base.object)
         if more is None:
             return None
-        if more and (found := self.noticed(file, {**changed, **more}, {64})):
+        if not (changed or more) or not self.compile(changed or more, "O2", self.base.optimised):
+            return None
+        changed |= more
+        if more and (found := self.noticed(file, changed, more)):
             return found
-        self.base.link(self.folder, {**changed, **more})
+        self.base.link(self.folder, changed)
         return self.noticed_by_python(file, python) if python else ""
 
 
@@ -386,7 +390,8 @@ def main(count="300", seed="1", *files):
             list(pool.map(hunt.one, work))
     survivors = [mutant for mutant in hunt.found if not mutant.verdict]
     share = 100 * (1 - len(survivors) / len(hunt.found))
-    print("noticed by", *(f"{n} {who}" for who, n in Counter(re.sub(r" .*", "", m.verdict) for m in hunt.found).most_common()), sep="\n  ")
+    noticed = Counter(mutant.verdict.split(" ")[0] for mutant in hunt.found if mutant.verdict)
+    print("noticed by", *(f"{count} {who}" for who, count in noticed.most_common()), sep="\n  ")
     print(*survivors, sep="\n")
     print(f"{share:.1f} % of {len(hunt.found)} mutants noticed; {len(hunt.excused)} more cannot be")
     return int(share < LEAST)

@@ -44,8 +44,8 @@ def compile_program(name, bits, target):
         flags += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-g"]
     if os.environ.get("BPTT_COVERAGE"):
         flags += ["-fprofile-instr-generate"]  # the archive asks for Clang's run-time library
-    libraries = [str(PACKAGE / "lib" / "libbptt.a"), "-lm", "-pthread"]
-    built = run([*os.environ.get("CC", "cc").split(), *flags, str(HERE / f"test_{name}.c"), *libraries, "-o", str(target)])
+    files = [str(HERE / f"test_{name}.c"), str(PACKAGE / "lib" / "libbptt.a"), "-o", str(target)]
+    built = run([*os.environ.get("CC", "cc").split(), *flags, *files, "-lm", "-pthread"])
     assert built.returncode == 0, built.stderr
 
 
