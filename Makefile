@@ -81,7 +81,7 @@ test-slow: $(VENV)/tested core
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 # its own environment, as the sanitized one: branches of csrc/ that the suite takes, all kernel sets together; fails below
-# 97 % (tests/coverage.py). Needs Clang, whose counters belong to the source and not to each copy of a function.
+# 97 % (tests/branches.py). Needs Clang, whose counters belong to the source and not to each copy of a function.
 # What links the archive by flags of its own is left out, for it would need those of the counters; so is what trains for
 # seconds. The counters are slow: a test with a time limit may fail, the coverage is printed all the same.
 COUNTS := $(abspath build/coverage)
@@ -95,7 +95,7 @@ coverage:
 	$(PIP) install '.[plot,test]' $(TORCH)
 	status=0; LLVM_PROFILE_FILE=$(COUNTS)/%4m.profraw $(PYTEST) -p no:cacheprovider --ignore tests/test_link.py \
 	    --ignore tests/test_docs.py --ignore tests/test_cmake.py --deselect tests/test_examples.py::test_char_rnn $(ARGS) || status=$$?; \
-	$(BIN)/python tests/coverage.py $(COUNTS) $(BIN)/../lib/python*/site-packages/bptt/_core*.so && exit $$status
+	$(BIN)/python tests/branches.py $(COUNTS) $(BIN)/../lib/python*/site-packages/bptt/_core*.so && exit $$status
 
 # small faults in the core, one at a time, that the tests must notice: make mutants COUNT=60 SEED=2
 COUNT ?= 300

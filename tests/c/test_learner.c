@@ -326,10 +326,16 @@ static void check_unusual(learner *l) {
     CHECK_STATUS(TYPED(bptt_learner_sizes)(s, l->method, 2, &short_sizes), BPTT_ERROR_STRUCT);
 }
 
+/* Where a learner's memory begins: at a multiple of 64 bytes. */
+static unsigned char *begin_of_memory(const learner *l) {
+    return (unsigned char *)l->memory + (64 - (uintptr_t)l->memory % 64) % 64;
+}
+
 /* Memory whose beginning says something else than the call: the first four integers are what it was made for. */
 static void check_corrupted_memory(learner *l) {
-    int64_t was, wrong[] = {-1, INT64_MAX};
-    unsigned char *memory = (unsigned char *)l->memory;
+    int64_t was;
+    const int64_t wrong[] = {-1, INT64_MAX};
+    unsigned char *memory = begin_of_memory(l);
     name_case("other memory");
     begin_learner(l);
     for (int i = 0; i < 8; i++) {

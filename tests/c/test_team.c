@@ -89,7 +89,7 @@ static void check_sizes(void) {
     bptt_team_free(team);
 }
 
-/* The system gives no thread whose stack would be larger than the address space: the work is done by those there are. */
+/* The system gives no thread whose stack would be larger than the address space: those there are do the work. */
 static void check_no_threads(void) {
 #ifdef __GLIBC__
     pthread_attr_t usual, huge;

@@ -1,4 +1,4 @@
-"""Branch coverage of the core: python tests/coverage.py FOLDER BINARY
+"""Branch coverage of the core: python tests/branches.py FOLDER BINARY
 
 FOLDER holds the counts (*.profraw) of programs that were built with BPTT_COVERAGE=1; BINARY is one that contains the
 whole core. A branch is one outcome of a condition in the source. It is taken if any copy of the condition took it: the
