@@ -5,7 +5,7 @@ A step is zero_grad, forward, mean squared error and backward, as in train_step.
 table gives the median of the processor time of a step, and the median of its ratio to the plain step of the same
 round: what another program takes of the machine, both have lost.
 
-    python benchmarks/leak.py [--dtype float64] [--cell tanh,relu] [--isa avx2] [--seconds 5] [SHAPE ...]
+    python benchmarks/leak.py [--dtype float64] [--cell tanh,relu] [--isa avx2] [--seconds 5] [shape ...]
 """
 
 import argparse
@@ -60,7 +60,7 @@ def turn(step):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shapes", nargs="*", default=["small", "charrnn"], choices=[*SHAPES], metavar="SHAPE")
+    parser.add_argument("shapes", nargs="*", choices=[*SHAPES, []], help="small and charrnn by default")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     parser.add_argument("--cell", default="tanh")
     parser.add_argument("--isa", choices=ISAS)
@@ -72,7 +72,7 @@ def main():
     import bptt
 
     print(f"{'shape':<10}{'cell':<9}{'milliseconds':>14}" + "".join(f"{name:>14}" for name in [*OPTIONS][1:]))
-    for name in args.shapes:
+    for name in args.shapes or ["small", "charrnn"]:
         for cell in args.cell.split(","):
             times = race(contestants(np, bptt, SHAPES[name], cell, args.dtype), args.seconds)
             plain = times["plain"]

@@ -10,7 +10,7 @@ from math import ceil, log2
 
 import numpy as np
 
-from bptt import _shards
+from bptt import _shard_sums
 
 CALL = 15e-6
 
@@ -46,7 +46,7 @@ RANKS = (2, 4, 16, 64, 256, 1024)
 def by_first(size, n, costs) -> float:
     """Along the tree to rank 0: every rank's clock, message by message. Then a binomial broadcast."""
     clocks = np.zeros(size)
-    for begin, split in _shards.tree_of(size, size, 0).joined:
+    for begin, split in _shard_sums.tree_of(size, size, 0).joined:
         clocks[begin] = max(clocks[begin], clocks[split]) + costs.message(n) + n / costs.add
         clocks[split] = clocks[begin]
     return clocks[0] + ceil(log2(size)) * costs.message(n)
@@ -61,7 +61,7 @@ def by_slices(size, n, costs) -> float:
 
 def reduction(size, n, costs) -> float:
     """Seconds until all ranks have the sum of n bytes."""
-    return (by_first if n < _shards.SLICED_BYTES else by_slices)(size, n, costs)
+    return (by_first if n < _shard_sums.SLICED_BYTES else by_slices)(size, n, costs)
 
 
 def tables(size, costs) -> float:

@@ -23,12 +23,16 @@ SIZES = (8, 16, 20, 32, 40, 64, 80, 128)
 MOST_DIFFERENCE = 1e-4  # of outputs: exp and tanh of some peers are approximations
 
 
+def sizes(text):
+    return [int(size) for size in text.split(",")]
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", action="append", default=[], type=Path, help="a shared library, see step.c")
     parser.add_argument("--isa", help="hold bptt to a kernel set; the peers are as they were compiled")
     parser.add_argument("--cell", default="lstm,gru")
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--sizes", type=sizes, default=SIZES, metavar="H,...")
     parser.add_argument("--seconds", type=float, default=1.5, help="for each cell and size")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
@@ -45,10 +49,13 @@ def compile_program(folder):
 
 def measure(program, cell, size, args):
     """One row for each contestant, ours first: name, ns, median and least ratio, largest difference."""
-    rnn = bptt.RNN(1, size, 1, cell=cell, seed=size)
     params, model = program.with_name("params"), program.with_name("model.json")
+    try:
+        rnn = bptt.RNN(1, size, 1, cell=cell, seed=size)
+        bptt.convert.to_rtneural(rnn, model)
+    except ValueError as error:
+        sys.exit(f"{program.name}: {error}")
     rnn.params.tofile(params)
-    bptt.convert.to_rtneural(rnn, model)
     env = os.environ | ({"BPTT_ISA": args.isa} if args.isa else {})
     command = [program, cell, str(size), params, model, str(args.seconds), *(peer.resolve() for peer in args.peer)]
     run = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
@@ -79,7 +86,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         program = compile_program(Path(folder))
         for cell in args.cell.split(","):
-            for size in map(int, args.sizes.split(",")):
+            for size in args.sizes:
                 found = measure(program, cell, size, args)
                 if not rows:
                     print(

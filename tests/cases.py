@@ -91,7 +91,7 @@ class Problem:
 
     def __init__(self, T, B, I, H, O=None, *, cell="tanh", start="given", seed=0, reset=False, carry=0, lengths=False,
                  **options):  # fmt: skip
-        rng = np.random.default_rng((seed, T, B, H))
+        rng, leaks = np.random.default_rng((seed, T, B, H)), np.random.default_rng(seed)
         options.setdefault("dtype", "float64")
         given, learned = STARTS[start]
         self.rnn = bptt.RNN(I, H, O, seed=rng, learn_state=learned, **CELLS[cell], **options)
@@ -99,6 +99,8 @@ class Problem:
         for name, view in self.rnn.param_views().items():
             if name.startswith("state"):  # which begin as zeros
                 view[...] = rng.uniform(-0.5, 0.5, view.shape)
+            elif name.startswith("leak"):  # which begin as one number
+                view += leaks.normal(size=view.shape).astype(dtype)
         directions = 2 if self.rnn.bidirectional else 1
         parts = 2 if self.rnn.cell == "lstm" else 1
         shape = (parts, self.rnn.num_layers * directions, B, H)

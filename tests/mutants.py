@@ -299,9 +299,9 @@ def build_python(base) -> Path | None:
     return folder
 
 
-def quotas(files, count) -> dict[str, int]:
+def quotas(folder, files, count) -> dict[str, int]:
     """Mutants of each file: at least one, otherwise in proportion to the lines that have changes."""
-    lines = {file: len(mutant_changes.changes_of((ROOT / file).read_text())) for file in files}
+    lines = {file: len(mutant_changes.changes_of((folder / file).read_text())) for file in files}
     lines = {file: n for file, n in lines.items() if n}
     left = max(count - len(lines), 0) / sum(lines.values())
     exact = {file: 1 + left * n for file, n in lines.items()}
@@ -316,9 +316,9 @@ def line_of(text, at) -> str:
     return text[text.rfind("\n", 0, at) + 1 :].split("\n", 1)[0].strip()
 
 
-def mutants_of(file, seed):
+def mutants_of(folder, file, seed):
     """In the order in which they are tried."""
-    source = (ROOT / file).read_text()
+    source = (folder / file).read_text()
     for change in mutant_changes.draw(source, random.Random(f"{seed}/{file}")):
         new = source[: change.begin] + change.new + source[change.end :]
         yield Mutant(file, change, line_of(source, change.begin), line_of(new, change.begin))
@@ -382,8 +382,8 @@ def main(count="300", seed="1", *files):
         base = Base(folders[0])
         hunt = Hunt(base, build_python(base), [Slot(base, folder) for folder in folders[1:]])
         work = []
-        for file, number in quotas(files, int(count)).items():
-            candidates = mutants_of(file, seed)
+        for file, number in quotas(base.folder, files, int(count)).items():
+            candidates = mutants_of(base.folder, file, seed)
             work += itertools.repeat(candidates, number)
         random.Random(seed).shuffle(work)
         with ThreadPoolExecutor(JOBS) as pool:

@@ -69,6 +69,17 @@ def edit(path, change, body=None):
     path.write_bytes(len(header).to_bytes(8, "little") + header + (data[8 + size :] if body is None else body))
 
 
+def with_entry(path, name, **changes):
+    """Changes what the header says of a tensor. With another size in bytes the data gets a gap or an overlap."""
+
+    def change(header):
+        header = json.loads(header)
+        header[name] |= changes
+        return json.dumps(header)
+
+    edit(path, change)
+
+
 def describe(path, text):
     """Puts another description into the file: as JSON inside a JSON string."""
     edit(path, lambda header: json.dumps(json.loads(header) | {"__metadata__": {"bptt": text}}))
@@ -137,6 +148,21 @@ BROKEN = {
     "no UTF-8": lambda p: p.write_bytes(p.read_bytes().replace(b"relu", b"rel\xff")),
     "more data": lambda p: p.write_bytes(p.read_bytes() + bytes(4)),
     "data elsewhere": lambda p: edit(p, lambda h: re.sub(r'("weight_ho".*?"data_offsets":)\[', r"\1[4", h)),
+    "two tensors in one place": lambda p: with_entry(p, "bias_hh_l0", data_offsets=[20, 40]),
+    "a gap before the first tensor": lambda p: with_entry(p, "bias_hh_l0", data_offsets=[4, 20]),
+    "a gap behind the last tensor": lambda p: with_entry(p, "weight_ih_l0", data_offsets=[188, 244]),
+    "a place that is no integer": lambda p: with_entry(p, "bias_hh_l0", data_offsets=[0.0, 20]),
+    "a place that is a bool": lambda p: with_entry(p, "bias_hh_l0", data_offsets=[False, 20]),
+    "a place below 0": lambda p: with_entry(p, "bias_hh_l0", data_offsets=[-20, 0]),
+    "a place of three numbers": lambda p: with_entry(p, "bias_hh_l0", data_offsets=[0, 10, 20]),
+    "a place without numbers": lambda p: with_entry(p, "bias_hh_l0", data_offsets=[]),
+    "no place": lambda p: with_entry(p, "bias_hh_l0", data_offsets=None),
+    "a size that is no integer": lambda p: with_entry(p, "bias_hh_l0", shape=[5.0]),
+    "a type that is a list": lambda p: with_entry(p, "bias_hh_l0", dtype=["F32"]),
+    "a type of another width": lambda p: with_entry(p, "bias_hh_l0", dtype="F16"),
+    "a tensor that is a number": lambda p: edit(p, lambda h: json.dumps(json.loads(h) | {"bias_o": 1})),
+    "metadata of numbers": lambda p: edit(p, lambda h: h.replace('"__metadata__":{', '"__metadata__":{"a":1,')),
+    "metadata in a list": lambda p: edit(p, lambda h: json.dumps(json.loads(h) | {"__metadata__": ["bptt"]})),
     "many layers": lambda p: rewrite(p, lambda d, t: d.update(num_layers=10_000, bidirectional=True)),
     "many units": lambda p: rewrite(p, lambda d, t: d.update(hidden_size=20_000)),
     "many units and their shapes": lambda p: consistent(p, hidden_size=20_000),
@@ -163,6 +189,28 @@ def test_broken_and_foreign_files(tmp_path, rnn, how):
     assert peak < 10 * path.stat().st_size + 1_000_000
     assert time.process_time() - began < 2
     assert len(str(path)) + 40 < len(str(caught.value)) < len(str(path)) + 1000
+
+
+def test_true_is_no_size(tmp_path):
+    path = tmp_path / "model"
+    bptt.RNN(1, 1, seed=0).save(path)
+    with_entry(path, "bias_hh_l0", shape=[True])
+    with pytest.raises(ValueError, match=r"the tensor 'bias_hh_l0' is "):
+        bptt.RNN.load(path)
+
+
+def test_load_needs_no_memory_but_the_networks(tmp_path):
+    """Parameters and gradients, and of the file never more than a tensor's part."""
+    rnn = bptt.RNN(100, 200, 50, cell="lstm", num_layers=3, dtype="float64", seed=0)
+    rnn.save(tmp_path / "model")
+    tracemalloc.start()
+    try:
+        again = bptt.RNN.load(tmp_path / "model")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(again.params, rnn.params)
+    assert peak < 2.1 * rnn.params.nbytes
 
 
 @pytest.mark.parametrize("name", ["output_size", "num_layers", "dropout", "batch_first", "dtype"])
@@ -302,6 +350,35 @@ def test_ctrl_c_while_the_temporary_file_is_made(tmp_path, rnn, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+@pytest.mark.parametrize("exception", [OSError, KeyboardInterrupt])
+def test_files_that_go_together(tmp_path, monkeypatch, where, exception):
+    """None is replaced before all are written: an error of the second leaves both."""
+    first, second = (os.fspath(tmp_path / name) for name in ("first", "second"))
+    _files.write_together({first: b"1", second: b"2"})
+    calls, written = [], getattr(os, where)
+
+    def fail(*args):
+        calls.append(args)
+        if where == "replace" or len(calls) == 2:
+            raise exception("interrupted")
+        written(*args)
+
+    monkeypatch.setattr(_files.os, where, fail)
+    with pytest.raises(exception, match="interrupted"):
+        _files.write_together({first: b"one", second: b"two"})
+    monkeypatch.undo()
+    assert [read(path) for path in (first, second)] == [b"1", b"2"]
+    assert sorted(os.listdir(tmp_path)) == ["first", "second"]
+    _files.write_together({first: b"one", second: b"two"})
+    assert [read(path) for path in (first, second)] == [b"one", b"two"]
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_permissions(tmp_path, rnn):
     path = tmp_path / "model.safetensors"
@@ -366,18 +443,13 @@ def test_links(tmp_path, rnn):
     assert len(os.listdir(tmp_path)) == 5
 
 
-def read_all(path, into):
-    with open(path, "rb") as file:
-        into.append(file.read())
-
-
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
 def test_saving_into_a_pipe(tmp_path, rnn):
     """It stays a pipe, and who reads it gets the bytes of a file."""
     path, fifo, found = tmp_path / "model", tmp_path / "fifo", []
     rnn.save(path)
     os.mkfifo(fifo)
-    reader = threading.Thread(target=read_all, args=(fifo, found))
+    reader = threading.Thread(target=lambda: found.append(read(fifo)))
     reader.start()
     rnn.save(fifo)
     reader.join()

@@ -12,7 +12,7 @@ from cases import VANILLA, assert_all_close, assert_close, assert_same, case_id,
 import bptt
 
 LEAKS = [{"leak": 0.3}, {"leak": 0.3, "learn_leak": True}, {"leak": 0.02, "learn_leak": True}]
-NETWORKS = {
+NETWORKS = {  # a case | case["leak"] are options of a problem
     "cell": VANILLA,
     "leak": LEAKS,
     "num_layers": [1, 2],
@@ -24,22 +24,12 @@ NETWORKS = {
 }
 
 
-def leaky(problem, T, B, I, H, O=None, *, leak, **options):
-    """A problem whose trained leaks differ from unit to unit."""
-    p = problem(T, B, I, H, O, **leak, **options)
-    rng = np.random.default_rng(1)
-    for name, view in p.rnn.param_views().items():
-        if name.startswith("leak"):
-            view += rng.normal(size=view.shape).astype(view.dtype)
-    return p
-
-
 # ---- gradients -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", covering(NETWORKS, alone=False), ids=case_id)
 def test_finite_differences(problem, case):
-    p = leaky(problem, 6, 3, 2, 4, 2, **case)
+    p = problem(6, 3, 2, 4, 2, **case | case["leak"])
     fixed = p.rnn.dropout_state
     gradients = p.copied_gradients()
     for name, tensor in p.tensors().items():
@@ -60,7 +50,7 @@ ORACLE = {"cell": VANILLA, "leak": LEAKS, "carry": [0, 2], "bidirectional": [Fal
 
 @pytest.mark.parametrize("case", covering(ORACLE), ids=case_id)
 def test_against_the_oracle(problem, case):
-    p = leaky(problem, 9, 5, 3, 7, 2, num_layers=2, lengths=True, reset=True, **case)
+    p = problem(9, 5, 3, 7, 2, num_layers=2, lengths=True, reset=True, **case | case["leak"])
     ours, expected = p.copied_gradients(), p.oracle()
     assert_all_close(ours, expected, 1e-12)
     clipped = p.copied_gradients(step_clip_norm=0.5)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from cases import case_id, covering
+from test_rtneural import check_same_network, logistic
 
 import bptt
 from bptt.convert import from_nam, to_nam
@@ -26,10 +27,6 @@ def drawn(**options):
 
 
 # ---- the reader ------------------------------------------------------------------------------------------
-
-
-def logistic(z):
-    return 1 / (1 + np.exp(-z))
 
 
 def play(file, sequence):
@@ -68,11 +65,7 @@ def test_written_and_read(case, tmp_path):
     np.testing.assert_allclose(play(file, x), y, rtol=0, atol=2e-6 * abs(y).max())
     again = from_nam(path, dtype=rnn.dtype, threads=1)
     assert again.spec == bptt.RNN(**case | {"bias": True}, cell="lstm").spec
-    stream = again.stream()
-    np.testing.assert_allclose([stream(row) for row in x], y, rtol=0, atol=2e-6 * abs(y).max())
-    for name, array in again.state_dict().items():
-        if "bias" not in name:
-            np.testing.assert_array_equal(array, rnn.state_dict()[name])
+    check_same_network(again, rnn, x, y)
     to_nam(again, tmp_path / "again.nam")
     assert (tmp_path / "again.nam").read_bytes() == path.read_bytes()
     mono = rnn.input_size == rnn.output_size == 1
@@ -87,10 +80,8 @@ def good_file(**fields):
 
 
 def test_a_file_of_another_program(tmp_path):
-    file, path = (
-        good_file(sample_rate=None, metadata={"date": {"year": 2024}, "loudness": None}, other=[1]),
-        tmp_path / "a",
-    )
+    file = good_file(sample_rate=None, metadata={"date": {"year": 2024}, "loudness": None}, other=[1])
+    path = tmp_path / "a"
     path.write_text(json.dumps(file, indent=4))
     x = np.random.default_rng(1).normal(size=(20, 1)).astype(np.float32)
     rnn, fields = from_nam(path, with_fields=True)

@@ -1,5 +1,6 @@
 """What is shipped: versions that agree, types, and an archive of bptt_ symbols. test_link.py uses it from outside."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import bptt
+from bptt._spec import Spec, SpecKeywords
 
 HERE = Path(bptt.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -61,6 +63,24 @@ def test_a_wheel_has_its_sbom():
 def test_stubs_and_types_are_shipped():
     assert (HERE / "py.typed").exists()
     assert (HERE / "_core.pyi").exists()
+
+
+def test_type_checkers_see_the_keywords_of_a_network():
+    """Those of Spec, of the same types; a dtype may be given in more ways than the field has."""
+    fields = {field.name: field.type for field in dataclasses.fields(Spec)}
+    given_by_place = {"input_size", "hidden_size", "output_size"}
+    keywords = {name: kind for name, kind in fields.items() if name not in given_by_place}
+    assert SpecKeywords.__annotations__.keys() == keywords.keys()
+    assert {name for name, kind in SpecKeywords.__annotations__.items() if kind != keywords[name]} == {"dtype"}
+
+
+@pytest.mark.parametrize("module", [bptt, bptt.convert], ids=lambda module: module.__name__)
+def test_dir_lists_what_is_public(module):
+    listed = [name for name in dir(module) if not name.startswith("__")]
+    needs_library = {name for name in bptt.convert.__all__ if name.endswith(("torch", "onnx"))}
+    assert set(listed) <= set(module.__all__) <= {*listed, *needs_library}
+    assert listed == sorted(listed)
+    assert {"__doc__", "__all__"} <= set(dir(module))
 
 
 def test_entries_of_the_headers_begin_their_lines():

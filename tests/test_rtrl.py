@@ -8,13 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import reference
-from cases import CELLS as ALL_CELLS
-from cases import GATED, INPUTS, STARTS, VANILLA, assert_close, case_id, covering
+from cases import CELLS, INPUTS, STARTS, assert_close, case_id, covering
 
 import bptt
 from bptt import _memory
-
-CELLS = {name: cell for name, cell in ALL_CELLS.items() if "leak" not in cell}
 
 PROBLEMS = {
     "cell": CELLS,
@@ -23,8 +20,10 @@ PROBLEMS = {
     "inputs": INPUTS,
     "start": STARTS,
     "bias": [True, False],
+    "noise": [0.0, 0.3],
 }
 SNAP = {**PROBLEMS, "cell": [cell for cell in CELLS if cell != "reset before"]}
+DRAWN = (11, 3)  # dropout_state of a sequence whose noise is to be drawn again
 
 
 def problem_of(problem, case, **more):
@@ -41,6 +40,7 @@ def with_state(learner, p):
 
 def learned(p, learner, resets=None):
     """(outputs, gradients) of a learner that goes over the problem; resets: (T,B) of bool."""
+    p.rnn.dropout_state = DRAWN
     p.rnn.zero_grad()
     outputs = []
     for t, (x, dy) in enumerate(zip(p.x, p.dy, strict=True)):
@@ -49,6 +49,15 @@ def learned(p, learner, resets=None):
         outputs.append(learner(x))
         learner.backward(dy)
     return np.array(outputs), p.rnn.grads.copy()
+
+
+def by_bptt(p, **options):
+    """The same by BPTT; options of forward."""
+    p.rnn.dropout_state = DRAWN
+    y, _ = p.forward(**options)
+    p.rnn.zero_grad()
+    p.rnn.backward(p.dy)
+    return y, p.rnn.grads.copy()
 
 
 def by_sequences(p, resets):
@@ -73,10 +82,7 @@ def by_sequences(p, resets):
 @pytest.mark.parametrize("case", covering(PROBLEMS), ids=case_id)
 def test_rtrl_equals_bptt(problem, case):
     p = problem_of(problem, case)
-    y, _ = p.forward()
-    p.rnn.zero_grad()
-    p.rnn.backward(p.dy)
-    expected = p.rnn.grads.copy()
+    y, expected = by_bptt(p)
     outputs, grads = learned(p, with_state(bptt.RTRL(p.rnn, p.dy.shape[1]), p))
     assert_close(outputs, y, 1e-13)
     assert_close(grads, expected, 1e-12)
@@ -107,10 +113,7 @@ def test_losses_of_some_steps(problem, cell):
     p = problem(30, 2, 3, 6, 2, cell=cell)
     p.dy[::3] = 0
     p.dy[5] *= 2
-    p.forward()
-    p.rnn.zero_grad()
-    p.rnn.backward(p.dy)
-    expected = p.rnn.grads.copy()
+    _, expected = by_bptt(p)
     p.rnn.zero_grad()
     learner = with_state(bptt.RTRL(p.rnn, 2), p)
     for t in range(30):
@@ -135,6 +138,46 @@ def test_float32(problem, method, cell):
     for narrow, wide in zip(*results, strict=True):
         assert narrow.dtype == np.float32
         assert_close(narrow, wide, 2e-5)
+
+
+# ---- noise -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_that_begin_anew_have_the_noise_of_the_step(problem, cell):
+    """That of a forward over the whole sequence with the same resets."""
+    p = problem(40, 4, 3, 5, 2, cell=cell, start="zero", noise=0.3, reset=True)
+    y, expected = by_bptt(p)
+    outputs, grads = learned(p, bptt.RTRL(p.rnn, 4), p.reset)
+    assert_close(outputs, y, 1e-13)
+    assert_close(grads, expected, 1e-12)
+
+
+@pytest.mark.parametrize("method", [bptt.RTRL, bptt.SnAp1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_sequence_draws_its_noise_once(problem, method, dtype):
+    """At its first step, after the learner was made, reset or given a state; as a forward with a tape draws it."""
+    p = problem(6, 2, 3, 5, noise=0.5, start="zero", dtype=dtype)
+    learner = method(p.rnn, 2)
+    sequences = []
+    for begin in (lambda: None, learner.reset, lambda: setattr(learner, "state", np.zeros((1, 2, 5)))):
+        begin()
+        fixed = p.rnn.dropout_state
+        sequences.append([learner(x) for x in p.x])
+        assert p.rnn.dropout_state == (fixed[0], fixed[1] + 1)
+        p.rnn.dropout_state = fixed
+        np.testing.assert_allclose(sequences[-1], p.forward()[0], rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
+    assert np.abs(np.subtract(*sequences[:2])).max() > 0.1
+    assert np.abs(np.subtract(*sequences[1:])).max() > 0.1
+
+
+@pytest.mark.parametrize("inputs", INPUTS[1:], ids=case_id)
+def test_an_integer_out_of_range_draws_nothing(problem, inputs):
+    p = problem(6, 2, 3, 5, noise=0.5, **inputs)
+    learner, drawn = bptt.RTRL(p.rnn, 2), p.rnn.dropout_state
+    with pytest.raises(ValueError, match="x must hold integers"):
+        learner([0, 9])
+    assert p.rnn.dropout_state == drawn
 
 
 # ---- the naive influence matrix ------------------------------------------------------------------------------------
@@ -186,12 +229,13 @@ class Naive:
             I[i] = np.concatenate([g[name].ravel() for name, _ in self.tensors])
         return D, I
 
-    def step(self, x):
-        """y (Y,)"""
+    def step(self, x, noise):
+        """y (Y,); noise: what the pre-activations get (G*H,)"""
         self.oracle = oracle = reference.Oracle(self.rnn)  # with the parameters as they are
         self.token = x
         x = oracle.vectors(np.array([x])).reshape(1, -1)
         w = oracle.layer_dir(oracle.p, 0)
+        w.b_ih = w.b_ih + noise
         h, c = self.state[:1], self.state[-1:]
         h_new, c_new, kept = oracle.cell.step(w, x, h, c)
         D, I = self.immediate(x, h, c, kept, w)
@@ -217,14 +261,24 @@ class Naive:
         return np.concatenate([array.ravel() for array in g.values()])
 
 
+def noise_of_first_layer(rnn, T, B):
+    """What the pre-activations of the next T steps of B rows get, (T,B,G*H): identity cells put it out."""
+    units = len(rnn.param_views()["weight_ih_l0"])
+    quiet = {"cell": "identity", "dtype": rnn.dtype, "init": lambda name, shape, rng: np.zeros(shape)}
+    measuring = bptt.RNN(1, units, noise=rnn.noise, **quiet)
+    measuring.dropout_state = rnn.dropout_state
+    return measuring.forward(np.zeros((T, B, 1)))[0]
+
+
 def along_a_path(p, method, masked, change=0.1):
     """Both learn from the same steps, of which some have no backward, while the parameters change at random."""
     rng = np.random.default_rng(9)
     B = p.dy.shape[1]
+    noise = noise_of_first_layer(p.rnn, *p.dy.shape[:2])
     learner, naive = method(p.rnn, B), [Naive(p.rnn, masked) for _ in range(B)]
     for t, (x, dy) in enumerate(zip(p.x, p.dy, strict=True)):
         y = learner(x)
-        assert_close(y, [n.step(row) for n, row in zip(naive, x, strict=True)], 1e-12, f"y at {t}")
+        assert_close(y, [n.step(*row) for n, *row in zip(naive, x, noise[t], strict=True)], 1e-12, f"y at {t}")
         p.rnn.zero_grad()
         if t % 4 != 2:
             learner.backward(dy)
@@ -235,7 +289,14 @@ def along_a_path(p, method, masked, change=0.1):
         p.rnn.params += change * rng.normal(size=p.rnn.params.size) * (rng.random(p.rnn.params.size) < 0.5)
 
 
-PATHS = {"cell": CELLS, "inputs": INPUTS, "start": ["zero", "learned"], "bias": [True, False], "O": [2, None]}
+PATHS = {
+    "cell": CELLS,
+    "inputs": INPUTS,
+    "start": ["zero", "learned"],
+    "bias": [True, False],
+    "O": [2, None],
+    "noise": [0.0, 0.4],
+}
 
 
 @pytest.mark.parametrize("case", covering(PATHS), ids=case_id)
@@ -366,7 +427,7 @@ def test_backward_needs_a_step(problem, method):
 
 
 @pytest.mark.parametrize("method", [bptt.RTRL, bptt.SnAp1])
-@pytest.mark.parametrize("cell", ["tanh", "lstm"])
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "trained leak"])
 def test_any_number_of_threads_gives_the_same_bits(problem, method, cell):
     """H = 70 is large enough for threads to share the products of the influence matrix."""
     p = problem(72, 2, 5, 70, 3, cell=cell, dtype="float32")
@@ -516,8 +577,12 @@ def test_a_size_beyond_memory_is_an_error_before_anything_is_allocated():
         bptt.RTRL(rnn, 1000)
     with pytest.raises(MemoryError):
         bptt.RTRL(bptt.RNN(1, 3, seed=0), 2**50)
-    with pytest.raises(MemoryError, match="B\\*P and the table B\\*V\\*I\\*H"):
-        bptt.SnAp1(bptt.RNN(2, 3, num_embeddings=9, seed=0), 2**40)
+
+    class Own(bptt.SnAp1):
+        """One of a user, which keeps as much."""
+
+    with pytest.raises(MemoryError, match=r"Own needs .* B\*P and the table B\*V\*I\*H"):
+        Own(bptt.RNN(2, 3, num_embeddings=9, seed=0), 2**40)
 
 
 def test_memory_does_not_grow_with_time(problem):
@@ -534,6 +599,3 @@ def test_memory_does_not_grow_with_time(problem):
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grown < 20_000
-
-
-assert {*VANILLA, *GATED} == {*CELLS}

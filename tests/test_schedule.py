@@ -1,6 +1,8 @@
 """Learning rates over a training, beside torch's schedulers."""
 
+import inspect
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -150,3 +152,13 @@ def test_bad_parameters(make, error, words):
 def test_the_module_is_loaded_when_it_is_asked_for():
     assert bptt.schedule is schedule
     assert set(schedule.__all__) <= set(dir(schedule))
+
+
+@pytest.mark.parametrize("name", schedule.__all__)
+def test_docstrings_tell_each_parameter(name):
+    """Some of their entries are filled in."""
+    documented = getattr(schedule, name)
+    if documented.__doc__ is None:
+        pytest.skip("python -OO")
+    entries = re.findall(r"^(\w+) : \w.*\n    \S", documented.__doc__, re.M)
+    assert entries == list(inspect.signature(documented).parameters)

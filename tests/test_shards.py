@@ -10,6 +10,7 @@ import os
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -24,7 +25,7 @@ import shards_job
 from shards_job import FITS, KINDS, TARGET, B, T, X
 
 import bptt
-from bptt import _resume, _shards
+from bptt import _ranks, _resume, _shard_sums, _shards
 
 FOLDER = Path(__file__).parent
 PROT_NONE = 0  # of sys/mman.h
@@ -112,6 +113,13 @@ class Comm:
             array[start : start + n] = part
 
 
+def started(comm):
+    """A network, and a group that has begun to train it."""
+    rnn, group = bptt.RNN(3, 8, 3, seed=0), bptt.Shards(comm)
+    group.start(rnn)
+    return rnn, group
+
+
 # ---- one result for any number of ranks --------------------------------------------------------------------
 
 
@@ -125,7 +133,7 @@ def test_the_result_is_the_same_to_the_bit_for_any_number_of_ranks(kind):
 @pytest.mark.parametrize("bytes_", [0, 1 << 40])
 def test_either_way_to_add_up_gives_the_same_bits(monkeypatch, bytes_):
     expected = shards_job.train("tanh", None)
-    monkeypatch.setattr(_shards, "SLICED_BYTES", bytes_)
+    monkeypatch.setattr(_shard_sums, "SLICED_BYTES", bytes_)
     for size in (2, 3, 5, 7, 8):
         assert set(Job(size).run(lambda comm: shards_job.train("tanh", comm))) == {expected}, size
 
@@ -198,7 +206,7 @@ def test_dropout_masks_do_not_depend_on_when_a_tape_is_made():
 
 @pytest.mark.parametrize("count,size", [(1, 1), (8, 1), (8, 3), (5, 4), (13, 7), (3, 8), (64, 16)])
 def test_the_tree_is_one_whoever_computes_it(count, size):
-    ranks = [_shards.Tree(count, size, rank) for rank in range(size)]
+    ranks = [_shard_sums.Tree(count, size, rank) for rank in range(size)]
     assert [shard for rank in ranks for shard in rank.own] == list(range(count))
     texts = {}
     for rank in ranks:  # the sum as a text in brackets
@@ -216,7 +224,7 @@ def test_the_tree_is_one_whoever_computes_it(count, size):
         texts[begin] = f"({texts[begin]}+{texts[split]})"
 
     def expected(begin, end):
-        split = _shards.middle(begin, end) if end - begin > 1 else None
+        split = _shard_sums.middle(begin, end) if end - begin > 1 else None
         return str(begin) if split is None else f"({expected(begin, split)}+{expected(split, end)})"
 
     assert texts[0] == expected(0, count)
@@ -224,7 +232,7 @@ def test_the_tree_is_one_whoever_computes_it(count, size):
 
 def test_a_rank_keeps_few_gradients():
     rnn = bptt.RNN(3, 8, 3, seed=0)
-    sums = _shards.Sums(_shards.Ranks(None), _shards.tree_of(64, 1, 0), rnn.grads)
+    sums = _shard_sums.Sums(_ranks.Ranks(None), _shard_sums.tree_of(64, 1, 0), rnn.grads)
     for shard in range(64):
         rnn.grads[:] = shard
         sums.add(shard, rnn.grads)
@@ -359,9 +367,7 @@ def test_what_differs_is_an_error_on_all_ranks(name, monkeypatch):
 
 def stopping(comm, **changes):
     """Windows over X whose pieces may be changed; for rank 1 of 3 alone."""
-    rnn = bptt.RNN(3, 8, 3, seed=0)
-    group = bptt.Shards(comm)
-    group.start(rnn)
+    rnn, group = started(comm)
     given = {"x": X, "target": TARGET, "truncation": bptt.TBPTT(8), "body": lambda w: None}
     given |= changes if comm.Get_rank() == 1 else {}
     body = given.pop("body")
@@ -430,9 +436,7 @@ def test_an_error_in_the_loss_of_one_rank(kind, error):
         def loss(y, target, start):
             return kind(y, target, start) if comm.Get_rank() == 1 else bptt.mse(y, target)
 
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         for _ in range(2):  # after the error all begin anew
             try:
                 for _ in group.windows(rnn, X, TARGET, loss, truncation=bptt.TBPTT(8)):
@@ -450,9 +454,7 @@ def test_an_error_in_the_loss_of_one_rank(kind, error):
 
 def test_a_chunk_that_one_rank_cannot_read():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         chunks = failing_chunks(12) if comm.Get_rank() == 1 else iter([X])
         return [w.loss for w in group.windows(rnn, chunks, TARGET, truncation=bptt.TBPTT(8))]
 
@@ -463,9 +465,7 @@ def test_a_chunk_that_one_rank_cannot_read():
 
 def test_ranks_that_end_at_different_steps_all_raise():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         steps = 16 if comm.Get_rank() else T
         pieces = ((a[:8], a[8:steps]) for a in (X, TARGET))
         x, target = (iter(list(piece)) for piece in pieces)
@@ -478,9 +478,7 @@ def test_ranks_that_end_at_different_steps_all_raise():
 
 def test_an_unknown_keyword_is_heard():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         group.windows(rnn, X, TARGET, **({"truncate": 3} if comm.Get_rank() else {})).__next__()
 
     first, second = Job(2).run(run)
@@ -491,9 +489,7 @@ def test_an_unknown_keyword_is_heard():
 
 def test_parameters_that_drift_apart_are_an_error_on_all_ranks():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         for _ in group.windows(rnn, X, TARGET, truncation=bptt.TBPTT(8)):
             rnn.params -= 0.1 * (1 + comm.Get_rank()) * rnn.grads
 
@@ -504,9 +500,7 @@ def test_parameters_that_drift_apart_are_an_error_on_all_ranks():
 
 def test_a_label_out_of_range_is_named_where_classes_have_weights():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         labels = shards_job.SORTED_LABELS.copy()
         labels[3, B - 1] = 7
         return list(group.windows(rnn, X, labels, shards_job.WEIGHTED))
@@ -532,9 +526,7 @@ def test_a_state_that_cannot_be_sent_is_heard():
 
 def test_all_may_leave_a_loop_early():
     def run(comm):
-        rnn = bptt.RNN(3, 8, 3, seed=0)
-        group = bptt.Shards(comm)
-        group.start(rnn)
+        rnn, group = started(comm)
         for w in group.windows(rnn, X, TARGET, truncation=bptt.TBPTT(8)):
             first = w.loss
             break
@@ -555,9 +547,7 @@ def test_an_integer_out_of_range_is_named_by_its_place_in_the_batch():
 
 
 def test_ctrl_c_waits_for_the_end_of_a_message():
-    import signal
-
-    quiet = _shards.Uninterrupted()
+    quiet = _ranks.Uninterrupted()
     reached = False
     with pytest.raises(KeyboardInterrupt):
         with quiet:
@@ -704,7 +694,7 @@ def test_ctrl_c_at_any_line_of_fit_stops_all_ranks(line, rank, tmp_path, monkeyp
     """Raised by a tracer at that line of bptt that a rank goes through after its first message. In messages a real
     Ctrl-C comes at their end, see test_ctrl_c_waits_for_the_end_of_a_message."""
     this, lines = threading.local(), []
-    enter, leave, table = _shards.Uninterrupted.__enter__, _shards.Uninterrupted.__exit__, _shards.Ranks.table
+    enter, leave, table = _ranks.Uninterrupted.__enter__, _ranks.Uninterrupted.__exit__, _ranks.Ranks.table
 
     def entered(quiet):
         this.depth += 1
@@ -718,9 +708,9 @@ def test_ctrl_c_at_any_line_of_fit_stops_all_ranks(line, rank, tmp_path, monkeyp
         this.begun = True
         return table(ranks, *message, **values)
 
-    monkeypatch.setattr(_shards.Uninterrupted, "__enter__", entered)
-    monkeypatch.setattr(_shards.Uninterrupted, "__exit__", left)
-    monkeypatch.setattr(_shards.Ranks, "table", begun)
+    monkeypatch.setattr(_ranks.Uninterrupted, "__enter__", entered)
+    monkeypatch.setattr(_ranks.Uninterrupted, "__exit__", left)
+    monkeypatch.setattr(_ranks.Ranks, "table", begun)
 
     def tracer(frame, event, argument):
         if Path(frame.f_code.co_filename).parent != Path(bptt.__file__).parent:

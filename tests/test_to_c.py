@@ -278,6 +278,17 @@ def test_an_error_leaves_the_files(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_source_that_cannot_be_written_leaves_the_header(tmp_path):
+    to_c(network(), tmp_path)
+    header = (tmp_path / "model.h").read_bytes()
+    (tmp_path / "model.c").unlink()
+    (tmp_path / "model.c").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"model\.c"):
+        to_c(network(seed=1), tmp_path)
+    assert (tmp_path / "model.h").read_bytes() == header
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_the_printed_form_says_what_it_takes(tmp_path):
     files = to_c(network("lstm"), tmp_path)
     # 4*9 sums of 6+9 weights and a bias, one layer of four pointers or sizes; h, c and the sums

@@ -17,6 +17,19 @@ LOCAL int learner_fits(const learner *learner) {
     return fmax(n * columns * B, S * fmax(of_step, n * (double)(8 * call->H))) < most;
 }
 
+/* Whether no option is set but those that a learner uses. */
+LOCAL int only_learner_options(const bptt_options *options) {
+    const void *const arrays[] = {options->reset,   options->lengths,    options->carry,        options->states,
+                                  options->dstates, options->step_norms, options->forward_steps};
+    const int64_t numbers[] = {options->carry_per_row, options->state_given,        options->dy_start,
+                               options->tape_steps,    options->tape_first,         options->segment,
+                               options->poll != NULL,  options->step_clip_norm > 0, options->step_clip_value > 0};
+    int set = 0;
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) set |= arrays[i] != NULL;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) set |= numbers[i] != 0;
+    return !set;
+}
+
 /* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
 LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B,
                                 const bptt_options *options) {
@@ -25,10 +38,9 @@ LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t
     if (status) return status;
     if (method != BPTT_METHOD_RTRL && method != BPTT_METHOD_SNAP1) return BPTT_ERROR_OPTION;
     if (call->L > 1 || call->D > 1 || call->spec.recurrent_dropout > 0) return BPTT_ERROR_OPTION;
-    if (bptt_internal_leaks(&call->spec) || call->spec.noise > 0) return BPTT_ERROR_OPTION;
     if (method == BPTT_METHOD_SNAP1 && bptt_internal_multiplies_gates(call->shape)) return BPTT_ERROR_OPTION;
-    call->options =
-        (bptt_options){.threads = call->options.threads, .tokens = call->options.tokens, .team = call->options.team};
+    if (!only_learner_options(&call->options)) return BPTT_ERROR_OPTION;
+    call->spec.struct_size = sizeof call->spec;
     learner->method = method;
     size_learner(learner);
     if (!learner_fits(learner)) return BPTT_ERROR_OVERFLOW;
@@ -37,23 +49,61 @@ LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t
     return BPTT_OK;
 }
 
-/* The same, with the parameters and the memory. */
+LOCAL void use_learner_params(learner *learner, const REAL *params) {
+    learner->call.params = params;
+    if (learner->call.spec.num_embeddings) learner->call.token_rows = network_weight(learner, EMBEDDING);
+}
+
+/* Checks all arguments that the calls share, one by one: the status of the first that is wrong. */
 LOCAL bptt_status open_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B, const REAL *params,
                                REAL *memory, const bptt_options *options) {
     const bptt_status status = begin_learner(learner, spec, method, B, options);
     if (status) return status;
     if (!params || !memory) return BPTT_ERROR_NULL;
-    learner->call.params = params;
-    if (learner->call.spec.num_embeddings) learner->call.token_rows = network_weight(learner, EMBEDDING);
     plan_memory(learner, memory);
+    use_learner_params(learner, params);
     return BPTT_OK;
 }
 
 /* Whether a reset has made the memory that of such a learner. */
 LOCAL int is_made(const learner *learner) {
+    const call *call = &learner->call;
     const learner_head *head = learner->head;
-    return head->made == LEARNER_MADE && head->rows == learner->call.B &&
-           head->influence_size == learner->influence_size && head->steps >= 0 && head->steps <= learner->span;
+    return is_made_for(head, call->kernels, &call->spec, learner->method, call->B) && head->steps >= 0 &&
+           head->steps <= learner->span;
+}
+
+/* Makes the memory that of this learner. */
+LOCAL void make_memory(const learner *learner) {
+    const call *call = &learner->call;
+    learner_head *head = learner->head;
+    memset(head, 0, sizeof *head);
+    head->opened = *learner;
+    head->layout = (learner_layout){.magic = LEARNER_MAGIC,
+                                    .real_bits = REAL_BITS,
+                                    .vector_bytes = call->kernels->vector_bytes,
+                                    .method = learner->method,
+                                    .rows = call->B,
+                                    .spec = call->spec};
+}
+
+/* open_learner for a step or its backward. Where the spec equals that of reset, sizes and places are those that reset
+ * derived, and need no more than that comparison. */
+LOCAL bptt_status reopen_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B, const REAL *params,
+                                 REAL *memory, const bptt_options *options) {
+    const kernels *kernels = kernel_table();
+    arena from = arena_at(memory);
+    const learner_head *head = alloc_head(&from);
+    bptt_options full;
+    if (spec && spec->struct_size == sizeof *spec && kernels && params && memory &&
+        is_made_for(head, kernels, spec, method, B) && !bptt_internal_check_options(spec, 1, options, &full, NULL) &&
+        only_learner_options(&full)) {
+        *learner = head->opened;
+        learner->call.options = full;
+        use_learner_params(learner, params);
+        return BPTT_OK;
+    }
+    return open_learner(learner, spec, method, B, params, memory, options);
 }
 
 /* Elements of the scratch of any call. */
@@ -115,7 +165,7 @@ bptt_status TYPED(bptt_learner_reset)(const bptt_spec *spec, bptt_method method,
     if (status) return status;
     if (!state) return BPTT_ERROR_NULL;
     if (rows && !is_made(&learner)) return BPTT_ERROR_OPTION;
-    if (!rows) *learner.head = (learner_head){LEARNER_MADE, B, learner.influence_size, 0, 0};
+    if (!rows) make_memory(&learner);
     for (int64_t row = 0; row < B; row++) {
         if (rows && !rows[row]) continue;
         set_row_state(&learner, row, state0, state);
@@ -131,7 +181,7 @@ bptt_status TYPED(bptt_learner_step)(const bptt_spec *spec, bptt_method method, 
                                      const REAL *x, REAL *state, REAL *y, REAL *memory, REAL *work,
                                      const bptt_options *options) {
     learner learner;
-    bptt_status status = open_learner(&learner, spec, method, B, params, memory, options);
+    bptt_status status = reopen_learner(&learner, spec, method, B, params, memory, options);
     if (status) return status;
     if (!state || !work) return BPTT_ERROR_NULL;
     status = check_inputs(&learner.call, x);
@@ -153,7 +203,7 @@ bptt_status TYPED(bptt_learner_backward)(const bptt_spec *spec, bptt_method meth
                                          const REAL *dy, REAL *grads, REAL *memory, REAL *work,
                                          const bptt_options *options) {
     learner learner;
-    const bptt_status status = open_learner(&learner, spec, method, B, params, memory, options);
+    const bptt_status status = reopen_learner(&learner, spec, method, B, params, memory, options);
     if (status) return status;
     if (!dy || !grads || !work) return BPTT_ERROR_NULL;
     if (!is_made(&learner)) return BPTT_ERROR_OPTION;

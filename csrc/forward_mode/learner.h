@@ -17,12 +17,14 @@ typedef enum {
     INFLUENCE_NONE     /* zero */
 } influence_kind;
 
-/* The beginning of a learner's memory: what it was made for, and how far it is. */
+/* What decides on the layout of a learner's memory. */
 typedef struct {
-    int64_t made, rows, influence_size; /* LEARNER_MADE, B and the size of a row's influence; else it is no learner's */
-    int64_t steps;                      /* on the tape */
-    int64_t pending;                    /* SnAp-1: whether the influence is still that of the step before */
-} learner_head;
+    int64_t magic; /* LEARNER_MAGIC; memory without it is no learner's */
+    int64_t real_bits, vector_bytes, method, rows;
+    bptt_spec spec; /* struct_size: that of this library */
+} learner_layout;
+
+typedef struct learner_head learner_head;
 
 typedef struct {
     call call; /* one step of all rows; its activations are the tape */
@@ -48,7 +50,24 @@ typedef struct {
     int64_t influence_size;
 } learner;
 
-enum { LEARNER_MADE = 0x6c65726e };
+/* The beginning of a learner's memory: what it was made for, and how far it is. */
+struct learner_head {
+    learner_layout layout;
+    int64_t steps;   /* on the tape */
+    int64_t pending; /* SnAp-1: whether the influence is still that of the step before */
+    learner opened;  /* sizes and places as reset derived them, which later calls take over */
+};
+
+#define LEARNER_MAGIC INT64_C(0x6e7261656c545042) /* "BPTlearn" in memory */
+
+/* Whether a reset has made the memory that of such a learner, at this address; spec: of this library's size. */
+LOCAL int is_made_for(const learner_head *head, const kernels *kernels, const bptt_spec *spec, int64_t method,
+                      int64_t B) {
+    const learner_layout *is = &head->layout;
+    return is->magic == LEARNER_MAGIC && is->real_bits == REAL_BITS && is->vector_bytes == kernels->vector_bytes &&
+           is->method == method && is->rows == B && memcmp(&is->spec, spec, sizeof *spec) == 0 &&
+           head->opened.head == head;
+}
 
 /* The parameters of a learner's network, in their gradients or in a row of an influence matrix, which has no columns
  * for the readout: tensors before the readout are found in `first`, those behind it in `last`. */
@@ -93,17 +112,18 @@ LOCAL int64_t *alloc_integers(arena *from, int64_t n) {
 /* The sizes that depend on the network alone. */
 LOCAL void size_learner(learner *learner) {
     const call *call = &learner->call;
-    for (int i = 0; i < LAYER_DIR_TENSORS; i++) learner->layer[i] = bptt_internal_layer_dir_offset(&call->spec, 0, i);
-    for (int i = 0; i < NETWORK_TENSORS; i++) learner->network[i] = bptt_internal_network_offset(&call->spec, i);
+    for (int i = 0; i < LAYER_DIR_TENSORS; i++)
+        learner->layer[i] = bptt_internal_layer_dir_offset(&call->offsets, 0, i);
+    for (int i = 0; i < NETWORK_TENSORS; i++) learner->network[i] = call->offsets.network[i];
     learner->state_units = call->shape->states * call->H;
     learner->readout = call->O * (call->H + (call->spec.bias != 0));
-    learner->columns = bptt_internal_params(&call->spec) - learner->readout;
+    learner->columns = call->offsets.params - learner->readout;
     learner->readout_begin = call->O ? learner->network[WEIGHT_HO] : learner->columns;
     learner->ld = (learner->columns + LINE - 1) / LINE * LINE;
     learner->span = span_of(learner);
 }
 
-/* The weights of a step as backward multiplies by them: W_hh, for an embedding also W_ih. */
+/* The weights of a step as backward needs them: W_hh, for an embedding also W_ih, peepholes, the leak. */
 LOCAL weights alloc_taped_weights(const learner *learner, arena *from) {
     const call *call = &learner->call;
     weights weights = {0};
@@ -114,12 +134,19 @@ LOCAL weights alloc_taped_weights(const learner *learner, arena *from) {
                 arena_alloc(from, call->kernels->packed_size(listed->rows * call->H, input ? call->I : call->H));
     }
     if (call->spec.peepholes) weights.peepholes = arena_alloc(from, 3 * call->H);
+    if (bptt_internal_leaks(&call->spec)) weights.leak = arena_alloc(from, call->H);
     return weights;
 }
 
-/* elements of what SnAp-1 keeps of a step for each row: D_t and A */
+/* elements of what SnAp-1 keeps of a step for each row: D_t, A and the terms of a trained leak */
 LOCAL int64_t units_size(const call *call) {
-    return call->shape->states * (call->shape->states * call->H + dz_columns(call));
+    const int64_t leak_terms = call->spec.learn_leak ? call->H : 0;
+    return call->shape->states * (call->shape->states * call->H + dz_columns(call)) + leak_terms;
+}
+
+/* The head, where memory begins. */
+LOCAL learner_head *alloc_head(arena *from) {
+    return (learner_head *)alloc_integers(from, sizeof(learner_head) / sizeof(int64_t));
 }
 
 LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
@@ -127,7 +154,7 @@ LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     arena from = arena_at(memory), counted = {NULL, 0};
     const int64_t S = learner->span, B = call->B;
     const int exact = learner->method == BPTT_METHOD_RTRL;
-    learner->head = (learner_head *)alloc_integers(&from, sizeof(learner_head) / sizeof(int64_t));
+    learner->head = alloc_head(&from);
     learner->counts = alloc_integers(&from, B);
     learner->kinds = alloc_integers(&from, B);
     learner->tokens = alloc_integers(&from, call->V ? S * B : 0);

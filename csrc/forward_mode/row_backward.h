@@ -11,17 +11,19 @@
 /* Gradients by the state of a row, `rows` of them, which go back over its steps together. */
 typedef struct {
     int64_t rows;
-    REAL *dz;        /* (span,rows,dz columns): receives those by the pre-activations */
-    REAL *dh, *dc;   /* (rows,H): by the row's state; receive those by the state that entered its first step */
-    REAL *dh_next;   /* (rows,H): see step */
-    REAL *d_operand; /* (rows,H): see step */
-    REAL *copies;    /* (rows, gate columns + 4*H): the activations of a step, the same for all rows */
+    REAL *dz;         /* (span,rows,dz columns): receives those by the pre-activations */
+    REAL *leak_terms; /* (span,rows,H): receives the terms of those by a trained leak; NULL: there is none */
+    REAL *dh, *dc;    /* (rows,H): by the row's state; receive those by the state that entered its first step */
+    REAL *dh_next;    /* (rows,H): see step */
+    REAL *d_operand;  /* (rows,H): see step */
+    REAL *copies;     /* (rows, gate columns + 4*H): the activations of a step, the same for all rows */
 } state_grads;
 
 LOCAL state_grads alloc_state_grads(const call *call, arena *from, int64_t rows, int64_t span) {
     const int64_t H = call->H, gates = gate_columns(call);
     state_grads grads = {.rows = rows};
     grads.dz = arena_alloc(from, span * rows * dz_columns(call));
+    if (call->spec.learn_leak) grads.leak_terms = arena_alloc(from, span * rows * H);
     grads.dh = arena_alloc(from, rows * H);
     if (call->shape->states == 2) grads.dc = arena_alloc(from, rows * H);
     grads.dh_next = arena_alloc(from, rows * H);
@@ -30,10 +32,11 @@ LOCAL state_grads alloc_state_grads(const call *call, arena *from, int64_t rows,
     return grads;
 }
 
-/* Where dh of step i is expected: without gates dz_i takes its place. */
+/* Where dh of step i is expected: where dz_i goes, if that takes its place. */
 LOCAL REAL *dh_of_step(const learner *learner, const state_grads *grads, int64_t i) {
     const call *call = &learner->call;
-    return call->shape->gate_blocks || i < 0 ? grads->dh : grads->dz + i * grads->rows * dz_columns(call);
+    const int in_place = bptt_internal_dz_in_place(call->shape) && i >= 0;
+    return in_place ? grads->dz + i * grads->rows * dz_columns(call) : grads->dh;
 }
 
 /* `rows` copies of n elements; a single row is left where it is. */
@@ -67,14 +70,12 @@ LOCAL step step_of_row(const learner *learner, const call *of_rows, const weight
     step.gates = gates ? repeated(rows, gates, taped_gates(learner, i, row), &copies) : NULL;
     step.dh = dh_of_step(learner, grads, i) + begin * H;
     step.dz = grads->dz + (i * grads->rows + begin) * dz_columns(of_rows);
+    if (grads->leak_terms) step.leak_terms = grads->leak_terms + (i * grads->rows + begin) * H;
     step.dh_next = grads->dh_next + begin * H;
     step.dc_next = two ? grads->dc + begin * H : NULL;
     step.d_operand = grads->d_operand + begin * H;
     return step;
 }
-
-/* Whether the cell's backward writes a term of dL/dh_{t-1} that does not pass W_hh into dh_next. */
-LOCAL int has_direct_dh(const call *call) { return call->shape->direct_dh; }
 
 /* out = init + W_hhT dz of a step, (rows,H) */
 LOCAL void multiply_dz_w_hh(const call *call, const step *step, const REAL *init, REAL *out) {
@@ -105,7 +106,7 @@ LOCAL void go_back(const learner *learner, int64_t row, const state_grads *grads
         const weights weights = taped_weights(learner, i);
         const step step = step_of_row(learner, &of_rows, &weights, grads, i, row, begin, end - begin);
         cell_of(&of_rows.spec)->backward(&step);
-        multiply_dz_w_hh(&of_rows, &step, has_direct_dh(&of_rows) ? step.dh_next : NULL,
+        multiply_dz_w_hh(&of_rows, &step, of_rows.shape->direct_dh ? step.dh_next : NULL,
                          dh_of_step(learner, grads, i > first ? i - 1 : -1) + begin * of_rows.H);
     }
 }
@@ -117,12 +118,20 @@ typedef struct {
     int64_t row, first, steps; /* the row of the batch, its first step on the tape, and their number */
     const REAL *dz;            /* of the first step */
     int64_t ld;
+    const REAL *leak_terms; /* of the first step; NULL: no trained leak */
+    int64_t ld_leak_terms;
 } row_dz;
 
 LOCAL row_dz dz_of_row(const learner *learner, const state_grads *grads, int64_t row, int64_t index) {
     const int64_t steps = learner->counts[row], first = learner->head->steps - steps;
-    const int64_t columns = dz_columns(&learner->call);
-    return (row_dz){row, first, steps, grads->dz + (first * grads->rows + index) * columns, grads->rows * columns};
+    const int64_t columns = dz_columns(&learner->call), H = learner->call.H, place = first * grads->rows + index;
+    return (row_dz){.row = row,
+                    .first = first,
+                    .steps = steps,
+                    .dz = grads->dz + place * columns,
+                    .ld = grads->rows * columns,
+                    .leak_terms = grads->leak_terms ? grads->leak_terms + place * H : NULL,
+                    .ld_leak_terms = grads->rows * H};
 }
 
 LOCAL void add_row_weights(const learner *learner, const row_dz *given, REAL *scratch, param_row to) {
@@ -173,6 +182,12 @@ LOCAL void add_row_peepholes(const learner *learner, const row_dz *given, param_
     }
 }
 
+LOCAL void add_row_leak(const learner *learner, const row_dz *given, param_row to) {
+    if (given->leak_terms)
+        learner->call.kernels->add_column_sums(given->steps, learner->call.H, given->leak_terms, given->ld_leak_terms,
+                                               layer_tensor(learner, to.first, LEAK));
+}
+
 /* dx (I,) = W_ihT dz of step i */
 LOCAL void multiply_dz_w_ih(const learner *learner, int64_t i, const REAL *dz, REAL *dx) {
     const call *call = &learner->call;
@@ -220,6 +235,7 @@ LOCAL void add_row_grads(const learner *learner, const row_dz *given, REAL *scra
     add_row_weights(learner, given, scratch, to);
     add_row_biases(learner, given, to);
     add_row_peepholes(learner, given, to);
+    add_row_leak(learner, given, to);
     add_row_tokens(learner, given, dx, to);
 }
 

@@ -16,6 +16,7 @@
 typedef struct {
     learner *learner;
     state_grads grads; /* a step: of ones */
+    REAL *leak;        /* a step (H,); NULL: none */
     REAL *jacobian;    /* a step, with an embedding: D_t (state_units,state_units) */
     REAL *panels;      /* with it: scratch of column_panels */
     REAL *dh;          /* backward: the gradient by h_t of a row (H,) */
@@ -30,6 +31,7 @@ typedef struct {
     REAL *grads;             /* the gradients of the parameters, which get dh J; NULL: not wanted */
     const REAL *decay[2][2]; /* D_t: of part i of the state by part j (H,) each */
     const REAL *slopes[2];   /* A of part i (dz columns) */
+    const REAL *leak_terms;  /* of h by the parameters of a trained leak (H,) */
     param_row parts[2];      /* the influence on part i */
 } influence_pass;
 
@@ -48,6 +50,7 @@ LOCAL int64_t plan_snap1(snap1 *snap1, REAL *work) {
     const call *call = &snap1->learner->call;
     arena from = arena_at(work);
     snap1->grads = alloc_state_grads(call, &from, call->shape->states, 1);
+    if (bptt_internal_leaks(&call->spec)) snap1->leak = arena_alloc(&from, call->H);
     snap1->dh = arena_alloc(&from, call->H);
     if (!call->spec.num_embeddings) return from.used;
     snap1->jacobian = arena_alloc(&from, snap1->learner->state_units * snap1->learner->state_units);
@@ -77,6 +80,11 @@ LOCAL REAL *slopes_of(const learner *learner, int64_t row, int i) {
     return decay_of(learner, row, learner->call.shape->states, 0) + i * dz_columns(&learner->call);
 }
 
+/* the terms of a trained leak (H,) */
+LOCAL REAL *leak_terms_of(const learner *learner, int64_t row) {
+    return slopes_of(learner, row, learner->call.shape->states);
+}
+
 /* ---- D_t and A --------------------------------------------------------------------------------------- */
 
 /* A, and what of D_t does not pass W_hh: the cell's backward from ones. */
@@ -86,7 +94,7 @@ LOCAL void differentiate_units(const snap1 *snap1, int64_t row) {
     const state_grads *grads = &snap1->grads;
     const int64_t H = call->H, columns = dz_columns(call);
     const int states = call->shape->states;
-    const weights weights = {.peepholes = (REAL *)layer_weight(learner, PEEPHOLES)};
+    const weights weights = {.peepholes = (REAL *)layer_weight(learner, PEEPHOLES), .leak = snap1->leak};
     REAL *dh = dh_of_step(learner, grads, 0);
     for (int64_t j = 0; j < states * H; j++) {
         dh[j] = j < H;
@@ -96,9 +104,10 @@ LOCAL void differentiate_units(const snap1 *snap1, int64_t row) {
     cell_of(&call->spec)->backward(&step);
     for (int i = 0; i < states; i++) {
         memcpy(slopes_of(learner, row, i), grads->dz + i * columns, (size_t)columns * sizeof(REAL));
-        copy_or_clear(decay_of(learner, row, i, 0), has_direct_dh(call) ? grads->dh_next + i * H : NULL, H);
+        copy_or_clear(decay_of(learner, row, i, 0), call->shape->direct_dh ? grads->dh_next + i * H : NULL, H);
         if (states == 2) memcpy(decay_of(learner, row, i, 1), grads->dc + i * H, (size_t)H * sizeof(REAL));
     }
+    if (grads->leak_terms) memcpy(leak_terms_of(learner, row), grads->leak_terms, (size_t)H * sizeof(REAL));
 }
 
 /* D_t += A times the diagonals of the blocks of W_hh */
@@ -128,7 +137,7 @@ LOCAL void fill_jacobian(const snap1 *snap1, int64_t row) {
     for (int64_t i = 0; i < n; i++) {
         REAL *to = snap1->jacobian + i * n;
         const int64_t unit = i % H, part = i / H;
-        if (has_direct_dh(call)) to[unit] = snap1->grads.dh_next[i];
+        if (call->shape->direct_dh) to[unit] = snap1->grads.dh_next[i];
         if (states == 2) to[H + unit] = snap1->grads.dc[i];
         EACH_PRODUCT(call, listed)
             for (int block = 0; listed->matrix == WEIGHT_HH && block < listed->rows; block++)
@@ -187,7 +196,8 @@ LOCAL void pass_single(const influence_pass *pass, const REAL *const slopes[2], 
     for (int64_t j = 0; grads && j < H; j++) grads[j] += pass->dh[j] * h[j];
 }
 
-LOCAL REAL *at(REAL *tensor, int64_t offset) { return tensor ? tensor + offset : NULL; }
+/* A tensor from an element on; NULL for NULL. */
+LOCAL REAL *from_element(REAL *tensor, int64_t offset) { return tensor ? tensor + offset : NULL; }
 
 /* A one_hot network: the column that was the input gets A. */
 LOCAL void add_column(const influence_pass *pass, int64_t slopes, REAL *h, REAL *c, REAL *grads) {
@@ -213,9 +223,9 @@ LOCAL void pass_weights(const influence_pass *pass) {
                                        : taped_state(learner, 0, 0, pass->row);
         for (int block = 0; block < listed->rows; block++) {
             const int64_t offset = (listed->row + block) * H * n, slopes = (listed->dz + block) * H;
-            REAL *h = at(layer_tensor(learner, pass->parts[0].first, listed->matrix), offset);
-            REAL *c = at(layer_tensor(learner, pass->parts[1].first, listed->matrix), offset);
-            REAL *grads = at(layer_tensor(learner, pass->grads, listed->matrix), offset);
+            REAL *h = from_element(layer_tensor(learner, pass->parts[0].first, listed->matrix), offset);
+            REAL *c = from_element(layer_tensor(learner, pass->parts[1].first, listed->matrix), offset);
+            REAL *grads = from_element(layer_tensor(learner, pass->grads, listed->matrix), offset);
             pass_units(pass, n, slopes, operands, h, c, grads);
             if (column && pass->updates) add_column(pass, slopes, h, c, grads);
         }
@@ -230,9 +240,9 @@ LOCAL void pass_biases(const influence_pass *pass) {
             const int64_t dz = dz_block_of(call, matrix, block) * call->H, offset = block * call->H;
             const int bias = matrix == WEIGHT_IH ? BIAS_IH : BIAS_HH;
             const REAL *const slopes[2] = {pass->slopes[0] + dz, pass->slopes[1] + dz};
-            pass_single(pass, slopes, at(layer_tensor(learner, pass->parts[0].first, bias), offset),
-                        at(layer_tensor(learner, pass->parts[1].first, bias), offset),
-                        at(layer_tensor(learner, pass->grads, bias), offset));
+            pass_single(pass, slopes, from_element(layer_tensor(learner, pass->parts[0].first, bias), offset),
+                        from_element(layer_tensor(learner, pass->parts[1].first, bias), offset),
+                        from_element(layer_tensor(learner, pass->grads, bias), offset));
         }
 }
 
@@ -243,7 +253,7 @@ LOCAL void pass_peepholes(const influence_pass *pass) {
                             layer_tensor(learner, pass->parts[1].first, PEEPHOLES)};
     REAL *grads = layer_tensor(learner, pass->grads, PEEPHOLES);
     for (int block = 0; block < 3; block++)
-        pass_single(pass, NULL, at(parts[0], block * call->H), at(parts[1], block * call->H), NULL);
+        pass_single(pass, NULL, from_element(parts[0], block * call->H), from_element(parts[1], block * call->H), NULL);
     for (int i = 0; pass->updates && i < 2; i++) {
         const peephole_rows rows = {.rows = 1,
                                     .H = call->H,
@@ -254,6 +264,13 @@ LOCAL void pass_peepholes(const influence_pass *pass) {
         cell_of(&call->spec)->add_peephole_grad(&rows, parts[i]);
     }
     for (int64_t j = 0; grads && j < 3 * call->H; j++) grads[j] += pass->dh[j % call->H] * parts[0][j];
+}
+
+LOCAL void pass_leak(const influence_pass *pass) {
+    const learner *learner = pass->learner;
+    const REAL *const terms[2] = {pass->leak_terms, NULL};
+    pass_single(pass, terms, layer_tensor(learner, pass->parts[0].first, LEAK), NULL,
+                layer_tensor(learner, pass->grads, LEAK));
 }
 
 LOCAL void pass_initial_state(const influence_pass *pass) {
@@ -285,9 +302,11 @@ LOCAL void pass_influence(const learner *learner, int64_t row, const REAL *dh, R
         for (int j = 0; j < call->shape->states; j++) pass.decay[i][j] = decay_of(learner, row, i, j);
     }
     if (call->shape->states == 1) pass.slopes[1] = pass.slopes[0];
+    pass.leak_terms = leak_terms_of(learner, row);
     pass_weights(&pass);
     pass_biases(&pass);
     if (call->spec.peepholes) pass_peepholes(&pass);
+    if (call->spec.learn_leak) pass_leak(&pass);
     if (call->spec.learn_state) pass_initial_state(&pass);
     if (call->spec.num_embeddings) pass_table(&pass);
 }
@@ -305,6 +324,7 @@ LOCAL void finish_step(const learner *learner) {
 /* After a step: D_t and A of all rows. */
 LOCAL void begin_step_influence(const snap1 *snap1) {
     const learner *learner = snap1->learner;
+    pack_leak(&learner->call, 0, snap1->leak);
     for (int64_t row = 0; row < learner->call.B; row++) {
         differentiate_units(snap1, row);
         add_diagonals(learner, row);

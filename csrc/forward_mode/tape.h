@@ -4,6 +4,7 @@
 #define BPTT_FORWARD_MODE_TAPE_H
 #include "cells/cells.h"
 #include "forward_mode/learner.h"
+#include "network/noise.h"
 
 /* ---- the tape ---------------------------------------------------------------------------------------- */
 
@@ -33,6 +34,7 @@ LOCAL void tape_weights(const learner *learner, int64_t i) {
             call->kernels->pack(listed->rows * call->H, columns, w, columns, 1, panels_of(call, &weights, listed));
     }
     pack_peepholes(call, 0, weights.peepholes);
+    pack_leak(call, 0, weights.leak);
 }
 
 /* The inputs of step i: x or integers, and the rows of an embedding that these pick. */
@@ -50,12 +52,14 @@ LOCAL void tape_inputs(const learner *learner, int64_t i) {
 /* Scratch of a forward step. */
 typedef struct {
     REAL *input_bias, *hh_bias; /* (G*H) */
+    REAL *leak;                 /* (H,); NULL: none */
     REAL *hh_products;          /* (B,G*H) */
 } forward_scratch;
 
 LOCAL forward_scratch alloc_forward_step(const call *call, arena *from) {
     const int64_t columns = call->shape->blocks * call->H;
     forward_scratch scratch = {.input_bias = arena_alloc(from, columns)};
+    if (bptt_internal_leaks(&call->spec)) scratch.leak = arena_alloc(from, call->H);
     if (!call->shape->separate_hh) return scratch;
     scratch.hh_bias = arena_alloc(from, columns);
     scratch.hh_products = arena_alloc(from, call->B * columns);
@@ -68,20 +72,21 @@ LOCAL weights plain_weights(const learner *learner, const forward_scratch *scrat
     weights weights = {.inputs = (REAL *)layer_weight(learner, WEIGHT_IH),
                        .input_bias = scratch->input_bias,
                        .hh_bias = scratch->hh_bias,
-                       .peepholes = (REAL *)layer_weight(learner, PEEPHOLES)};
+                       .peepholes = (REAL *)layer_weight(learner, PEEPHOLES),
+                       .leak = scratch->leak};
     EACH_PRODUCT(call, listed)
         if (listed->matrix == WEIGHT_HH)
             weights.products[listed - call->shape->products] =
                 (REAL *)layer_weight(learner, WEIGHT_HH) + listed->row * call->H * call->H;
     pack_biases(call, 0, &weights);
+    pack_leak(call, 0, weights.leak);
     return weights;
 }
 
-/* W_ih x + bias of all rows at step i: into the gates, or where h will lie. */
+/* W_ih x + bias of all rows at step i: into the gates, or where h will lie, rows ld apart. */
 LOCAL void multiply_inputs_by_rows(const learner *learner, const call *by_rows, const weights *weights, int64_t i,
-                                   REAL *z) {
+                                   REAL *z, int64_t ld) {
     const int64_t B = by_rows->B, I = by_rows->I, n = by_rows->shape->blocks * by_rows->H;
-    const int64_t ld = by_rows->shape->gate_blocks ? gate_columns(by_rows) : n;
     if (!by_rows->spec.one_hot) {
         by_rows->kernels->multiply(&(product){.m = B,
                                               .n = n,
@@ -98,6 +103,14 @@ LOCAL void multiply_inputs_by_rows(const learner *learner, const call *by_rows, 
         const REAL *column = weights->inputs + learner->tokens[i * B + row];
         for (int64_t j = 0; j < n; j++) z[j] = column[j * by_rows->V] + weights->input_bias[j];
     }
+}
+
+/* Noise of all rows, that of step 0 of a forward with the same options. */
+LOCAL void add_step_noise(call *call, REAL *z, int64_t ld) {
+    if (!adds_noise(call)) return;
+    const worker worker = {.call = call};
+    const block block = {.rows = call->B};
+    add_noise(&worker, &block, z, ld);
 }
 
 LOCAL void write_outputs_by_rows(const learner *learner, const call *by_rows, int64_t i, REAL *y) {
@@ -117,6 +130,32 @@ LOCAL void write_outputs_by_rows(const learner *learner, const call *by_rows, in
     else memcpy(y, h, (size_t)(B * H) * sizeof(REAL));
 }
 
+/* Step i of the cell, from the entering states on the tape to those behind it. */
+LOCAL void step_cell(const learner *learner, call *by_rows, const weights *weights, REAL *hh_products, int64_t i) {
+    const int64_t H = by_rows->H;
+    const int two = by_rows->shape->states == 2, gates = by_rows->shape->gate_blocks;
+    step step = {.kernels = by_rows->kernels,
+                 .shape = by_rows->shape,
+                 .cell = by_rows->spec.cell,
+                 .H = H,
+                 .t = i,
+                 .rows = by_rows->B,
+                 .weights = weights,
+                 .ld = H,
+                 .hh_products = hh_products};
+    step.prev.h = step.operand = taped_state(learner, 0, i, 0);
+    step.prev.ld = step.ld_operand = H;
+    step.h = taped_state(learner, 0, i + 1, 0);
+    if (two) step.prev.c = taped_state(learner, 1, i, 0);
+    if (two) step.c = taped_state(learner, 1, i + 1, 0);
+    if (gates) step.gates = taped_gates(learner, i, 0);
+    REAL *z = gates ? step.gates : step.h;
+    const int64_t ld_z = gates ? gate_columns(by_rows) : H;
+    multiply_inputs_by_rows(learner, by_rows, weights, i, z, ld_z);
+    add_step_noise(by_rows, z, ld_z);
+    cell_of(&by_rows->spec)->forward(&step);
+}
+
 /* One step of all rows onto the tape; overwrites `state`. */
 LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work) {
     arena from = arena_at(work);
@@ -124,34 +163,17 @@ LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work)
     call by_rows = learner->call;
     kernels.multiply = kernels.multiply_by_rows;
     by_rows.kernels = &kernels;
-    const int64_t i = learner->head->steps++, B = by_rows.B, H = by_rows.H;
-    const int two = by_rows.shape->states == 2, gates = by_rows.shape->gate_blocks;
+    const int64_t i = learner->head->steps++, BH = by_rows.B * by_rows.H;
     const forward_scratch scratch = alloc_forward_step(&by_rows, &from);
     const weights weights = plain_weights(learner, &scratch);
     tape_inputs(learner, i);
     if (learner->panels_size) tape_weights(learner, i);
-    step step = {.kernels = &kernels,
-                 .shape = by_rows.shape,
-                 .cell = by_rows.spec.cell,
-                 .H = H,
-                 .t = i,
-                 .rows = B,
-                 .weights = &weights,
-                 .ld = H};
-    for (int part = 0; part <= two; part++)
-        memcpy(taped_state(learner, part, i, 0), state + part * B * H, (size_t)(B * H) * sizeof(REAL));
-    step.prev.h = step.operand = taped_state(learner, 0, i, 0);
-    step.prev.ld = step.ld_operand = H;
-    step.h = taped_state(learner, 0, i + 1, 0);
-    if (two) step.prev.c = taped_state(learner, 1, i, 0);
-    if (two) step.c = taped_state(learner, 1, i + 1, 0);
-    if (gates) step.gates = taped_gates(learner, i, 0);
-    step.hh_products = scratch.hh_products;
-    multiply_inputs_by_rows(learner, &by_rows, &weights, i, gates ? step.gates : step.h);
-    cell_of(&by_rows.spec)->forward(&step);
-    for (int part = 0; part <= two; part++)
-        memcpy(state + part * B * H, taped_state(learner, part, i + 1, 0), (size_t)(B * H) * sizeof(REAL));
-    for (int64_t row = 0; row < B; row++) learner->counts[row]++;
+    for (int part = 0; part < by_rows.shape->states; part++)
+        memcpy(taped_state(learner, part, i, 0), state + part * BH, (size_t)BH * sizeof(REAL));
+    step_cell(learner, &by_rows, &weights, scratch.hh_products, i);
+    for (int part = 0; part < by_rows.shape->states; part++)
+        memcpy(state + part * BH, taped_state(learner, part, i + 1, 0), (size_t)BH * sizeof(REAL));
+    for (int64_t row = 0; row < by_rows.B; row++) learner->counts[row]++;
     write_outputs_by_rows(learner, &by_rows, i, y);
 }
 #endif

@@ -35,13 +35,14 @@ LOCAL void pack_units(int gates, int64_t H, int64_t k, const REAL *w, int64_t un
             const REAL *from = w + (gate * H + j) * unit_stride;
             REAL *to = panels + (int64_t)gate * LANES;
             int64_t r = 0;
+            if (filled < LANES)
+                for (int64_t row = 0; row < k; row++) memset(to + row * ld, 0, LANES * sizeof(REAL));
 #if VECTOR_BYTES
             for (; k_stride == 1 && r + 4 <= k; r += 4)
-                pack_four_rows(from + r, unit_stride, filled, LANES, ld, to + r * ld);
+                pack_four_rows(from + r, unit_stride, filled, (int)filled, ld, to + r * ld);
 #endif
             for (; r < k; r++)
-                for (int64_t i = 0; i < LANES; i++)
-                    to[r * ld + i] = i < filled ? from[i * unit_stride + r * k_stride] : 0;
+                for (int64_t i = 0; i < filled; i++) to[r * ld + i] = from[i * unit_stride + r * k_stride];
         }
 }
 

@@ -101,7 +101,7 @@ LOCAL void forward_row(const cell *cell, const step *step, row_step *row) {
     cell->forward_row(step->kernels, row);
 }
 
-LOCAL void forward_step(const worker *worker, int64_t t, step *step, row_step *row) {
+LOCAL void forward_step(const worker *worker, const cell *cell, int64_t t, step *step, row_step *row) {
     const call *call = worker->call;
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
     if (end == worker->row_begin) return;
@@ -112,7 +112,6 @@ LOCAL void forward_step(const worker *worker, int64_t t, step *step, row_step *r
         step->operand = masked;
         step->ld_operand = call->H;
     }
-    const cell *cell = cell_of(&call->spec);
     if (step->alone) forward_row(cell, step, row);
     else cell->forward(step);
 }
@@ -122,10 +121,12 @@ LOCAL void forward_layer_dir(worker *worker) {
     worker->weights = weights_of(worker->call, worker->layer_dir, FORWARD);
     if (drops_recurrent(worker->call)) draw_mask(worker);
     multiply_inputs(worker);
+    const cell *cell = cell_of(&worker->call->spec);
     step step = begin_steps(worker);
     row_step row = row_step_of(&step);
     for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
-        forward_step(worker, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step, &row);
+        forward_step(worker, cell, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step,
+                     &row);
     store_final_state(worker);
     store_states(worker);
 }

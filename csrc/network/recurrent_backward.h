@@ -197,9 +197,8 @@ LOCAL void add_dstates(const worker *worker, int64_t t, int64_t end, int part, R
                                   grad + (row - worker->row_begin) * ld);
 }
 
-LOCAL void backward_step(const worker *worker, int64_t t, step *step, row_step *row) {
+LOCAL void backward_step(const worker *worker, const cell *cell, int64_t t, step *step, row_step *row) {
     const call *call = worker->call;
-    const cell *cell = cell_of(&call->spec);
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end), next = next_step(worker, t);
     const int in_chunk = next >= worker->t0 && next < worker->t0 + worker->steps;
     const int64_t ld_dz_next = in_chunk ? ld_dz(call) : dz_columns(call);

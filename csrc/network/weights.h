@@ -126,10 +126,11 @@ LOCAL void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) 
 
 /* One number for all units, or the logistic function of each unit's parameter. */
 LOCAL void pack_leak(const call *call, int64_t layer_dir, REAL *leak) {
+    if (!leak) return;
     const REAL *trained = layer_dir_param(call, layer_dir, LEAK);
     if (trained) call->kernels->logistic(call->H, trained, leak);
     else
-        for (int64_t j = 0; leak && j < call->H; j++) leak[j] = (REAL)call->spec.leak;
+        for (int64_t j = 0; j < call->H; j++) leak[j] = (REAL)call->spec.leak;
 }
 
 /* `blocks` blocks of H rows of W (.,columns) transposed, for rows of x or h. */

@@ -99,4 +99,5 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *_LATER})
+    """What is public: private modules that are loaded are attributes too."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

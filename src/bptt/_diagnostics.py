@@ -10,7 +10,7 @@ import numpy as np
 from ._checks import index
 from ._loss import Loss, measured, named_loss
 from ._minibatches import Data
-from ._rnn import RNN
+from ._rnn import RNN, check_network
 from ._sequences import check_tokens
 
 LIMIT = 100.0
@@ -188,8 +188,7 @@ def gradient_flow(
     Pascanu, Mikolov, Bengio 2013: in a vanilla network the gradient vanishes surely where the largest singular value
     times the largest ``|f'|`` (1; 1/4 for sigmoid) is below 1, and can explode only where it is above.
     """
-    if not isinstance(rnn, RNN):
-        raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
+    check_network(rnn)
     function = named_loss(loss)
     if mask is not None:
         function.check_takes_mask()
@@ -341,8 +340,7 @@ def _with_leak(rnn, name, weight):
     if rnn.leak == 1:
         return weight
     trained = rnn.param_views().get(name.replace("weight_hh", "leak"))
-    leak = rnn.leak if trained is None else 1 / (1 + np.exp(-trained.astype(np.float64)))
-    leak = np.broadcast_to(leak, len(weight))
+    leak = rnn.spec.unit_leaks(trained)
     return np.diag(1 - leak) + leak[:, None] * weight
 
 

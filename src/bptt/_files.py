@@ -3,27 +3,26 @@
 import errno
 import hashlib
 import json
-import math
 import os
 import reprlib
 import secrets
 import stat
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
-import safetensors
 import safetensors.numpy
 
 from . import _core
 from ._description import object_from_json, spec_of
 from ._init import zeros
+from ._safetensors import check_data, read_data, read_header
+from ._spec import Spec
 
 if sys.platform != "win32":
     import fcntl
 
 FORMAT = 1
 DTYPE_CODES = {"float32": "F32", "float64": "F64"}  # of safetensors
-MOST_HEADER = 1 << 25  # bytes: above twice the header of the network with most layers
 
 
 def file_name(path, argument="path") -> str:
@@ -47,22 +46,44 @@ def save(rnn, path) -> None:
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Write a file. At any moment `path` holds all old bytes or all new ones: they go into a temporary file in the same
-    folder, which then takes the name.
+    """Write a file. At any moment `path` holds all old bytes or all new ones.
 
     A device, a pipe or an open file that has no name (/dev/stdout) cannot be replaced: it is written to.
     """
-    with naming(path):
-        target = os.path.realpath(path)  # a link keeps pointing where it did
-        old, named = _status_of_both(path, target)
-        if os.path.basename(path) in ("", ".", "..") or (old and stat.S_ISDIR(old.st_mode)):
-            code = errno.EISDIR if path else errno.ENOENT
-            raise OSError(code, os.strerror(code))
-        if old and not (stat.S_ISREG(old.st_mode) and _same(old, named)):
-            with open(path, "wb") as file:
-                file.write(data)
-        else:
-            _replace(target, data, None if old is None else stat.S_IMODE(old.st_mode) & 0o777)
+    write_together({path: data})
+
+
+def write_together(files: dict[str, bytes]) -> None:
+    """Write files {path: data}, each as write_whole does. No path changes before the data of all is on the disk."""
+    with ExitStack() as stack:
+        last_steps = []
+        for path, data in files.items():
+            with naming(path):
+                last_steps.append((path, stack.enter_context(_prepared(path, data))))
+        for path, last_step in last_steps:
+            with naming(path):
+                last_step()
+
+
+@contextmanager
+def _prepared(path, data):
+    """A write up to the step that changes `path`; yields a function for that step."""
+    target = os.path.realpath(path)  # a link keeps pointing where it did
+    old, named = _status_of_both(path, target)
+    if os.path.basename(path) in ("", ".", "..") or (old and stat.S_ISDIR(old.st_mode)):
+        code = errno.EISDIR if path else errno.ENOENT
+        raise OSError(code, os.strerror(code))
+    if old and not (stat.S_ISREG(old.st_mode) and _same(old, named)):
+        yield lambda: _write_to(path, data)
+    else:
+        with _temporary(target, data, None if old is None else stat.S_IMODE(old.st_mode) & 0o777) as name:
+            yield lambda: os.replace(name, target)
+        _sync_folder(os.path.dirname(target))
+
+
+def _write_to(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
 
 
 def _status(path):
@@ -95,40 +116,33 @@ def naming(path):
         raise OSError(error.errno, error.strerror, path) from error
 
 
-def _replace(path, data, mode):
-    folder, prefix = os.path.dirname(path), _temporary_prefix(path)
-    _remove_stale(folder, prefix)
-    replaced = False
-    while not replaced:
-        name = os.path.join(folder, f"{prefix}{secrets.token_hex(6)}.tmp")
-        try:
-            replaced = _write_and_rename(name, path, data, mode)
-        except BaseException:  # Ctrl-C may come when open has made the file, but before it has returned
-            with suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
-    _sync_folder(folder)
-
-
-def _write_and_rename(name, path, data, mode) -> bool:
-    """Write a new file `name`, then rename it to `path`. False: another save took it for stale.
+@contextmanager
+def _temporary(target, data, mode):
+    """The name of a new file with this data, in the target's folder. It is removed at the end unless it was renamed.
 
     It is locked as long as it is open. The lock tells a save that runs, in any process, from one that was killed: the
     system frees it.
     """
-    with open(name, "xb") as file:
-        if _lock(file) is False or not os.path.exists(name):  # the other save came before the lock
-            return False
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-        if mode is not None:
-            os.chmod(name, mode)  # that of the file that is replaced
-        if sys.platform != "win32":
-            os.replace(name, path)  # while the lock is held
-    if sys.platform == "win32":
-        os.replace(name, path)  # which there cannot be open
-    return True
+    folder, prefix = os.path.dirname(target), _temporary_prefix(target)
+    _remove_stale(folder, prefix)
+    while True:
+        name = os.path.join(folder, f"{prefix}{secrets.token_hex(6)}.tmp")
+        try:
+            with open(name, "xb") as file:
+                if _lock(file) is False or not os.path.exists(name):
+                    continue  # another save took it for stale before the lock
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                if mode is not None:
+                    os.chmod(name, mode)  # that of the file that is replaced
+                if sys.platform == "win32":
+                    file.close()  # an open file cannot be renamed there
+                yield name
+                return
+        finally:  # Ctrl-C may come when open has made the file, but before it has returned
+            with suppress(FileNotFoundError):
+                os.unlink(name)
 
 
 def _temporary_prefix(path) -> str:
@@ -177,10 +191,12 @@ def load(cls, path, threads):
     path = file_name(path)
     try:
         with naming(path), open(path, "rb", opener=open_at_once) as file:
-            spec, tensors = read_file(file, _declared)
-        rnn = cls(**spec.description(), init=zeros, threads=threads)
-        rnn.load_state_dict(tensors)
-    except (ValueError, safetensors.SafetensorError) as error:
+            tensors, metadata = read_header(file)
+            spec = _declared(tensors, metadata)
+            check_data(file, tensors)
+            rnn = cls(**spec.description(), init=zeros, threads=threads)
+            read_data(file, tensors, rnn.param_views())
+    except ValueError as error:
         raise ValueError(f"path must name a model file, got {path}: {error}") from error
     return rnn
 
@@ -190,37 +206,13 @@ def open_at_once(path, flags):
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def read_file(file, declared):
-    """(what the header says, {name: array}) of a safetensors file, the data read only when the header fits it.
-
-    `declared` makes of the header what it says and the bytes of all tensors, or raises a ValueError. The file is read,
-    not mapped: a mapped file that another program cuts short kills the process.
-    """
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("it must be a regular file")
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or length > min(status.st_size - 8, MOST_HEADER):
-        raise ValueError(f"not a whole safetensors file: a header of {length} in {status.st_size} bytes")
-    header = file.read(length)
-    said, size = declared(header.decode())
-    if status.st_size != 8 + length + size:
-        found = status.st_size - 8 - length
-        raise ValueError(f"not a whole safetensors file: {found} bytes of data, its tensors have {size}")
-    return said, safetensors.numpy.load(start + header + file.read(size))
-
-
-def _declared(header):
-    """(the Spec, the bytes of all tensors) that a header declares, where its tensors are those of the Spec."""
-    tensors = object_from_json(header)
-    metadata = tensors.pop("__metadata__", None)
-    text = metadata.get("bptt") if isinstance(metadata, dict) else None
-    if not isinstance(text, str):
-        training = isinstance(metadata, dict) and "bptt_training" in metadata
+def _declared(tensors, metadata) -> Spec:
+    """The Spec that the metadata declare, where the tensors of the header are those of the Spec."""
+    text = metadata.get("bptt")
+    if text is None:
         raise ValueError(
             "it is a training file, which bptt.load_training reads"
-            if training
+            if "bptt_training" in metadata
             else "a safetensors file that bptt did not write"
         )
     fields = object_from_json(text)
@@ -228,18 +220,18 @@ def _declared(header):
     if type(found) is not int or found != FORMAT:
         raise ValueError(f"its format is {reprlib.repr(found)}, this version reads {FORMAT}")
     spec = spec_of(fields)
-    code, elements = DTYPE_CODES[spec.dtype], 0
+    unknown = set(tensors)
     for name, _, shape in _core.tensors_of(spec):  # stops at the first that is not there: a spec may declare thousands
         if name not in tensors:
             raise ValueError(f"the tensor {name} of its description is missing")
-        tensor = tensors.pop(name)
+        unknown.remove(name)
+        code, tensor = DTYPE_CODES[spec.dtype], tensors[name]
         found = (tensor.get("dtype"), tensor.get("shape")) if isinstance(tensor, dict) else (None, None)
         if found != (code, list(shape)):
             raise ValueError(
                 f"the tensor {name} is {reprlib.repr(found[0])} {reprlib.repr(found[1])}, "
                 f"the description says {code} {list(shape)}"
             )
-        elements += math.prod(shape)
-    if tensors:
-        raise ValueError(f"its description has no tensors {reprlib.repr(sorted(tensors))}")
-    return spec, elements * (4 if spec.dtype == "float32" else 8)
+    if unknown:
+        raise ValueError(f"its description has no tensors {reprlib.repr(sorted(unknown))}")
+    return spec

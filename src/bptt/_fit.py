@@ -21,8 +21,10 @@ from ._metrics import Means, Metric, named_metrics
 from ._minibatches import Data, HeldOut
 from ._patience import Patience
 from ._progress import Bar
-from ._rnn import RNN
-from ._shards import Pass, Ranks, Shards, Source
+from ._ranks import Ranks
+from ._rnn import RNN, check_network
+from ._shard_windows import Pass, Source
+from ._shards import Shards
 from ._truncation import ARTBP, Truncation
 from ._updates import Clip, OnUpdate, Rate, Updates, make_optimizer
 from ._windows import WindowOptions, Windows, check_burn_in
@@ -193,8 +195,7 @@ def fit(
     group = None if comm is None and shards is None else Shards(comm, 8 if shards is None else shards)
     ranks = Ranks(None) if group is None else group.ranks
     with ranks.together(), ranks.telling():
-        if not isinstance(rnn, RNN):
-            raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
+        check_network(rnn)
         epochs = index(epochs, "epochs")
         options = WindowOptions(loss=loss, truncation=truncation, burn_in=burn_in, lengths=lengths, mask=mask)
         clip, accumulate = Clip(clip_norm, clip_value), index(accumulate, "accumulate")

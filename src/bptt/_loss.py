@@ -135,6 +135,18 @@ def loss_value(value) -> float:
     return float(array)
 
 
+def counted_pairs(shape, target, ignored, mask=None, inside=None) -> np.ndarray:
+    """Which (step, row) pairs, of that shape, are left by a mask, by lengths (`inside`) and by the ignored label."""
+    counts = np.ones(shape, bool)
+    if mask is not None:
+        counts &= mask != 0
+    if inside is not None:
+        counts &= inside
+    if target.ndim == counts.ndim:  # class labels
+        counts &= target != ignored
+    return counts
+
+
 def counted_weight(loss: LossFunction, target, counts) -> float:
     """What the mean of a loss was divided by, apart from the columns: how many (step, row) pairs count, or of
     cross_entropy with class weights the sum of the weights of their labels.

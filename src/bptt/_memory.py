@@ -13,13 +13,14 @@ def physical_memory() -> int | None:
 
 
 @contextmanager
-def memory_for(learner, spec, needed, influence):
+def memory_for(learner, exact, spec, needed, influence):
     """For the allocation of a learner's `needed` bytes: a MemoryError that says what they are if there are not so
-    many."""
-    name, parts = type(learner).__name__, 2 if spec.cell == "lstm" else 1
-    states, size = "2*H" if parts == 2 else "H", 4 if spec.dtype == "float32" else 8
-    formula = f"B*{states}*P" if name != "SnAp1" else "B*2*P" if parts == 2 else "B*P"
-    table = " and the table B*V*I*" + states if name == "SnAp1" and spec.num_embeddings else ""
+    many. exact: whether its influence is a whole matrix, as RTRL's, or one number for each parameter."""
+    parts, size = 2 if spec.cell == "lstm" else 1, 4 if spec.dtype == "float32" else 8
+    states = "2*H" if parts == 2 else "H"
+    formula = f"B*{states}*P" if exact else "B*2*P" if parts == 2 else "B*P"
+    table = " and the table B*V*I*" + states if spec.num_embeddings and not exact else ""
+    name = type(learner).__name__
     text = (
         f"{name} needs {needed:,} bytes for batch = {learner.batch}, hidden_size = {spec.hidden_size}: its influence "
         f"has {formula}{table} = {influence:,} numbers of {size} bytes, P the parameters without the readout"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from . import _core
 from ._checks import index
-from ._loss import counted_weight, measured
+from ._loss import counted_pairs, counted_weight, measured
 from ._metrics import Means, metric_sums
 from ._sequences import check_tokens, is_stream, layout_of, outside_grads, real_array
 from ._truncation import ARTBP
@@ -32,7 +30,6 @@ class Data:
             self.layout.check(array, prefix + name, self.steps)
         self.axes = len(self.layout.axes(0))  # those of steps and rows, which come first
         self.target_axes = self.arrays["target"].shape[self.axes :]
-        self.labels = not self.target_axes  # class labels, as cross-entropy takes them
         self.lengths = None
         self.batch_size = self.rows if batch_size is None else min(index(batch_size, prefix + "batch_size"), self.rows)
 
@@ -68,15 +65,10 @@ class Data:
 
     def counts(self, part, start, stop, ignored):
         """Which (step, row) pairs of a minibatch mask, lengths and the ignored label leave between two steps."""
-        steps = self.layout.steps_of
-        counts = np.ones(steps(part["x"], start, stop).shape[: self.axes], bool)
-        if "mask" in part:
-            counts &= steps(part["mask"], start, stop) != 0
-        if "lengths" in part:
-            counts &= self.layout.within(part["lengths"], start, stop)
-        if self.labels:
-            counts &= steps(part["target"], start, stop) != ignored
-        return counts
+        target = self.layout.steps_of(part["target"], start, stop)
+        mask = self.layout.steps_of(part["mask"], start, stop) if "mask" in part else None
+        inside = self.layout.within(part["lengths"], start, stop) if "lengths" in part else None
+        return counted_pairs(target.shape[: self.axes], target, ignored, mask, inside)
 
     def shapes(self) -> dict[str, list]:
         """{name: [dtype, *shape]} of the arrays."""

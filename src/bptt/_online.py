@@ -4,21 +4,12 @@ from . import _core
 from ._core import Network
 from ._rnn import RNN
 
-RTRL_METHOD, SNAP1_METHOD = range(2)  # bptt_method
-
 
 def _check(rnn, name):
     """An error unless forward-mode learning is defined for this network."""
     if not isinstance(rnn, Network):
         raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
-    needed = {
-        "num_layers": 1,
-        "bidirectional": False,
-        "recurrent_dropout": 0.0,
-        "leak": 1.0,
-        "learn_leak": False,
-        "noise": 0.0,
-    }
+    needed = {"num_layers": 1, "bidirectional": False, "recurrent_dropout": 0.0}
     for field, value in needed.items():
         if getattr(rnn.spec, field) != value:
             raise ValueError(f"{name} goes with {field}={value}, got {field}={getattr(rnn.spec, field)}")
@@ -33,7 +24,7 @@ class RTRL(_core.Learner):
     Parameters
     ----------
     rnn : bptt.RNN
-        Of one layer and one direction, without recurrent_dropout, leak and noise; any cell.
+        Of one layer and one direction, without recurrent_dropout; any cell.
     batch : int
         B, the rows that go on side by side.
 
@@ -55,8 +46,12 @@ class RTRL(_core.Learner):
     S * P operations in backward, and every k-th step S * S * P more, k = H/2 but at least 8 and at most 64: D_t is
     applied to J for k steps at once (Schmidhuber 1992), with the same result.
 
-    Outputs are those of rnn.stream() up to rounding. Nothing is dropped. Clipping and optimisers work on rnn.grads and
-    rnn.params as ever. Results do not depend on threads.
+    Outputs are those of rnn.stream() up to rounding, and noise. A learner trains, so a network with noise has it: the
+    first step after the learner was made, after reset() or after a state was assigned draws it as a forward with a tape
+    does, and the steps that follow have that of the forward's steps, rows of reset(rows=...) too. From the same
+    rnn.dropout_state T steps equal one forward and backward over T steps.
+
+    Clipping and optimisers work on rnn.grads and rnn.params as ever. Results do not depend on threads.
 
     Examples
     --------
@@ -73,28 +68,25 @@ class RTRL(_core.Learner):
 
     def __init__(self, rnn: RNN, batch: int = 1) -> None:
         _check(rnn, "RTRL")
-        super().__init__(rnn, RTRL_METHOD, batch)
+        super().__init__(rnn, _core.METHODS["RTRL"], batch)
 
 
 class SnAp1(_core.Learner):
-    """SnAp-1: an approximation of RTRL at about the cost of a step (Menick et al. 2021).
+    """SnAp-1: an approximation of RTRL at a few times the cost of a step (Menick et al. 2021).
 
     Used as bptt.RTRL is. Of the influence matrix only the entries of each parameter for its own unit are kept.
 
     Parameters
     ----------
     rnn : bptt.RNN
-        Of one layer and one direction, without recurrent_dropout, leak and noise; not a GRU with reset_after=False,
-        whose reset gate acts on all units within a step.
+        As for bptt.RTRL, but no GRU with reset_after=False, whose reset gate acts on all units within a step.
     batch : int
         B, the rows that go on side by side.
 
     Raises
     ------
-    ValueError, TypeError
-        If rnn is no such network.
-    MemoryError
-        If the learner does not fit into this machine's memory; nothing is allocated then.
+    ValueError, TypeError, MemoryError
+        As bptt.RTRL.
 
     Notes
     -----
@@ -106,8 +98,7 @@ class SnAp1(_core.Learner):
     do. With num_embeddings each entry of the table acts on all units: it counts as H parameters (LSTM: 2 H), and its
     influence takes H (2 H) times as many operations, as in RTRL. one_hot has no such cost.
 
-    Outputs are those of rnn.stream() up to rounding. Nothing is dropped. Where parameters change between the steps, the
-    influence is that of the path that was taken.
+    Outputs, noise and the path of changing parameters are as in bptt.RTRL.
     """
 
     def __init__(self, rnn: RNN, batch: int = 1) -> None:
@@ -117,4 +108,4 @@ class SnAp1(_core.Learner):
                 "SnAp1 goes with reset_after=True, got reset_after=False: there the parameters of the reset gate act "
                 "on all units within a step, so that no entry of the influence would be left out; use RTRL"
             )
-        super().__init__(rnn, SNAP1_METHOD, batch)
+        super().__init__(rnn, _core.METHODS["SnAp1"], batch)

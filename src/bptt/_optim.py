@@ -175,6 +175,12 @@ class _Optimizer:
             self._networks += (weakref.ref(network),)
 
 
+def check_made_for(optimizer, rnn) -> None:
+    """A ValueError for an optimiser of bptt that was made with other arrays than the network's."""
+    if isinstance(optimizer, _Optimizer) and not optimizer.works_on(rnn.params, rnn.grads):
+        raise ValueError("optimizer must be made with this network's params and grads")
+
+
 class SGD(_Optimizer):
     """Gradient descent with momentum (Polyak 1964), Nesterov's form (Sutskever 2013) and weight decay.
 

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from . import _core
 from ._checks import number
 from ._init import Initializer, generator, initializer, zeros
 from ._signature import check_keywords, document_fields, field_docs, field_names, takes_fields
-from ._spec import Spec
+from ._spec import Spec, SpecKeywords
 from ._windows import Loss, Window, WindowOptions, Windows
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ class RNN(_Network):
         forget_bias: float = 0.0,
         seed: int | np.random.Generator | None = None,
         threads: int | None = None,
-        **spec: Any,
+        **spec: Unpack[SpecKeywords],
     ) -> None:
         check_keywords(spec, Spec, RNN)
         rng = generator(seed)
-        super().__init__(Spec(input_size, hidden_size, output_size, **spec), threads)
+        super().__init__(Spec(input_size, hidden_size, output_size, **spec), threads)  # type: ignore[arg-type] # dtype
         draw, forget_bias = initializer(init, self.hidden_size), _forget_bias(forget_bias, self)
         if self.dropout and self.num_layers == 1 and init is not zeros:  # then somebody chose it here
             text = f"dropout={self.dropout} drops inputs of the layers above the first: num_layers=1 has none"
@@ -115,12 +115,12 @@ class RNN(_Network):
         """As deepcopy: an optimiser among the attributes of a subclass must not go on with the original."""
         return copy.deepcopy(self)
 
-    def description(self) -> dict[str, object]:
+    def description(self) -> dict[str, Any]:
         """Describe the network by the arguments that make one of its kind.
 
         Returns
         -------
-        dict of str to object
+        dict
             Of types that JSON has: ``bptt.RNN(**rnn.description())``.
         """
         return self.spec.description()
@@ -356,6 +356,12 @@ def _rebuild(cls, description, threads, params, dropout_state):
     rnn = cls(**description, init=zeros, threads=threads)
     rnn.params, rnn.dropout_state = params, dropout_state
     return rnn
+
+
+def check_network(rnn) -> None:
+    """A TypeError unless an argument `rnn` is one."""
+    if not isinstance(rnn, RNN):
+        raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
 
 
 def views_of(flat, tensors):

@@ -2,11 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from ._checks import choice, flag, index, integer, number, optional, rate
-from ._core import CELLS
+from ._checks import choice, flag, index, integer, number, optional, real
+from ._core import CELLS, check_spec
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 MOST_LAYERS = 10_000  # of the core
 DTYPES = ("float32", "float64")
@@ -39,10 +43,6 @@ def _leak(value, name):
     return leak
 
 
-def _noise(value, name):
-    return number(value, name, 0)
-
-
 def _dtype(value, name):
     try:
         dtype = np.dtype(str(value) if value is None else value)  # NumPy takes None as float64
@@ -53,11 +53,8 @@ def _dtype(value, name):
     return dtype.name
 
 
-CHECKS = {int: index, bool: flag, float: rate, int | None: _optional_index}  # by the type of a field
-CHECKS_BY_NAME = {
-    "cell": _cell, "num_layers": _layers, "padding_idx": _optional_place, "leak": _leak, "noise": _noise,
-    "dtype": _dtype,
-}  # fmt: skip
+CHECKS = {int: index, bool: flag, float: real, int | None: _optional_index}  # by the type of a field
+CHECKS_BY_NAME = {"cell": _cell, "num_layers": _layers, "padding_idx": _optional_place, "leak": _leak, "dtype": _dtype}
 VANILLA = ("tanh", "relu", "sigmoid", "identity")
 """The cells without gates, which may have a leak."""
 
@@ -66,7 +63,9 @@ VANILLA = ("tanh", "relu", "sigmoid", "identity")
 class Spec:
     """What a network is, checked: the fields are those arguments of bptt.RNN that its parameters depend on.
 
-    A new field is written here, in bptt_spec of bptt.h and where the core checks that, and in the struct of _core.pyx.
+    A new field is written here, in SpecKeywords, in bptt_spec of bptt.h and where the core checks that, and in the
+    struct of _core.pyx. What is checked here is what the core's fields say otherwise: types, None, True, reset_after.
+    Ranges are the core's.
 
     Parameters
     ----------
@@ -160,19 +159,18 @@ class Spec:
             raise ValueError(f"{given} goes with a cell without gates ({', '.join(VANILLA)}), got cell={self.cell!r}")
         if self.learn_leak and self.leak == 1:
             raise ValueError("learn_leak=True needs a leak below 1 to begin with, such as leak=0.5, got leak=1.0")
-        for name in ("leak", "noise"):
-            _check_range(getattr(self, name), name, self.dtype)
         if self.one_hot and self.num_embeddings is not None:
             raise ValueError(f"one_hot=True goes with num_embeddings=None, got num_embeddings={self.num_embeddings}")
         if self.padding_idx is not None:
             object.__setattr__(self, "padding_idx", _row(self.padding_idx, self.num_embeddings))
+        check_spec(self)
 
     @property
     def vocabulary(self) -> int:
         """V where the inputs are integers 0..V-1; 0 where they are real numbers."""
         return self.input_size if self.one_hot else self.num_embeddings or 0
 
-    def description(self) -> dict[str, object]:
+    def description(self) -> dict[str, Any]:
         """{field: value}, of types that JSON has."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
@@ -183,6 +181,12 @@ class Spec:
             for field in dataclasses.fields(self)
             if (value := getattr(self, field.name)) != field.default
         }
+
+    def unit_leaks(self, trained=None) -> np.ndarray:
+        """(H,): the leak of each unit of a layer, of which `trained` is the parameter leak_l{k}, if it has one."""
+        if trained is None:
+            return np.full(self.hidden_size, self.leak)
+        return 1 / (1 + np.exp(-trained.astype(np.float64)))
 
     def struct(self) -> dict[str, object]:
         """The members of the core's bptt_spec but its size; those that differ from the fields are named here."""
@@ -195,11 +199,26 @@ class Spec:
         }
 
 
-def _check_range(value, name, dtype):
-    """An error for a number that becomes Inf, or a 0 that it was not, in the network's dtype."""
-    limits = np.finfo(dtype)
-    if value and not float(limits.smallest_subnormal) <= value <= float(limits.max):
-        raise ValueError(f"{name} must be within the range of {dtype}, got {value!r}")
+class SpecKeywords(TypedDict, total=False):
+    """The keywords of bptt.RNN that are fields of Spec, for type checkers, which cannot read them from there."""
+
+    cell: str
+    num_layers: int
+    bidirectional: bool
+    bias: bool
+    reset_after: bool
+    peepholes: bool
+    dropout: float
+    recurrent_dropout: float
+    learn_state: bool
+    one_hot: bool
+    num_embeddings: int | None
+    padding_idx: int | None
+    leak: float
+    learn_leak: bool
+    noise: float
+    batch_first: bool
+    dtype: "DTypeLike"
 
 
 def _row(padding_idx, num_embeddings):

@@ -7,14 +7,15 @@ import json
 import os
 from contextlib import contextmanager
 
-import safetensors
+import numpy as np
 import safetensors.numpy
 
 from ._checks import brief
 from ._description import object_from_json
-from ._files import FORMAT, MOST_HEADER, file_name, naming, open_at_once, read_file, write_whole
+from ._files import FORMAT, file_name, naming, open_at_once, write_whole
 from ._optim import _Optimizer
 from ._rnn import RNN
+from ._safetensors import MOST_HEADER, TYPES, check_data, read_data, read_header
 from ._stored import Store, decoded
 
 KEY = "bptt_training"
@@ -197,7 +198,11 @@ def write_state(path: str, state: dict) -> None:
 def read_state(path: str, argument="path") -> dict:
     with naming_file(path, argument):
         with naming(path), open(path, "rb", opener=open_at_once) as file:
-            tree, arrays = read_file(file, _declared)
+            tensors, metadata = read_header(file)
+            tree = _tree(metadata)
+            check_data(file, tensors)
+            arrays = {name: np.empty(entry["shape"], TYPES[entry["dtype"]]) for name, entry in tensors.items()}
+            read_data(file, tensors, arrays)
         state = {name: decoded(value, arrays) for name, value in tree.items()}
         for one in state["networks"]:
             check_kinds(one, {"spec": dict, "params": dict, "dropout": tuple})
@@ -212,7 +217,7 @@ def naming_file(path, argument="path"):
     """What a file lacks is a ValueError that names it, and the argument."""
     try:
         yield
-    except (*MALFORMED, safetensors.SafetensorError) as error:
+    except MALFORMED as error:
         reason = error if isinstance(error, ValueError) else f"not a whole training file: {error!r}"
         raise ValueError(f"{argument} must name a training file that fits, got {path}: {reason}") from error
 
@@ -223,16 +228,14 @@ def check_kinds(held, kinds):
             raise TypeError(f"{name} is of type {type(held[name]).__name__}")
 
 
-def _declared(header):
-    """(the tree, the bytes of all tensors) that a header declares."""
-    tensors = object_from_json(header)
-    metadata = tensors.pop("__metadata__", None)
-    text = metadata.get(KEY) if isinstance(metadata, dict) else None
-    if not isinstance(text, str):
-        kind = "a model file, which bptt.RNN.load reads" if "bptt" in (metadata or ()) else "not written by bptt"
+def _tree(metadata):
+    """The tree in the metadata of a training file."""
+    text = metadata.get(KEY)
+    if text is None:
+        kind = "a model file, which bptt.RNN.load reads" if "bptt" in metadata else "not written by bptt"
         raise ValueError(f"it is {kind}")
     tree = object_from_json(text)
     found = tree.pop("format", None)
     if type(found) is not int or found != FORMAT:
         raise ValueError(f"its format is {found!r}, this version reads {FORMAT}")
-    return tree, max((int(tensor["data_offsets"][1]) for tensor in tensors.values()), default=0)
+    return tree

@@ -52,8 +52,7 @@ def make_optimizer(rnn, optimizer, lr):
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         name = choice(optimizer, "optimizer", OPTIMIZERS, "an object with step()")
         return OPTIMIZERS[name](rnn.params, rnn.grads, LR if lr is None or callable(lr) else lr)
-    if isinstance(optimizer, _optim._Optimizer) and not optimizer.works_on(rnn.params, rnn.grads):
-        raise ValueError("optimizer must be made with this network's params and grads")
+    _optim.check_made_for(optimizer, rnn)
     kind = type(optimizer).__name__
     if lr is not None and not callable(lr):
         raise ValueError(

@@ -13,6 +13,7 @@ the updates of one: ``ceil(rows / batch_size)`` times the windows of a sequence.
 after them, with the peak. From update ``total`` on the rate stays ``final``.
 """
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -83,9 +84,29 @@ CHECKS = {
 """By the name of a parameter."""
 
 
+ENTRIES = {
+    "peak": "peak : float\n    The rate after the warm-up.",
+    "warmup": "warmup : int\n    Updates that lead to the peak, 0 for none.",
+    "total": "total : int\n    Updates until ``final``, those of the warm-up included.",
+    "final": "final : float\n    The rate from there on.",
+    "floor": "final : float\n    The rate falls no lower.",
+}
+"""Of parameters that several schedules have: each stands for "{name}" in their docstrings."""
+
+
+def _with_entries(documented):
+    """A class or a function, with these entries in its docstring."""
+    if documented.__doc__:  # not with python -OO
+        documented.__doc__ = inspect.cleandoc(documented.__doc__).format(**ENTRIES)
+    return documented
+
+
 @dataclass(frozen=True)
 class _Schedule:
     """What the schedules share: parameters that are checked, and the warm-up."""
+
+    def __init_subclass__(cls):
+        _with_entries(cls)
 
     def __post_init__(self):
         for field in fields(self):
@@ -118,8 +139,7 @@ class constant(_Schedule):
     ----------
     peak : float
         The rate.
-    warmup : int
-        Updates that lead to it.
+    {warmup}
     """
 
     peak: float
@@ -137,14 +157,10 @@ class cosine(_Schedule):
 
     Parameters
     ----------
-    peak : float
-        The rate after the warm-up.
-    warmup : int
-        Updates that lead to it, 0 for none.
-    total : int
-        Updates until ``final``, those of the warm-up included.
-    final : float
-        The rate from there on.
+    {peak}
+    {warmup}
+    {total}
+    {final}
     """
 
     peak: float
@@ -163,10 +179,12 @@ class polynomial(_Schedule):
 
     Parameters
     ----------
-    peak, warmup, total, final
-        As of cosine.
+    {peak}
+    {warmup}
+    {total}
     power : float
         Above 0.
+    {final}
     """
 
     peak: float
@@ -179,13 +197,16 @@ class polynomial(_Schedule):
         return self.final + (self.peak - self.final) * (1 - self._part(updates)) ** self.power
 
 
+@_with_entries
 def linear(peak: float, warmup: int, total: int, final: float = 0.0) -> polynomial:
     """A straight line from the peak to ``final``: polynomial with power=1; torch's LinearLR, also for the warm-up.
 
     Parameters
     ----------
-    peak, warmup, total, final
-        As of cosine.
+    {peak}
+    {warmup}
+    {total}
+    {final}
 
     Returns
     -------
@@ -200,16 +221,13 @@ class exponential(_Schedule):
 
     Parameters
     ----------
-    peak : float
-        The rate after the warm-up.
+    {peak}
     gamma : float
         Above 0: the factor over ``every`` updates.
     every : int
         Updates over which the rate gets one factor gamma, for instance those of an epoch.
-    warmup : int
-        Updates that lead to the peak.
-    final : float
-        The rate falls no lower.
+    {warmup}
+    {floor}
     """
 
     peak: float
@@ -228,16 +246,13 @@ class step(_Schedule):
 
     Parameters
     ----------
-    peak : float
-        The rate after the warm-up.
+    {peak}
     every : int
         Updates from one fall to the next, counted from the end of the warm-up.
     gamma : float
         Above 0.
-    warmup : int
-        Updates that lead to the peak.
-    final : float
-        The rate falls no lower.
+    {warmup}
+    {floor}
     """
 
     peak: float
@@ -256,14 +271,12 @@ class multistep(_Schedule):
 
     Parameters
     ----------
-    peak : float
-        The rate after the warm-up.
+    {peak}
     milestones : sequence of int
         Numbers of updates done at which the rate falls, ascending, those of the warm-up included.
     gamma : float
         Above 0.
-    warmup : int
-        Updates that lead to the peak.
+    {warmup}
     """
 
     peak: float

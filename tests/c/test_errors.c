@@ -67,6 +67,8 @@ static int untouched(const arguments *a) {
 }
 
 static void expect(caller *call, arguments a, bptt_status expected) {
+    const int asks_options = call == call_sizes || call == call_forward || call == call_backward;
+    if (asks_options) CHECK((TYPED(bptt_explain)(&a.spec, a.T, a.B, &a.options, NULL, 0) > 0) == (expected != BPTT_OK));
     CHECK_STATUS(call(&a), expected);
     CHECK(untouched(&a));
 }
@@ -308,6 +310,27 @@ static void check_older_structs(arguments a) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
+/* Forward and backward may be given the same options: neither follows the pointers that only the other uses. */
+static void check_pointers_of_the_other(arguments a) {
+    void *const nowhere = (void *)1;
+    bptt_options forward = a.options, backward = a.options;
+    REAL *y = array(OUTPUTS), *grads = array(PARAMS), *tape = array(PIECE), *work = array(PIECE);
+    REAL *plain_y = array(OUTPUTS), *plain_grads = array(PARAMS);
+    name_case("pointers that the other call uses");
+    CHECK_STATUS(call_sizes(&a), BPTT_OK);
+    compute(&a, &a.spec, &a.options, plain_y, plain_grads);
+    forward.carry = forward.dstates = nowhere;
+    forward.step_norms = backward.states = nowhere;
+    CHECK_STATUS(TYPED(bptt_forward)(&a.spec, 5, 2, a.in, a.in, NULL, y, NULL, tape, work, &forward), BPTT_OK);
+    memset(grads, 0, PARAMS * sizeof *grads);
+    CHECK_STATUS(TYPED(bptt_backward)(&a.spec, 5, 2, a.in, a.in, tape, a.in, NULL, NULL, NULL, grads, work, &backward),
+                 BPTT_OK);
+    CHECK(same_bits(OUTPUTS, y, plain_y));
+    CHECK(same_bits(PARAMS, grads, plain_grads));
+    REAL *const all[] = {y, grads, tape, work, plain_y, plain_grads};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
+}
+
 /* A shorter bptt_sizes, in memory that ends there, is filled and keeps its struct_size. */
 static void check_older_sizes(arguments a) {
     const size_t size = offsetof(bptt_sizes, packed);
@@ -509,6 +532,7 @@ static void check_errors(arguments *a) {
     check_lengths(a);
     check_older_structs(*a);
     check_older_sizes(*a);
+    check_pointers_of_the_other(*a);
     check_sizes_struct(a);
     check_bad_clips(a);
     check_bad_losses(a);

@@ -2,6 +2,7 @@
  * argument may be out of range, which all functions must refuse with the same status, or run. */
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "bptt.h"
 #include "check.h"
@@ -106,6 +107,16 @@ static int64_t *fuzz_tokens(int64_t n, int64_t V, bptt_status *status) {
     return tokens;
 }
 
+/* bptt_explain has a sentence, which says what was expected and what came, exactly where a call is refused. */
+static void check_explained(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
+                            bptt_status status) {
+    char text[400];
+    const int length = TYPED(bptt_explain)(spec, T, B, options, text, sizeof text);
+    CHECK((length > 0) == (status != BPTT_OK));
+    CHECK(length == (int)strlen(text));
+    CHECK(!length || (strstr(text, " must ") && strstr(text, ", got ")));
+}
+
 /* All functions must return the same status. A refused call writes nothing, an accepted one stays within its buffers.
  */
 static void check_fuzzed_call(void) {
@@ -132,6 +143,7 @@ static void check_fuzzed_call(void) {
         release(b.dx);
         b.x = b.dx = NULL;
     }
+    check_explained(&spec, T, B, &o, status);
     CHECK_STATUS(TYPED(bptt_forward)(&spec, T, B, b.params, b.x, o.tape_first > 0 ? NULL : b.state, b.y, b.state,
                                      b.tape, b.work, &o),
                  status);

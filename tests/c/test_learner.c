@@ -27,7 +27,8 @@ static learner open_learner(const problem *p, bptt_method method, int threads) {
     learner l = {.p = p, .method = method, .sizes.struct_size = sizeof l.sizes};
     const int64_t params = network_tensors_of(&p->spec).total;
     CHECK_STATUS(TYPED(bptt_learner_sizes)(&p->spec, method, p->B, &l.sizes), BPTT_OK);
-    l.options = (bptt_options){.struct_size = sizeof l.options, .threads = threads};
+    l.options = (bptt_options){
+        .struct_size = sizeof l.options, .threads = threads, .training = p->training, .dropout_seed = p->seed};
     l.params = copy_of(params, p->params);
     l.state = array(state_size(p));
     l.grads = array(params);
@@ -58,6 +59,7 @@ static void learn(learner *l) {
     begin_learner(l);
     for (int64_t t = 0; t < p->T; t++) {
         l->options.tokens = p->tokens ? p->tokens + t * p->B : NULL;
+        l->options.first_step = p->first_step + t;
         CHECK_STATUS(TYPED(bptt_learner_step)(&p->spec, l->method, p->B, l->params,
                                               x ? x + t * p->B * p->spec.input_size : NULL, l->state,
                                               t % 5 ? l->y + t * p->B * p->Y : NULL, l->memory, l->work, &l->options),
@@ -129,15 +131,17 @@ static void check_network(bptt_spec spec, int64_t T, int64_t B, unsigned feature
 }
 
 static void check_forms(void) {
-    /* learners take none with a leak, which come last */
-    for (int which = 0; which < LEAKY; which++) {
+    for (int which = 0; which < FORMS; which++) {
         bptt_spec spec = spec_of((shape){.I = 3, .H = 7, .O = 2}, which, 1, 1);
         check_network(spec, 19, 3, STATE0);
         check_network(with_tokens(spec, 0, -1), 17, 2, 0);
         spec.learn_state = 1;
         check_network(with_tokens(spec, 6, 1), 11, 2, 0);
+        spec.noise = 0.3;
+        check_network(with_tokens(spec, 0, -1), 14, 2, TRAINING);
         spec.bias = 0;
-        check_network(spec, 9, 1, 0);
+        check_network(spec, 9, 1, TRAINING);
+        check_network(spec, 9, 1, 0); /* without noise, as it does not train */
         check_network(spec_of((shape){.I = 1, .H = 33}, which, 1, 1), 40, 1, 0);
     }
     check_network(spec_of((shape){.I = 1, .H = 1, .O = 1}, TANH, 1, 1), 30, 1, 0);
@@ -237,14 +241,10 @@ static void expect_all(learner *l, const bptt_spec *spec, int method, int64_t B,
 
 static void check_bad_networks(learner *l) {
     const bptt_spec valid = l->p->spec;
-    bptt_spec deep = valid, both = valid, dropping = valid, leaking = valid, noisy = valid, before = valid;
+    bptt_spec deep = valid, both = valid, dropping = valid, before = valid;
     deep.num_layers = 2;
     both.bidirectional = 1;
     dropping.recurrent_dropout = 0.5;
-    leaking.leak = 0.5;
-    leaking.cell = BPTT_CELL_TANH;
-    leaking.reset_before = leaking.peepholes = 0;
-    noisy.noise = 0.5;
     before.cell = BPTT_CELL_GRU;
     before.reset_before = 1;
     name_case("bad networks");
@@ -253,8 +253,6 @@ static void check_bad_networks(learner *l) {
     for (int method = 0; method < 2; method++) {
         expect_all(l, &deep, method, 2, BPTT_ERROR_OPTION);
         expect_all(l, &both, method, 2, BPTT_ERROR_OPTION);
-        expect_all(l, &leaking, method, 2, BPTT_ERROR_OPTION);
-        expect_all(l, &noisy, method, 2, BPTT_ERROR_OPTION);
         expect_all(l, &dropping, method, 2, BPTT_ERROR_OPTION);
         expect_all(l, NULL, method, 2, BPTT_ERROR_NULL);
         expect_all(l, &valid, method, 0, BPTT_ERROR_SIZE);
@@ -296,8 +294,7 @@ static void check_null(learner *l) {
 static void check_unusual(learner *l) {
     const bptt_spec *s = &l->p->spec;
     const uint8_t rows[2] = {1, 0};
-    int64_t tokens[2] = {0, 0};
-    bptt_options with_tokens = {.struct_size = sizeof with_tokens, .tokens = tokens}, unset = {0};
+    bptt_options unset = {0};
     bptt_learner_sizes short_sizes = {.struct_size = offsetof(bptt_learner_sizes, work), .work = 77};
     name_case("unusual arguments");
     CHECK_STATUS(TYPED(bptt_learner_reset)(s, l->method, 2, l->params, rows, NULL, l->state, l->memory),
@@ -309,9 +306,6 @@ static void check_unusual(learner *l) {
         TYPED(bptt_learner_backward)(s, l->method, 2, l->params, l->params, l->grads, l->memory, l->work, NULL),
         BPTT_ERROR_OPTION);
     begin_learner(l);
-    CHECK_STATUS(TYPED(bptt_learner_step)(s, l->method, 2, l->params, l->params, l->state, l->y, l->memory, l->work,
-                                          &with_tokens),
-                 BPTT_ERROR_OPTION);
     CHECK_STATUS(
         TYPED(bptt_learner_step)(s, l->method, 2, l->params, l->params, l->state, l->y, l->memory, l->work, &unset),
         BPTT_ERROR_STRUCT);
@@ -326,28 +320,6 @@ static void check_unusual(learner *l) {
     CHECK_STATUS(TYPED(bptt_learner_sizes)(s, l->method, 2, &short_sizes), BPTT_ERROR_STRUCT);
 }
 
-/* Where a learner's memory begins: at a multiple of 64 bytes. */
-static unsigned char *begin_of_memory(const learner *l) {
-    return (unsigned char *)l->memory + (64 - (uintptr_t)l->memory % 64) % 64;
-}
-
-/* Memory whose beginning says something else than the call: the first four integers are what it was made for. */
-static void check_corrupted_memory(learner *l) {
-    int64_t was;
-    const int64_t wrong[] = {-1, INT64_MAX};
-    unsigned char *memory = begin_of_memory(l);
-    name_case("other memory");
-    begin_learner(l);
-    for (int i = 0; i < 8; i++) {
-        memcpy(&was, memory + i / 2 * sizeof was, sizeof was);
-        memcpy(memory + i / 2 * sizeof was, &wrong[i % 2], sizeof was);
-        CHECK_STATUS(TYPED(bptt_learner_step)(&l->p->spec, l->method, 2, l->params, l->params, l->state, l->y,
-                                              l->memory, l->work, NULL),
-                     BPTT_ERROR_OPTION);
-        memcpy(memory + i / 2 * sizeof was, &was, sizeof was);
-    }
-}
-
 /* A reset to the state that is there: it stays. */
 static void check_same_state(learner *l) {
     REAL *given = array(state_size(l->p));
@@ -358,6 +330,139 @@ static void check_same_state(learner *l) {
                  BPTT_OK);
     CHECK(same_bits(state_size(l->p), l->state, given));
     release(given);
+}
+
+static int never(void *context) { return context != NULL; }
+
+/* Options that a learner does not use, and tokens of a network that takes none: each alone is an error. */
+static void check_bad_options(learner *l) {
+    const bptt_spec *s = &l->p->spec;
+    const size_t size = sizeof(bptt_options);
+    const uint8_t reset[2] = {0, 0};
+    const int64_t integers[2] = {1, 1};
+    int64_t steps = 0;
+    REAL numbers[64] = {0};
+    const bptt_options bad[] = {
+        {.struct_size = size, .tokens = integers},
+        {.struct_size = size, .reset = reset},
+        {.struct_size = size, .lengths = integers},
+        {.struct_size = size, .carry = numbers},
+        {.struct_size = size, .carry_per_row = 1},
+        {.struct_size = size, .step_clip_norm = 1},
+        {.struct_size = size, .step_clip_value = 1},
+        {.struct_size = size, .step_norms = numbers},
+        {.struct_size = size, .dy_start = 1},
+        {.struct_size = size, .tape_steps = 9},
+        {.struct_size = size, .tape_steps = 9, .tape_first = 3},
+        {.struct_size = size, .segment = 1},
+        {.struct_size = size, .poll = never},
+        {.struct_size = size, .forward_steps = &steps},
+        {.struct_size = size, .state_given = 1},
+        {.struct_size = size, .states = numbers},
+        {.struct_size = size, .dstates = numbers},
+        {.struct_size = size, .threads = -1},
+        {.struct_size = size, .training = 2},
+    };
+    name_case("options");
+    begin_learner(l);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        CHECK_STATUS(TYPED(bptt_learner_step)(s, l->method, 2, l->params, l->params, l->state, l->y, l->memory, l->work,
+                                              &bad[i]),
+                     BPTT_ERROR_OPTION);
+        CHECK_STATUS(
+            TYPED(bptt_learner_backward)(s, l->method, 2, l->params, l->params, l->grads, l->memory, l->work, &bad[i]),
+            BPTT_ERROR_OPTION);
+    }
+    CHECK(never(NULL) == 0 && steps == 0);
+}
+
+/* ---- memory of another learner ------------------------------------------------------------------------- */
+
+#if REAL_BITS == 32
+#define OTHER_REAL double
+#define OTHER_TYPED(name) name##_f64
+#else
+#define OTHER_REAL float
+#define OTHER_TYPED(name) name##_f32
+#endif
+
+/* What memory is made for. */
+typedef struct {
+    bptt_spec spec;
+    bptt_method method;
+    int64_t B;
+} learner_kind;
+
+/* Buffers that are large enough for each of these learners, in either type. */
+typedef struct {
+    double *params, *state, *dy, *grads, *memory, *work;
+} large_buffers;
+
+enum { LARGE = 1 << 16 };
+
+static bptt_status reset_as(const learner_kind *k, const large_buffers *b) {
+    return TYPED(bptt_learner_reset)(&k->spec, k->method, k->B, (REAL *)b->params, NULL, NULL, (REAL *)b->state,
+                                     (REAL *)b->memory);
+}
+
+static bptt_status step_as(const learner_kind *k, const large_buffers *b) {
+    return TYPED(bptt_learner_step)(&k->spec, k->method, k->B, (REAL *)b->params, (REAL *)b->dy, (REAL *)b->state, NULL,
+                                    (REAL *)b->memory, (REAL *)b->work, NULL);
+}
+
+/* Every call but a reset of all rows refuses the memory, and leaves it as it was. */
+static void check_foreign(const learner_kind *k, const large_buffers *b) {
+    static char before[LARGE * sizeof(double)];
+    const uint8_t rows[] = {1, 1, 1};
+    memcpy(before, b->memory, sizeof before);
+    CHECK_STATUS(step_as(k, b), BPTT_ERROR_OPTION);
+    CHECK_STATUS(TYPED(bptt_learner_backward)(&k->spec, k->method, k->B, (REAL *)b->params, (REAL *)b->dy,
+                                              (REAL *)b->grads, (REAL *)b->memory, (REAL *)b->work, NULL),
+                 BPTT_ERROR_OPTION);
+    CHECK_STATUS(TYPED(bptt_learner_reset)(&k->spec, k->method, k->B, (REAL *)b->params, rows, NULL, (REAL *)b->state,
+                                           (REAL *)b->memory),
+                 BPTT_ERROR_OPTION);
+    CHECK(memcmp(before, b->memory, sizeof before) == 0);
+}
+
+/* Learners whose influence has as many elements as that of a tanh cell of one unit by RTRL. */
+static void check_foreign_memory(void) {
+    const size_t bytes = LARGE * sizeof(double);
+    double *all[6];
+    for (int i = 0; i < 6; i++) all[i] = memset(buffer_of((int64_t)bytes), 0, bytes);
+    const large_buffers b = {all[0], all[1], all[2], all[3], all[4], all[5]};
+    const bptt_spec spec = spec_of((shape){.I = 1, .H = 1, .O = 1}, TANH, 1, 1);
+    const learner_kind one = {spec, BPTT_METHOD_RTRL, 2};
+    learner_kind others[] = {one, one, one, one, one, one, one};
+    others[0].method = BPTT_METHOD_SNAP1;
+    others[1].spec.cell = BPTT_CELL_RELU;
+    others[2].spec.output_size = 3;
+    others[3].spec.input_size = 2;
+    others[4].spec.leak = 0.5;
+    others[5].spec.learn_leak = 1;
+    others[6].B = 3;
+    name_case("memory of another learner");
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        CHECK_STATUS(reset_as(&others[i], &b), BPTT_OK);
+        check_foreign(&one, &b);
+        CHECK_STATUS(reset_as(&one, &b), BPTT_OK);
+        check_foreign(&others[i], &b);
+    }
+    CHECK_STATUS(OTHER_TYPED(bptt_learner_reset)(&spec, one.method, one.B, (OTHER_REAL *)b.params, NULL, NULL,
+                                                 (OTHER_REAL *)b.state, (OTHER_REAL *)b.memory),
+                 BPTT_OK);
+    check_foreign(&one, &b);
+    CHECK_STATUS(reset_as(&one, &b), BPTT_OK);
+    CHECK_STATUS(step_as(&one, &b), BPTT_OK);
+    memmove((char *)b.memory + 64, b.memory, bytes - 64); /* to another address */
+    const large_buffers moved = {b.params, b.state, b.dy, b.grads, b.memory + 8, b.work};
+    CHECK_STATUS(step_as(&one, &moved), BPTT_ERROR_OPTION);
+    learner_kind short_one = one; /* a caller's struct that ends before fields that are zero */
+    short_one.spec.struct_size = offsetof(bptt_spec, leak);
+    CHECK_STATUS(reset_as(&short_one, &b), BPTT_OK);
+    CHECK_STATUS(step_as(&one, &b), BPTT_OK);
+    CHECK_STATUS(step_as(&short_one, &b), BPTT_OK);
+    for (int i = 0; i < 6; i++) release(all[i]);
 }
 
 static void check_bad_tokens(void) {
@@ -388,13 +493,14 @@ static void check_errors(void) {
     for (int method = 0; method < 2; method++) {
         learner l = open_learner(&p, (bptt_method)method, 1);
         check_unusual(&l);
-        check_corrupted_memory(&l);
         check_same_state(&l);
+        check_bad_options(&l);
         check_null(&l);
         check_bad_networks(&l);
         close_learner(&l);
     }
     check_bad_tokens();
+    check_foreign_memory();
     free_problem(&p);
 }
 

@@ -1,5 +1,9 @@
 # Learning at every step, forward in time: what bptt.RTRL and bptt.SnAp1 share.
 
+METHODS = {"RTRL": BPTT_METHOD_RTRL, "SnAp1": BPTT_METHOD_SNAP1}
+"""The core's numbers."""
+
+
 cdef class Learner:
     """A network one step at a time, with the gradients of each step's loss. bptt.RTRL and bptt.SnAp1 are the classes
     to use: they check what a network must be."""
@@ -12,6 +16,8 @@ cdef class Learner:
     cdef void *state_data
     cdef bptt_method method
     cdef bint stepped  # whether there is a step to go back over
+    cdef uint64_t seed  # of the noise
+    cdef int64_t steps  # since all rows began anew: the index of the next step, which selects its noise
     cdef int64_t grads_bytes
     cdef readonly int64_t batch
 
@@ -21,9 +27,11 @@ cdef class Learner:
             raise RuntimeError("__init__ was called before: make a new object")
         batch = index(batch, "batch")
         sizes.struct_size = sizeof(bptt_learner_sizes)
-        check(any_learner_sizes(network.bits, &network.core_spec, <bptt_method>method, batch, &sizes))
+        check_call(any_learner_sizes(network.bits, &network.core_spec, <bptt_method>method, batch, &sizes),
+                   network.bits, &network.core_spec, 1, batch, NULL)
         self.method, self.batch = <bptt_method>method, batch
-        with memory_for(self, network.spec, (sizes.memory + sizes.work) * (network.bits // 8), sizes.influence):
+        exact = self.method == BPTT_METHOD_RTRL
+        with memory_for(self, exact, network.spec, (sizes.memory + sizes.work) * (network.bits // 8), sizes.influence):
             self.memory, self.work = aligned(sizes.memory, network.dtype), aligned(sizes.work, network.dtype)
         self.current = new_state(network, batch)
         self.memory_data, self.work_data = address(self.memory), address(self.work)
@@ -43,7 +51,8 @@ cdef class Learner:
         try:
             check(any_learner_reset(network.bits, &network.core_spec, self.method, self.batch, network.params_data,
                                     <const uint8_t *>address(mask), address(state), self.state_data, self.memory_data))
-            self.stepped = self.stepped and mask is not None
+            if mask is None:
+                self.stepped, self.steps = False, 0
         finally:
             network.end_call()
         return 0
@@ -70,7 +79,8 @@ cdef class Learner:
         Parameters
         ----------
         rows : array_like of bool, (B,), or of int, optional
-            The rows that begin anew: a mask, or the numbers of distinct rows in 0..B-1; all by default.
+            The rows that begin anew: a mask, or the numbers of distinct rows in 0..B-1; by default all, and with them
+            the noise.
 
         Raises
         ------
@@ -83,11 +93,18 @@ cdef class Learner:
             rows[chosen] = 1
         self.begin_anew(rows, None)
 
+    cdef void options(self, bptt_options *options) noexcept:
+        """Those of a step or its backward, which nothing interrupts."""
+        self.network.default_options(options)
+        options.poll = NULL
+        options.training, options.dropout_seed, options.first_step = True, self.seed, self.steps
+
     def __call__(self, x, *, out=None):
         cdef Array a, o
         cdef Network network = self.own_network()
         cdef bptt_options options
         cdef int64_t token
+        cdef uint64_t drawn
         cdef bint one_row
         cdef bptt_status status
         cdef void *xp = NULL
@@ -95,7 +112,10 @@ cdef class Learner:
         out = step_output(network, self.batch, out, one_row, &o)
         network.begin_call()
         try:
-            network.default_options(&options)
+            drawn = network.draws
+            if self.steps == 0:
+                self.seed = network.draw()
+            self.options(&options)
             if network.vocabulary:
                 options.tokens = <const int64_t *>a.data
             else:
@@ -104,10 +124,12 @@ cdef class Learner:
                 status = any_learner_step(network.bits, &network.core_spec, self.method, self.batch,
                                           network.params_data, xp, self.state_data, o.data, self.memory_data,
                                           self.work_data, &options)
-            if status == BPTT_ERROR_TOKEN:
+            if status == BPTT_ERROR_TOKEN:  # nothing was written
+                network.draws = drawn
                 raise token_error(given, "x", network.vocabulary)
             check(status)
             self.stepped = True
+            self.steps += 1
         finally:
             network.end_call()
         return out
@@ -149,7 +171,7 @@ cdef class Learner:
         try:
             if not self.stepped:
                 raise RuntimeError("backward needs a step before it: y = learner(x)")
-            network.default_options(&options)
+            self.options(&options)
             with nogil:
                 status = any_learner_backward(network.bits, &network.core_spec, self.method, self.batch,
                                               network.params_data, a.data, network.grads_data, self.memory_data,

@@ -53,4 +53,5 @@ def __getattr__(name):
 def __dir__():
     """Without the functions whose library is missing: help() asks for everything that is listed here."""
     missing = [library for library in _LIBRARIES if find_spec(library) is None]
-    return sorted({*globals(), *(name for name in __all__ if name.split("_")[1] not in missing)})
+    listed = [name for name in __all__ if name.split("_")[1] not in missing]
+    return sorted([*listed, *(name for name in globals() if name.startswith("__"))])

@@ -123,18 +123,9 @@ class Constants:
             peephole = self.tensors[f"weight_peephole_l{layer}"]
             fields["peephole"] = self._add(f"peephole_l{layer}", peephole, "(3,H): i, f, o")
         if self.spec.leak < 1:
-            fields["leak"] = self._vector(f"leak_l{layer}", self._leak(layer), "(H): a")
+            leaks = self.spec.unit_leaks(self.tensors.get(f"leak_l{layer}")).astype(np.float32)
+            fields["leak"] = self._vector(f"leak_l{layer}", leaks, "(H): a")
         return fields
-
-    def _leak(self, layer):
-        """The leak of each unit."""
-        trained = self.tensors.get(f"leak_l{layer}")
-        leak = (
-            np.full(self.spec.hidden_size, self.spec.leak)
-            if trained is None
-            else 1 / (1 + np.exp(-trained.astype(float)))
-        )
-        return leak.astype(np.float32)
 
     def _bias(self, layer):
         """(the biases that the sums begin with, what they are): b_ih + b_hh wherever only their sum matters."""

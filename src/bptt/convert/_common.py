@@ -26,11 +26,6 @@ def reorder_gates(array, order, blocks=None):
     return np.concatenate([parts[block] for block in order])
 
 
-def check_network(rnn):
-    if not isinstance(rnn, RNN):
-        raise TypeError(f"rnn must be a bptt.RNN, got {type(rnn).__name__}")
-
-
 def check_finite(arrays):
     """Raise a ValueError unless all numbers of {name: array} are finite in float32, as readers of text hold them."""
     for name, array in arrays.items():

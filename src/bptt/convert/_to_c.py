@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .._checks import brief, choice
-from .._files import file_name, write_whole
-from .._rnn import RNN
+from .._files import file_name, write_together
+from .._rnn import RNN, check_network
 from ._c_constants import Constants, Matrix, is_weight, quantized
 from ._c_source import Program
-from ._common import build, check_finite, check_network
+from ._common import build, check_finite
 
 WEIGHTS = ("float32", "int8")
 STEPS, SEED = 1000, 0  # of the random sequence on which the error of int8 weights is measured
@@ -67,7 +67,8 @@ def to_c(
     rnn : bptt.RNN
         The network, of one direction. It drops nothing, as a stream. Parameters in float64 are rounded to float32.
     directory : str or os.PathLike
-        Where the files go; it must exist. An interrupted export leaves existing files whole.
+        Where the files go; it must exist. Existing ones are replaced when both new ones are written: an error leaves
+        both as they were.
     name : str
         Of the files, and the prefix of all names in them: an identifier of C that begins with a letter, no keyword of C
         or C++ and no header of the standard library. Names of networks in one program differ in more than case.
@@ -122,8 +123,7 @@ def to_c(
     check_finite({array.name: array.values for array in constants.arrays})
     program = Program(name, repr(rnn), constants, about)
     header, source = (os.path.join(directory, f"{name}.{end}") for end in "hc")
-    write_whole(header, program.header().encode())
-    write_whole(source, program.source().encode())
+    write_together({header: program.header().encode(), source: program.source().encode()})
     return CFiles(header, source, program.flash, program.ram, error)
 
 

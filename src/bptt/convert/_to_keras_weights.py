@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._rnn import RNN
-from ._common import check_network, leak, refuse, reorder_gates, suffixes
+from .._rnn import RNN, check_network
+from ._common import leak, refuse, reorder_gates, suffixes
 from ._keras_layout import gate_order
 
 

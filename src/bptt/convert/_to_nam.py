@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._rnn import RNN
-from ._common import check_finite, check_network, leak, refuse
+from .._rnn import RNN, check_network
+from ._common import check_finite, leak, refuse
 from ._json_files import given_fields, write_object
 from ._nam_layout import FIELDS, VERSION, VERSION_WITH_CHANNELS, tensor_shapes
 

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .._checks import flag
 from .._files import file_name, write_whole
-from .._rnn import RNN
-from ._common import check_network, leak, refuse, reorder_gates, suffixes
+from .._rnn import RNN, check_network
+from ._common import leak, refuse, reorder_gates, suffixes
 from ._onnx_layout import ACTIVATIONS, METADATA_KEY, OPERATORS, TO_ONNX
 
 OPSET, IR_VERSION = 15, 8

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._rnn import RNN
-from ._common import check_finite, check_network, leak, refuse
+from .._rnn import RNN, check_network
+from ._common import check_finite, leak, refuse
 from ._json_files import given_fields, write_object
 from ._rtneural_layout import FIELDS, GATES, bias_shape
 from ._to_keras_weights import to_keras_weights

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .._rnn import RNN
-from ._common import check_network, leak, refuse
+from .._rnn import RNN, check_network
+from ._common import leak, refuse
 
 MODULES = {"tanh": torch.nn.RNN, "relu": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 READOUT_NAMES = {"weight_ho": "weight", "bias_o": "bias"}
