@@ -1,8 +1,9 @@
 """Branch coverage of the core: python tests/branches.py FOLDER BINARY
 
 FOLDER holds the counts (*.profraw) of programs that were built with BPTT_COVERAGE=1; BINARY is one that contains the
-whole core. A branch is one outcome of a condition in the source. It is taken if any copy of the condition took it: the
-sources are compiled for two types and several instruction sets.
+whole core. A branch is one outcome of a condition in the source, or of one in a macro, for each place that uses the
+macro. It is taken if any copy of the condition took it: the sources are compiled for two types and several instruction
+sets.
 
 unreached.toml beside this script lists, with reasons, branches that no test can take; they do not count. The others
 that no test took are printed. The exit code is 1 where fewer than LEAST percent of the branches were taken, or where
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LEAST = 97.0
+EXPANSION = 1  # the kind of a region that a macro fills
 ROOT = Path(__file__).resolve().parents[1]
 SUFFIX = os.environ.get("LLVM_SUFFIX", "")
 
@@ -53,21 +55,33 @@ def source_text(lines, line1, column1, line2, column2) -> str:
     return " ".join(part.strip() for part in parts)
 
 
+def in_tree(path) -> str:
+    """The path of a source from the root of the repository; "" of other files."""
+    _, found, name = path.rpartition("csrc/")
+    return found + name
+
+
+def uses_of_macros(function) -> dict[int, tuple[int, int, int]]:
+    """For each file that stands for the inside of a macro: the file, line and column of its use."""
+    regions = (region for region in function["regions"] if region[7] == EXPANSION)
+    return {expanded: (file_id, line, column) for line, column, _, _, _, file_id, expanded, _ in regions}
+
+
 def count_branches(data) -> dict[Branch, int]:
     """How often each branch of csrc/ was taken, over all copies of its condition."""
     counts = defaultdict(int)
-    sources = {}
+    sources = {path: path.read_text().splitlines() for path in (ROOT / "csrc").rglob("*.[ch]")}
     for function in data["functions"]:
+        paths, uses = [in_tree(path) for path in function["filenames"]], uses_of_macros(function)
         for *region, true, false, file_id, _, _ in function.get("branches", []):
-            path = function["filenames"][file_id]
-            _, found, name = path.rpartition("csrc/")
-            if not found:
+            place = file_id, region[0], region[1]
+            while place[0] in uses:
+                place = uses[place[0]]
+            if not paths[file_id] or not paths[place[0]]:
                 continue
-            if path not in sources:
-                sources[path] = (ROOT / "csrc" / name).read_text().splitlines()
-            text = source_text(sources[path], *region)
+            text = source_text(sources[ROOT / paths[file_id]], *region)
             for outcome, count in ((True, true), (False, false)):
-                counts[Branch(f"csrc/{name}", region[0], region[1], text, outcome)] += count
+                counts[Branch(paths[place[0]], *place[1:], text, outcome)] += count
     return counts
 
 
