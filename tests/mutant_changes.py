@@ -139,11 +139,14 @@ class Finder:
                 self.add("loop bound", ends[0] + 1, ends[1] - 1, f"{bound} + 1")
 
     def statement(self, i):
-        """Dropped: a call or an assignment that is a statement of its own, or what `return` gives early."""
+        """Dropped: a call or an assignment that is a statement of its own, or an early `return`."""
         tokens = self.tokens
         if not i or tokens[i - 1].text not in (";", "{", "}", ")", "else") or tokens[i].kind != "name":
             return
-        if tokens[i].text in NOT_CALLS - {"return"} or tokens[i + 1].kind == "name":
+        if tokens[i].text == "return":
+            if tokens[i - 1].text not in (")", "else"):
+                return
+        elif tokens[i].text in NOT_CALLS or tokens[i + 1].kind == "name":
             return
         depth, end = 0, i
         while end < len(tokens) and not (depth == 0 and tokens[end].text in (";", "{", "}")):
