@@ -48,7 +48,7 @@ ISA_FLAGS = {
 }
 FLAGS = ["-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Icsrc", "-Isrc/bptt/include", "-w"]
 FLAGS += ["-Werror=int-conversion", "-Werror=incompatible-pointer-types", "-Werror=implicit-function-declaration"]
-MEMORY_KB = 6 << 20  # of a program's address space
+TIMED = {"threads", "team"}  # programs that may fail on a busy machine: only if they fail again it counts
 # programs that look at what a folder of csrc/ does, before all others
 FIRST = {
     "base": ["team", "threads"],
@@ -190,9 +190,13 @@ class Base:
         subprocess.run(["cc", *flags, str(source), "-o", str(target), "-lbptt", "-lm", "-pthread"], check=True)
         return Program(name, bits, target)
 
-    def run_program(self, program, folder, isa, seconds, wall):
+    def run_program(self, program, folder, isa, seconds, wall) -> tuple[str, float]:
         environment = {**os.environ, "LD_LIBRARY_PATH": str(folder), "BPTT_ISA": isa}
-        return run([str(program.path)], seconds, wall, env=environment)
+        for _ in range(3 if program.name in TIMED else 1):
+            why, used = run([str(program.path)], seconds, wall, env=environment)
+            if not why:
+                break
+        return why, used
 
     def reached(self, file) -> list[Path]:
         """The units that contain a file."""
