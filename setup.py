@@ -63,6 +63,8 @@ OPTIMISED = MSVC or FLAGS[0] == "-O3"
 if not MSVC:
     FLAGS += ["-fvisibility=hidden"]
     CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+    # a build for debuggers has them (BPTT_DEBUG): nothing in C unwinds the stack
+    CORE_FLAGS += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"] * OPTIMISED
 
 if CACHES:
     CORE_FLAGS += [f"-DBPTT_{name}_KB={int(size)}" for name, size in zip(("L1", "L2"), CACHES.split(","), strict=True)]
@@ -90,9 +92,10 @@ def unit_flags(source):
     if OPTIMISED and kernels and name == "portable":
         flags = [*flags, "-Os"]  # for other compilers and as the oracle: Clang would make it three times as large
     elif OPTIMISED and (not kernels or name == "dispatch"):
-        flags = [*flags, "-O2"]  # only vector kernels gain by more
+        flags = [*flags, "-O2", "-fno-unroll-loops"]  # only vector kernels gain by more
     elif OPTIMISED:
-        flags = [*flags, "-O3", "-falign-loops=64"]  # a tile whose loop crosses a cache line of code can be 8 % slower
+        flags = [*flags, "-O3", "-fno-unroll-loops"]  # what gains by unrolling says so
+        flags = [*flags, "-falign-loops=64"]  # a tile whose loop crosses a cache line of code can be 8 % slower
     if CLANG_CL:  # takes Clang's own flags so; the stack protector stands in the hottest loops
         flags = [*(f"/clang:{flag}" for flag in flags), *["/GS-"] * kernels]
     return flags

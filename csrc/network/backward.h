@@ -128,10 +128,8 @@ LOCAL int backward_layer_dir(worker *worker) {
     if (drops_recurrent(call)) draw_mask(worker);
     const cell *cell = cell_of(&call->spec);
     step step = begin_backward_steps(worker);
-    row_step row = row_step_of(&step);
     for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
-        backward_step(worker, cell, worker->direction ? worker->t0 + i : worker->t0 + worker->steps - 1 - i, &step,
-                      &row);
+        backward_step(worker, cell, worker->direction ? worker->t0 + i : worker->t0 + worker->steps - 1 - i, &step);
     save_dz(worker);
     input_gradient(worker);
     prepare_param_grads(worker);

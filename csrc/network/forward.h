@@ -14,19 +14,20 @@
 #include "network/tokens.h"
 #include "network/weights.h"
 
-/* the inputs of the worker's layer at step t, row 0; NULL: they are integers */
-LOCAL const REAL *layer_input(const worker *worker, int64_t t) {
+/* the inputs of the worker's layer at step t, of this row and those after it; NULL: they are integers */
+LOCAL const REAL *layer_input(const worker *worker, int64_t t, int64_t row) {
     const call *call = worker->call;
     if (takes_tokens(worker)) return NULL;
-    return worker->layer ? state_at(call, worker->layer - 1, 0, 0, slot_of(worker, t))
-                         : call->x + t * call->B * call->I;
+    const REAL *x =
+        worker->layer ? state_at(call, worker->layer - 1, 0, 0, slot_of(worker, t)) : call->x + t * call->B * call->I;
+    return x + row * layer_inputs(call, worker->layer);
 }
 
 /* the same for the rows of a block, after dropout */
 LOCAL const REAL *block_input(const worker *worker, const block *block) {
     const call *call = worker->call;
     const int64_t in = layer_inputs(call, worker->layer);
-    const REAL *x = layer_input(worker, block->t) + block->row * in;
+    const REAL *x = layer_input(worker, block->t, block->row);
     if (!drops_inputs(worker)) return x;
     REAL *out = call->dropped_inputs + ((block->t - worker->t0) * call->B + block->row) * in;
     drop_inputs(worker, block->t, block->row, block->rows, in, x, out);

@@ -179,7 +179,7 @@ LOCAL void add_layer_dir_grads(const worker *worker) {
     EACH_TERMS(worker, terms) {
         const int64_t first = first_term(worker, &terms);
         const REAL *x =
-            drops_inputs(worker) ? call->dropped_inputs + first * in : layer_input(worker, terms.t) + terms.row * in;
+            drops_inputs(worker) ? call->dropped_inputs + first * in : layer_input(worker, terms.t, terms.row);
         const REAL *h_prev = drops_recurrent(call)
                                  ? call->masked_h + first * call->H
                                  : in_slot(worker, worker->h, entering_slot(worker, terms.t)) + terms.row * ld;

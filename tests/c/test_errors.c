@@ -515,7 +515,6 @@ static void check_no_kernels(arguments *a) {
         BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_clip_value)(3, a->out, 0.01, &value), BPTT_ERROR_ISA);
     CHECK_STATUS(TYPED(bptt_mse)(1, 2, a->in, a->in, NULL, 0, a->out, &value), BPTT_ERROR_ISA);
-    CHECK_STATUS(TYPED(bptt_huber)(1, 2, a->in, a->in, 1, NULL, 0, a->out, &value), BPTT_ERROR_ISA);
     expect_optimisers(3, a->out, a->in, a->state, 0.1, 0, BPTT_ERROR_ISA);
     CHECK(value == 7 && untouched(a));
 }
