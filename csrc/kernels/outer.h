@@ -23,7 +23,7 @@ OUT_OF_LINE void pack_rows(const outer_product *p, int64_t r, int64_t depth, int
             const int skipped = p->skip && p->skip[first + row];
             __builtin_prefetch(b + ahead);
             for (int v = 0; v < width; v += LANES) {
-                if (skipped || cols <= v) store(panel + v, splat(0));
+                if (skipped) store(panel + v, splat(0));
                 else store(panel + v, cols - v >= LANES ? load(b + v) : load_part(b + v, cols - v));
             }
         }

@@ -148,7 +148,7 @@ LOCAL int64_t share_begin(const call *call, int64_t index, int64_t shares) {
     if (!lengths || index == 0 || index == shares) return B * index / shares;
     int64_t all = 0, before = 0, begin = 0;
     for (int64_t row = 0; row < B; row++) all += lengths[row];
-    for (int64_t row = 0; row < B && (double)before * (double)shares <= (double)index * (double)all; row++) {
+    for (int64_t row = 0; (double)before * (double)shares <= (double)index * (double)all; row++) {
         begin = row;
         before += lengths[row];
     }

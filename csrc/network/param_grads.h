@@ -121,9 +121,9 @@ LOCAL void add_weight_grads(const worker *worker, const terms *terms, const REAL
 /* the block of dz that is the gradient by a block of rows of a matrix */
 LOCAL int dz_block_of(const call *call, int matrix, int row) {
     EACH_PRODUCT(call, cell_product)
-        if (cell_product->matrix == matrix && row >= cell_product->row && row < cell_product->row + cell_product->rows)
+        if (cell_product->matrix == matrix && row < cell_product->row + cell_product->rows)
             return cell_product->dz + row - cell_product->row;
-    return 0; /* not reached: the products cover all rows */
+    return 0; /* not reached: the products cover all rows, in ascending order */
 }
 
 /* b_ih and b_hh, in runs of blocks whose dz blocks lie side by side. Where both have the same dz it is summed once. */

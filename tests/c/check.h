@@ -50,6 +50,9 @@ LOCAL void check_that(int holds, const char *file, int line, const char *text) {
     }
     checks_failed++;
     printf("%s:%d: failed in %s: %s\n", file, line, case_name, text);
+#ifdef STOP_AT_FAILURE
+    exit(1);
+#endif
 }
 
 LOCAL void check_status(bptt_status status, bptt_status expected, const char *file, int line, const char *text) {

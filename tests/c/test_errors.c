@@ -87,6 +87,20 @@ static void check_specs(const arguments *valid) {
         }
 }
 
+/* A leak and a noise that float32 cannot tell from zero, and a noise beyond its range. */
+static void check_specs_of_type(const arguments *valid) {
+    caller *const callers[] = {call_sizes, call_forward, call_backward};
+    arguments leak = *valid, weak = *valid, loud = *valid;
+    leak.spec.leak = weak.spec.noise = 1e-60;
+    loud.spec.noise = 1e60;
+    name_case("leak and noise of the type");
+    for (size_t k = 0; k < sizeof callers / sizeof callers[0] && REAL_BITS == 32; k++) {
+        expect(callers[k], leak, BPTT_ERROR_OPTION);
+        expect(callers[k], weak, BPTT_ERROR_OPTION);
+        expect(callers[k], loud, BPTT_ERROR_OPTION);
+    }
+}
+
 /* ---- sizes and options of a call ----------------------------------------------------------------------- */
 
 static void check_steps_and_rows(const arguments *valid) {
@@ -499,11 +513,15 @@ static void check_no_kernels(arguments *a) {
     CHECK_STATUS(
         TYPED(bptt_weighted_cross_entropy)(1, 2, a->in, (int64_t[]){0}, -1, NULL, 0.1, NULL, 0, a->out, &value),
         BPTT_ERROR_ISA);
+    CHECK_STATUS(TYPED(bptt_clip_value)(3, a->out, 0.01, &value), BPTT_ERROR_ISA);
+    CHECK_STATUS(TYPED(bptt_mse)(1, 2, a->in, a->in, NULL, 0, a->out, &value), BPTT_ERROR_ISA);
+    expect_optimisers(3, a->out, a->in, a->state, 0.1, 0, BPTT_ERROR_ISA);
     CHECK(value == 7 && untouched(a));
 }
 
 static void check_errors(arguments *a) {
     check_specs(a);
+    check_specs_of_type(a);
     check_steps_and_rows(a);
     check_options(a);
     check_step_thresholds(a);

@@ -125,6 +125,8 @@ static void check_refused(void) {
     REAL *other = array(n.sizes.packed);
     for (int64_t i = 0; i < 2 * n.spec.input_size; i++) c.x[i] = 1;
     static const unsigned char fillings[] = {0, 0xff, 0x3f};
+    name_case("more rows than any buffer can have");
+    CHECK_STATUS(TYPED(bptt_step)(&n.spec, INT64_MAX / 2, n.packed, c.x, c.state, c.y, c.work), BPTT_ERROR_OVERFLOW);
     for (int i = 0; i < 3; i++) {
         memset(other, fillings[i], (size_t)n.sizes.packed * sizeof(REAL));
         expect_refused(&c, &n.spec, other, "nothing packed");
