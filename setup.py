@@ -5,10 +5,10 @@ the pkg-config file. A wheel has an SBOM (wheels/sbom.py).
 Only what a changed file or flag reaches is compiled again: beside each object lies a list of the files it was made of,
 and each set of flags has a folder in build/objects. build/compile_commands.json tells editors how.
 
-BPTT_SANITIZE=address,undefined builds everything with those sanitizers; BPTT_COVERAGE=1 the core with counters for
-gcov; BPTT_DEBUG=1 everything with symbols and without optimisation. BPTT_CACHES=16,128 for an L1 and L2 of so
-many kB. On Windows CC=clang-cl (a path, or a name on the PATH) compiles everything with it, vector kernels
-included; Microsoft's compiler knows the portable ones only.
+BPTT_SANITIZE=address,undefined builds everything with those sanitizers; BPTT_COVERAGE=1 the core with Clang's
+counters for coverage (CC=clang); BPTT_DEBUG=1 everything with symbols and without optimisation. BPTT_CACHES=16,128
+for an L1 and L2 of so many kB. On Windows CC=clang-cl (a path, or a name on the PATH) compiles everything with it,
+vector kernels included; Microsoft's compiler knows the portable ones only.
 """
 
 import hashlib
@@ -55,14 +55,16 @@ elif SANITIZE:
     FLAGS = ["-O1", "-g", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     CORE_FLAGS = ["-std=gnu11"]
 elif COVERAGE or DEBUG:
-    FLAGS = ["-O1" if COVERAGE else "-Og", "-g"]
-    CORE_FLAGS = ["-std=gnu11", *["--coverage", "-fprofile-update=atomic"] * bool(COVERAGE)]
+    FLAGS = ["-O1"] if COVERAGE else ["-Og", "-g"]
+    CORE_FLAGS = ["-std=gnu11", *["-fprofile-instr-generate", "-fcoverage-mapping"] * bool(COVERAGE)]
 else:
     FLAGS, CORE_FLAGS = ["-O3", "-g0"], ["-std=gnu11"]
 OPTIMISED = MSVC or FLAGS[0] == "-O3"
 if not MSVC:
     FLAGS += ["-fvisibility=hidden"]
     CORE_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+    # a build for debuggers has them (BPTT_DEBUG): nothing in C unwinds the stack
+    CORE_FLAGS += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"] * OPTIMISED
 
 if CACHES:
     CORE_FLAGS += [f"-DBPTT_{name}_KB={int(size)}" for name, size in zip(("L1", "L2"), CACHES.split(","), strict=True)]
@@ -85,12 +87,15 @@ def unit_flags(source):
     if sys.platform == "darwin":  # one compilation may be for both processors
         flags = [word for flag in flags for word in ("-Xarch_x86_64", flag)]
     flags = [*flags, "-ffp-contract=fast" if kernels else "-ffp-contract=off"]
+    if COVERAGE and not kernels:  # whose loops would take ten times as long with atomic counters
+        flags = [*flags, "-mllvm", "-instrprof-atomic-counter-update-all"]
     if OPTIMISED and kernels and name == "portable":
         flags = [*flags, "-Os"]  # for other compilers and as the oracle: Clang would make it three times as large
     elif OPTIMISED and (not kernels or name == "dispatch"):
-        flags = [*flags, "-O2"]  # only vector kernels gain by more
+        flags = [*flags, "-O2", "-fno-unroll-loops"]  # only vector kernels gain by more
     elif OPTIMISED:
-        flags = [*flags, "-O3", "-falign-loops=64"]  # a tile whose loop crosses a cache line of code can be 8 % slower
+        flags = [*flags, "-O3", "-fno-unroll-loops"]  # what gains by unrolling says so
+        flags = [*flags, "-falign-loops=64"]  # a tile whose loop crosses a cache line of code can be 8 % slower
     if CLANG_CL:  # takes Clang's own flags so; the stack protector stands in the hottest loops
         flags = [*(f"/clang:{flag}" for flag in flags), *["/GS-"] * kernels]
     return flags
@@ -230,7 +235,7 @@ setup(
             extra_compile_args=[*FLAGS, *["-Os"] * (OPTIMISED and not MSVC)],  # glue: smaller, as fast
             extra_link_args=[
                 *[f"-fsanitize={SANITIZE}"] * bool(SANITIZE),
-                *["--coverage"] * bool(COVERAGE),
+                *["-fprofile-instr-generate"] * bool(COVERAGE),
                 *["-pthread"] * (not MSVC),
             ],
             depends=CSRC + HEADERS + BINDINGS,

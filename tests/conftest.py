@@ -10,13 +10,18 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs, but tests send it
 
 
-ONE_PROCESS = {"test_c", "test_isa"}  # their tests share what takes long, which every process of pytest-xdist would do
+def shared(item):
+    """A name of what takes long and several tests share, so that one process of pytest-xdist runs them all; or None."""
+    module = item.module.__name__
+    if module == "test_c" and hasattr(item, "callspec"):
+        return "{name}_f{bits}".format(**item.callspec.params)  # a program to compile
+    return module if module == "test_isa" else None
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.module.__name__ in ONE_PROCESS:
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+        if name := shared(item):
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Mutated files: python tests/mutate.py model|onnx|audio [COUNT] [SEED]
+"""Mutated files: python tests/mutate.py model|training|onnx|audio [COUNT] [SEED]
 
 Each mutated file must end in the right network, or in a ValueError or OSError that names the path, within 2 GB and
 5 seconds. Anything else is a finding: it is printed, its file is kept, and the exit code is 1.

@@ -13,10 +13,10 @@ LOCAL void copy_or_clear(REAL *to, const REAL *from, int64_t n) {
     else memset(to, 0, (size_t)n * sizeof(REAL));
 }
 
-/* rows of n elements; from NULL: zeros, ld_from 0: the same row for all */
+/* rows of n elements; ld_from 0: the same row for all */
 LOCAL void copy_rows(int64_t rows, int64_t n, const REAL *from, int64_t ld_from, REAL *to, int64_t ld_to) {
-    if (from && ld_from == n && ld_to == n) copy_or_clear(to, from, rows * n);
+    if (ld_from == n && ld_to == n) copy_or_clear(to, from, rows * n);
     else
-        for (int64_t i = 0; i < rows; i++) copy_or_clear(to + i * ld_to, from ? from + i * ld_from : NULL, n);
+        for (int64_t i = 0; i < rows; i++) copy_or_clear(to + i * ld_to, from + i * ld_from, n);
 }
 #endif

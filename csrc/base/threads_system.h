@@ -70,7 +70,7 @@ LOCAL void system_acquire(system_lock *lock) { pthread_mutex_lock(lock); }
 LOCAL void system_release(system_lock *lock) { pthread_mutex_unlock(lock); }
 /* returns whether it was woken within so many milliseconds; 0: however long it takes */
 LOCAL int system_wait(system_condition *changed, system_lock *lock, int most) {
-    struct timespec end;
+    struct timespec end = {0}; /* MemorySanitizer does not know what timespec_get writes */
     if (!most) return !pthread_cond_wait(changed, lock);
     timespec_get(&end, TIME_UTC);
     const long long nanoseconds = end.tv_nsec + most * 1000000LL;
@@ -108,7 +108,7 @@ LOCAL int system_processors(void) {
 
 /* the time of day, which may be set back */
 LOCAL double system_nanoseconds(void) {
-    struct timespec now;
+    struct timespec now = {0};
     timespec_get(&now, TIME_UTC);
     return 1e9 * (double)now.tv_sec + (double)now.tv_nsec;
 }

@@ -23,6 +23,7 @@ typedef struct {
     REAL *dz;          /* backward: receives dL/dz_t (rows, dz columns), or dh, whose place it takes */
     REAL *leak_terms;  /* backward, a trained leak: receives the terms of its gradient (rows,H) */
     REAL *dh_next;     /* backward: receives the direct term of dL/dh_{t-1} where the shape has direct_dh (rows,H) */
+    int adds_dh_next;  /* backward: dh lacks the direct term through the next step, which dh_next holds */
     REAL *dc_next;     /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
     REAL *d_operand;   /* backward: scratch of a cell that computes a product of W_hh itself (rows,H) */
     const REAL *mask;  /* backward: the recurrent dropout of h_{t-1} (rows,H); NULL: none */
@@ -51,8 +52,6 @@ typedef struct cell {
     /* dz_t from dh_t without its recurrent part, W_hhT dz_next and the direct term in dh_next, which the same call
      * adds; NULL: no such form */
     void (*backward_fused)(const step *, const REAL *dz_next, int64_t ld_dz_next);
-    /* the same for a batch of one, also where dh_next holds a direct term; dz_next lies elsewhere than dz_t */
-    void (*backward_row)(const kernels *, const row_step *);
     /* adds the gradient of the peepholes; NULL: there are none */
     void (*add_peephole_grad)(const peephole_rows *, REAL *grad);
 } cell;
@@ -110,6 +109,7 @@ LOCAL gate_step gate_step_of(const step *step) {
                        .dh_next = step->dh_next,
                        .dc_next = step->dc_next,
                        .d_operand = step->d_operand,
+                       .adds_dh_next = step->adds_dh_next,
                        .leak_terms = step->leak_terms};
 }
 

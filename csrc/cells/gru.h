@@ -33,8 +33,6 @@ LOCAL void gru_backward(const step *step) {
     step->kernels->gru_backward(&gates);
 }
 
-LOCAL void gru_backward_row(const kernels *kernels, const row_step *row) { kernels->gru_row_backward(row); }
-
 LOCAL void gru_reset_before_forward(const step *step) {
     const int64_t H = step->H;
     REAL *n = step->gates + GATE_N * H, *q = step->gates + GATE_Q * H;
@@ -68,10 +66,6 @@ LOCAL void gru_reset_before_backward(const step *step) {
     step->kernels->gru_reset_before_operand(&gates);
 }
 
-LOCAL void gru_reset_before_backward_row(const kernels *kernels, const row_step *row) {
-    kernels->gru_reset_before_row_backward(row);
-}
-
 LOCAL const cell gru_reset_before = {
     .shape =
         {.blocks = 3,
@@ -85,7 +79,6 @@ LOCAL const cell gru_reset_before = {
     .forward = gru_reset_before_forward,
     .forward_row = gru_reset_before_forward_row,
     .backward = gru_reset_before_backward,
-    .backward_row = gru_reset_before_backward_row,
 };
 
 LOCAL const cell gru = {
@@ -101,6 +94,5 @@ LOCAL const cell gru = {
     .forward = gru_forward,
     .forward_row = gru_forward_row,
     .backward = gru_backward,
-    .backward_row = gru_backward_row,
 };
 #endif

@@ -22,9 +22,11 @@ INLINE void gru_mix(const gate_step *step, int64_t row) {
                 STORE(h + j, (splat(1) - share) * LOAD(n + j) + share * LOAD(h_prev + j)));
 }
 
-/* The vector of a row that begins at unit j, from its dh: stores dn, dz and dh_next = z*dh, returns dn. */
-INLINE vec gru_mix_backward(const gate_step *step, int64_t row, int64_t j, const int64_t lanes, const vec dh) {
+/* The vector of a row that begins at unit j: stores dn, dz and dh_next = z*dh, returns dn. */
+INLINE vec gru_mix_backward(const gate_step *step, int64_t row, int64_t j, const int64_t lanes) {
     const int64_t H = step->H;
+    vec dh = LOAD(step->dh + row * step->ld_dh + j);
+    if (step->adds_dh_next) dh += LOAD(step->dh_next + row * H + j);
     const REAL *gates = step->gates + row * 4 * H + j;
     const vec z = LOAD(gates + H), n = LOAD(gates + 2 * H);
     REAL *dz = step->dz + row * 4 * H + j;
@@ -48,17 +50,17 @@ INLINE void gru_forward_row(const gate_step *step, int64_t row) {
     gru_mix(step, row);
 }
 
-INLINE void gru_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes, const vec dh) {
+INLINE void gru_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes) {
     const int64_t H = step->H;
     const REAL *gates = step->gates + row * 4 * H + j;
     REAL *dz = step->dz + row * 4 * H + j;
-    const vec dn = gru_mix_backward(step, row, j, lanes, dh), r = LOAD(gates), q = LOAD(gates + 3 * H);
+    const vec dn = gru_mix_backward(step, row, j, lanes), r = LOAD(gates), q = LOAD(gates + 3 * H);
     STORE(dz + H, dn * q * (r * (splat(1) - r)));
     STORE(dz + 3 * H, dn * r);
 }
 
 INLINE void gru_backward_row(const gate_step *step, int64_t row) {
-    EACH_VECTOR(step->H, gru_backward_vector(step, row, j, lanes, LOAD(step->dh + row * step->ld_dh + j)));
+    EACH_VECTOR(step->H, gru_backward_vector(step, row, j, lanes));
 }
 
 LOCAL void gru_forward(const gate_step *step) {
@@ -71,10 +73,8 @@ LOCAL void gru_backward(const gate_step *step) {
 
 /* ---- reset before the product: each direction in two parts, with the product of W_hn between them ------- */
 
-INLINE void gru_reset_before_gates_row(const gate_step *step, int64_t row) {
-    const int64_t H = step->H;
-    const REAL *h_prev = step->h_prev + row * step->ld_prev;
-    REAL *r = step->gates + row * 4 * H, *q = r + 3 * H;
+INLINE void gru_reset_before_gates_row(int64_t H, const REAL *h_prev, REAL *r) {
+    REAL *q = r + 3 * H;
     logistic(2 * H, r, r); /* and z */
     EACH_VECTOR(H, STORE(q + j, LOAD(r + j) * LOAD(h_prev + j)));
 }
@@ -85,7 +85,7 @@ INLINE void gru_reset_before_forward_row(const gate_step *step, int64_t row) {
 }
 
 INLINE void gru_reset_before_backward_row(const gate_step *step, int64_t row) {
-    EACH_VECTOR(step->H, gru_mix_backward(step, row, j, lanes, LOAD(step->dh + row * step->ld_dh + j)));
+    EACH_VECTOR(step->H, gru_mix_backward(step, row, j, lanes));
 }
 
 /* dr and r*dq of the vector of a row that begins at unit j */
@@ -103,7 +103,8 @@ INLINE void gru_reset_before_operand_row(const gate_step *step, int64_t row) {
 
 /* r, z and q from the pre-activations of r and z */
 LOCAL void gru_reset_before_gates(const gate_step *step) {
-    for (int64_t row = 0; row < step->rows; row++) gru_reset_before_gates_row(step, row);
+    for (int64_t row = 0; row < step->rows; row++)
+        gru_reset_before_gates_row(step->H, step->h_prev + row * step->ld_prev, step->gates + row * 4 * step->H);
 }
 
 /* n and h from the pre-activation of n */
@@ -123,18 +124,13 @@ LOCAL void gru_reset_before_operand(const gate_step *step) {
 
 /* ---- a batch of one: with the products, all gates of some units in registers ------------------------------------ */
 
-/* h of units j.. from n and z */
-INLINE void gru_mix_units(const gate_step *step, int64_t j, const int64_t lanes, const vec n, const vec z) {
-    STORE(step->h + j, (splat(1) - z) * n + z * LOAD(step->h_prev + j));
-}
-
 /* h of units j.. from the sums of r, z, W_in x + b_in and q */
 OUT_OF_LINE void gru_units(const gate_step *step, int64_t j, int64_t lanes, vec r, vec z, vec n, vec q) {
     const int64_t H = step->H;
     r = vec_logistic(r);
     z = vec_logistic(z);
     n = vec_tanh(n + r * q);
-    gru_mix_units(step, j, lanes, n, z);
+    STORE(step->h + j, (splat(1) - z) * n + z * LOAD(step->h_prev + j));
     if (!step->gates) return;
     STORE(step->gates + j, r);
     STORE(step->gates + H + j, z);
@@ -167,103 +163,21 @@ LOCAL void gru_row(const row_step *row) {
 #undef GROUP
 }
 
-OUT_OF_LINE void gru_backward_units(const gate_step *step, int64_t j, int64_t lanes, vec recurrent_dh) {
-    gru_backward_vector(step, 0, j, lanes, LOAD(step->dh + j) + (LOAD(step->dh_next + j) + recurrent_dh));
-}
-
-INLINE void gru_backward_group(const int vectors, const row_step *row, int64_t j) {
-    const int64_t H = row->step.H;
-    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
-    ADD_RECURRENT(1, vectors, 3 * H, row->operand + H, row->recurrent[0], j, dh);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES)
-        gru_backward_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), dh[v][0]);
-}
-
-/* the same with dh += dh_next + W_hhT dz_next */
-LOCAL void gru_row_backward(const row_step *row) {
-#define GROUP(vectors, j) gru_backward_group(vectors, row, j)
-    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, GROUP);
-#undef GROUP
-}
-
-/* r, z, q and W_in x + b_in of units j.. */
-OUT_OF_LINE void gru_reset_before_units(const row_step *row, int64_t j, int64_t lanes, vec r, vec z, vec n) {
-    const int64_t H = row->step.H;
-    REAL *gates = row->step.gates + j;
-    r = vec_logistic(r);
-    STORE(gates, r);
-    STORE(gates + H, vec_logistic(z));
-    STORE(gates + 2 * H, n);
-    STORE(gates + 3 * H, r * LOAD(row->operand + j));
-}
-
 INLINE void gru_reset_before_group(const int vectors, const row_step *row, int64_t j) {
-    const int64_t H = row->step.H;
     unit_sums z; /* r, z, n */
     begin_sums(3, vectors, row, j, z);
-    ADD_RECURRENT(2, vectors, H, row->operand, row->recurrent[0], j, z);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES)
-        gru_reset_before_units(row, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], z[v][2]);
-}
-
-/* n and h of units j.. from the sum of n */
-OUT_OF_LINE void gru_new_units(const gate_step *step, int64_t j, int64_t lanes, vec recurrent_n) {
-    REAL *gates = step->gates + j;
-    const vec n = vec_tanh(LOAD(gates + 2 * step->H) + recurrent_n);
-    STORE(gates + 2 * step->H, n);
-    gru_mix_units(step, j, lanes, n, LOAD(gates + step->H));
-}
-
-INLINE void gru_new_group(const int vectors, const row_step *row, int64_t j) {
-    const int64_t H = row->step.H;
-    unit_sums n = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
-    ADD_RECURRENT(1, vectors, H, row->step.gates + 3 * H, row->recurrent[1], j, n);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES)
-        gru_new_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), n[v][0]);
+    ADD_RECURRENT(2, vectors, row->step.H, row->operand, row->recurrent[0], j, z);
+    store_sums(3, vectors, row->step.H, j, z, row->step.gates);
 }
 
 LOCAL void gru_reset_before_row(const row_step *row) {
-#define GATES_GROUP(vectors, j) gru_reset_before_group(vectors, row, j)
-#define NEW_GROUP(vectors, j) gru_new_group(vectors, row, j)
-    EACH_GROUP(row->step.H, row->reverse_panels, 2, GATES_GROUP);
-    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, NEW_GROUP);
-#undef GATES_GROUP
-#undef NEW_GROUP
-}
-
-OUT_OF_LINE void gru_mix_backward_units(const gate_step *step, int64_t j, int64_t lanes, vec recurrent_dh) {
-    gru_mix_backward(step, 0, j, lanes, LOAD(step->dh + j) + (LOAD(step->dh_next + j) + recurrent_dh));
-}
-
-INLINE void gru_mix_backward_group(const int vectors, const row_step *row, int64_t j) {
     const int64_t H = row->step.H;
-    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
-    ADD_RECURRENT(1, vectors, 2 * H, row->operand + H, row->recurrent[0], j, dh);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES)
-        gru_mix_backward_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), dh[v][0]);
-}
-
-INLINE void gru_operand_group(const int vectors, const row_step *row, int64_t j) {
-    const int64_t H = row->step.H;
-    unit_sums dq = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
-    ADD_RECURRENT(1, vectors, H, row->step.dz, row->recurrent[1], j, dq);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES) {
-        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
-        gru_operand_vector(&row->step, 0, j, lanes, dq[v][0]);
-    }
-}
-
-LOCAL void gru_reset_before_row_backward(const row_step *row) {
-#define MIX_GROUP(vectors, j) gru_mix_backward_group(vectors, row, j)
-#define OPERAND_GROUP(vectors, j) gru_operand_group(vectors, row, j)
-    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, MIX_GROUP);
-    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, OPERAND_GROUP);
-#undef MIX_GROUP
-#undef OPERAND_GROUP
+    REAL *n = row->step.gates + 2 * H, *q = n + H;
+#define GROUP(vectors, j) gru_reset_before_group(vectors, row, j)
+    EACH_GROUP(H, row->reverse_panels, 2, GROUP);
+#undef GROUP
+    gru_reset_before_gates_row(H, row->operand, row->step.gates);
+    multiply_one_gate(NULL, H, H, q, row->recurrent[1], n, n, row->reverse_panels);
+    gru_reset_before_forward_row(&row->step, 0);
 }
 #endif

@@ -34,11 +34,9 @@ LOCAL void leaky_backward_fused(const step *step, const REAL *dz_next, int64_t l
     gate_step gates = gate_step_of(step);
     gates.adds_dh_next = 1;
     prefetch_tape(step, &product);
-    step->kernels->multiply(&product);
+    multiply_state(step, &product);
     step->kernels->leaky_backward(&gates);
 }
-
-LOCAL void leaky_backward_row(const kernels *kernels, const row_step *row) { kernels->leaky_row_backward(row); }
 
 LOCAL const cell leaky = {
     .shape = {.blocks = 1,
@@ -52,6 +50,5 @@ LOCAL const cell leaky = {
     .forward_row = leaky_forward_row,
     .backward = leaky_backward,
     .backward_fused = leaky_backward_fused,
-    .backward_row = leaky_backward_row,
 };
 #endif

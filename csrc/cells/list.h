@@ -28,15 +28,10 @@
 /* X(function of a pointwise header for a batch of one, which is a member of the kernel table) */
 #define ROW_FUNCTIONS(X)                                                                                               \
     X(vanilla_row)                                                                                                     \
-    X(vanilla_row_backward)                                                                                            \
     X(lstm_row)                                                                                                        \
-    X(lstm_row_backward)                                                                                               \
     X(gru_row)                                                                                                         \
-    X(gru_row_backward)                                                                                                \
     X(gru_reset_before_row)                                                                                            \
-    X(gru_reset_before_row_backward)                                                                                   \
-    X(leaky_row)                                                                                                       \
-    X(leaky_row_backward)
+    X(leaky_row)
 #endif
 
 /* The files of all cells, for an includer that defines CELL_FILE(name): "name.h" or "name_pointwise.h". */

@@ -24,8 +24,6 @@ LOCAL void lstm_backward(const step *step) {
     step->kernels->lstm_backward(&gates);
 }
 
-LOCAL void lstm_backward_row(const kernels *kernels, const row_step *row) { kernels->lstm_row_backward(row); }
-
 /* The gradients of the peepholes of i and f take c_{t-1}, that of o takes c_t. */
 LOCAL void lstm_add_peephole_grad(const peephole_rows *given, REAL *grad) {
     const int64_t H = given->H;
@@ -48,7 +46,6 @@ LOCAL const cell lstm = {
     .forward = lstm_forward,
     .forward_row = lstm_forward_row,
     .backward = lstm_backward,
-    .backward_row = lstm_backward_row,
     .add_peephole_grad = lstm_add_peephole_grad,
 };
 #endif

@@ -65,6 +65,15 @@ LOCAL void lstm_backward(const gate_step *step) {
 
 LOCAL int lstm_in_passes(const row_step *row) { return row->step.gates && row->step.H > 2 * LANES; }
 
+/* i, f, g and o of units j.., or their sums */
+OUT_OF_LINE void store_gates(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
+    const int64_t H = step->H;
+    STORE(step->gates + j, i);
+    STORE(step->gates + H + j, f);
+    STORE(step->gates + 2 * H + j, g);
+    STORE(step->gates + 3 * H + j, o);
+}
+
 /* h and c of units j.. from the sums of their gates */
 OUT_OF_LINE void lstm_units(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
     const int64_t H = step->H;
@@ -80,88 +89,26 @@ OUT_OF_LINE void lstm_units(const gate_step *step, int64_t j, int64_t lanes, vec
     o = vec_logistic(o);
     STORE(step->c + j, c);
     STORE(step->h + j, o * vec_tanh(c));
-    if (!step->gates) return;
-    STORE(step->gates + j, i);
-    STORE(step->gates + H + j, f);
-    STORE(step->gates + 2 * H + j, g);
-    STORE(step->gates + 3 * H + j, o);
+    if (step->gates) store_gates(step, j, lanes, i, f, g, o);
 }
 
-INLINE void lstm_group(const int vectors, const row_step *row, int64_t j) {
+typedef void lstm_end(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o);
+
+INLINE void lstm_group(const int vectors, const row_step *row, lstm_end *end, int64_t j) {
     const int64_t H = row->step.H;
     unit_sums z;
     begin_sums(4, vectors, row, j, z);
     ADD_RECURRENT(4, vectors, H, row->operand, row->recurrent[0], j, z);
     UNROLL
     for (int v = 0; v < vectors; v++, j += LANES)
-        lstm_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], z[v][2], z[v][3]);
-}
-
-/* The sums only, into the gates. */
-INLINE void lstm_sums_group(const int vectors, const row_step *row, int64_t j) {
-    const int64_t H = row->step.H;
-    unit_sums z;
-    begin_sums(4, vectors, row, j, z);
-    ADD_RECURRENT(4, vectors, H, row->operand, row->recurrent[0], j, z);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES) {
-        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
-        UNROLL
-        for (int gate = 0; gate < 4; gate++) STORE(row->step.gates + gate * H + j, z[v][gate]);
-    }
+        end(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], z[v][2], z[v][3]);
 }
 
 LOCAL void lstm_row(const row_step *row) {
-#define GROUP(vectors, j) lstm_group(vectors, row, j)
-#define SUMS_GROUP(vectors, j) lstm_sums_group(vectors, row, j)
-    if (!lstm_in_passes(row)) {
-        EACH_GROUP(row->step.H, row->reverse_panels, 2, GROUP);
-        return;
-    }
-    EACH_GROUP(row->step.H, row->reverse_panels, 2, SUMS_GROUP);
-    lstm_forward_row(&row->step, 0);
+    lstm_end *const end = lstm_in_passes(row) ? store_gates : lstm_units;
+#define GROUP(vectors, j) lstm_group(vectors, row, end, j)
+    EACH_GROUP(row->step.H, row->reverse_panels, 2, GROUP);
 #undef GROUP
-#undef SUMS_GROUP
-}
-
-OUT_OF_LINE void lstm_backward_units(const gate_step *step, int64_t j, int64_t lanes, vec recurrent_dh) {
-    lstm_backward_vector(step, 0, j, lanes, LOAD(step->dh + j) + recurrent_dh);
-}
-
-INLINE void lstm_backward_group(const int vectors, const row_step *row, int64_t j) {
-    const int64_t H = row->step.H;
-    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
-    ADD_RECURRENT(1, vectors, 4 * H, row->operand, row->recurrent[0], j, dh);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES)
-        lstm_backward_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), dh[v][0]);
-}
-
-/* The whole dh only, to where dz of i goes. */
-INLINE void lstm_dh_group(const int vectors, const row_step *row, int64_t j) {
-    const int64_t H = row->step.H;
-    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
-    ADD_RECURRENT(1, vectors, 4 * H, row->operand, row->recurrent[0], j, dh);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES) {
-        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
-        STORE(row->step.dz + j, LOAD(row->step.dh + j) + dh[v][0]);
-    }
-}
-
-/* the same with dh += W_hhT dz_next */
-LOCAL void lstm_row_backward(const row_step *row) {
-#define GROUP(vectors, j) lstm_backward_group(vectors, row, j)
-#define DH_GROUP(vectors, j) lstm_dh_group(vectors, row, j)
-    if (!lstm_in_passes(row)) {
-        EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, GROUP);
-        return;
-    }
-    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, DH_GROUP);
-    gate_step with_dh = row->step;
-    with_dh.dh = row->step.dz;
-    lstm_backward_row(&with_dh, 0);
-#undef GROUP
-#undef DH_GROUP
+    if (lstm_in_passes(row)) lstm_forward_row(&row->step, 0);
 }
 #endif

@@ -37,10 +37,8 @@ LOCAL void vanilla_backward_fused(const step *step, const REAL *dz_next, int64_t
     product.activation = step->cell;
     product.h = step->h;
     product.ldh = step->ld;
-    step->kernels->multiply(&product);
+    multiply_state(step, &product);
 }
-
-LOCAL void vanilla_backward_row(const kernels *kernels, const row_step *row) { kernels->vanilla_row_backward(row); }
 
 LOCAL const cell vanilla = {
     .shape = {.blocks = 1,
@@ -52,6 +50,5 @@ LOCAL const cell vanilla = {
     .forward_row = vanilla_forward_row,
     .backward = vanilla_backward,
     .backward_fused = vanilla_backward_fused,
-    .backward_row = vanilla_backward_row,
 };
 #endif

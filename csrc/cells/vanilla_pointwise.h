@@ -39,43 +39,9 @@ LOCAL void activation_grad(int activation, int64_t n, const REAL *h, const REAL 
 
 /* ---- a batch of one ------------------------------------------------------------------------------------- */
 
-INLINE void vanilla_group(const int vectors, const row_step *row, int64_t j) {
-    const int64_t H = row->step.H;
-    unit_sums z;
-    begin_sums(1, vectors, row, j, z);
-    ADD_RECURRENT(1, vectors, H, row->operand, row->recurrent[0], j, z);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES) {
-        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
-        STORE(row->step.h + j, z[v][0]);
-    }
-}
-
 /* h from h_prev and W_ih x + bias */
 LOCAL void vanilla_row(const row_step *row) {
-#define GROUP(vectors, j) vanilla_group(vectors, row, j)
-    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, GROUP);
-#undef GROUP
+    multiply_vanilla(row, row->step.h);
     activate(row->activation, row->step.H, row->step.h);
-}
-
-INLINE void vanilla_backward_group(const int vectors, const row_step *row, int64_t j) {
-    const int64_t H = row->step.H;
-    unit_sums dh = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
-    ADD_RECURRENT(1, vectors, H, row->operand, row->recurrent[0], j, dh);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES) {
-        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
-        STORE(row->step.dz + j, LOAD(row->step.dh + j) + dh[v][0]);
-    }
-}
-
-/* dz from dh and dz_next */
-LOCAL void vanilla_row_backward(const row_step *row) {
-    REAL *dz = row->step.dz;
-#define GROUP(vectors, j) vanilla_backward_group(vectors, row, j)
-    EACH_GROUP(row->step.H, row->reverse_panels, MOST_UNITS, GROUP);
-#undef GROUP
-    activation_grad(row->activation, row->step.H, row->step.h, dz, dz);
 }
 #endif

@@ -98,7 +98,7 @@ LOCAL bptt_status reopen_learner(learner *learner, const bptt_spec *spec, int32_
     const learner_head *head = alloc_head(&from);
     bptt_options full;
     if (spec && spec->struct_size == sizeof *spec && kernels && params && memory &&
-        is_made_for(head, kernels, spec, method, B) && !bptt_internal_check_options(spec, 1, options, &full) &&
+        is_made_for(head, kernels, spec, method, B) && !bptt_internal_check_options(spec, 1, options, &full, NULL) &&
         only_learner_options(&full)) {
         *learner = head->opened;
         learner->call.options = full;

@@ -115,11 +115,12 @@ LOCAL int64_t *alloc_integers(arena *from, int64_t n) {
 /* The sizes that depend on the network alone. */
 LOCAL void size_learner(learner *learner) {
     const call *call = &learner->call;
-    for (int i = 0; i < LAYER_DIR_TENSORS; i++) learner->layer[i] = bptt_internal_layer_dir_offset(&call->spec, 0, i);
-    for (int i = 0; i < NETWORK_TENSORS; i++) learner->network[i] = bptt_internal_network_offset(&call->spec, i);
+    for (int i = 0; i < LAYER_DIR_TENSORS; i++)
+        learner->layer[i] = bptt_internal_layer_dir_offset(&call->offsets, 0, i);
+    for (int i = 0; i < NETWORK_TENSORS; i++) learner->network[i] = call->offsets.network[i];
     learner->state_units = call->shape->states * call->H;
     learner->readout = call->O * (call->H + (call->spec.bias != 0));
-    learner->columns = bptt_internal_params(&call->spec) - learner->readout;
+    learner->columns = call->offsets.params - learner->readout;
     learner->readout_begin = call->O ? learner->network[WEIGHT_HO] : learner->columns;
     learner->ld = (learner->columns + LINE - 1) / LINE * LINE;
     learner->span = span_of(learner);

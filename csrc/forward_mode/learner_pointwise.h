@@ -33,14 +33,17 @@ INLINE void finish_dots(const int rows, const vec *sums, const REAL *init, REAL 
         return;
     }
 #endif
+    UNROLL
     for (int i = 0; i < rows; i++) out[i] = (init ? init[i] : 0) + lanes_together(sums[i]);
 }
 
 /* out[i] = init[i] + the dot product of x and row i of w (k apart), i < rows; each in the same order. */
 INLINE void dot_rows(const int rows, int64_t k, const REAL *w, const REAL *x, const REAL *init, REAL *out) {
     vec sums[AT_ONCE];
+    UNROLL
     for (int i = 0; i < rows; i++) sums[i] = splat(0);
-    EACH_VECTOR(k, const vec of_x = LOAD(x + j); for (int i = 0; i < rows; i++) sums[i] += LOAD(w + i * k + j) * of_x);
+    EACH_VECTOR(k, const vec of_x = LOAD(x + j);
+                UNROLL for (int i = 0; i < rows; i++) sums[i] += LOAD(w + i * k + j) * of_x);
     finish_dots(rows, sums, init, out);
 }
 

@@ -229,10 +229,9 @@ LOCAL int64_t row_grads_scratch(const call *call) {
     return call->kernels->outer_scratch(most_weight_rows(call)) + LINE + (call->spec.num_embeddings ? call->I : 0);
 }
 
-/* Adds to `to` what the steps of a row give: dz_t times the operands of its products, over all its steps. */
+/* Adds to `to` what the steps of a row give, one or more: dz_t times the operands of its products, over all steps. */
 LOCAL void add_row_grads(const learner *learner, const row_dz *given, REAL *scratch, param_row to) {
     REAL *dx = scratch + learner->call.kernels->outer_scratch(most_weight_rows(&learner->call));
-    if (!given->steps) return;
     add_row_weights(learner, given, scratch, to);
     add_row_biases(learner, given, to);
     add_row_peepholes(learner, given, to);

@@ -12,21 +12,21 @@ static const REAL no_init[2 * PANEL_WIDTH];
 INLINE void few_rows(const int rows, const int panels, const tile_task *task, int64_t panel_stride) {
     vec sum[3][4][2];                /* row, panel, vector */
     const REAL *b_row = task->panel; /* row r of b in the first panel */
-    for (int i = 0; i < rows; i++)
-        for (int panel = 0; panel < panels; panel++) sum[i][panel][0] = sum[i][panel][1] = splat(0);
-    for (int64_t r = 0; r < task->k; r++, b_row += PANEL_WIDTH)
-        for (int panel = 0; panel < panels; panel++)
-            for (int v = 0; v < 2; v++) {
-                vec b = load(b_row + panel * panel_stride + v * LANES);
-                IN_REGISTER(b);
-                for (int i = 0; i < rows; i++) sum[i][panel][v] += splat(task->a[i * task->a_row_stride + r]) * b;
-            }
     UNROLL
-    for (int i = 0; i < rows; i++) {
+    for (int i = 0; i < rows; i++) UNROLL
+    for (int panel = 0; panel < panels; panel++) sum[i][panel][0] = sum[i][panel][1] = splat(0);
+    for (int64_t r = 0; r < task->k; r++, b_row += PANEL_WIDTH) UNROLL
+    for (int panel = 0; panel < panels; panel++) UNROLL
+    for (int v = 0; v < 2; v++) {
+        vec b = load(b_row + panel * panel_stride + v * LANES);
+        IN_REGISTER(b);
         UNROLL
-        for (int panel = 0; panel < panels; panel++)
-            for (int v = 0; v < 2; v++) put(task, i, panel * PANEL_WIDTH + v * LANES, sum[i][panel][v]);
+        for (int i = 0; i < rows; i++) sum[i][panel][v] += splat(task->a[i * task->a_row_stride + r]) * b;
     }
+    UNROLL
+    for (int i = 0; i < rows; i++) UNROLL
+    for (int panel = 0; panel < panels; panel++) UNROLL
+    for (int v = 0; v < 2; v++) put(task, i, panel * PANEL_WIDTH + v * LANES, sum[i][panel][v]);
 }
 
 /* Returns how many panels it did: 0 where tiles are as fast or fewer than two whole panels are left. */

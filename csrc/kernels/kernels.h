@@ -83,23 +83,23 @@ typedef struct {
     REAL *dh_next;         /* backward: receives the direct term of the gradient by h_prev (GRU: z*dh) */
     REAL *dc_next;         /* backward: gradient by c through the next step, overwritten by that by c_prev */
     const REAL *d_operand; /* backward: gradient by the operand of a product of gates (GRU, reset before: r*h_prev) */
-    int adds_dh_next;      /* backward, leaky: dh lacks the direct term through the next step, which dh_next holds */
+    int adds_dh_next;      /* backward: dh lacks the direct term through the next step, which dh_next holds */
     REAL *leak_terms;      /* backward, leaky: receives the terms of the gradient by the trained leak; NULL: it is not
                               trained */
 } gate_step;
 
-/* One step of a cell for a batch of one: its products, and the arithmetic of gate_step, LANES units at a time. The
- * matrices are in unit panels. */
+/* One forward step of a cell for a batch of one: its products, and the arithmetic of gate_step, LANES units at a time.
+ * The matrices are in unit panels. (Backward is multiply_row and the gate function of any batch.) */
 typedef struct {
-    gate_step step; /* rows = 1; forward: gates NULL: not wanted (the GRU with the reset before needs them) */
+    gate_step step; /* rows = 1; gates NULL: not wanted (the GRU with the reset before needs them) */
     int64_t I;
-    const REAL *x;          /* forward: the inputs (I,); NULL: z holds their product */
+    const REAL *x;          /* the inputs (I,); NULL: z holds their product */
     const REAL *inputs;     /* W_ih */
     const REAL *input_bias; /* (G*H), and that of the other product where it is separate (G*H), else NULL */
     const REAL *hh_bias;
     const REAL *z;            /* W_ih x + input_bias (G*H); may be where the gates go, or h of a cell without gates */
-    const REAL *recurrent[2]; /* the products of W_hh in the cell's order; backward: transposed */
-    const REAL *operand;      /* forward: h_{t-1} after recurrent dropout; backward: dz of the next step */
+    const REAL *recurrent[2]; /* the products of W_hh in the cell's order */
+    const REAL *operand;      /* h_{t-1} after recurrent dropout */
     int activation;           /* of a vanilla cell: its bptt_cell */
     int reverse_panels;       /* as in a product */
 } row_step;

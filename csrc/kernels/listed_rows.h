@@ -7,12 +7,15 @@
 INLINE void add_listed_vecs(const int vecs, int64_t part, int64_t count, const int64_t *rows, const REAL *a,
                             int64_t lda, REAL *sums) {
     vec sum[4];
+    UNROLL
     for (int v = 0; v < vecs; v++) sum[v] = splat(0);
-    for (int64_t i = 0; i < count; i++)
-        for (int v = 0; v < vecs; v++)
-            sum[v] += part ? load_part(a + rows[i] * lda, part) : load(a + rows[i] * lda + v * LANES);
+    for (int64_t i = 0; i < count; i++) UNROLL
+    for (int v = 0; v < vecs; v++)
+        sum[v] += part ? load_part(a + rows[i] * lda, part) : load(a + rows[i] * lda + v * LANES);
     if (part) store_part(sums, load_part(sums, part) + sum[0], part);
-    for (int v = 0; v < vecs && !part; v++) store(sums + v * LANES, load(sums + v * LANES) + sum[v]);
+    UNROLL
+    for (int v = 0; v < vecs; v++)
+        if (!part) store(sums + v * LANES, load(sums + v * LANES) + sum[v]);
 }
 
 /* Each element is one sum in the order of the list: the same bits however the columns are shared out. */

@@ -97,13 +97,16 @@ INLINE void point_of_circle(vec_bits bits, vec *first, vec *second) {
 
 /* x += scale * xi, xi standard normal numbers that are a function of key and place */
 LOCAL void add_normal(int64_t n, uint64_t key, REAL scale, REAL *x) {
-    const int64_t pairs = n - n / 2, rest = n / 2;
+    const int64_t pairs = n - n / 2;
     const uint64_t angle_key = mix64(key + 0x9e3779b97f4a7c15u);
-    EACH_VECTOR(pairs, const vec_bits counter = lane_numbers() + (UINT)j;
-                const vec r = square_root(log_of_uniform(uniform_above_zero(random_bits(counter, key))) * NUMBER(-2));
-                const vec scaled = r * scale; vec first; vec second;
-                point_of_circle(random_bits(counter, angle_key), &first, &second);
-                STORE(x + j, LOAD(x + j) + scaled * first);
-                add_part(x + pairs + j, scaled * second, rest - j < lanes ? rest - j : lanes));
+    for (int64_t j = 0; j < pairs; j += LANES) {
+        const vec_bits counter = lane_numbers() + (UINT)j;
+        const vec r = square_root(log_of_uniform(uniform_above_zero(random_bits(counter, key))) * NUMBER(-2));
+        const vec scaled = r * scale;
+        vec first, second;
+        point_of_circle(random_bits(counter, angle_key), &first, &second);
+        add_part(x + j, scaled * first, pairs - j);
+        add_part(x + pairs + j, scaled * second, n - pairs - j);
+    }
 }
 #endif

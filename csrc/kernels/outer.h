@@ -13,8 +13,8 @@ enum {
 };
 
 /* One panel of b: `cols` columns from j on by `depth` rows from r on, zeros for skipped rows and missing columns. */
-static void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t j, int64_t cols, int width,
-                      REAL *panel) {
+OUT_OF_LINE void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t j, int64_t cols, int width,
+                           REAL *panel) {
     const int64_t ahead = (p->gap ? AHEAD + AHEAD / p->run * p->gap : AHEAD) * p->ldb;
     for (const int64_t end = r + depth; r < end;) {
         const int64_t first = outer_row(p, r), rows = outer_rows_together(p, r, end);
@@ -23,7 +23,7 @@ static void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t 
             const int skipped = p->skip && p->skip[first + row];
             __builtin_prefetch(b + ahead);
             for (int v = 0; v < width; v += LANES) {
-                if (skipped || cols <= v) store(panel + v, splat(0));
+                if (skipped) store(panel + v, splat(0));
                 else store(panel + v, cols - v >= LANES ? load(b + v) : load_part(b + v, cols - v));
             }
         }
@@ -33,7 +33,7 @@ static void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t 
 
 /* Column j by `depth` rows from r_begin on: a few vectors of rows of c at a time, each element a sum over r, the same
  * to the bit as in a tile. Skipped rows are not read. */
-static void outer_column(const outer_product *p, int64_t r_begin, int64_t depth, int64_t j) {
+OUT_OF_LINE void outer_column(const outer_product *p, int64_t r_begin, int64_t depth, int64_t j) {
     enum { AT_ONCE = 4 };
     for (int64_t i = 0; i < p->m; i += AT_ONCE * LANES) {
         const int64_t rows = p->m - i < AT_ONCE * LANES ? p->m - i : AT_ONCE * LANES;
@@ -61,7 +61,7 @@ static void outer_column(const outer_product *p, int64_t r_begin, int64_t depth,
 
 /* Columns of a, `depth` rows of it from r on, for the tiles of the rows [i, i + m) of c: each (depth,rows). Whole
  * vectors are copied where a row has room; what a copy writes too much, the next one overwrites. */
-static void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth, REAL *tiles) {
+OUT_OF_LINE void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth, REAL *tiles) {
     const REAL *a = p->a + r * p->lda + i;
     for (int64_t left = tiles_below(m), room = p->m - i; left > 0; left--) {
         const int64_t rows = (m + left - 1) / left;
@@ -107,7 +107,7 @@ static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t n,
 LOCAL int64_t outer_scratch(int64_t m) { return m * DEPTH; }
 
 /* Whether a skipped row of a holds NaN or Inf: times the zeros that a panel has in place of b it would be NaN. */
-static int skips_nonfinite(const outer_product *p, int64_t r_begin, int64_t depth) {
+OUT_OF_LINE int skips_nonfinite(const outer_product *p, int64_t r_begin, int64_t depth) {
     for (int64_t r = r_begin; p->skip && r < r_begin + depth; r++)
         for (int64_t i = 0; p->skip[outer_row(p, r)] && i < p->m; i++)
             if (!isfinite(p->a[r * p->lda + i])) return 1;

@@ -21,9 +21,9 @@
 #define LOAD(from) (lanes == LANES ? load(from) : load_part(from, lanes))
 #define STORE(to, v) (lanes == LANES ? store(to, v) : store_part(to, v, lanes))
 
-/* x += v for the first `lanes` elements, LANES at most; none where that is not above zero */
+/* x += v for the first `lanes` elements, a vector at most; none where that is not above zero */
 INLINE void add_part(REAL *x, vec v, int64_t lanes) {
-    if (lanes == LANES) store(x, load(x) + v);
+    if (lanes >= LANES) store(x, load(x) + v);
     else if (lanes > 0) store_part(x, load_part(x, lanes) + v, lanes);
 }
 

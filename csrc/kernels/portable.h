@@ -7,6 +7,7 @@
 #endif
 #include "kernels/epilogue.h"
 #include "kernels/kernels.h"
+#include "kernels/pack_panel.h"
 #include "kernels/vmath.h"
 
 /* A tile of c is TILE_ROWS x PANEL_WIDTH. A panel holds PANEL_WIDTH columns of b, row by row; zeros fill the last. */
@@ -21,10 +22,10 @@ enum {
 LOCAL int64_t packed_size(int64_t k, int64_t n) { return (n + PANEL_WIDTH - 1) / PANEL_WIDTH * PANEL_WIDTH * k; }
 
 LOCAL void pack(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels) {
-    for (int64_t begin = 0; begin < n; begin += PANEL_WIDTH)
-        for (int64_t i = 0; i < k; i++)
-            for (int64_t j = begin; j < begin + PANEL_WIDTH; j++)
-                *panels++ = j < n ? w[i * row_stride + j * col_stride] : 0;
+    for (int64_t j = 0; j < n; j += PANEL_WIDTH, panels += k * PANEL_WIDTH) {
+        const int64_t filled = n - j < PANEL_WIDTH ? n - j : PANEL_WIDTH;
+        pack_panel(k, w + j * col_stride, row_stride, col_stride, filled, PANEL_WIDTH, PANEL_WIDTH, panels);
+    }
 }
 
 /* tile[i][j] += sum over r of a[i*row_stride + r*depth_stride] * panel[r][j], r in order, for i < rows (a constant) */

@@ -7,70 +7,69 @@
 
 /* ---- one row ---------------------------------------------------------------------------------------------- */
 
-/* `vectors` vectors of c from column j on */
-INLINE void multiply_row_group(const int vectors, const product *p, int64_t j) {
-    unit_sums sum;
-    UNROLL
-    for (int v = 0; v < vectors; v++) sum[v][0] = splat(0);
-    add_terms(1, vectors, CHAINS(1, vectors), p->k, p->a, p->panels + j * p->k, sum);
-    UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES) {
-        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(p->n, j);
-        STORE(p->c + j, p->init ? LOAD(p->init + j) + sum[v][0] : sum[v][0]);
-    }
-}
-
 LOCAL void multiply_row(const product *p) {
     if (p->m < 1) return; /* a thread without rows */
-#define ROW_GROUP(vectors, j) multiply_row_group(vectors, p, j)
-    EACH_GROUP(p->n, p->reverse_panels, MOST_UNITS, ROW_GROUP);
-#undef ROW_GROUP
-    apply_epilogue(p);
+    multiply_one_gate(NULL, p->n, p->k, p->a, p->panels, p->init, p->c, p->reverse_panels);
+    if (p->epilogue != EPILOGUE_NONE) apply_epilogue(p);
 }
 
 /* ---- the inputs of many steps ------------------------------------------------------------------------------- */
 
-/* rows at a time: few enough that their sums and a row of the panel fit the registers */
-#if VECTOR_BYTES == 64
-#define ROWS_OF(gates) ((gates) > 1 ? 4 : 8)
-#else
-#define ROWS_OF(gates) ((gates) > 1 ? 2 : 8)
-#endif
+/* Rows and columns at a time: many rows by two columns, few rows one by one by four columns. */
+enum { UNIT_ROWS = 4, UNIT_COLUMNS = 4 };
 
-/* Rows [i, i + rows) of c for the vector of units that begins at j: sums in the order of add_terms with one chain. */
-INLINE void multiply_rows_of_units(const int gates, const int rows, const product *p, int64_t i, int64_t j) {
-    const int64_t H = p->n / gates, lanes = unit_lanes(H, j);
-    const REAL *a = p->a + i * p->lda, *panel = p->panels + j * gates * p->k;
-    vec sum[8][MOST_GATES];
+/* A vector of columns of c: one gate of LANES units. */
+typedef struct {
+    const REAL *panel;
+    int64_t begin, lanes;
+} unit_column;
+
+LOCAL unit_column column_of_units(int gates, const product *p, int64_t index) {
+    const int64_t H = p->n / gates, v = index / gates, gate = index % gates;
+    return (unit_column){.panel = p->panels + (v * gates * p->k + gate) * LANES,
+                         .begin = gate * H + v * LANES,
+                         .lanes = unit_lanes(H, v * LANES)};
+}
+
+/* Rows [i, i + rows) of some columns of c, whose panels have rows ld apart: sums in the order of add_terms with one
+ * chain. */
+INLINE void multiply_rows_of_units(const int rows, const int columns, int64_t ld, const product *p, int64_t i,
+                                   const unit_column *column) {
+    const REAL *a = p->a + i * p->lda;
+    vec sum[UNIT_ROWS][UNIT_COLUMNS];
     UNROLL
-    for (int row = 0; row < rows; row++) UNROLL
-    for (int gate = 0; gate < gates; gate++) sum[row][gate] = LOAD(p->init + gate * H + j);
-    for (int64_t r = 0; r < p->k; r++, panel += gates * LANES) UNROLL
-    for (int gate = 0; gate < gates; gate++) {
-        vec b = load(panel + gate * LANES);
+    for (int col = 0; col < columns; col++) {
+        const int64_t lanes = column[col].lanes;
+        const vec init = LOAD(p->init + column[col].begin);
+        UNROLL
+        for (int row = 0; row < rows; row++) sum[row][col] = init;
+    }
+    for (int64_t r = 0; r < p->k; r++) UNROLL
+    for (int col = 0; col < columns; col++) {
+        vec b = load(column[col].panel + r * ld);
         IN_REGISTER(b);
         UNROLL
-        for (int row = 0; row < rows; row++) sum[row][gate] += splat(a[row * p->lda + r]) * b;
+        for (int row = 0; row < rows; row++) sum[row][col] += splat(a[row * p->lda + r]) * b;
     }
     UNROLL
     for (int row = 0; row < rows; row++) UNROLL
-    for (int gate = 0; gate < gates; gate++) STORE(p->c + (i + row) * p->ldc + gate * H + j, sum[row][gate]);
-}
-
-INLINE void multiply_units_of(const int gates, const product *p) {
-    for (int64_t j = 0; j < p->n / gates; j += LANES) {
-        int64_t i = 0;
-        for (; i + ROWS_OF(gates) <= p->m; i += ROWS_OF(gates)) multiply_rows_of_units(gates, ROWS_OF(gates), p, i, j);
-        for (; i < p->m; i++) multiply_rows_of_units(gates, 1, p, i, j);
+    for (int col = 0; col < columns; col++) {
+        const int64_t lanes = column[col].lanes;
+        STORE(p->c + (i + row) * p->ldc + column[col].begin, sum[row][col]);
     }
 }
 
-/* c = init + a b, init one row for all */
+/* c = init + a b, init one row for all. The first rows and the last column may be computed twice, as the same numbers,
+ * so that there are always as many at a time. */
 LOCAL void multiply_units(int gates, const product *p) {
-    switch (gates) {
-    case 1: multiply_units_of(1, p); break;
-    case 3: multiply_units_of(3, p); break;
-    case 4: multiply_units_of(4, p); break;
+    const int64_t all = unit_vectors(p->n / gates) * gates, ld = (int64_t)gates * LANES;
+    const int64_t columns = p->m < UNIT_ROWS ? UNIT_COLUMNS : 2;
+    for (int64_t j = 0; j < all; j += columns) {
+        unit_column some[UNIT_COLUMNS];
+        for (int64_t i = 0; i < columns; i++) some[i] = column_of_units(gates, p, j + i < all ? j + i : all - 1);
+        for (int64_t i = 0; i < p->m && p->m < UNIT_ROWS; i++) multiply_rows_of_units(1, UNIT_COLUMNS, ld, p, i, some);
+        for (int64_t left = p->m; left > 0 && p->m >= UNIT_ROWS; left -= UNIT_ROWS)
+            multiply_rows_of_units(UNIT_ROWS, 2, ld, p, left < UNIT_ROWS ? 0 : left - UNIT_ROWS, some);
     }
 }
 #endif

@@ -6,10 +6,8 @@
 #ifndef BPTT_KERNELS_UNITS_H
 #define BPTT_KERNELS_UNITS_H
 #include "kernels/kernels.h"
+#include "kernels/pack_panel.h"
 #include "kernels/pointwise.h"
-#if VECTOR_BYTES
-#include "kernels/pack.h"
-#endif
 
 enum {
     SUMS = 8,       /* sums at a time: enough that no addition waits for the one before */
@@ -30,19 +28,9 @@ LOCAL void pack_units(int gates, int64_t H, int64_t k, const REAL *w, int64_t un
                       REAL *panels) {
     const int64_t ld = (int64_t)gates * LANES;
     for (int64_t j = 0; j < H; j += LANES, panels += k * ld)
-        for (int gate = 0; gate < gates; gate++) {
-            const int64_t filled = unit_lanes(H, j);
-            const REAL *from = w + (gate * H + j) * unit_stride;
-            REAL *to = panels + (int64_t)gate * LANES;
-            int64_t r = 0;
-#if VECTOR_BYTES
-            for (; k_stride == 1 && r + 4 <= k; r += 4)
-                pack_four_rows(from + r, unit_stride, filled, LANES, ld, to + r * ld);
-#endif
-            for (; r < k; r++)
-                for (int64_t i = 0; i < LANES; i++)
-                    to[r * ld + i] = i < filled ? from[i * unit_stride + r * k_stride] : 0;
-        }
+        for (int gate = 0; gate < gates; gate++)
+            pack_panel(k, w + (gate * H + j) * unit_stride, k_stride, unit_stride, unit_lanes(H, j), LANES, ld,
+                       panels + (int64_t)gate * LANES);
 }
 
 /* sum[v][gate] += the sum of a[r] times row r of the panel of vector v, for r < k. Each sum has `chains` parts, of
@@ -101,6 +89,16 @@ INLINE void begin_sums(const int gates, const int vectors, const row_step *row, 
 #define ADD_RECURRENT(gates, vectors, k, operand, panels, j, sum)                                                      \
     add_terms(gates, vectors, CHAINS(gates, vectors), k, operand, (panels) + (j) * (gates) * (k), sum)
 
+/* The sums of units j.., a block of H for each gate. */
+INLINE void store_sums(const int gates, const int vectors, int64_t H, int64_t j, unit_sums sum, REAL *out) {
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        UNROLL
+        for (int gate = 0; gate < gates; gate++) STORE(out + gate * H + j, sum[v][gate]);
+    }
+}
+
 /* group(vectors, j) for all units, `most` vectors (2 or 4) at a time as long as there are as many, j the first unit */
 #define EACH_GROUP(H, reverse, most, group)                                                                            \
     do {                                                                                                               \
@@ -119,4 +117,36 @@ INLINE void begin_sums(const int gates, const int vectors, const row_step *row, 
         }                                                                                                              \
         END_VECTORS();                                                                                                 \
     } while (0)
+
+/* ---- one gate -------------------------------------------------------------------------------------------- */
+
+/* The arguments of a product with one gate: out = begin + panels a + init, which is added to the finished sums. They
+ * are no struct: building one would take as long as a small product. */
+#define ONE_GATE_PARAMS                                                                                                \
+    const row_step *row, int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *out
+
+INLINE void one_gate_group(const int vectors, int64_t j, ONE_GATE_PARAMS) {
+    unit_sums sum = {{splat(0)}, {splat(0)}, {splat(0)}, {splat(0)}};
+    if (row) begin_sums(1, vectors, row, j, sum);
+    ADD_RECURRENT(1, vectors, k, a, panels, j, sum);
+    UNROLL
+    for (int v = 0; v < vectors; v++) {
+        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(n, begin);
+        if (init) sum[v][0] = LOAD(init + begin) + sum[v][0];
+    }
+    store_sums(1, vectors, n, j, sum, out);
+}
+
+/* begin: W_ih x + bias of `row`, zeros where that is NULL; init (n,), NULL: zeros, may be out; a (k,), out (n,). */
+OUT_OF_LINE void multiply_one_gate(ONE_GATE_PARAMS, int reverse_panels) {
+#define GROUP(vectors, j) one_gate_group(vectors, j, row, n, k, a, panels, init, out)
+    EACH_GROUP(n, reverse_panels, MOST_UNITS, GROUP);
+#undef GROUP
+}
+
+/* out = W_ih x + bias + W_hh h of a cell with one gate */
+INLINE void multiply_vanilla(const row_step *row, REAL *out) {
+    const int64_t H = row->step.H;
+    multiply_one_gate(row, H, H, row->operand, row->recurrent[0], NULL, out, row->reverse_panels);
+}
 #endif

@@ -1,4 +1,4 @@
-/* The public functions on a network: sizes, forward, backward, one step at a time. */
+/* The public functions on a network: sizes, forward, backward, one step at a time, and what is wrong with a call. */
 #ifndef BPTT_NETWORK_API_H
 #define BPTT_NETWORK_API_H
 #include <string.h>
@@ -71,7 +71,7 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     alloc_forward_scratch(call, &from);
     call->masked_h = arena_alloc(&from, recurrent_dropout ? rows * call->H : 0);
     call->outer_scratch = arena_alloc(&from, call->kernels->outer_scratch(call->shards * most_weight_rows(call)));
-    call->shard_grads = arena_alloc(&from, (call->shards - 1) * bptt_internal_params(&call->spec));
+    call->shard_grads = arena_alloc(&from, (call->shards - 1) * call->offsets.params);
     call->dh[0] = arena_alloc(&from, dh_size);
     call->dh[1] = call->L > 1 && (call->D == 2 || dz_in_place) ? arena_alloc(&from, dh_size) : call->dh[0];
     call->shard_dy = arena_alloc(&from, call->shards > 1 ? rows * call->O : 0);
@@ -215,6 +215,19 @@ bptt_status TYPED(bptt_step_tokens)(const bptt_spec *spec, int64_t B, const REAL
     return BPTT_OK;
 }
 
+/* ---- what is wrong with a call ------------------------------------------------------------------------- */
+
+/* bptt_explain_f32(), bptt_explain_f64() */
+int TYPED(bptt_explain)(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options, char *text,
+                        size_t size) {
+    call call;
+    bptt_internal_sentence sentence = {text, text ? size : 0, 0};
+    if (sentence.size) text[0] = 0;
+    const bptt_status status = check_arguments(&call, spec, T, B, options, &sentence);
+    if (!status && call.options.tokens) check_tokens(&call, &sentence);
+    return sentence.length;
+}
+
 /* ---- sizes and the tape ------------------------------------------------------------------------------ */
 
 /* bptt_sizes_f32(), bptt_sizes_f64() */
@@ -226,7 +239,7 @@ bptt_status TYPED(bptt_sizes)(const bptt_spec *spec, int64_t T, int64_t B, const
     if (!sizes) return BPTT_ERROR_NULL;
     if (!bptt_internal_size_fits(sizes->struct_size, sizeof *sizes)) return BPTT_ERROR_STRUCT;
     bptt_sizes all = {.struct_size = sizes->struct_size};
-    all.params = bptt_internal_params(&call.spec);
+    all.params = call.offsets.params;
     all.state = call.shape->states * call.state_size;
     all.output = T * B * call.Y;
     all.tape = tape_size(&call);

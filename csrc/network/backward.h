@@ -126,10 +126,10 @@ LOCAL int backward_layer_dir(worker *worker) {
     const call *call = worker->call;
     worker->weights = weights_of(call, worker->layer_dir, BACKWARD);
     if (drops_recurrent(call)) draw_mask(worker);
+    const cell *cell = cell_of(&call->spec);
     step step = begin_backward_steps(worker);
-    row_step row = row_step_of(&step);
     for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
-        backward_step(worker, worker->direction ? worker->t0 + i : worker->t0 + worker->steps - 1 - i, &step, &row);
+        backward_step(worker, cell, worker->direction ? worker->t0 + i : worker->t0 + worker->steps - 1 - i, &step);
     save_dz(worker);
     input_gradient(worker);
     prepare_param_grads(worker);
@@ -218,7 +218,7 @@ LOCAL void backward_shard(worker *worker) {
 LOCAL void backward_task(void *context, const bptt_internal_member *member, int shard) {
     call *call = context;
     const bptt_internal_member alone = {.size = 1};
-    const int64_t params = bptt_internal_params(&call->spec);
+    const int64_t params = call->offsets.params;
     worker worker = begin_backward(call, member, &alone, shard);
     if (call->grads && shard > 0) {
         worker.grads = call->shard_grads + (shard - 1) * params;
@@ -240,7 +240,7 @@ LOCAL void backward_body(void *context, const bptt_internal_member *member) {
 /* Adds the gradients of the other shards to those of the first: one of call->tasks parts of the parameters. */
 LOCAL void add_shard_grads(void *context, const bptt_internal_member *member, int task) {
     const call *call = context;
-    const int64_t params = bptt_internal_params(&call->spec);
+    const int64_t params = call->offsets.params;
     const bptt_internal_member part = {.rank = task, .size = call->tasks};
     int64_t begin, end;
     (void)member;

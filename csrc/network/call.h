@@ -3,6 +3,7 @@
 #ifndef BPTT_NETWORK_CALL_H
 #define BPTT_NETWORK_CALL_H
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "base/arena.h"
 #include "base/rows.h"
@@ -37,6 +38,7 @@ typedef struct {
     bptt_spec spec;
     bptt_options options;
     const bptt_internal_shape *shape;      /* of the cell */
+    bptt_internal_offsets offsets;         /* of the tensors in params */
     int64_t I, H, O, Y, T, B, L, D;        /* as bptt.h names them */
     int64_t V;                             /* the inputs are integers below V; 0: they are x */
     int64_t state_size;                    /* elements of h of all layers and directions (L*D,B,H) */
@@ -123,9 +125,6 @@ LOCAL int64_t dz_columns(const call *call) { return bptt_internal_dz_blocks(call
 /* distance of rows of states, of the gradient by outputs, and of dz where the cell has no gates */
 LOCAL int64_t ld_state(const call *call) { return call->D * call->H; }
 
-/* Whether a number above zero is zero in the array's type: a threshold would clip everything away. */
-LOCAL int underflows(double threshold) { return threshold > 0 && !((REAL)threshold > 0); }
-
 LOCAL double flops_of_step(const call *call) {
     const double H = (double)call->H, D = (double)call->D, L = (double)call->L;
     const double inputs = (call->spec.one_hot ? 1 : (double)call->I) + (L - 1) * D * H + L * H;
@@ -137,8 +136,7 @@ LOCAL double flops_of_step(const call *call) {
  * sizes alone, so that results do not depend on threads. */
 LOCAL int64_t shards_of(const call *call) {
     const int64_t B = call->B, terms = call->T * B;
-    if (bptt_internal_params(&call->spec) > SHARDED_PARAMS || terms < 2 * SHARD_TERMS || B < 2 * TWO_SHARDS_ROWS)
-        return 1;
+    if (call->offsets.params > SHARDED_PARAMS || terms < 2 * SHARD_TERMS || B < 2 * TWO_SHARDS_ROWS) return 1;
     int64_t shards = 2;
     while (shards < MOST_SHARDS && terms >= 2 * shards * SHARD_TERMS && B >= 2 * shards * SHARD_ROWS) shards *= 2;
     return shards;
@@ -150,7 +148,7 @@ LOCAL int64_t share_begin(const call *call, int64_t index, int64_t shares) {
     if (!lengths || index == 0 || index == shares) return B * index / shares;
     int64_t all = 0, before = 0, begin = 0;
     for (int64_t row = 0; row < B; row++) all += lengths[row];
-    for (int64_t row = 0; row < B && (double)before * (double)shares <= (double)index * (double)all; row++) {
+    for (int64_t row = 0; (double)before * (double)shares <= (double)index * (double)all; row++) {
         begin = row;
         before += lengths[row];
     }
@@ -167,27 +165,35 @@ LOCAL int64_t chunk_steps(const call *call, int64_t shards) {
     return call->options.segment ? min_of(chunk, call->options.segment) : chunk;
 }
 
-/* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
-LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options) {
+/* Checks the arguments that all calls share; `to` receives the sentence about the first that is wrong, NULL: not
+ * wanted. */
+LOCAL bptt_status check_arguments(call *call, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
+                                  bptt_internal_sentence *to) {
+    const bptt_internal_arguments arguments = {spec, T, B, options, REAL_BITS};
     memset(call, 0, sizeof *call);
-    bptt_status status = bptt_internal_check_call(spec, T, B, options, &call->spec, &call->options);
+    const bptt_status status = bptt_internal_check_call(&arguments, &call->spec, &call->options, to);
     if (status) return status;
-    if (underflows(call->options.step_clip_norm) || underflows(call->options.step_clip_value))
-        return BPTT_ERROR_THRESHOLD;
-    if (underflows(call->spec.leak) || underflows(call->spec.noise) || call->spec.noise > REAL_LARGEST)
-        return BPTT_ERROR_OPTION;
     call->kernels = kernel_table();
-    if (!call->kernels) return BPTT_ERROR_ISA;
+    REQUIRE(call->kernels, to, BPTT_ERROR_ISA, "BPTT_ISA in the environment must be one of %s, got %s",
+            bptt_isa_choices(), getenv("BPTT_ISA"));
+    call->T = T;
+    call->B = B;
+    call->V = bptt_internal_vocabulary(&call->spec);
+    return BPTT_OK;
+}
+
+/* Checks these arguments and derives the sizes; no pointers yet. */
+LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options) {
+    const bptt_status status = check_arguments(call, spec, T, B, options, NULL);
+    if (status) return status;
     call->shape = bptt_internal_shape_of(&call->spec);
+    bptt_internal_offsets_of(&call->spec, &call->offsets);
     call->I = call->spec.input_size;
     call->H = call->spec.hidden_size;
     call->O = call->spec.output_size;
     call->L = bptt_internal_layers(&call->spec);
     call->D = bptt_internal_directions(&call->spec);
-    call->V = bptt_internal_vocabulary(&call->spec);
     call->Y = call->O ? call->O : call->D * call->H;
-    call->T = T;
-    call->B = B;
     call->state_size = call->L * call->D * B * call->H;
     call->step_flops = flops_of_step(call);
     call->shards = shards_of(call);
@@ -198,23 +204,23 @@ LOCAL bptt_status begin_call(call *call, const bptt_spec *spec, int64_t T, int64
 
 /* A tensor in the parameters; NULL where the network does not have it. */
 LOCAL const REAL *layer_dir_param(const call *call, int64_t layer_dir, int tensor) {
-    const int64_t offset = bptt_internal_layer_dir_offset(&call->spec, layer_dir, tensor);
+    const int64_t offset = bptt_internal_layer_dir_offset(&call->offsets, layer_dir, tensor);
     return offset < 0 ? NULL : call->params + offset;
 }
 
 LOCAL const REAL *network_param(const call *call, int tensor) {
-    const int64_t offset = bptt_internal_network_offset(&call->spec, tensor);
+    const int64_t offset = call->offsets.network[tensor];
     return offset < 0 ? NULL : call->params + offset;
 }
 
 /* The same in gradients (params). */
 LOCAL REAL *layer_dir_grad(const call *call, REAL *grads, int64_t layer_dir, int tensor) {
-    const int64_t offset = bptt_internal_layer_dir_offset(&call->spec, layer_dir, tensor);
+    const int64_t offset = bptt_internal_layer_dir_offset(&call->offsets, layer_dir, tensor);
     return offset < 0 ? NULL : grads + offset;
 }
 
 LOCAL REAL *network_grad(const call *call, REAL *grads, int tensor) {
-    const int64_t offset = bptt_internal_network_offset(&call->spec, tensor);
+    const int64_t offset = call->offsets.network[tensor];
     return offset < 0 ? NULL : grads + offset;
 }
 #endif

@@ -14,19 +14,20 @@
 #include "network/tokens.h"
 #include "network/weights.h"
 
-/* the inputs of the worker's layer at step t, row 0; NULL: they are integers */
-LOCAL const REAL *layer_input(const worker *worker, int64_t t) {
+/* the inputs of the worker's layer at step t, of this row and those after it; NULL: they are integers */
+LOCAL const REAL *layer_input(const worker *worker, int64_t t, int64_t row) {
     const call *call = worker->call;
     if (takes_tokens(worker)) return NULL;
-    return worker->layer ? state_at(call, worker->layer - 1, 0, 0, slot_of(worker, t))
-                         : call->x + t * call->B * call->I;
+    const REAL *x =
+        worker->layer ? state_at(call, worker->layer - 1, 0, 0, slot_of(worker, t)) : call->x + t * call->B * call->I;
+    return x + row * layer_inputs(call, worker->layer);
 }
 
 /* the same for the rows of a block, after dropout */
 LOCAL const REAL *block_input(const worker *worker, const block *block) {
     const call *call = worker->call;
     const int64_t in = layer_inputs(call, worker->layer);
-    const REAL *x = layer_input(worker, block->t) + block->row * in;
+    const REAL *x = layer_input(worker, block->t, block->row);
     if (!drops_inputs(worker)) return x;
     REAL *out = call->dropped_inputs + ((block->t - worker->t0) * call->B + block->row) * in;
     drop_inputs(worker, block->t, block->row, block->rows, in, x, out);
@@ -101,7 +102,7 @@ LOCAL void forward_row(const cell *cell, const step *step, row_step *row) {
     cell->forward_row(step->kernels, row);
 }
 
-LOCAL void forward_step(const worker *worker, int64_t t, step *step, row_step *row) {
+LOCAL void forward_step(const worker *worker, const cell *cell, int64_t t, step *step, row_step *row) {
     const call *call = worker->call;
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
     if (end == worker->row_begin) return;
@@ -112,7 +113,6 @@ LOCAL void forward_step(const worker *worker, int64_t t, step *step, row_step *r
         step->operand = masked;
         step->ld_operand = call->H;
     }
-    const cell *cell = cell_of(&call->spec);
     if (step->alone) forward_row(cell, step, row);
     else cell->forward(step);
 }
@@ -122,10 +122,12 @@ LOCAL void forward_layer_dir(worker *worker) {
     worker->weights = weights_of(worker->call, worker->layer_dir, FORWARD);
     if (drops_recurrent(worker->call)) draw_mask(worker);
     multiply_inputs(worker);
+    const cell *cell = cell_of(&worker->call->spec);
     step step = begin_steps(worker);
     row_step row = row_step_of(&step);
     for (int64_t i = 0; i < worker->steps && !stopped_at_step(worker, i); i++)
-        forward_step(worker, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step, &row);
+        forward_step(worker, cell, worker->direction ? worker->t0 + worker->steps - 1 - i : worker->t0 + i, &step,
+                     &row);
     store_final_state(worker);
     store_states(worker);
 }

@@ -93,7 +93,7 @@ LOCAL REAL *dy_at(const worker *worker, int64_t t, int64_t row) {
 LOCAL void gather_dy(const worker *worker) {
     const call *call = worker->call;
     const int64_t row = worker->row_begin, values = (worker->row_end - row) * call->O;
-    if (call->shards == 1 || !call->dy || !call->O) return;
+    if (call->shards == 1 || !call->dy) return;
     for (int64_t t = max_of(worker->t0, call->options.dy_start); t < worker->t0 + worker->steps; t++)
         memcpy(dy_at(worker, t, row), callers_dy(call, t, row), (size_t)values * sizeof(REAL));
 }

@@ -121,9 +121,9 @@ LOCAL void add_weight_grads(const worker *worker, const terms *terms, const REAL
 /* the block of dz that is the gradient by a block of rows of a matrix */
 LOCAL int dz_block_of(const call *call, int matrix, int row) {
     EACH_PRODUCT(call, cell_product)
-        if (cell_product->matrix == matrix && row >= cell_product->row && row < cell_product->row + cell_product->rows)
+        if (cell_product->matrix == matrix && row < cell_product->row + cell_product->rows)
             return cell_product->dz + row - cell_product->row;
-    return 0; /* not reached: the products cover all rows */
+    return 0; /* not reached: the products cover all rows, in ascending order */
 }
 
 /* b_ih and b_hh, in runs of blocks whose dz blocks lie side by side. Where both have the same dz it is summed once. */
@@ -179,7 +179,7 @@ LOCAL void add_layer_dir_grads(const worker *worker) {
     EACH_TERMS(worker, terms) {
         const int64_t first = first_term(worker, &terms);
         const REAL *x =
-            drops_inputs(worker) ? call->dropped_inputs + first * in : layer_input(worker, terms.t) + terms.row * in;
+            drops_inputs(worker) ? call->dropped_inputs + first * in : layer_input(worker, terms.t, terms.row);
         const REAL *h_prev = drops_recurrent(call)
                                  ? call->masked_h + first * call->H
                                  : in_slot(worker, worker->h, entering_slot(worker, terms.t)) + terms.row * ld;

@@ -75,11 +75,17 @@ LOCAL void recurrent_backward(const worker *worker, int64_t t, int64_t row, int6
     else memcpy(dh_next, out, (size_t)(rows * H) * sizeof(REAL));
 }
 
-/* dh_t += W_hhT dz_next, in one product. */
-LOCAL void add_recurrent_product(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
-    product product = state_product(step, dz_next, ld_dz_next, step->dh, step->dh, step->ld);
+/* dh_t += W_hhT dz_next, in one product. With a direct term dh_next receives the sum of both, which the cell adds. A
+ * batch of one has the new dh_t where dz_t will lie, so that dh_t is only read. */
+LOCAL void add_recurrent_product(step *step, const REAL *dz_next, int64_t ld_dz_next) {
+    const int direct = step->shape->direct_dh;
+    REAL *init = direct ? step->dh_next : step->dh;
+    REAL *out = step->alone && !direct && dz_next != step->dz ? step->dz : init;
+    product product = state_product(step, dz_next, ld_dz_next, init, out, direct ? step->H : step->ld);
     prefetch_tape(step, &product);
     multiply_state(step, &product);
+    step->adds_dh_next = direct;
+    if (!direct) step->dh = out;
 }
 
 /* Begins the recurrent gradient of rows [row,end) with the gradient by their final state. */
@@ -174,21 +180,6 @@ LOCAL void complete_dh(const worker *worker, int64_t t, int64_t end, const REAL 
     add_recurrent_grad(worker, t, continuing, end, step->dh);
 }
 
-/* A step of a batch of one, from what changes from step to step. */
-LOCAL void backward_row(const cell *cell, const step *step, const REAL *dz_next, row_step *row) {
-    row->operand = dz_next;
-    row->reverse_panels = step->t & 1;
-    row->step.gates = step->gates;
-    row->step.h_prev = step->prev.h;
-    row->step.c_prev = step->prev.c;
-    row->step.h = step->h;
-    row->step.c = step->c;
-    row->step.dh = step->dh;
-    row->step.dz = step->dz;
-    row->step.leak_terms = step->leak_terms;
-    cell->backward_row(step->kernels, row);
-}
-
 /* dh_t (part 0) or dL/dc_t (part 1) += the caller's gradient by the state after step t, for rows [row_begin,end). */
 LOCAL void add_dstates(const worker *worker, int64_t t, int64_t end, int part, REAL *grad, int64_t ld) {
     const call *call = worker->call;
@@ -197,9 +188,8 @@ LOCAL void add_dstates(const worker *worker, int64_t t, int64_t end, int part, R
                                   grad + (row - worker->row_begin) * ld);
 }
 
-LOCAL void backward_step(const worker *worker, int64_t t, step *step, row_step *row) {
+LOCAL void backward_step(const worker *worker, const cell *cell, int64_t t, step *step) {
     const call *call = worker->call;
-    const cell *cell = cell_of(&call->spec);
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end), next = next_step(worker, t);
     const int in_chunk = next >= worker->t0 && next < worker->t0 + worker->steps;
     const int64_t ld_dz_next = in_chunk ? ld_dz(call) : dz_columns(call);
@@ -208,15 +198,14 @@ LOCAL void backward_step(const worker *worker, int64_t t, step *step, row_step *
     bind_step(worker, t, end, step);
     step->dh = dh_at(worker, t) + worker->row_begin * step->ld;
     step->dz = dz_at(worker, t) + worker->row_begin * ld_dz(call);
+    step->adds_dh_next = 0;
     add_dstates(worker, t, end, 0, step->dh, step->ld);
     if (call->spec.learn_leak) step->leak_terms = leak_terms_at(worker, t) + worker->row_begin * call->H;
-    if (plain && !call->needs_dh_norms && step->alone && dz_next != step->dz) {
-        if (step->dc_next) add_dstates(worker, t, end, 1, step->dc_next, call->H);
-        if (step->rows) backward_row(cell, step, dz_next, row); /* some threads have none */
-    } else if (plain && !call->needs_dh_norms && cell->backward_fused) {
+    if (plain && !call->needs_dh_norms && cell->backward_fused) {
         cell->backward_fused(step, dz_next, ld_dz_next);
     } else {
-        if (plain && !call->shape->direct_dh) add_recurrent_product(step, dz_next, ld_dz_next);
+        if (plain && !(call->needs_dh_norms && call->shape->direct_dh))
+            add_recurrent_product(step, dz_next, ld_dz_next);
         else complete_dh(worker, t, end, dz_next, ld_dz_next, step);
         if (step->dc_next) add_dstates(worker, t, end, 1, step->dc_next, call->H);
         if (call->needs_dh_norms) measure_and_clip_rows(worker, t, end, step->dh);

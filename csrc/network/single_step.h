@@ -12,9 +12,11 @@
 
 enum { ONE_ROW, SEVERAL_ROWS, FORMS }; /* of panels */
 
-/* What packed weights are: a number that no other data begins with, and what decides on their layout. */
+/* What packed weights are: a number that no other data begins with, and what decides on their layout: the version of
+ * the library, the kernel set and the type. */
 #define PACKED_MAGIC UINT64_C(0x316b636170545042)
-#define PACKED_LAYOUT(kernels) (1 << 16 | (kernels)->vector_bytes << 8 | REAL_BITS)
+#define PACKED_VERSION ((INT64_C(1000) * BPTT_VERSION_MAJOR + BPTT_VERSION_MINOR) * 1000 + BPTT_VERSION_PATCH)
+#define PACKED_LAYOUT(kernels) (PACKED_VERSION << 16 | (kernels)->vector_bytes << 8 | REAL_BITS)
 
 /* Where the members of `weights` lie, in elements from the begin of the packed weights; 0: NULL. */
 typedef struct {
@@ -31,7 +33,7 @@ typedef struct {
 typedef struct {
     uint64_t magic;
     int64_t layout;
-    bptt_spec spec;     /* struct_size: that of this library */
+    bptt_spec spec;     /* as it was given, struct_size: that of this library */
     int64_t most_rows;  /* the largest B whose sizes do not overflow */
     int64_t token_rows; /* integer inputs: where a row for each lies; 0: none */
     int64_t row_gates;  /* whether a step of one row needs scratch for its gates */
@@ -86,7 +88,8 @@ LOCAL form_places pack_form(call *call, int form, REAL *packed, arena *from) {
     call->panels[FORWARD] = alloc_panels(call, from, FORWARD);
     pack_forward(call);
     const readout_weights readout = readout_of(call, FORWARD);
-    const weights first = weights_of(call, 0, FORWARD), second = weights_of(call, 1, FORWARD);
+    const weights first = weights_of(call, 0, FORWARD);
+    const weights second = call->L > 1 ? weights_of(call, 1, FORWARD) : (weights){0};
     return (form_places){.first = places_of(call, packed, &first),
                          .second = places_of(call, packed, &second),
                          .layer_size = weights_size(call, 1, FORWARD),
@@ -116,10 +119,27 @@ LOCAL bptt_status begin_single_step(call *call, const bptt_spec *spec, int64_t B
     return status ? status : call->spec.bidirectional ? BPTT_ERROR_OPTION : BPTT_OK;
 }
 
-/* Whether weights were packed by this library for this type, kernel set and spec (of this library's size). */
-LOCAL int packed_for(const kernels *kernels, const bptt_spec *spec, const REAL *packed) {
-    return HEADER_AT(packed, magic) == PACKED_MAGIC && HEADER_AT(packed, layout) == PACKED_LAYOUT(kernels) &&
-           memcmp((const char *)packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0;
+/* Whether weights were packed by this library for this type and kernel set. */
+LOCAL int packed_here(const kernels *kernels, const REAL *packed) {
+    return HEADER_AT(packed, magic) == PACKED_MAGIC && HEADER_AT(packed, layout) == PACKED_LAYOUT(kernels);
+}
+
+/* A spec with one value for each meaning: no number of layers and no leak have two, a zero has a sign. */
+LOCAL bptt_spec plain_spec(bptt_spec spec) {
+    spec.num_layers = bptt_internal_layers(&spec);
+    spec.leak = !spec.learn_leak && bptt_internal_leaks(&spec) ? spec.leak : 0;
+    spec.noise += 0.;
+    spec.dropout += 0.;
+    spec.recurrent_dropout += 0.;
+    return spec;
+}
+
+/* Whether they were packed for a spec (of this library's size) with this meaning. */
+LOCAL int packed_for(const bptt_spec *spec, const REAL *packed) {
+    bptt_spec of_packed;
+    memcpy(&of_packed, (const char *)packed + offsetof(packed_header, spec), sizeof of_packed);
+    const bptt_spec a = plain_spec(of_packed), b = plain_spec(*spec);
+    return memcmp(&a, &b, sizeof a) == 0;
 }
 
 /* A step's arguments. */
@@ -143,10 +163,10 @@ LOCAL bptt_status check_single_step(single_step *single, int takes_tokens, int a
     *full = call.spec;
     full->struct_size = sizeof *full;
     single->spec = full;
-    return packed_for(call.kernels, full, single->packed) ? BPTT_OK : BPTT_ERROR_PACKED;
+    return packed_here(call.kernels, single->packed) && packed_for(full, single->packed) ? BPTT_OK : BPTT_ERROR_PACKED;
 }
 
-/* The same. A spec equal to the one that was checked when the weights were packed needs no more than that
+/* The same. A spec with the bytes of the one that was checked when the weights were packed needs no more than that
  * comparison. */
 LOCAL bptt_status open_single_step(single_step *single, int takes_tokens, bptt_spec *full) {
     const bptt_spec *spec = single->spec;
@@ -154,8 +174,10 @@ LOCAL bptt_status open_single_step(single_step *single, int takes_tokens, bptt_s
                          !single->state || !single->work;
     single->kernels = kernel_table();
     if (!any_null && spec && single->kernels && spec->struct_size == sizeof *spec &&
-        packed_for(single->kernels, spec, single->packed) && single->B >= 1 &&
-        single->B <= HEADER_AT(single->packed, most_rows) && bptt_internal_takes_tokens(spec) == takes_tokens)
+        packed_here(single->kernels, single->packed) &&
+        memcmp((const char *)single->packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0 &&
+        single->B >= 1 && single->B <= HEADER_AT(single->packed, most_rows) &&
+        bptt_internal_takes_tokens(spec) == takes_tokens)
         return BPTT_OK;
     return check_single_step(single, takes_tokens, any_null, full);
 }

@@ -11,16 +11,22 @@
 
 /* ---- the arguments ------------------------------------------------------------------------------------- */
 
-/* Checks the inputs of a call: x, or integers in 0..V-1. Those beyond a row's length are not read. */
-LOCAL bptt_status check_inputs(const call *call, const REAL *x) {
+/* Checks that the integers of a call are in 0..V-1. Those beyond a row's length are not read. */
+LOCAL bptt_status check_tokens(const call *call, bptt_internal_sentence *to) {
     const int64_t *tokens = call->options.tokens;
-    if (!call->V) return x ? BPTT_OK : BPTT_ERROR_NULL;
-    if (x || call->dx) return BPTT_ERROR_OPTION;
-    if (!tokens) return BPTT_ERROR_NULL;
     for (int64_t t = 0; t < call->T; t++, tokens += call->B)
         for (int64_t row = 0, end = active_end(call, t, 0, call->B); row < end; row++)
-            if (tokens[row] < 0 || tokens[row] >= call->V) return BPTT_ERROR_TOKEN;
+            REQUIRE(tokens[row] >= 0 && tokens[row] < call->V, to, BPTT_ERROR_TOKEN,
+                    "tokens must be in 0..%lld, got %lld at step %lld of row %lld", (long long)(call->V - 1),
+                    (long long)tokens[row], (long long)t, (long long)row);
     return BPTT_OK;
+}
+
+/* Checks the inputs of a call: x, or integers. */
+LOCAL bptt_status check_inputs(const call *call, const REAL *x) {
+    if (!call->V) return x ? BPTT_OK : BPTT_ERROR_NULL;
+    if (x || call->dx) return BPTT_ERROR_OPTION;
+    return call->options.tokens ? check_tokens(call, NULL) : BPTT_ERROR_NULL;
 }
 
 LOCAL int takes_tokens(const worker *worker) { return worker->call->V && !worker->layer; }

@@ -44,7 +44,6 @@ LOCAL int64_t product_panels(const call *call, const bptt_internal_cell_product 
 LOCAL int64_t input_panels(const call *call, int64_t layer) {
     const int64_t in = layer_inputs(call, layer);
     const int blocks = call->shape->blocks;
-    if (picks_columns(call, layer, WEIGHT_IH)) return 0;
     return call->B == 1 ? call->kernels->unit_panels_size(blocks, call->H, in)
                         : call->kernels->packed_size(in, blocks * call->H);
 }

@@ -2,7 +2,6 @@
 #include "spec/params.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "cells/shape.h"
 #include "spec/validate.h"
@@ -36,37 +35,28 @@ static void network_shapes(const bptt_spec *spec, tensor_shape shapes[NETWORK_TE
 
 static int64_t elements(tensor_shape shape) { return shape.rows * (shape.cols ? shape.cols : 1); }
 
-static int64_t total(const tensor_shape *shapes, int count) {
-    int64_t sum = 0;
-    for (int i = 0; i < count; i++) sum += elements(shapes[i]);
-    return sum;
+/* Sets the offset of each tensor, the first at `begin`; returns the elements of all. */
+static int64_t place(const tensor_shape *shapes, int count, int64_t begin, int64_t *offsets) {
+    int64_t at = begin;
+    for (int i = 0; i < count; i++) {
+        offsets[i] = shapes[i].rows ? at : -1;
+        at += elements(shapes[i]);
+    }
+    return at - begin;
 }
 
-/* Elements before a layer_dir's tensors. Those of the first layer have one size, all others another. */
-static int64_t layer_dir_start(const bptt_spec *spec, int64_t layer_dir) {
-    tensor_shape first[LAYER_DIR_TENSORS], other[LAYER_DIR_TENSORS];
-    const int64_t D = bptt_internal_directions(spec), in_first = layer_dir < D ? layer_dir : D;
-    layer_dir_shapes(spec, 0, first);
-    layer_dir_shapes(spec, D, other);
-    return in_first * total(first, LAYER_DIR_TENSORS) + (layer_dir - in_first) * total(other, LAYER_DIR_TENSORS);
-}
-
-int64_t bptt_internal_layer_dir_offset(const bptt_spec *spec, int64_t layer_dir, int tensor) {
-    tensor_shape shapes[LAYER_DIR_TENSORS];
-    layer_dir_shapes(spec, layer_dir, shapes);
-    return shapes[tensor].rows ? layer_dir_start(spec, layer_dir) + total(shapes, tensor) : -1;
-}
-
-int64_t bptt_internal_network_offset(const bptt_spec *spec, int tensor) {
-    tensor_shape shapes[NETWORK_TENSORS];
-    network_shapes(spec, shapes);
-    return shapes[tensor].rows ? layer_dir_start(spec, bptt_internal_layer_dirs(spec)) + total(shapes, tensor) : -1;
-}
-
-int64_t bptt_internal_params(const bptt_spec *spec) {
-    tensor_shape shapes[NETWORK_TENSORS];
-    network_shapes(spec, shapes);
-    return layer_dir_start(spec, bptt_internal_layer_dirs(spec)) + total(shapes, NETWORK_TENSORS);
+void bptt_internal_offsets_of(const bptt_spec *spec, bptt_internal_offsets *offsets) {
+    tensor_shape layer_dir[LAYER_DIR_TENSORS], network[NETWORK_TENSORS];
+    const int64_t D = bptt_internal_directions(spec);
+    offsets->directions = D;
+    layer_dir_shapes(spec, 0, layer_dir);
+    offsets->layer_dir_size[0] = place(layer_dir, LAYER_DIR_TENSORS, 0, offsets->layer_dir[0]);
+    const int64_t first_layer = D * offsets->layer_dir_size[0];
+    layer_dir_shapes(spec, D, layer_dir);
+    offsets->layer_dir_size[1] = place(layer_dir, LAYER_DIR_TENSORS, first_layer, offsets->layer_dir[1]);
+    const int64_t layers = first_layer + (bptt_internal_layers(spec) - 1) * D * offsets->layer_dir_size[1];
+    network_shapes(spec, network);
+    offsets->params = layers + place(network, NETWORK_TENSORS, layers, offsets->network);
 }
 
 /* how many of the tensors the network has */
@@ -79,7 +69,7 @@ static int64_t present(const tensor_shape *shapes, int count) {
 bptt_status bptt_tensor_count(const bptt_spec *spec, int64_t *count) {
     bptt_spec full;
     tensor_shape own[LAYER_DIR_TENSORS], network[NETWORK_TENSORS];
-    bptt_status status = bptt_internal_check_spec(spec, &full);
+    bptt_status status = bptt_internal_check_spec(spec, &full, NULL);
     if (status) return status;
     if (!count) return BPTT_ERROR_NULL;
     layer_dir_shapes(&full, 0, own);
@@ -88,42 +78,39 @@ bptt_status bptt_tensor_count(const bptt_spec *spec, int64_t *count) {
     return BPTT_OK;
 }
 
-/* the index-th tensor of those that the network has */
-static bptt_tensor pick(const tensor_shape *shapes, int count, int64_t index, int64_t offset) {
-    bptt_tensor found = {.offset = offset};
-    for (int i = 0; i < count; i++) {
-        if (shapes[i].rows && index-- == 0) {
-            found.rows = shapes[i].rows;
-            found.cols = shapes[i].cols;
-            strcpy(found.name, shapes[i].name);
-            return found;
-        }
-        found.offset += elements(shapes[i]);
-    }
-    return found;
+/* The number of the index-th tensor of those that the network has. */
+static int present_at(const tensor_shape *shapes, int64_t index) {
+    int i = 0;
+    while (!shapes[i].rows || index--) i++;
+    return i;
 }
 
 bptt_status bptt_tensor_at(const bptt_spec *spec, int64_t index, bptt_tensor *tensor) {
     bptt_spec full;
+    bptt_internal_offsets offsets;
     tensor_shape shapes[LAYER_DIR_TENSORS]; /* no fewer than NETWORK_TENSORS */
     int64_t count;
     bptt_status status = bptt_tensor_count(spec, &count);
     if (status) return status;
     if (!tensor) return BPTT_ERROR_NULL;
     if (index < 0 || index >= count) return BPTT_ERROR_SIZE;
-    bptt_internal_check_spec(spec, &full);
+    bptt_internal_check_spec(spec, &full, NULL);
+    bptt_internal_offsets_of(&full, &offsets);
     layer_dir_shapes(&full, 0, shapes);
     const int64_t each = present(shapes, LAYER_DIR_TENSORS), layer_dirs = bptt_internal_layer_dirs(&full);
     const int64_t layer_dir = index / each, D = bptt_internal_directions(&full);
-    if (layer_dir < layer_dirs) {
-        layer_dir_shapes(&full, layer_dir, shapes);
-        *tensor = pick(shapes, LAYER_DIR_TENSORS, index % each, layer_dir_start(&full, layer_dir));
-        const size_t length = strlen(tensor->name);
-        snprintf(tensor->name + length, sizeof tensor->name - length, "_l%d%s", (int)(layer_dir / D),
+    const int of_layer = layer_dir < layer_dirs;
+    if (of_layer) layer_dir_shapes(&full, layer_dir, shapes);
+    else network_shapes(&full, shapes);
+    const int at = present_at(shapes, of_layer ? index % each : index - layer_dirs * each);
+    *tensor = (bptt_tensor){.rows = shapes[at].rows, .cols = shapes[at].cols};
+    if (of_layer) {
+        tensor->offset = bptt_internal_layer_dir_offset(&offsets, layer_dir, at);
+        snprintf(tensor->name, sizeof tensor->name, "%s_l%d%s", shapes[at].name, (int)(layer_dir / D),
                  layer_dir % D ? "_reverse" : "");
     } else {
-        network_shapes(&full, shapes);
-        *tensor = pick(shapes, NETWORK_TENSORS, index - layer_dirs * each, layer_dir_start(&full, layer_dirs));
+        tensor->offset = offsets.network[at];
+        snprintf(tensor->name, sizeof tensor->name, "%s", shapes[at].name);
     }
     return BPTT_OK;
 }

@@ -4,17 +4,27 @@
 #define BPTT_SPEC_VALIDATE_H
 #include "base/local.h"
 #include "bptt.h"
+#include "spec/sentence.h"
 
-/* Copies the caller's struct to *full; fields that an older caller does not know are zero. */
-bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full);
+/* The arguments of a call on T steps of B rows in a type of so many bits. */
+typedef struct {
+    const bptt_spec *spec;
+    int64_t T, B;
+    const bptt_options *options; /* NULL: none */
+    int bits;
+} bptt_internal_arguments;
 
-/* The same for a call on T steps of B rows, and its options (NULL: none). */
-bptt_status bptt_internal_check_call(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options,
-                                     bptt_spec *full_spec, bptt_options *full);
+/* Copies the caller's struct to *full; fields that an older caller does not know are zero. `to` receives the sentence
+ * about the first argument that is wrong; NULL: not wanted. */
+bptt_status bptt_internal_check_spec(const bptt_spec *spec, bptt_spec *full, bptt_internal_sentence *to);
+
+/* The same for a call, and its options. */
+bptt_status bptt_internal_check_call(const bptt_internal_arguments *call, bptt_spec *full_spec, bptt_options *full,
+                                     bptt_internal_sentence *to);
 
 /* The options alone, for a spec that was checked before. */
 bptt_status bptt_internal_check_options(const bptt_spec *spec, int64_t T, const bptt_options *options,
-                                        bptt_options *full);
+                                        bptt_options *full, bptt_internal_sentence *to);
 
 /* The largest batch of a single step whose sizes do not overflow. */
 int64_t bptt_internal_most_rows(const bptt_spec *spec);

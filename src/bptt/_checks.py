@@ -41,9 +41,21 @@ def flag(value, name) -> bool:
     return bool(value)
 
 
+def real(value, name) -> float:
+    """A float of any value, NaN and Inf too."""
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {brief(value)}") from None
+    except OverflowError:
+        raise ValueError(f"{name} is beyond the range of a float") from None
+
+
 def number(value, name, low=None, high=None) -> float:
     """A finite float in [low, high]; None for no bound."""
-    x = _real(value, name)
+    x = real(value, name)
     if not math.isfinite(x) or (low is not None and x < low) or (high is not None and x > high):
         bounds = f" in [{low}, {'...' if high is None else high}]" if low is not None else ""
         raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
@@ -52,7 +64,7 @@ def number(value, name, low=None, high=None) -> float:
 
 def threshold(value, name, least=0.0) -> float:
     """A float above `least`, not NaN. Inf is one: a clipping threshold of Inf clips nothing."""
-    x = _real(value, name)
+    x = real(value, name)
     if not x > least:
         raise ValueError(f"{name} must be above {least:g}, got {value!r}")
     return x
@@ -60,7 +72,7 @@ def threshold(value, name, least=0.0) -> float:
 
 def rate(value, name) -> float:
     """A share that dropout drops, in [0, 1)."""
-    x = _real(value, name)
+    x = real(value, name)
     if not 0 <= x < 1:
         raise ValueError(f"{name} must be in [0, 1), got {value!r}")
     return x
@@ -156,14 +168,3 @@ def brief(value) -> str:
     """The value as an error shows it: on one line, the beginning of what is long, such as an array."""
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... of type {type(value).__name__}"
-
-
-def _real(value, name):
-    if isinstance(value, (str, bytes)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {brief(value)}") from None
-    except OverflowError:
-        raise ValueError(f"{name} is beyond the range of a float") from None

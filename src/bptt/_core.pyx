@@ -110,6 +110,7 @@ cdef extern from *:
     #include <time.h>
     #define BPTT_TYPED(name, bits, ...) ((bits) == 32 ? name##_f32(__VA_ARGS__) : name##_f64(__VA_ARGS__))
     #define any_sizes(bits, ...) BPTT_TYPED(bptt_sizes, bits, __VA_ARGS__)
+    #define any_explain(bits, ...) BPTT_TYPED(bptt_explain, bits, __VA_ARGS__)
     #define any_forward(bits, ...) BPTT_TYPED(bptt_forward, bits, __VA_ARGS__)
     #define any_backward(bits, ...) BPTT_TYPED(bptt_backward, bits, __VA_ARGS__)
     #define any_tape_shift(bits, ...) BPTT_TYPED(bptt_tape_shift, bits, __VA_ARGS__)
@@ -140,6 +141,7 @@ cdef extern from *:
     """
     double bptt_seconds() nogil
     bptt_status any_sizes(int, const bptt_spec *, int64_t, int64_t, const bptt_options *, bptt_sizes *) nogil
+    int any_explain(int, const bptt_spec *, int64_t, int64_t, const bptt_options *, char *text, size_t size) nogil
     bptt_status any_forward(int, const bptt_spec *, int64_t, int64_t, void *params, void *x, void *state0, void *y,
                             void *state1, void *tape, void *work, const bptt_options *) nogil
     bptt_status any_backward(int, const bptt_spec *, int64_t, int64_t, void *params, void *x, void *tape, void *dy,
@@ -208,15 +210,10 @@ class TokenError(ValueError):
     """An integer of the input is out of range; callers say where it is in what the user gave."""
 
 
-cdef int check(bptt_status status) except -1:
+cdef int fail(bptt_status status, str text) except -1:
     """The one place that turns a status of the core into an exception."""
-    if status == BPTT_OK:
-        return 0
     if status == BPTT_ERROR_INTERRUPTED:
-        if PyErr_Occurred() != NULL:
-            return -1  # the exception of the signal handler is set, KeyboardInterrupt as a rule
         raise RuntimeError("a signal handler forked during this call, and the child does not have its other threads")
-    text = bptt_status_string(status).decode()
     if status == BPTT_ERROR_OVERFLOW or status == BPTT_ERROR_MEMORY:
         raise MemoryError(text)
     if status == BPTT_ERROR_ISA:
@@ -224,6 +221,26 @@ cdef int check(bptt_status status) except -1:
     if status == BPTT_ERROR_TOKEN:
         raise TokenError(text)
     raise ValueError(text)
+
+
+cdef int check(bptt_status status) except -1:
+    """An exception unless the status is BPTT_OK."""
+    if status == BPTT_OK:
+        return 0
+    if status == BPTT_ERROR_INTERRUPTED and PyErr_Occurred() != NULL:
+        return -1  # the exception of the signal handler is set, KeyboardInterrupt as a rule
+    return fail(status, bptt_status_string(status).decode())
+
+
+cdef int check_call(bptt_status status, int bits, const bptt_spec *spec, int64_t T, int64_t B,
+                    const bptt_options *options) except -1:
+    """The same for a call on a network: the core says which argument it refused, if it was one of these."""
+    cdef char text[500]
+    if status == BPTT_OK:
+        return 0
+    if status != BPTT_ERROR_ISA and any_explain(bits, spec, T, B, options, text, sizeof(text)) > 0:
+        return fail(status, text.decode())
+    return check(status)
 
 
 cdef int poll(void *context) noexcept nogil:

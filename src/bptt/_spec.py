@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from ._checks import choice, flag, index, integer, number, optional, rate
-from ._core import CELLS
+from ._checks import choice, flag, index, integer, number, optional, real
+from ._core import CELLS, check_spec
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -43,10 +43,6 @@ def _leak(value, name):
     return leak
 
 
-def _noise(value, name):
-    return number(value, name, 0)
-
-
 def _dtype(value, name):
     try:
         dtype = np.dtype(str(value) if value is None else value)  # NumPy takes None as float64
@@ -57,11 +53,8 @@ def _dtype(value, name):
     return dtype.name
 
 
-CHECKS = {int: index, bool: flag, float: rate, int | None: _optional_index}  # by the type of a field
-CHECKS_BY_NAME = {
-    "cell": _cell, "num_layers": _layers, "padding_idx": _optional_place, "leak": _leak, "noise": _noise,
-    "dtype": _dtype,
-}  # fmt: skip
+CHECKS = {int: index, bool: flag, float: real, int | None: _optional_index}  # by the type of a field
+CHECKS_BY_NAME = {"cell": _cell, "num_layers": _layers, "padding_idx": _optional_place, "leak": _leak, "dtype": _dtype}
 VANILLA = ("tanh", "relu", "sigmoid", "identity")
 """The cells without gates, which may have a leak."""
 
@@ -71,7 +64,8 @@ class Spec:
     """What a network is, checked: the fields are those arguments of bptt.RNN that its parameters depend on.
 
     A new field is written here, in SpecKeywords, in bptt_spec of bptt.h and where the core checks that, and in the
-    struct of _core.pyx.
+    struct of _core.pyx. What is checked here is what the core's fields say otherwise: types, None, True, reset_after.
+    Ranges are the core's.
 
     Parameters
     ----------
@@ -115,8 +109,8 @@ class Spec:
         With num_embeddings: the row of `embedding` that gets no gradient and begins as zeros. Negative: counted from
         the end.
     leak : float
-        a in (0, 1] of a vanilla cell: h_t = (1-a)*h_{t-1} + a*f(z_t), z_t what f is of (Jaeger et al. 2007). a = dt/tau
-        is a step of length dt of tau dh/dt = -h + f(z). 1 is the cell without a leak.
+        a in (0, 1] of a vanilla cell: h_t = (1-a)*h_{t-1} + a*f(z_t), z_t the argument of f (Jaeger et al. 2007). a =
+        dt/tau is a step of length dt of tau dh/dt = -h + f(z). 1 is the cell without a leak.
     learn_leak : bool
         Whether each unit has a leak of its own that is trained: a is the logistic function of the parameter leak_l{k},
         so it stays between 0 and 1. It begins at `leak`, which must be below 1 then.
@@ -165,12 +159,11 @@ class Spec:
             raise ValueError(f"{given} goes with a cell without gates ({', '.join(VANILLA)}), got cell={self.cell!r}")
         if self.learn_leak and self.leak == 1:
             raise ValueError("learn_leak=True needs a leak below 1 to begin with, such as leak=0.5, got leak=1.0")
-        for name in ("leak", "noise"):
-            _check_range(getattr(self, name), name, self.dtype)
         if self.one_hot and self.num_embeddings is not None:
             raise ValueError(f"one_hot=True goes with num_embeddings=None, got num_embeddings={self.num_embeddings}")
         if self.padding_idx is not None:
             object.__setattr__(self, "padding_idx", _row(self.padding_idx, self.num_embeddings))
+        check_spec(self)
 
     @property
     def vocabulary(self) -> int:
@@ -226,13 +219,6 @@ class SpecKeywords(TypedDict, total=False):
     noise: float
     batch_first: bool
     dtype: "DTypeLike"
-
-
-def _check_range(value, name, dtype):
-    """An error for a number that becomes Inf, or a 0 that it was not, in the network's dtype."""
-    limits = np.finfo(dtype)
-    if value and not float(limits.smallest_subnormal) <= value <= float(limits.max):
-        raise ValueError(f"{name} must be within the range of {dtype}, got {value!r}")
 
 
 def _row(padding_idx, num_embeddings):

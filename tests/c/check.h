@@ -50,6 +50,9 @@ LOCAL void check_that(int holds, const char *file, int line, const char *text) {
     }
     checks_failed++;
     printf("%s:%d: failed in %s: %s\n", file, line, case_name, text);
+#ifdef STOP_AT_FAILURE
+    exit(1);
+#endif
 }
 
 LOCAL void check_status(bptt_status status, bptt_status expected, const char *file, int line, const char *text) {
@@ -72,6 +75,11 @@ LOCAL int end_of_checks(void) {
 /* A guard zone lies before each buffer and another behind it. Under AddressSanitizer there is none behind: the
  * sanitizer sees an access to the first byte beyond the buffer. */
 enum { GUARD = 64, GUARD_BYTE = 0xfe };
+#ifdef __has_feature /* Clang */
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 enum { GUARD_AFTER = 0 };
 #else
@@ -120,11 +128,12 @@ LOCAL void release(void *buffer) {
 
 /* ---- numbers ------------------------------------------------------------------------------------ */
 
+static uint64_t random_state = 20240607;
+
 /* Uniform in [-1, 1), the same sequence in every run, in steps that float32 holds exactly. */
 LOCAL double uniform(void) {
-    static uint64_t state = 20240607;
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (double)(state >> 42) / (1 << 21) - 1;
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(random_state >> 42) / (1 << 21) - 1;
 }
 
 /* A random integer in 0..n-1. */

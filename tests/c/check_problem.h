@@ -14,7 +14,9 @@
 
 /* Relative to the largest element of a tensor; not smaller, because a tensor of one element may be a sum that cancels.
  */
+#ifndef TOLERANCE
 #define TOLERANCE (REAL_BITS == 32 ? 1e-4 : 1e-13)
+#endif
 
 LOCAL void check_sizes(const run *r) {
     const problem *p = r->p;

@@ -120,6 +120,9 @@ LOCAL void want_dz(const gate_step *s, const unit *u, int block, double value) {
     want(s->dz, u->gates + block * s->H, value, 2);
 }
 
+/* dh with the direct term through the next step, where that is not in it */
+LOCAL double full_dh(const gate_step *s, const unit *u) { return u->dh + (s->adds_dh_next ? u->dh_next : 0); }
+
 /* ---- the functions of the cells' list ----------------------------------------------------------------------- */
 
 LOCAL void want_lstm_forward(const gate_step *s, const unit *u) {
@@ -153,14 +156,15 @@ LOCAL void want_gru_forward(const gate_step *s, const unit *u) {
 
 LOCAL void want_gru_reset_before_backward(const gate_step *s, const unit *u) {
     const double z = u->gate[1], n = u->gate[2];
-    want(s->dz, u->gates, u->dh * (1 - z) * (1 - n * n), 10);
-    want(s->dz, u->gates + 2 * s->H, u->dh * (u->h_prev - n) * z * (1 - z), 10);
-    want(s->dh_next, u->own, u->dh * z, 2);
+    const double dh = full_dh(s, u), terms = 1 + s->adds_dh_next;
+    want(s->dz, u->gates, dh * (1 - z) * (1 - n * n), 10 * terms);
+    want(s->dz, u->gates + 2 * s->H, dh * (u->h_prev - n) * z * (1 - z), 10 * terms);
+    want(s->dh_next, u->own, dh * z, 2 * terms);
 }
 
 LOCAL void want_gru_backward(const gate_step *s, const unit *u) {
     const double r = u->gate[0], z = u->gate[1], n = u->gate[2], q = u->gate[3];
-    const double dn = u->dh * (1 - z) * (1 - n * n);
+    const double dn = full_dh(s, u) * (1 - z) * (1 - n * n);
     want_gru_reset_before_backward(s, u);
     want(s->dz, u->gates + s->H, dn * q * r * (1 - r), 40);
     want(s->dz, u->gates + 3 * s->H, dn * r, 20);
@@ -190,7 +194,7 @@ LOCAL void want_leaky_forward(const gate_step *s, const unit *u) {
 }
 
 LOCAL void want_leaky_backward(const gate_step *s, const unit *u) {
-    const double f = u->gate[0], dh = u->dh + (s->adds_dh_next ? u->dh_next : 0);
+    const double f = u->gate[0], dh = full_dh(s, u);
     want(s->dh_next, u->own, (1 - u->leak) * dh, 4);
     want(s->dz, u->dz, u->leak * activation_grad_of(s->activation, f) * dh, 20);
     if (s->leak_terms) want(s->leak_terms, u->own, dh * (f - u->h_prev) * u->leak * (1 - u->leak), 10);

@@ -161,90 +161,6 @@ LOCAL void check_leaky_row(const kernels *table, int64_t I, int64_t H, int given
     end_case();
 }
 
-/* ---- backward -------------------------------------------------------------------------------------------------- */
-
-/* dh of unit j with what comes from dz_next, of which `k` elements from `from` on are multiplied */
-LOCAL double full_dh(const row_matrix *m, const unit *u, int64_t j, const REAL *dz_next, int direct) {
-    return u->dh + (direct ? u->dh_next : 0) + row_sum(m, j, dz_next);
-}
-
-LOCAL void check_row_backward(const kernels *table, int cell, int64_t H) {
-    static const char *const names[] = {"lstm", "gru", "gru_reset_before"};
-    static const int blocks[] = {4, 3, 2}; /* of dz_next that W_hh multiplies */
-    kernel_case("%s_row_backward H=%d", names[cell], (int)H);
-    const gate_case both = any_gates(1, H, GATE_BLOCKS, cell == 0 && any_of(2));
-    const gate_step *s = &both.all_rows;
-    const row_matrix of_state = any_row_matrix(table, 1, H, blocks[cell] * H), of_n = any_row_matrix(table, 1, H, H);
-    const REAL *dz_next = numbers(4 * H, .5);
-    row_step row = {.step = *s, .recurrent = {of_state.panels, of_n.panels}, .operand = dz_next};
-    row.reverse_panels = (int)any_of(2);
-    double *dn = checked_malloc(H * (int64_t)sizeof(double));
-    for (int64_t j = 0; j < H; j++) {
-        unit u = unit_at(s, 0, j, GATE_BLOCKS);
-        u.dh = full_dh(&of_state, &u, j, dz_next + (cell ? H : 0), cell > 0);
-        dn[j] = u.dh * (1 - u.gate[1]) * (1 - u.gate[2] * u.gate[2]);
-        if (cell == 0) want_lstm_backward(s, &u);
-        if (cell == 1) want_gru_backward(s, &u);
-        if (cell == 2) want_gru_reset_before_backward(s, &u);
-    }
-    for (int64_t j = 0; j < H && cell == 2; j++) {
-        unit u = unit_at(s, 0, j, GATE_BLOCKS);
-        u.dh_next = u.gate[1] * full_dh(&of_state, &u, j, dz_next + H, 1);
-        u.d_operand = 0;
-        for (int64_t i = 0; i < H; i++)
-            u.d_operand += dn[i] * (double)of_n.w[i * of_n.row_stride + j * of_n.col_stride];
-        want_gru_reset_before_operand(s, &u);
-    }
-    void (*const functions[])(const row_step *) = {table->lstm_row_backward, table->gru_row_backward,
-                                                   table->gru_reset_before_row_backward};
-    functions[cell](&row);
-    row.step = both.row_by_row;
-    row.reverse_panels = !row.reverse_panels;
-    functions[cell](&row);
-    free(dn);
-    end_case();
-}
-
-LOCAL void check_vanilla_row_backward(const kernels *table, int64_t H, int activation) {
-    kernel_case("vanilla_row_backward H=%d activation %d", (int)H, activation);
-    const gate_step step = {.rows = 1, .H = H, .h = numbers(H, 1), .dh = numbers(H, 1), .dz = numbers(H, 1)};
-    const row_matrix m = any_row_matrix(table, 1, H, H);
-    const row_step row = {
-        .step = step, .recurrent = {m.panels}, .operand = numbers(H, 1), .activation = activation, .reverse_panels = 1};
-    for (int64_t j = 0; j < H; j++) {
-        const double h = (double)step.h[j], grad = activation_grad_of(activation, h);
-        const double sum = (double)step.dh[j] + row_sum(&m, j, row.operand);
-        want(step.dz, j, activation == BPTT_CELL_RELU && !(h > 0) ? grad : grad * sum, 4);
-    }
-    table->vanilla_row_backward(&row);
-    end_case();
-}
-
-LOCAL void check_leaky_row_backward(const kernels *table, int64_t H, int activation) {
-    kernel_case("leaky_row_backward H=%d activation %d", (int)H, activation);
-    const gate_step step = {.rows = 1,
-                            .H = H,
-                            .gates = numbers(H, 1),
-                            .h_prev = numbers(H, 1),
-                            .leak = shares(H),
-                            .activation = activation,
-                            .dh = numbers(H, 1),
-                            .dz = numbers(H, 1),
-                            .dh_next = numbers(H, 1),
-                            .leak_terms = numbers(H, 1)};
-    const row_matrix m = any_row_matrix(table, 1, H, H);
-    const row_step row = {.step = step, .recurrent = {m.panels}, .operand = numbers(H, 1)};
-    for (int64_t j = 0; j < H; j++) {
-        const double f = (double)step.gates[j], leak = (double)step.leak[j];
-        const double dh = (double)step.dh[j] + (double)step.dh_next[j] + row_sum(&m, j, row.operand);
-        want(step.dh_next, j, (1 - leak) * dh, 6);
-        want(step.dz, j, leak * activation_grad_of(activation, f) * dh, 20);
-        want(step.leak_terms, j, dh * (f - (double)step.h_prev[j]) * leak * (1 - leak), 20);
-    }
-    table->leaky_row_backward(&row);
-    end_case();
-}
-
 /* ---- all ------------------------------------------------------------------------------------------------------- */
 
 LOCAL void check_rows(const kernels *table) {
@@ -256,10 +172,7 @@ LOCAL void check_rows(const kernels *table) {
         const int given = (int)any_of(2);
         for (int i = 0; i < 3; i++) check_row(table, &checks[i], 1 + any_of(20), H, given, (int)any_of(2));
         check_vanilla_row(table, 1 + any_of(20), H, given, (int)(H % 4));
-        for (int cell = 0; cell < 3; cell++) check_row_backward(table, cell, H);
-        check_vanilla_row_backward(table, H, (int)(H % 4));
         check_leaky_row(table, 1 + any_of(20), H, given, (int)(H % 4));
-        check_leaky_row_backward(table, H, (int)(H % 4));
     }
 }
 #endif

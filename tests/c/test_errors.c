@@ -67,6 +67,8 @@ static int untouched(const arguments *a) {
 }
 
 static void expect(caller *call, arguments a, bptt_status expected) {
+    const int asks_options = call == call_sizes || call == call_forward || call == call_backward;
+    if (asks_options) CHECK((TYPED(bptt_explain)(&a.spec, a.T, a.B, &a.options, NULL, 0) > 0) == (expected != BPTT_OK));
     CHECK_STATUS(call(&a), expected);
     CHECK(untouched(&a));
 }
@@ -83,6 +85,20 @@ static void check_specs(const arguments *valid) {
             name_case("bad spec %d, call %d", (int)i, (int)k);
             expect(callers[k], a, bad_specs[i].expected);
         }
+}
+
+/* A leak and a noise that float32 cannot tell from zero, and a noise beyond its range. */
+static void check_specs_of_type(const arguments *valid) {
+    caller *const callers[] = {call_sizes, call_forward, call_backward};
+    arguments leak = *valid, weak = *valid, loud = *valid;
+    leak.spec.leak = weak.spec.noise = 1e-60;
+    loud.spec.noise = 1e60;
+    name_case("leak and noise of the type");
+    for (size_t k = 0; k < sizeof callers / sizeof callers[0] && REAL_BITS == 32; k++) {
+        expect(callers[k], leak, BPTT_ERROR_OPTION);
+        expect(callers[k], weak, BPTT_ERROR_OPTION);
+        expect(callers[k], loud, BPTT_ERROR_OPTION);
+    }
 }
 
 /* ---- sizes and options of a call ----------------------------------------------------------------------- */
@@ -294,6 +310,27 @@ static void check_older_structs(arguments a) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
+/* Forward and backward may be given the same options: neither follows the pointers that only the other uses. */
+static void check_pointers_of_the_other(arguments a) {
+    void *const nowhere = (void *)1;
+    bptt_options forward = a.options, backward = a.options;
+    REAL *y = array(OUTPUTS), *grads = array(PARAMS), *tape = array(PIECE), *work = array(PIECE);
+    REAL *plain_y = array(OUTPUTS), *plain_grads = array(PARAMS);
+    name_case("pointers that the other call uses");
+    CHECK_STATUS(call_sizes(&a), BPTT_OK);
+    compute(&a, &a.spec, &a.options, plain_y, plain_grads);
+    forward.carry = forward.dstates = nowhere;
+    forward.step_norms = backward.states = nowhere;
+    CHECK_STATUS(TYPED(bptt_forward)(&a.spec, 5, 2, a.in, a.in, NULL, y, NULL, tape, work, &forward), BPTT_OK);
+    memset(grads, 0, PARAMS * sizeof *grads);
+    CHECK_STATUS(TYPED(bptt_backward)(&a.spec, 5, 2, a.in, a.in, tape, a.in, NULL, NULL, NULL, grads, work, &backward),
+                 BPTT_OK);
+    CHECK(same_bits(OUTPUTS, y, plain_y));
+    CHECK(same_bits(PARAMS, grads, plain_grads));
+    REAL *const all[] = {y, grads, tape, work, plain_y, plain_grads};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
+}
+
 /* A shorter bptt_sizes, in memory that ends there, is filled and keeps its struct_size. */
 static void check_older_sizes(arguments a) {
     const size_t size = offsetof(bptt_sizes, packed);
@@ -476,11 +513,15 @@ static void check_no_kernels(arguments *a) {
     CHECK_STATUS(
         TYPED(bptt_weighted_cross_entropy)(1, 2, a->in, (int64_t[]){0}, -1, NULL, 0.1, NULL, 0, a->out, &value),
         BPTT_ERROR_ISA);
+    CHECK_STATUS(TYPED(bptt_clip_value)(3, a->out, 0.01, &value), BPTT_ERROR_ISA);
+    CHECK_STATUS(TYPED(bptt_mse)(1, 2, a->in, a->in, NULL, 0, a->out, &value), BPTT_ERROR_ISA);
+    expect_optimisers(3, a->out, a->in, a->state, 0.1, 0, BPTT_ERROR_ISA);
     CHECK(value == 7 && untouched(a));
 }
 
 static void check_errors(arguments *a) {
     check_specs(a);
+    check_specs_of_type(a);
     check_steps_and_rows(a);
     check_options(a);
     check_step_thresholds(a);
@@ -490,6 +531,7 @@ static void check_errors(arguments *a) {
     check_lengths(a);
     check_older_structs(*a);
     check_older_sizes(*a);
+    check_pointers_of_the_other(*a);
     check_sizes_struct(a);
     check_bad_clips(a);
     check_bad_losses(a);

@@ -243,6 +243,66 @@ static void check_skips(void) {
         }
 }
 
+/* ---- rows that begin anew ------------------------------------------------------------------------------- */
+
+/* Whether row 1 begins anew after step t, before its backward: now and then, and where the tape is full. */
+static int restarts(const learner *l, int64_t t) { return t % 7 == 6 || t % l->sizes.span == l->sizes.span - 1; }
+
+/* All steps of rows [row, row + l->p->B) of a problem of two rows, each with no backward, one or two. */
+static void learn_rows(learner *l, const problem *both, int64_t row) {
+    const problem *p = l->p;
+    const int64_t B = p->B, I = p->spec.input_size;
+    CHECK_STATUS(TYPED(bptt_learner_reset)(&p->spec, l->method, B, l->params, NULL, NULL, l->state, l->memory),
+                 BPTT_OK);
+    for (int64_t t = 0; t < both->T; t++) {
+        REAL *x = copy_of(B * I, both->x + (t * both->B + row) * I);
+        REAL *dy = copy_of(B * p->Y, both->dy + (t * both->B + row) * p->Y);
+        const int restart = row + B == 2 && restarts(l, t);
+        CHECK_STATUS(TYPED(bptt_learner_step)(&p->spec, l->method, B, l->params, x, l->state, NULL, l->memory, l->work,
+                                              &l->options),
+                     BPTT_OK);
+        if (restart)
+            CHECK_STATUS(TYPED(bptt_learner_reset)(&p->spec, l->method, B, l->params,
+                                                   B == 2 ? (const uint8_t[]){0, 1} : NULL, NULL, l->state, l->memory),
+                         BPTT_OK);
+        for (int64_t i = 0; i < t % 3 && !(restart && B == 1); i++)
+            CHECK_STATUS(TYPED(bptt_learner_backward)(&p->spec, l->method, B, l->params, dy, l->grads, l->memory,
+                                                      l->work, &l->options),
+                         BPTT_OK);
+        release(x);
+        release(dy);
+    }
+}
+
+/* The gradients of both rows are the sums of those of learners of one row each. */
+static void check_restarts(int which, int method, int32_t learn_state) {
+    bptt_spec spec = spec_of((shape){.I = 3, .H = 5, .O = 2}, which, 1, 1);
+    spec.learn_state = learn_state;
+    problem both = problem_of(spec, 60, 2, 0), one = both;
+    const int64_t params = network_tensors_of(&spec).total;
+    one.B = 1;
+    name_case("rows that begin anew: form %d, method %d", which, method);
+    learner l = open_learner(&both, (bptt_method)method, 1);
+    learner first = open_learner(&one, (bptt_method)method, 1), second = open_learner(&one, (bptt_method)method, 1);
+    learn_rows(&l, &both, 0);
+    learn_rows(&first, &both, 0);
+    learn_rows(&second, &both, 1);
+    for (int64_t i = 0; i < params; i++) first.grads[i] += second.grads[i];
+    check_close(params, l.grads, first.grads);
+    close_learner(&l);
+    close_learner(&first);
+    close_learner(&second);
+    free_problem(&both);
+}
+
+static void check_all_restarts(void) {
+    const int which[] = {TANH, PEEPHOLE_LSTM, GRU};
+    for (int i = 0; i < 6; i++) {
+        check_restarts(which[i / 2], BPTT_METHOD_RTRL, i % 2);
+        check_restarts(which[i / 2], BPTT_METHOD_SNAP1, i % 2);
+    }
+}
+
 /* ---- errors ---------------------------------------------------------------------------------------------- */
 
 /* What every call returns for a spec, a method and a number of rows. */
@@ -335,6 +395,18 @@ static void check_unusual(learner *l) {
     CHECK_STATUS(TYPED(bptt_learner_sizes)(s, l->method, 2, &short_sizes), BPTT_ERROR_STRUCT);
     short_sizes.struct_size = sizeof short_sizes + 1;
     CHECK_STATUS(TYPED(bptt_learner_sizes)(s, l->method, 2, &short_sizes), BPTT_ERROR_STRUCT);
+}
+
+/* A reset to the state that is there: it stays. */
+static void check_same_state(learner *l) {
+    REAL *given = array(state_size(l->p));
+    name_case("a state that lies where it was");
+    begin_learner(l);
+    for (int64_t i = 0; i < state_size(l->p); i++) l->state[i] = given[i] = (REAL)(i + 1) / 8;
+    CHECK_STATUS(TYPED(bptt_learner_reset)(&l->p->spec, l->method, 2, l->params, NULL, l->state, l->state, l->memory),
+                 BPTT_OK);
+    CHECK(same_bits(state_size(l->p), l->state, given));
+    release(given);
 }
 
 static int never(void *context) { return context != NULL; }
@@ -498,6 +570,7 @@ static void check_errors(void) {
     for (int method = 0; method < 2; method++) {
         learner l = open_learner(&p, (bptt_method)method, 1);
         check_unusual(&l);
+        check_same_state(&l);
         check_bad_options(&l);
         check_null(&l);
         check_bad_networks(&l);
@@ -519,6 +592,7 @@ int main(void) {
     check_threads(TANH);
     check_threads(LSTM);
     check_skips();
+    check_all_restarts();
     check_errors();
     return end_of_checks();
 }

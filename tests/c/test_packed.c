@@ -125,6 +125,8 @@ static void check_refused(void) {
     REAL *other = array(n.sizes.packed);
     for (int64_t i = 0; i < 2 * n.spec.input_size; i++) c.x[i] = 1;
     static const unsigned char fillings[] = {0, 0xff, 0x3f};
+    name_case("more rows than any buffer can have");
+    CHECK_STATUS(TYPED(bptt_step)(&n.spec, INT64_MAX / 2, n.packed, c.x, c.state, c.y, c.work), BPTT_ERROR_OVERFLOW);
     for (int i = 0; i < 3; i++) {
         memset(other, fillings[i], (size_t)n.sizes.packed * sizeof(REAL));
         expect_refused(&c, &n.spec, other, "nothing packed");
@@ -196,6 +198,48 @@ static void check_older_spec(void) {
     free_network(&n);
 }
 
+/* Specs with the same meaning, whichever of them the weights were packed for. */
+static void check_same_meaning(void) {
+    bptt_spec specs[5];
+    for (int i = 0; i < 5; i++) specs[i] = any_spec(BPTT_CELL_TANH);
+    specs[1].num_layers = 1;
+    specs[2].leak = 1;
+    specs[3].dropout = specs[3].recurrent_dropout = specs[3].noise = specs[3].leak = -0.;
+    specs[4].num_layers = 1;
+    specs[4].leak = 1;
+    specs[4].noise = -0.;
+    for (int packed = 0; packed < 5; packed++) {
+        network n = make_network(specs[packed], 1);
+        REAL *x = array(3), *state = array(n.sizes.state), *y = array(2), *work = array(n.sizes.step_work);
+        memset(state, 0, (size_t)n.sizes.state * sizeof(REAL));
+        for (int i = 0; i < 3; i++) x[i] = 1;
+        for (int i = 0; i < 5; i++) {
+            name_case("packed for spec %d, step with spec %d", packed, i);
+            CHECK_STATUS(TYPED(bptt_step)(&specs[i], 1, n.packed, x, state, y, work), BPTT_OK);
+        }
+        bptt_spec other = specs[packed];
+        name_case("packed for spec %d, step with a leak", packed);
+        other.leak = .5;
+        CHECK_STATUS(TYPED(bptt_step)(&other, 1, n.packed, x, state, y, work), BPTT_ERROR_PACKED);
+        other.leak = specs[packed].leak;
+        other.noise = .5;
+        CHECK_STATUS(TYPED(bptt_step)(&other, 1, n.packed, x, state, y, work), BPTT_ERROR_PACKED);
+        REAL *const all[] = {x, state, y, work};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
+        free_network(&n);
+    }
+}
+
+/* The header's second number holds the version: weights of another version are refused. */
+static void check_version(void) {
+    network n = make_network(any_spec(BPTT_CELL_GRU), 1);
+    int64_t layout;
+    memcpy(&layout, (const char *)n.packed + sizeof layout, sizeof layout);
+    name_case("version");
+    CHECK(layout >> 16 == BPTT_VERSION_MAJOR * 1000000 + BPTT_VERSION_MINOR * 1000 + BPTT_VERSION_PATCH);
+    free_network(&n);
+}
+
 int main(void) {
     if (!bptt_isa()) { /* nothing can be packed */
         CHECK(bptt_isa_choices() != NULL);
@@ -205,5 +249,7 @@ int main(void) {
     check_refused();
     check_other_type();
     check_older_spec();
+    check_same_meaning();
+    check_version();
     return end_of_checks();
 }

@@ -47,11 +47,13 @@ void *__libc_realloc(void *memory, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 void __libc_free(void *memory);
 
+static volatile int no_memory; /* malloc fails */
+
 static void count(void) { counted += counting; }
 
 void *malloc(size_t size) {
     count();
-    return __libc_malloc(size);
+    return no_memory ? NULL : __libc_malloc(size);
 }
 
 void *calloc(size_t n, size_t size) {
@@ -239,6 +241,13 @@ int main(void) {
     free(memory);
     counting = 0;
     CHECK(counted == 2);
+    name_case("no memory for a team");
+    bptt_team *team = NULL;
+    no_memory = 1;
+    const bptt_status status = bptt_team_make(&team);
+    no_memory = 0;
+    CHECK_STATUS(status, BPTT_ERROR_MEMORY);
+    CHECK(!team);
 #endif
     check_that_calls_are_seen();
     check_system_calls();

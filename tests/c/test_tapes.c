@@ -140,6 +140,27 @@ static void check_tape(bptt_spec spec, unsigned features) {
     free_problem(&p);
 }
 
+/* Checkpoints give the same, also where a chunk is a single step of a single row: to the bit but for the gradients by
+ * the weights, whose sums are over chunks. */
+static void check_segments(bptt_spec spec, int64_t B) {
+    static const int64_t segments[] = {1, 2, 5, 12, 100};
+    problem p = problem_of(spec, 12, B, STATE0 | DSTATE1);
+    run whole = run_of(&p, 1);
+    double *expected = doubles_of(whole.sizes.params, whole.grads);
+    for (size_t i = 0; i < sizeof segments / sizeof segments[0]; i++) {
+        name_case("segments of %d steps, cell %d, B=%d", (int)segments[i], (int)spec.cell, (int)B);
+        run segmented = open_segmented_run(&p, 1, segments[i]);
+        forward_backward(&segmented);
+        check_same_forward(&whole, &segmented);
+        check_same_input_grads(&whole, &segmented);
+        CHECK_CLOSE(whole.sizes.params, segmented.grads, expected, REAL_BITS == 32 ? 1e-5 : 1e-13);
+        close_run(&segmented);
+    }
+    release(expected);
+    close_run(&whole);
+    free_problem(&p);
+}
+
 /* With the same segment no size falls as T or tape_steps grow, so that buffers for the longest call fit all. */
 static void check_sizes_grow(bptt_spec spec, int64_t B, int64_t segment) {
     bptt_options options = {.struct_size = sizeof options, .segment = segment};
@@ -171,6 +192,9 @@ int main(void) {
         check_tape(two_layers, TRAINING | STATE0 | RESET | CARRY_PER_ROW | CLIP_NORM | NORMS);
         check_tape(with_tokens(two_layers, 0, -1), STATE0 | RESET);
         check_tape(with_tokens(one_layer, 20, 3), TRAINING | STATE0);
+        check_segments(one_layer, 1);
+        check_segments(two_layers, 1);
+        check_segments(one_layer, 3);
         const shape wide = {.I = 5, .H = 70, .O = 2};
         check_sizes_grow(spec_of(wide, which, 2, 1), 7, 0);
         check_sizes_grow(spec_of(wide, which, 2, 1), 7, 5);

@@ -1,4 +1,11 @@
-/* A team's tasks: the calling thread, which has done its own, is asked to do something else while others still work. */
+/* A team's tasks: the calling thread, which has done its own, is asked to do something else while others still work.
+ * Threads that the system does not give, and more than a team has. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* pthread_setattr_default_np */
+#endif
+#ifndef _WIN32
+#include <pthread.h>
+#endif
 #include <stdatomic.h>
 #include <time.h>
 
@@ -37,9 +44,78 @@ static void note_idle(void *context, const bptt_internal_member *me) {
     atomic_fetch_add(&record->elsewhere, me->rank != 0);
 }
 
+static void count_task(void *context, const bptt_internal_member *me, int task) {
+    atomic_int *tasks = context;
+    (void)me;
+    atomic_fetch_add(&tasks[task], 1);
+}
+
+static void count_member(void *context, const bptt_internal_member *me) {
+    atomic_int *members = context;
+    atomic_fetch_add(&members[me->rank], 1);
+    atomic_fetch_add(&members[BPTT_INTERNAL_MOST_THREADS], me->size);
+    bptt_internal_team_wait(me);
+}
+
+/* Each task is done once, however many threads are asked for. */
+static void check_tasks(bptt_team *team, int size) {
+    enum { TASKS = 12 };
+    atomic_int tasks[TASKS] = {0};
+    bptt_internal_team_tasks(team, size, TASKS, count_task, NULL, tasks);
+    for (int i = 0; i < TASKS; i++) CHECK(tasks[i] == 1);
+}
+
+/* A body runs once for each of `members`, who know how many they are. */
+static void check_body(bptt_team *team, int size, int members) {
+    atomic_int calls[BPTT_INTERNAL_MOST_THREADS + 1] = {0};
+    bptt_internal_team_run(team, size, count_member, calls);
+    for (int i = 0; i < BPTT_INTERNAL_MOST_THREADS; i++) CHECK(calls[i] == (i < members));
+    CHECK(calls[BPTT_INTERNAL_MOST_THREADS] == members * members);
+}
+
+static void check_sizes(void) {
+    bptt_team *team;
+    CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
+    name_case("members");
+    for (int size = 1; size < 5; size++) {
+        check_tasks(team, size);
+        check_body(team, size, size);
+        check_body(NULL, size, size);
+    }
+    name_case("more threads than a team has");
+    check_tasks(team, 1000);
+    check_body(team, 1000, BPTT_INTERNAL_MOST_THREADS);
+    check_body(team, 2, 2);
+    bptt_team_free(team);
+}
+
+/* The system gives no thread whose stack would be larger than the address space: those there are do the work. */
+static void check_no_threads(void) {
+#ifdef __GLIBC__
+    pthread_attr_t usual, huge;
+    bptt_team *team;
+    CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
+    name_case("no thread");
+    pthread_getattr_default_np(&usual);
+    pthread_attr_init(&huge);
+    pthread_attr_setstacksize(&huge, (size_t)1 << 62);
+    CHECK(pthread_setattr_default_np(&huge) == 0);
+    check_tasks(team, 4);
+    check_body(team, 4, 1);
+    check_body(NULL, 4, 1);
+    pthread_setattr_default_np(&usual);
+    check_body(team, 4, 4);
+    pthread_attr_destroy(&usual);
+    pthread_attr_destroy(&huge);
+    bptt_team_free(team);
+#endif
+}
+
 int main(void) {
     bptt_team *team;
     if (!bptt_isa()) return SKIPPED;
+    check_sizes();
+    check_no_threads();
     CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
     for (int i = 0; i < 6; i++) {
         record record = {0};

@@ -224,11 +224,14 @@ cdef bint overlap(const void *a, int64_t a_bytes, const void *b, int64_t b_bytes
 cdef object apart_from(object written, object array):
     """An input that was checked before, or None; a copy if the array that the call writes (None: none) shares its
     memory."""
+    cdef Py_buffer read, to
     if written is None or array is None:
         return array
-    if overlap(address(array), array.nbytes, address(written), written.nbytes):
-        return array.copy()
-    return array
+    PyObject_GetBuffer(array, &read, PyBUF_C_CONTIGUOUS)
+    PyBuffer_Release(&read)
+    PyObject_GetBuffer(written, &to, PyBUF_C_CONTIGUOUS)
+    PyBuffer_Release(&to)
+    return array.copy() if overlap(read.buf, read.len, to.buf, to.len) else array
 
 
 cdef int write_into(object flat, object value, str name) except -1:

@@ -36,11 +36,11 @@ cdef object held(list networks):
     return locks
 
 
-cdef int check_threshold(list arrays, double limit) except -1:
+cdef int check_threshold(list arrays, double limit, str name) except -1:
     """An error before anything is changed if the limit is 0 in the type of an array."""
     for array in arrays:
         if array.dtype == float32 and not <float>limit > 0:
-            check(BPTT_ERROR_THRESHOLD)
+            raise ValueError(f"{name} must be above 0 in float32, got {limit!r}")
     return 0
 
 
@@ -118,9 +118,9 @@ def clip_grad_norm(array, max_norm):
     cdef double most = threshold(max_norm, "max_norm")
     networks = []
     arrays = clipped_arrays(array, networks)
+    check_threshold(arrays, most, "max_norm")
     if len(arrays) == 1 and not networks:
         return norm_clipped(arrays[0], most)
-    check_threshold(arrays, most)
     with held(networks):
         return joint_norm(arrays, most)
 
@@ -151,9 +151,9 @@ def clip_grad_value(array, limit):
     cdef double most = threshold(limit, "limit")
     networks = []
     arrays = clipped_arrays(array, networks)
+    check_threshold(arrays, most, "limit")
     if len(arrays) == 1 and not networks:
         return largest_clamped(arrays[0], most)
-    check_threshold(arrays, most)
     with held(networks):
         largest = [largest_clamped(one, most) for one in arrays]
     return math.nan if any(map(math.isnan, largest)) else max(largest, default=0.0)

@@ -27,7 +27,8 @@ cdef class Learner:
             raise RuntimeError("__init__ was called before: make a new object")
         batch = index(batch, "batch")
         sizes.struct_size = sizeof(bptt_learner_sizes)
-        check(any_learner_sizes(network.bits, &network.core_spec, <bptt_method>method, batch, &sizes))
+        check_call(any_learner_sizes(network.bits, &network.core_spec, <bptt_method>method, batch, &sizes),
+                   network.bits, &network.core_spec, 1, batch, NULL)
         self.method, self.batch = <bptt_method>method, batch
         exact = self.method == BPTT_METHOD_RTRL
         with memory_for(self, exact, network.spec, (sizes.memory + sizes.work) * (network.bits // 8), sizes.influence):

@@ -22,6 +22,8 @@ cdef class Network:
     cdef bptt_team *team  # threads of forward and backward, kept from call to call
     cdef uint64_t dropout_seed, draws
     cdef int64_t steps_forward
+    cdef bptt_sizes kept_sizes  # of call_sizes
+    cdef int64_t[3] kept_for  # their T (0: there are none yet), B and segment
 
     def __init__(self, spec, threads):
         cdef bptt_sizes sizes
@@ -144,10 +146,20 @@ cdef class Network:
 
     cdef int sizes(self, int64_t T, int64_t B, int64_t tape_steps, int64_t segment, bptt_sizes *sizes) except -1:
         cdef bptt_options options
+        cdef bptt_status status
         self.default_options(&options)
         options.tape_steps, options.segment = tape_steps, segment
         sizes.struct_size = sizeof(bptt_sizes)
-        return check(any_sizes(self.bits, &self.core_spec, T, B, &options, sizes))
+        status = any_sizes(self.bits, &self.core_spec, T, B, &options, sizes)
+        return check_call(status, self.bits, &self.core_spec, T, B, &options)
+
+    cdef int call_sizes(self, int64_t T, int64_t B, int64_t segment, bptt_sizes *sizes) except -1:
+        """The same within begin_call(), where those of the last call are kept: as a rule the next has its shape."""
+        if T != self.kept_for[0] or B != self.kept_for[1] or segment != self.kept_for[2]:
+            self.sizes(T, B, 0, segment, &self.kept_sizes)
+            self.kept_for[:] = [T, B, segment]
+        sizes[0] = self.kept_sizes
+        return 0
 
     cdef void default_options(self, bptt_options *options) noexcept:
         memset(options, 0, sizeof(bptt_options))
@@ -247,7 +259,7 @@ cdef class Network:
                 check_checkpoint(checkpoint, memory_budget, bool(self.core_spec.bidirectional))
                 if keep:
                     run.segment = self.segment_for(run.T, run.B, checkpoint, memory_budget)
-            self.sizes(run.T, run.B, 0, run.segment, &sizes)
+            self.call_sizes(run.T, run.B, run.segment, &sizes)
             y = empty((run.T, run.B, self.width()), self.dtype)
             last = new_state(self, run.B)
             if keep:
@@ -314,11 +326,11 @@ cdef class Network:
             if run is None:
                 raise RuntimeError("backward needs a forward (with tape=True) before it; windows and fit run both")
             if dy is not None:
-                shape = np.shape(dy)
+                given = dy
                 dy = sequence_to_core(self, dy, "dy", self.width(), self.width_letters(), &a, &unbatched)
                 if unbatched != run.unbatched:
                     raise ValueError(f"dy must have the {2 if run.unbatched else 3} axes of forward's y, "
-                                     f"got shape {shape}")
+                                     f"got shape {np.shape(given)}")
                 expect(&a, "dy", f"(T,B,{self.width_letters()})", 3, run.T, run.B, self.width())
             dstate = state_to_core(self, dstate, "dstate", run.B)
             carry = carry_to_core(carry, run.T, run.B, self.batch_first and not run.unbatched, self.dtype)

@@ -22,6 +22,19 @@ def tensors_of(spec):
         yield tensor_at(&core_spec, index)
 
 
+def check_spec(spec):
+    """An error that names the field unless the core takes a network of this Spec. Whether memory can hold it is asked
+    where one is made."""
+    cdef bptt_spec core_spec = spec.struct() | {"struct_size": sizeof(bptt_spec)}
+    cdef bptt_sizes sizes
+    cdef int bits = 32 if spec.dtype == "float32" else 64
+    cdef bptt_status status
+    sizes.struct_size = sizeof(bptt_sizes)
+    status = any_sizes(bits, &core_spec, 1, 1, NULL, &sizes)
+    if status != BPTT_ERROR_OVERFLOW and status != BPTT_ERROR_ISA:
+        check_call(status, bits, &core_spec, 1, 1, NULL)
+
+
 @cython.final
 @cython.no_gc
 cdef class ParamMemory:

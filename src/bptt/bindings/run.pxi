@@ -73,7 +73,7 @@ cdef class Run:
         with nogil:
             status = any_forward(network.bits, &network.core_spec, self.T - self.start, self.B, pp, xp, sp,
                                  yp, lp, tp, wp, &options)
-        return check(status)
+        return check_call(status, network.bits, &network.core_spec, self.T - self.start, self.B, &options)
 
     cdef int backward_core(self, Network network, dy, dstate, dx, dstate0, grads, work, carry=None, norms=None,
                            double clip_norm=0, double clip_value=0, dstates=None) except -1:
@@ -113,7 +113,7 @@ cdef class Run:
         with nogil:
             status = any_backward(network.bits, &network.core_spec, self.T, self.B, pp, xp, tp, dyp, sp, dxp,
                                   s0p, gp, wp, &options)
-        return check(status)
+        return check_call(status, network.bits, &network.core_spec, self.T, self.B, &options)
 
     cdef void *params_data(self, Network network) except NULL:
         return network.params_data if self.params is None else address(self.params)
@@ -146,7 +146,7 @@ cdef class Run:
             state = self.parts_to_core(state, "hx")
             self.params = params_to_core(network, params)
             self.state_given = state is not None
-            network.sizes(self.T, self.B, 0, 0, &sizes)
+            network.call_sizes(self.T, self.B, 0, &sizes)
             tape = self.tape = pooled_tape(network, sizes.tape) if keep else None
             y = empty((self.T, self.B, network.width()), network.dtype)
             last = new_state(network, self.B)
@@ -187,7 +187,7 @@ cdef class Run:
                 expect(&a, "dy", f"(T,B,{network.width_letters()})", 3, self.T, self.B, network.width())
             dstates = self.states_to_core(dstate[network.states:])
             dstate = self.parts_to_core(dstate[:network.states], "dstate")
-            network.sizes(self.T, self.B, 0, 0, &sizes)
+            network.call_sizes(self.T, self.B, 0, &sizes)
             self.tape = flat_to_core(tape, "tape", "(tape,)", network.dtype, sizes.tape)
             self.params = params_to_core(network, params)
             dx = empty((self.T, self.B, network.core_spec.input_size), network.dtype) if input_grad else None

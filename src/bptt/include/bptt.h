@@ -169,7 +169,10 @@ BPTT_API bptt_status bptt_team_make(bptt_team **team);
 BPTT_API void bptt_team_free(bptt_team *team);
 
 /* Options of one call. NULL in place of the struct means all defaults; zero in a field means its default.
- * Set struct_size = sizeof(bptt_options). Pointers marked "typed" are float* in _f32, double* in _f64 calls. */
+ * Set struct_size = sizeof(bptt_options). Pointers marked "typed" are float* in _f32, double* in _f64 calls. Forward
+ * and backward may be given the same struct: each checks all numbers, and does not read nor write what the other's
+ * fields
+ * ("forward only", "backward only") point to. */
 typedef struct bptt_options {
     size_t struct_size;
     int32_t threads;        /* most threads to use; 0: one per processor. Small work uses fewer, forward of a large
@@ -216,6 +219,20 @@ typedef struct bptt_options {
     const void *dstates;    /* typed, the same shape, backward only: gradient of the loss with respect to these states,
                                beside those that reach them by the outputs and the next step. NULL: zeros */
 } bptt_options;
+
+/* Why a call on a network was refused: one English sentence without a full stop about the first argument that is wrong.
+ * It names the argument or the member of its struct, what that must be and what it was, as
+ * "hidden_size must be at least 1, got 0".
+ *   text  receives the sentence, cut off to `size` bytes with the 0 at its end; may be NULL: nothing is written
+ *   returns its whole length without the 0, as snprintf does. Where nothing is wrong, 0, and text becomes empty
+ * The rules are those of bptt_sizes, bptt_forward and bptt_backward of the same type. Integers are looked at where
+ * options have tokens; whether a buffer that a call needs is NULL, this function cannot see. bptt_pack, bptt_step,
+ * bptt_tape_shift and learners check the spec by the same rules, with T = 1 or tape_steps and without options, before
+ * their own. */
+BPTT_API int bptt_explain_f32(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options, char *text,
+                              size_t size);
+BPTT_API int bptt_explain_f64(const bptt_spec *spec, int64_t T, int64_t B, const bptt_options *options, char *text,
+                              size_t size);
 
 /* Sizes of the buffers of a call, in elements of the type asked; of the options only tape_steps and segment matter.
  * With the same segment they never fall as T or tape_steps grow. Set struct_size before the call. */
@@ -345,7 +362,7 @@ typedef struct bptt_learner_sizes {
  *   state   (state)      read and overwritten by step
  *   x       (B,I)        NULL where the inputs are tokens
  *   y       (B,Y)        receives the output; NULL: not wanted; may overlap x
- *   dy      (B,Y)        gradient of the step's loss by y
+ *   dy      (B,Y)        gradient of the step's loss with respect to y
  *   grads   (params)     the gradients are ADDED here
  *   memory  (memory)     belongs to the learner. BPTT_ERROR_OPTION unless reset has filled it, at this address, for the
  *                        same spec, method, B, type and kernel set

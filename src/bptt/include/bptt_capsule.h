@@ -39,7 +39,7 @@
     F(step_tokens_f32) F(step_tokens_f64)                                                                              \
     F(learner_sizes_f32) F(learner_sizes_f64) F(learner_reset_f32) F(learner_reset_f64)                                \
     F(learner_step_f32) F(learner_step_f64) F(learner_backward_f32) F(learner_backward_f64)                             \
-    F(constrain_f32) F(constrain_f64)
+    F(constrain_f32) F(constrain_f64) F(explain_f32) F(explain_f64)
 /* clang-format on */
 
 #ifdef __cplusplus
@@ -140,6 +140,8 @@ static inline int bptt_import(void) {
 #define bptt_learner_backward_f64 (*bptt_functions->learner_backward_f64)
 #define bptt_constrain_f32 (*bptt_functions->constrain_f32)
 #define bptt_constrain_f64 (*bptt_functions->constrain_f64)
+#define bptt_explain_f32 (*bptt_functions->explain_f32)
+#define bptt_explain_f64 (*bptt_functions->explain_f64)
 
 #endif
 #endif

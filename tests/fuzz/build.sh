@@ -1,0 +1,24 @@
+#!/bin/sh
+# Builds the fuzz target of the C core, from the root of the repository: tests/fuzz/build.sh FOLDER
+# CC, CFLAGS and LIB_FUZZING_ENGINE say how, as ClusterFuzzLite sets them; by default Clang's libFuzzer, ASan and UBSan.
+set -eu
+out=$1
+sanitizers="-fsanitize=fuzzer-no-link,address,undefined -fsanitize-ignorelist=$PWD/tests/fuzz/ignored.txt"
+sanitizers="$sanitizers -fno-sanitize-recover=all -fno-omit-frame-pointer"
+export CC="${CC:-clang}" CFLAGS="${CFLAGS:--O1 -g $sanitizers}"
+mkdir -p "$out"
+# As a Debug build the core has no level of optimisation but that of CFLAGS. The last flag wins: Clang would fuse
+# products and sums where no check of a sanitizer parts them, and rows of one kind would get other bits than their
+# neighbours; within an expression it always does.
+rule="<CMAKE_C_COMPILER> <DEFINES> <INCLUDES> <FLAGS> -ffp-contract=on -o <OBJECT> -c <SOURCE>"
+cmake -S . -B "$out/core" -DCMAKE_BUILD_TYPE=Debug -DBPTT_INSTALL=OFF -DCMAKE_C_COMPILER="$CC" \
+    -DCMAKE_C_FLAGS="$CFLAGS" -DCMAKE_C_COMPILE_OBJECT="$rule" >"$out/cmake.log"
+cmake --build "$out/core" --parallel 2 >>"$out/cmake.log"
+compile="$CC $CFLAGS -std=gnu11 -Isrc/bptt/include -c"
+for bits in 32 64; do
+    $compile -DREAL_BITS=$bits -o "$out/calls_f$bits.o" tests/fuzz/calls.c
+done
+$compile -o "$out/main.o" tests/fuzz/main.c
+# shellcheck disable=SC2086 # words; an engine that is a library is one of C++
+${CXX:-$CC} ${CXXFLAGS:-$CFLAGS} -o "$out/core_calls" "$out/main.o" "$out/calls_f32.o" "$out/calls_f64.o" \
+    "$out/core/libbptt.a" ${LIB_FUZZING_ENGINE:--fsanitize=fuzzer} -lm -pthread
