@@ -15,11 +15,11 @@ typedef struct {
 typedef struct {
     int states; /* parts of the state, 1 or 2 */
     int64_t rows, n;
-    influence_factors held;  /* a step that comes before; only where grads are wanted and both steps add something */
-    influence_factors step;  /* the step */
-    int keeps;               /* y stays as it is in memory, under the same condition; not with a held step */
-    REAL *y[2];              /* (rows,n) each */
-    const REAL *weight;      /* (rows,) */
-    REAL *grads;             /* (rows,n); NULL: not wanted */
+    influence_factors held; /* a step that comes before; only where grads are wanted and both steps add something */
+    influence_factors step; /* the step */
+    int keeps;              /* y stays as it is in memory, under the same condition; not with a held step */
+    REAL *y[2];             /* (rows,n) each */
+    const REAL *weight;     /* (rows,) */
+    REAL *grads;            /* (rows,n); NULL: not wanted */
 } influence_step;
 #endif

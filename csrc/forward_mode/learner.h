@@ -150,9 +150,7 @@ LOCAL int64_t factors_size(const call *call) {
 LOCAL int64_t units_size(const call *call) { return factors_size(call) + (call->spec.learn_leak ? call->H : 0); }
 
 /* D_t, A and the operands of A: x, where there is one, and h_{t-1} */
-LOCAL int64_t held_size(const call *call) {
-    return factors_size(call) + (call->spec.one_hot ? 0 : call->I) + call->H;
-}
+LOCAL int64_t held_size(const call *call) { return factors_size(call) + (call->spec.one_hot ? 0 : call->I) + call->H; }
 
 /* The head, where memory begins. */
 LOCAL learner_head *alloc_head(arena *from) {

@@ -197,9 +197,9 @@ LOCAL const REAL *held_operands(const influence_pass *pass, int input) {
     return input ? held_x(call, pass->held) : held_h_prev(call, pass->held);
 }
 
-/* n parameters of each of H units: h and c, the influence on either part; slopes: the place of their A; operands, of the
- * held step too: what A is multiplied by (n,), NULL: nothing is added, and no step is held; grads: theirs, NULL: not
- * wanted. */
+/* n parameters of each of H units: h and c, the influence on either part; slopes: the place of their A; operands, of
+ * the held step too: what A is multiplied by (n,), NULL: nothing is added, and no step is held; grads: theirs, NULL:
+ * not wanted. */
 LOCAL void pass_units(const influence_pass *pass, int64_t n, int64_t slopes, const REAL *operands, const REAL *held,
                       REAL *h, REAL *c, REAL *grads) {
     const call *call = &pass->learner->call;
@@ -225,7 +225,7 @@ LOCAL void pass_units(const influence_pass *pass, int64_t n, int64_t slopes, con
 
 /* y = decay*y + slopes and grads += weight*y for `count` elements; no two arrays share memory. */
 LOCAL void step_elements(int count, const REAL *restrict decay, const REAL *restrict slopes,
-                               const REAL *restrict weight, REAL *restrict y, REAL *restrict grads) {
+                         const REAL *restrict weight, REAL *restrict y, REAL *restrict grads) {
     for (int j = 0; j < count; j++) {
         y[j] = decay[j] * y[j] + slopes[j];
         grads[j] += weight[j] * y[j];

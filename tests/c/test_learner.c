@@ -194,8 +194,9 @@ static void reset_some_rows(learner *l, const uint8_t *rows) {
                  BPTT_OK);
 }
 
-/* A learner whose backwards come at some steps, twice at a few, gives the bits of one that has a backward at every step,
- * of which those at the other steps go elsewhere. Rows begin anew after random steps, before or after their backward. */
+/* A learner whose backwards come at some steps, twice at a few, gives the bits of one that has a backward at every
+ * step, of which those at the other steps go elsewhere. Rows begin anew after random steps, before or after their
+ * backward. */
 static void check_skipped(const problem *p, bptt_method method) {
     const int64_t params = network_tensors_of(&p->spec).total;
     const inputs in = {copy_of(p->T * p->B * p->spec.input_size, p->x), copy_of(p->T * p->B * p->Y, p->dy)};
@@ -235,7 +236,9 @@ static void check_skips(void) {
             for (int form = 0; form < 3; form++) {
                 if (method == BPTT_METHOD_SNAP1 && spec.reset_before) continue;
                 spec.learn_state = form == 1;
-                const bptt_spec formed = form == 1 ? with_tokens(spec, 0, -1) : form == 2 ? with_tokens(spec, 6, 1) : spec;
+                const bptt_spec formed = form == 1   ? with_tokens(spec, 0, -1)
+                                         : form == 2 ? with_tokens(spec, 6, 1)
+                                                     : spec;
                 problem p = problem_of(formed, 40, 3, STATE0);
                 check_skipped(&p, (bptt_method)method);
                 free_problem(&p);
