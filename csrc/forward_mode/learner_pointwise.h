@@ -77,17 +77,34 @@ INLINE unit_factors factors_of(const int pair, const int adds, const influence_f
     return factors;
 }
 
+/* Rounds a product: it is not fused with an addition that follows. Of a sum of two products compilers fuse either, not
+ * the same one in each function, and a step must have the same bits in all of them. */
+#if defined(__x86_64__) && defined(GNU_C)
+#define ROUND_PRODUCT(v) __asm__("" : "+v"(v))
+#elif defined(__aarch64__) && defined(GNU_C)
+#define ROUND_PRODUCT(v) __asm__("" : "+w"(v))
+#else
+#define ROUND_PRODUCT(v) (void)(v)
+#endif
+
+/* a*x + b*y, b*y rounded */
+INLINE vec sum_of_products(vec a, vec x, vec b, vec y) {
+    vec product = b * y;
+    ROUND_PRODUCT(product);
+    return a * x + product;
+}
+
 /* A step of y_0 and, of a pair, y_1. */
 INLINE void step_pair(const int pair, const int adds, const unit_factors *f, vec x, vec *y0, vec *y1) {
-    vec new0 = f->decay[0][0] * *y0;
-    if (pair) {
-        vec new1 = f->decay[1][0] * *y0 + f->decay[1][1] * *y1;
-        new0 += f->decay[0][1] * *y1;
-        if (adds) new1 += f->scale[1] * x;
-        *y1 = new1;
+    const vec was = *y0;
+    if (!pair) {
+        *y0 = adds ? sum_of_products(f->decay[0][0], was, f->scale[0], x) : f->decay[0][0] * was;
+        return;
     }
-    if (adds) new0 += f->scale[0] * x;
-    *y0 = new0;
+    *y0 = sum_of_products(f->decay[0][0], was, f->decay[0][1], *y1);
+    *y1 = sum_of_products(f->decay[1][0], was, f->decay[1][1], *y1);
+    if (adds) *y0 += f->scale[0] * x;
+    if (adds) *y1 += f->scale[1] * x;
 }
 
 /* One row of influence_step; the flags are constants. */
