@@ -17,18 +17,17 @@ INLINE REAL lanes_together(vec v) {
 #endif
 }
 
-#ifdef __x86_64__
-#define SUMS_TOGETHER (VECTOR_BYTES >= 32)
+/* dot products */
+#ifdef SUMS_AT_ONCE
+enum { AT_ONCE = SUMS_AT_ONCE };
 #else
-#define SUMS_TOGETHER 0
+enum { AT_ONCE = 8 };
 #endif
-
-enum { AT_ONCE = SUMS_TOGETHER ? LANES : 8 }; /* dot products */
 
 /* out[i] = init[i] + sum of the lanes of sums[i] */
 INLINE void finish_dots(const int rows, const vec *sums, const REAL *init, REAL *out) {
-#if SUMS_TOGETHER
-    if (rows == LANES) {
+#ifdef SUMS_AT_ONCE
+    if (rows == SUMS_AT_ONCE) {
         store(out, (init ? load(init) : splat(0)) + sums_of_lanes(sums));
         return;
     }

@@ -1,14 +1,15 @@
-/* The sums of the lanes of several vectors at once: fewer shuffles than one vector after another. */
+/* The sums of the lanes of several vectors at once: fewer shuffles than one vector after another. SUMS_AT_ONCE, the
+ * number of vectors, is defined for the sets that have this. */
 #ifndef BPTT_KERNELS_LANE_SUMS_H
 #define BPTT_KERNELS_LANE_SUMS_H
 #include "kernels/vec.h"
 
 #if defined(__x86_64__) && VECTOR_BYTES >= 32
-enum { SUMS_AT_ONCE = LANES, LANES_OF_16_BYTES = 16 / sizeof(REAL) };
+#define SUMS_AT_ONCE LANES
+enum { LANES_OF_16_BYTES = 16 / sizeof(REAL) };
 
-/* Each lane of the result is the sum of two lanes of a or of b, one from each half of what is left of a vector:
- * the halves of `fold_256` are 256 bits long. Results of a lie in front of those of b, in fold_64 and fold_32 within
- * each 16 bytes. */
+/* Each lane of the result is the sum of two lanes of a, or of two lanes of b, as many bits apart as the name says.
+ * Results of a lie in front of those of b; in fold_64 and fold_32 within each 16 bytes. */
 #if VECTOR_BYTES == 64
 #define SHUFFLED(shuffle, a, b, lanes) (vec) _mm512_shuffle_##shuffle((a), (b), lanes)
 #define DOUBLES(v) ((__m512d)(v))
@@ -31,7 +32,7 @@ INLINE vec fold_128(vec a, vec b) {
 #endif
 
 INLINE vec fold_64(vec a, vec b) {
-    return SHUFFLED(pd, DOUBLES(a), DOUBLES(b), 0x00) + SHUFFLED(pd, DOUBLES(a), DOUBLES(b), 0xff);
+    return SHUFFLED(pd, DOUBLES(a), DOUBLES(b), 0) + SHUFFLED(pd, DOUBLES(a), DOUBLES(b), (1 << VECTOR_BYTES / 8) - 1);
 }
 
 #if REAL_BITS == 32
