@@ -15,7 +15,7 @@ PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadgroup # two processes
 CORE    := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
 C_FILES := $(CORE) $(wildcard src/bptt/include/*.h tests/*.c tests/c/*.[ch] tests/fuzz/*.[ch] tests/link/*.[ch] \
                               tests/link/pkgconfig/*.c tests/link/mpi/*.c tests/link/capsule/*.c tests/link/cmake/*.cpp tests/firmware/*.c \
-                              benchmarks/*.c)
+                              tests/link/extensions/*.hpp tests/link/extensions/*/*.cpp benchmarks/*.c)
 ALONE   := $(CORE) $(wildcard tests/c/*.[ch] tests/fuzz/*.[ch]) # files that must compile alone
 CYTHON  := $(wildcard src/bptt/*.pyx src/bptt/bindings/*.pxi tests/link/cython/*.pyx tests/link/cython/*.pxi)
 

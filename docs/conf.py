@@ -16,6 +16,7 @@ sys.path.insert(0, str(DOCS / "_sphinx"))
 
 import header  # noqa: E402
 import pages  # noqa: E402
+import uses  # noqa: E402
 
 project = "bptt"
 version = release = bptt.__version__
@@ -38,6 +39,7 @@ autodoc_member_order = "bysource"
 autodoc_mock_imports = ["torch", "onnx"]
 numpydoc_show_class_members = False  # docs/api/python.rst lists them
 python_maximum_signature_line_length = 100
+PLACES, C_PLACES = uses.places(DOCS), uses.pages(DOCS, "c")
 nitpicky = True
 nitpick_ignore = [("c:identifier", name) for name in ("int8_t", "int32_t", "int64_t", "size_t", "uint8_t", "uint64_t")]
 
@@ -50,8 +52,24 @@ class Header(SphinxDirective):
     def run(self):
         texts = {path.name: path.read_text() for path in sorted(HEADERS.glob("*.h"))}
         self.env.note_dependency(HEADERS / self.arguments[0])
-        lines = header.from_header(texts[self.arguments[0]], header.links(*texts.values()))
+        links = header.links(*texts.values())
+        lines = header.from_header(texts[self.arguments[0]], links, lambda name: uses.links(name, C_PLACES))
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+class Scripts(SphinxDirective):
+    """`.. example-scripts::`: the scripts of examples/, whole."""
+
+    def run(self):
+        for path in (DOCS.parent / "examples").glob("*.py"):
+            self.env.note_dependency(path)
+        return self.parse_text_to_nodes("\n".join(uses.scripts_page(DOCS)), allow_section_headings=True)
+
+
+def add_uses(app, what, name, obj, options, lines):
+    """Links, below the entry of a function, method or class, to the pages and examples whose code uses it."""
+    if what in ("function", "method", "class") and (links := uses.links(name, PLACES)):
+        lines += ["", ".. rubric:: Used in", "", " · ".join(links), ""]
 
 
 def formula(display):
@@ -75,4 +93,6 @@ def check_pages(app, error):
 def setup(app):
     app.connect("build-finished", check_pages)
     app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
+    app.connect("autodoc-process-docstring", add_uses, priority=900)  # after numpydoc
     app.add_directive("c-header", Header)
+    app.add_directive("example-scripts", Scripts)

@@ -674,6 +674,8 @@ def _feeds(model, steps, rows, vocabulary):
             continue
         tensor = info.type.tensor_type
         shape = [dim.dim_value or (steps if dim.dim_param in ("t", "time") else rows) for dim in tensor.shape.dim]
+        if math.prod(shape) >= 1e5:
+            continue
         if info.name == x and vocabulary:
             dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
             feeds[x] = rng.integers(vocabulary, size=shape).astype(dtype)
@@ -681,8 +683,7 @@ def _feeds(model, steps, rows, vocabulary):
             feeds[info.name] = np.arange(steps, steps - rows, -1, dtype=np.int32).clip(1)
         else:
             dtype = np.float64 if tensor.elem_type == TensorProto.DOUBLE else np.float32
-            if math.prod(shape) < 1e5:
-                feeds[info.name] = rng.normal(size=shape).astype(dtype)
+            feeds[info.name] = rng.normal(size=shape).astype(dtype)
     return x, feeds
 
 

@@ -29,16 +29,18 @@ def blocks(page, language):
 def teaches(page):
     """Whether a page has to have blocks of Python."""
     folder, name = page.rpartition("/")[::2]
-    if folder in ("docs/tutorials", "docs/traps"):
-        return name != "index.md"
+    if folder in ("docs/tutorials", "docs/traps", "docs/howto"):
+        return name not in ("index.md", "slurm.md")  # its script is run by test_docs_howto.py
     return page in ("docs/derivation.md", "README.md")
 
 
 @pytest.mark.parametrize("page", sorted(page for page in PAGES if teaches(page) or blocks(page, "python")))
-def test_blocks_run(page, tmp_path, monkeypatch):
+def test_blocks_run(page, tmp_path, monkeypatch, request):
     found = blocks(page, "python")
     assert found
     monkeypatch.chdir(tmp_path)
+    if find_spec("torch") and any(re.search(r"^import torch$", block, re.M) for block in found):
+        request.getfixturevalue("torch")  # on one thread
     names = {}
     for block in found:
         needed = re.findall(r"^import (torch|onnx|matplotlib|gymnasium)$", block, re.M)
@@ -49,7 +51,7 @@ def test_blocks_run(page, tmp_path, monkeypatch):
         assert np.isfinite(rnn.params).all()
 
 
-@pytest.mark.parametrize("folder", ["tutorials", "traps"])
+@pytest.mark.parametrize("folder", ["tutorials", "traps", "howto"])
 def test_every_page_of_a_folder_is_in_its_index(folder):
     index = f"docs/{folder}/index.md"
     pages = {page.stem for page in (DOCS / folder).glob("*.md")} - {"index"}
@@ -77,6 +79,13 @@ def test_links_lead_somewhere(page):
             assert path.exists(), target
         if anchor and "." not in anchor:  # bptt.RNN and the like are Sphinx's own
             assert anchor in anchors(path.relative_to(ROOT).as_posix()), f"{target}#{anchor}"
+
+
+def test_every_word_of_the_glossary_is_linked_where_it_is_used():
+    linked = {word for page in PAGES for word in re.findall(r"\]\(\S*glossary\.md#([\w-]+)\)", prose(page))}
+    words = {re.sub(r" ", "-", title.lower()) for title in re.findall(r"^### (.*)$", PAGES["docs/glossary.md"], re.M)}
+    assert len(words) > 20
+    assert words == linked
 
 
 def test_one_page_speaks_of_what_a_release_will_bring():

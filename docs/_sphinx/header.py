@@ -71,8 +71,8 @@ def links(*texts):
     return found
 
 
-def from_header(text, links):
-    """The lines of reStructuredText; banners become headings."""
+def from_header(text, links, uses=lambda name: []):
+    """The lines of reStructuredText; banners become headings. `uses` gives links to pages that use a function."""
     found = []
     for comment, code in blocks(text):
         if banner := BANNER.fullmatch(comment):
@@ -81,12 +81,20 @@ def from_header(text, links):
             continue
         said = from_comment(comment, links)
         for kind, signatures, members in declarations(code):
-            found += directive(kind, signatures, said)
+            used = (
+                list(dict.fromkeys(link for s in signatures for link in uses(name_of(s)))) if kind == "function" else []
+            )
+            found += directive(kind, signatures, said + ["", f"Used in {' · '.join(used)}."] * bool(used))
             for of, names, comment in members:
                 found += ["   " + line for line in directive(of, names, [inline(comment, links)])]
             said = []
         found += said
     return found
+
+
+def used_in(signatures, uses):
+    links = dict.fromkeys(link for signature in signatures for link in uses(name_of(signature)))
+    return ["", f"Used in {' · '.join(links)}."] if links else []
 
 
 def directive(kind, signatures, lines):

@@ -109,8 +109,8 @@ class Spec:
         With num_embeddings: the row of `embedding` that gets no gradient and begins as zeros. Negative: counted from
         the end.
     leak : float
-        a in (0, 1] of a vanilla cell: h_t = (1-a)*h_{t-1} + a*f(z_t), z_t what f is of (Jaeger et al. 2007). a = dt/tau
-        is a step of length dt of tau dh/dt = -h + f(z). 1 is the cell without a leak.
+        a in (0, 1] of a vanilla cell: h_t = (1-a)*h_{t-1} + a*f(z_t), z_t the argument of f (Jaeger et al. 2007). a =
+        dt/tau is a step of length dt of tau dh/dt = -h + f(z). 1 is the cell without a leak.
     learn_leak : bool
         Whether each unit has a leak of its own that is trained: a is the logistic function of the parameter leak_l{k},
         so it stays between 0 and 1. It begins at `leak`, which must be below 1 then.

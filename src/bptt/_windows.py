@@ -24,7 +24,7 @@ BURN_IN_ELEMENTS = 1 << 16
 
 @dataclass
 class Window:
-    """One window: its gradient stands in rnn.grads until the next one is asked for."""
+    """One window: its gradient is in rnn.grads until the next window is asked for."""
 
     start: int
     """first step of x whose loss counts here"""

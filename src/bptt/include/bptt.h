@@ -362,7 +362,7 @@ typedef struct bptt_learner_sizes {
  *   state   (state)      read and overwritten by step
  *   x       (B,I)        NULL where the inputs are tokens
  *   y       (B,Y)        receives the output; NULL: not wanted; may overlap x
- *   dy      (B,Y)        gradient of the step's loss by y
+ *   dy      (B,Y)        gradient of the step's loss with respect to y
  *   grads   (params)     the gradients are ADDED here
  *   memory  (memory)     belongs to the learner. BPTT_ERROR_OPTION unless reset has filled it, at this address, for the
  *                        same spec, method, B, type and kernel set
