@@ -166,10 +166,9 @@ sanitize-threads: .venv-sanitize/ready
 	tests/sanitized.sh thread build/thread $(SANITIZED) -m pytest -n 2 -p no:cacheprovider -q tests/test_threads.py \
 	    -k 'not another_thread_changes' $(ARGS) # that one changes an array while NumPy copies it
 
-# The C programs under the best kernel set, those that reach all kernels under the portable one too. Without contraction of
-# products and sums: this sanitizer keeps some of them from it, and different functions would no longer give the same bits.
+# The C programs under the best kernel set, those that reach all kernels under the portable one too.
 CLANG ?= clang
-MEMORY_FLAGS := -O1 -g -fsanitize=memory -fno-sanitize-recover=all -fno-omit-frame-pointer -Xclang -ffp-contract=off
+MEMORY_FLAGS := -O1 -g -fsanitize=memory -fno-sanitize-recover=all -fno-omit-frame-pointer
 sanitize-memory:
 	@if command -v $(CLANG) && command -v cmake; then set -ex; \
 	    cmake -S . -B build/memory -DBPTT_TESTS=ON -DCMAKE_C_COMPILER=$(CLANG) -DCMAKE_BUILD_TYPE=Debug \

@@ -9,8 +9,8 @@
 #endif
 
 /* A product and a sum of one expression become a fused multiply-add, alike in all functions, so that a row has the same
- * bits whichever function computes it. -ffp-contract=fast, which is GCC's default and right for GCC, would overrule this:
- * Clang then also fuses across expressions, depending on what it inlines. */
+ * bits whichever function computes it. -ffp-contract=fast would overrule this: Clang then fuses across expressions too,
+ * depending on what it inlines. For GCC, whose default it is, it is the right flag. */
 #ifdef __clang__
 #pragma clang fp contract(on)
 #endif

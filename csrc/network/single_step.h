@@ -246,7 +246,7 @@ LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
     row_step row;
     row.I = spec->input_size;
     row.step.rows = 1;
-    row.step.H = H;
+    row.step.H = row.step.ld = row.step.ld_prev = H;
     row.step.h = scratch;
     row.step.gates = HEADER_AT(packed, row_gates) ? scratch + (H + LINE - 1) / LINE * LINE : NULL;
     row.activation = spec->cell;
