@@ -34,6 +34,7 @@ LOCAL int only_learner_options(const bptt_options *options) {
 LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B,
                                 const bptt_options *options) {
     call *call = &learner->call;
+    memset(learner, 0, sizeof *learner); /* a reset copies all of it to the memory, what lies between members too */
     const bptt_status status = begin_call(call, spec, 1, B, options);
     if (status) return status;
     if (method != BPTT_METHOD_RTRL && method != BPTT_METHOD_SNAP1) return BPTT_ERROR_OPTION;
