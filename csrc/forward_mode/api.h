@@ -79,6 +79,8 @@ LOCAL void make_memory(const learner *learner) {
     learner_head *head = learner->head;
     memset(head, 0, sizeof *head);
     head->opened = *learner;
+    head->by_rows = *call->kernels;
+    head->by_rows.multiply = call->kernels->multiply_by_rows;
     head->layout = (learner_layout){.magic = LEARNER_MAGIC,
                                     .real_bits = REAL_BITS,
                                     .vector_bytes = call->kernels->vector_bytes,

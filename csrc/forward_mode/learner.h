@@ -46,6 +46,8 @@ typedef struct {
     REAL *panels;    /* RTRL: (span, panels_size), the weights of each step */
     int64_t panels_size;
     REAL *units;     /* SnAp-1: of each row, what the step does to each unit: snap1.h */
+    REAL *held;      /* SnAp-1: of each row, a step that its influence in memory lacks: snap1.h */
+    int64_t *holds;  /* SnAp-1: (B,), whether there is one */
     REAL *influence; /* of each row: RTRL (state_units,ld); SnAp-1: snap1.h */
     int64_t influence_size;
 } learner;
@@ -56,6 +58,7 @@ struct learner_head {
     int64_t steps;   /* on the tape */
     int64_t pending; /* SnAp-1: whether the influence is still that of the step before */
     learner opened;  /* sizes and places as reset derived them, which later calls take over */
+    kernels by_rows; /* those of the call, but multiply is multiply_by_rows */
 };
 
 #define LEARNER_MAGIC INT64_C(0x6e7261656c545042) /* "BPTlearn" in memory */
@@ -138,11 +141,16 @@ LOCAL weights alloc_taped_weights(const learner *learner, arena *from) {
     return weights;
 }
 
-/* elements of what SnAp-1 keeps of a step for each row: D_t, A and the terms of a trained leak */
-LOCAL int64_t units_size(const call *call) {
-    const int64_t leak_terms = call->spec.learn_leak ? call->H : 0;
-    return call->shape->states * (call->shape->states * call->H + dz_columns(call)) + leak_terms;
+/* elements of what SnAp-1 keeps of a step for each row: D_t and A */
+LOCAL int64_t factors_size(const call *call) {
+    return call->shape->states * (call->shape->states * call->H + dz_columns(call));
 }
+
+/* these and the terms of a trained leak */
+LOCAL int64_t units_size(const call *call) { return factors_size(call) + (call->spec.learn_leak ? call->H : 0); }
+
+/* D_t, A and the operands of A: x, where there is one, and h_{t-1} */
+LOCAL int64_t held_size(const call *call) { return factors_size(call) + (call->spec.one_hot ? 0 : call->I) + call->H; }
 
 /* The head, where memory begins. */
 LOCAL learner_head *alloc_head(arena *from) {
@@ -165,6 +173,8 @@ LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     learner->panels_size = counted.used;
     learner->panels = arena_alloc(&from, S * learner->panels_size);
     learner->units = arena_alloc(&from, exact ? 0 : B * units_size(call));
+    learner->held = arena_alloc(&from, exact ? 0 : B * held_size(call));
+    learner->holds = alloc_integers(&from, exact ? 0 : B);
     learner->influence = arena_alloc(&from, B * learner->influence_size);
     return from.used;
 }

@@ -84,24 +84,24 @@ LOCAL weights plain_weights(const learner *learner, const forward_scratch *scrat
 }
 
 /* W_ih x + bias of all rows at step i: into the gates, or where h will lie, rows ld apart. */
-LOCAL void multiply_inputs_by_rows(const learner *learner, const call *by_rows, const weights *weights, int64_t i,
-                                   REAL *z, int64_t ld) {
-    const int64_t B = by_rows->B, I = by_rows->I, n = by_rows->shape->blocks * by_rows->H;
-    if (!by_rows->spec.one_hot) {
-        by_rows->kernels->multiply(&(product){.m = B,
-                                              .n = n,
-                                              .k = I,
-                                              .a = learner->x + i * B * I,
-                                              .lda = I,
-                                              .panels = weights->inputs,
-                                              .init = weights->input_bias,
-                                              .c = z,
-                                              .ldc = ld});
+LOCAL void multiply_inputs_by_rows(const learner *learner, const weights *weights, int64_t i, REAL *z, int64_t ld) {
+    const call *call = &learner->call;
+    const int64_t B = call->B, I = call->I, n = call->shape->blocks * call->H;
+    if (!call->spec.one_hot) {
+        call->kernels->multiply_by_rows(&(product){.m = B,
+                                                   .n = n,
+                                                   .k = I,
+                                                   .a = learner->x + i * B * I,
+                                                   .lda = I,
+                                                   .panels = weights->inputs,
+                                                   .init = weights->input_bias,
+                                                   .c = z,
+                                                   .ldc = ld});
         return;
     }
     for (int64_t row = 0; row < B; row++, z += ld) {
         const REAL *column = weights->inputs + learner->tokens[i * B + row];
-        for (int64_t j = 0; j < n; j++) z[j] = column[j * by_rows->V] + weights->input_bias[j];
+        for (int64_t j = 0; j < n; j++) z[j] = column[j * call->V] + weights->input_bias[j];
     }
 }
 
@@ -113,33 +113,34 @@ LOCAL void add_step_noise(call *call, REAL *z, int64_t ld) {
     add_noise(&worker, &block, z, ld);
 }
 
-LOCAL void write_outputs_by_rows(const learner *learner, const call *by_rows, int64_t i, REAL *y) {
-    const int64_t B = by_rows->B, H = by_rows->H, O = by_rows->O;
+LOCAL void write_outputs_by_rows(const learner *learner, int64_t i, REAL *y) {
+    const int64_t B = learner->call.B, H = learner->call.H, O = learner->call.O;
     const REAL *h = taped_state(learner, 0, i + 1, 0);
     if (!y) return;
     if (O)
-        by_rows->kernels->multiply(&(product){.m = B,
-                                              .n = O,
-                                              .k = H,
-                                              .a = h,
-                                              .lda = H,
-                                              .panels = network_weight(learner, WEIGHT_HO),
-                                              .init = network_weight(learner, BIAS_O),
-                                              .c = y,
-                                              .ldc = O});
+        learner->call.kernels->multiply_by_rows(&(product){.m = B,
+                                                           .n = O,
+                                                           .k = H,
+                                                           .a = h,
+                                                           .lda = H,
+                                                           .panels = network_weight(learner, WEIGHT_HO),
+                                                           .init = network_weight(learner, BIAS_O),
+                                                           .c = y,
+                                                           .ldc = O});
     else memcpy(y, h, (size_t)(B * H) * sizeof(REAL));
 }
 
 /* Step i of the cell, from the entering states on the tape to those behind it. */
-LOCAL void step_cell(const learner *learner, call *by_rows, const weights *weights, REAL *hh_products, int64_t i) {
-    const int64_t H = by_rows->H;
-    const int two = by_rows->shape->states == 2, gates = by_rows->shape->gate_blocks;
-    step step = {.kernels = by_rows->kernels,
-                 .shape = by_rows->shape,
-                 .cell = by_rows->spec.cell,
+LOCAL void step_cell(learner *learner, const weights *weights, REAL *hh_products, int64_t i) {
+    call *call = &learner->call;
+    const int64_t H = call->H;
+    const int two = call->shape->states == 2, gates = call->shape->gate_blocks;
+    step step = {.kernels = &learner->head->by_rows,
+                 .shape = call->shape,
+                 .cell = call->spec.cell,
                  .H = H,
                  .t = i,
-                 .rows = by_rows->B,
+                 .rows = call->B,
                  .weights = weights,
                  .ld = H,
                  .hh_products = hh_products};
@@ -150,30 +151,27 @@ LOCAL void step_cell(const learner *learner, call *by_rows, const weights *weigh
     if (two) step.c = taped_state(learner, 1, i + 1, 0);
     if (gates) step.gates = taped_gates(learner, i, 0);
     REAL *z = gates ? step.gates : step.h;
-    const int64_t ld_z = gates ? gate_columns(by_rows) : H;
-    multiply_inputs_by_rows(learner, by_rows, weights, i, z, ld_z);
-    add_step_noise(by_rows, z, ld_z);
-    cell_of(&by_rows->spec)->forward(&step);
+    const int64_t ld_z = gates ? gate_columns(call) : H;
+    multiply_inputs_by_rows(learner, weights, i, z, ld_z);
+    add_step_noise(call, z, ld_z);
+    cell_of(&call->spec)->forward(&step);
 }
 
 /* One step of all rows onto the tape; overwrites `state`. */
 LOCAL void forward_onto_tape(learner *learner, REAL *state, REAL *y, REAL *work) {
     arena from = arena_at(work);
-    kernels kernels = *learner->call.kernels;
-    call by_rows = learner->call;
-    kernels.multiply = kernels.multiply_by_rows;
-    by_rows.kernels = &kernels;
-    const int64_t i = learner->head->steps++, BH = by_rows.B * by_rows.H;
-    const forward_scratch scratch = alloc_forward_step(&by_rows, &from);
+    const call *call = &learner->call;
+    const int64_t i = learner->head->steps++, BH = call->B * call->H;
+    const forward_scratch scratch = alloc_forward_step(call, &from);
     const weights weights = plain_weights(learner, &scratch);
     tape_inputs(learner, i);
     if (learner->panels_size) tape_weights(learner, i);
-    for (int part = 0; part < by_rows.shape->states; part++)
+    for (int part = 0; part < call->shape->states; part++)
         memcpy(taped_state(learner, part, i, 0), state + part * BH, (size_t)BH * sizeof(REAL));
-    step_cell(learner, &by_rows, &weights, scratch.hh_products, i);
-    for (int part = 0; part < by_rows.shape->states; part++)
+    step_cell(learner, &weights, scratch.hh_products, i);
+    for (int part = 0; part < call->shape->states; part++)
         memcpy(state + part * BH, taped_state(learner, part, i + 1, 0), (size_t)BH * sizeof(REAL));
-    for (int64_t row = 0; row < by_rows.B; row++) learner->counts[row]++;
-    write_outputs_by_rows(learner, &by_rows, i, y);
+    for (int64_t row = 0; row < call->B; row++) learner->counts[row]++;
+    write_outputs_by_rows(learner, i, y);
 }
 #endif

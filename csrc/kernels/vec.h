@@ -33,7 +33,7 @@ enum { LANES = VECTOR_BYTES / sizeof(REAL) };
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 12")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 /* Keeps v in a register: GCC would load a vector that is used several times again for each use. */

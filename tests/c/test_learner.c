@@ -166,6 +166,86 @@ static void check_threads(int which) {
     free_problem(&p);
 }
 
+/* ---- steps without a backward -------------------------------------------------------------------------- */
+
+typedef struct {
+    REAL *x, *dy;
+} inputs; /* of all steps */
+
+static void step_once(learner *l, int64_t t, const inputs *in) {
+    const problem *p = l->p;
+    l->options.tokens = p->tokens ? p->tokens + t * p->B : NULL;
+    l->options.first_step = p->first_step + t;
+    CHECK_STATUS(TYPED(bptt_learner_step)(&p->spec, l->method, p->B, l->params,
+                                          in->x ? in->x + t * p->B * p->spec.input_size : NULL, l->state, l->y,
+                                          l->memory, l->work, &l->options),
+                 BPTT_OK);
+}
+
+static void add_grads(learner *l, int64_t t, const inputs *in, REAL *grads) {
+    const problem *p = l->p;
+    CHECK_STATUS(TYPED(bptt_learner_backward)(&p->spec, l->method, p->B, l->params, in->dy + t * p->B * p->Y, grads,
+                                              l->memory, l->work, &l->options),
+                 BPTT_OK);
+}
+
+static void reset_some_rows(learner *l, const uint8_t *rows) {
+    CHECK_STATUS(TYPED(bptt_learner_reset)(&l->p->spec, l->method, l->p->B, l->params, rows, NULL, l->state, l->memory),
+                 BPTT_OK);
+}
+
+/* A learner whose backwards come at some steps, twice at a few, gives the bits of one that has a backward at every
+ * step, of which those at the other steps go elsewhere. Rows begin anew after random steps, before or after their
+ * backward. */
+static void check_skipped(const problem *p, bptt_method method) {
+    const int64_t params = network_tensors_of(&p->spec).total;
+    const inputs in = {copy_of(p->T * p->B * p->spec.input_size, p->x), copy_of(p->T * p->B * p->Y, p->dy)};
+    learner some = open_learner(p, method, 1), all = open_learner(p, method, 1);
+    learner *const both[] = {&some, &all};
+    REAL *elsewhere = array(params), *first = array(params);
+    uint8_t rows[3] = {0};
+    memset(elsewhere, 0, (size_t)params * sizeof(REAL));
+    for (int i = 0; i < 2; i++) begin_learner(both[i]);
+    memcpy(first, some.grads, (size_t)params * sizeof(REAL));
+    for (int64_t t = 0; t < p->T; t++) {
+        const int64_t backwards = any_of(3) ? 0 : 1 + any_of(2), reset_first = any_of(2);
+        for (int64_t row = 0; row < p->B; row++) rows[row] = any_of(6) == 0;
+        for (int i = 0; i < 2; i++) {
+            step_once(both[i], t, &in);
+            if (reset_first) reset_some_rows(both[i], rows);
+            for (int64_t n = 0; n < backwards; n++) add_grads(both[i], t, &in, both[i]->grads);
+            if (i && !backwards) add_grads(&all, t, &in, elsewhere);
+            if (!reset_first) reset_some_rows(both[i], rows);
+        }
+    }
+    check_same_learners(&some, &all);
+    CHECK(!same_bits(params, some.grads, first));
+    bptt_learner_sizes sizes = {.struct_size = sizeof sizes};
+    CHECK_STATUS(TYPED(bptt_learner_sizes)(&p->spec, method, p->B, &sizes), BPTT_OK);
+    CHECK(memcmp(&sizes, &some.sizes, sizeof sizes) == 0);
+    REAL *const buffers[] = {in.x, in.dy, elsewhere, first};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) release(buffers[i]);
+    close_learner(&some);
+    close_learner(&all);
+}
+
+static void check_skips(void) {
+    for (int which = 0; which < FORMS; which++)
+        for (int method = 0; method < 2; method++) {
+            bptt_spec spec = spec_of((shape){.I = 3, .H = 21, .O = 2}, which, 1, 1);
+            for (int form = 0; form < 3; form++) {
+                if (method == BPTT_METHOD_SNAP1 && spec.reset_before) continue;
+                spec.learn_state = form == 1;
+                const bptt_spec formed = form == 1   ? with_tokens(spec, 0, -1)
+                                         : form == 2 ? with_tokens(spec, 6, 1)
+                                                     : spec;
+                problem p = problem_of(formed, 40, 3, STATE0);
+                check_skipped(&p, (bptt_method)method);
+                free_problem(&p);
+            }
+        }
+}
+
 /* ---- rows that begin anew ------------------------------------------------------------------------------- */
 
 /* Whether row 1 begins anew after step t, before its backward: now and then, and where the tape is full. */
@@ -514,6 +594,7 @@ int main(void) {
     check_forms();
     check_threads(TANH);
     check_threads(LSTM);
+    check_skips();
     check_all_restarts();
     check_errors();
     return end_of_checks();

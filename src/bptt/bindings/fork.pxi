@@ -24,7 +24,8 @@ def free_locks():
     this thread goes on."""
     for owner in list(lock_owners.values()):
         if isinstance(owner, Network) and held_elsewhere((<Network>owner).lock):
-            (<Network>owner).lock, (<Network>owner).busy = threading.RLock(), False
+            (<Network>owner).use_lock(threading.RLock())
+            (<Network>owner).busy = False
         elif isinstance(owner, Stream) and held_elsewhere((<Stream>owner).lock):
             (<Stream>owner).use_lock(threading.RLock())
 

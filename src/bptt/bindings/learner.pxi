@@ -134,6 +134,17 @@ cdef class Learner:
             network.end_call()
         return out
 
+    cdef int expect_output_grad(self, const Array *dy) except -1:
+        """(B,O), or (O,) for a batch of one. What the error says is put together only for what does not fit."""
+        cdef int64_t width = self.network.width()
+        cdef bint one_row = self.batch == 1 and dy.ndim == 1
+        if dy.shape[0 if one_row else 1] == width and (one_row or (dy.ndim == 2 and dy.shape[0] == self.batch)):
+            return 0
+        letters = self.network.width_letters()
+        if one_row:
+            return expect(dy, "dy", f"({letters},)", 1, width)
+        return expect(dy, "dy", f"(B,{letters})", 2, self.batch, width)
+
     def backward(self, dy):
         """Add the gradients of the loss of the last step to the network's grads.
 
@@ -160,10 +171,7 @@ cdef class Learner:
         cdef bptt_options options
         cdef bptt_status status
         dy = as_input(dy, "dy", network.dtype, &a)
-        if self.batch == 1 and a.ndim == 1:
-            expect(&a, "dy", f"({network.width_letters()},)", 1, network.width())
-        else:
-            expect(&a, "dy", f"(B,{network.width_letters()})", 2, self.batch, network.width())
+        self.expect_output_grad(&a)
         if overlap(a.data, self.batch * network.width() * (network.bits // 8), network.grads_data, self.grads_bytes):
             dy = dy.copy()
             a.data = address(dy)

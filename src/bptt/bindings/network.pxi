@@ -6,6 +6,7 @@ cdef class Network:
     cdef object __weakref__
     cdef readonly object spec  # bptt._spec.Spec
     cdef readonly object dtype, lock
+    cdef object acquire, release  # methods of the lock: to look them up would take longer than a small step
     cdef readonly int states, units  # arrays of a state: 2 for an LSTM, else 1; layers times directions
     cdef int64_t vocabulary  # V where inputs are integers 0..V-1, else 0
     cdef bptt_spec core_spec
@@ -39,7 +40,11 @@ cdef class Network:
         self.states = sizes.state // (self.units * self.core_spec.hidden_size)
         self.params_, self.grads_ = param_array(self, "params", sizes.params), param_array(self, "grads", sizes.params)
         self.params_data, self.grads_data = address(self.params_), address(self.grads_)
-        self.lock = new_lock(self)
+        self.use_lock(new_lock(self))
+
+    cdef int use_lock(self, object lock) except -1:
+        self.lock, self.acquire, self.release = lock, lock.acquire, lock.release
+        return 0
 
     def __dealloc__(self):
         with nogil:
@@ -50,16 +55,16 @@ cdef class Network:
         of an input) may not begin another."""
         if self.lock is None:
             raise RuntimeError("__init__ was never called")
-        self.lock.acquire()
+        self.acquire()
         if self.busy:
-            self.lock.release()
+            self.release()
             raise RuntimeError("the network is in the middle of a call that this thread began")
         self.busy = True
         return 0
 
     cdef int end_call(self) except -1:
         self.busy = False
-        self.lock.release()
+        self.release()
         return 0
 
     # ---- parameters and settings -------------------------------------------------------------------------
