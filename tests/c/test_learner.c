@@ -568,6 +568,20 @@ static void check_bad_tokens(void) {
     free_problem(&p);
 }
 
+/* The steps on the tape, as bptt.h has them. */
+static void check_span(void) {
+    static const int64_t spans[][2] = {{1, 8}, {16, 8}, {17, 8}, {18, 9}, {126, 63}, {128, 64}, {300, 64}};
+    for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++) {
+        const bptt_spec spec = spec_of((shape){.I = 3, .H = spans[i][0], .O = 2}, TANH, 1, 1);
+        bptt_learner_sizes sizes = {.struct_size = sizeof sizes};
+        name_case("span of %d units", (int)spans[i][0]);
+        CHECK_STATUS(TYPED(bptt_learner_sizes)(&spec, BPTT_METHOD_RTRL, 2, &sizes), BPTT_OK);
+        CHECK(sizes.span == spans[i][1]);
+        CHECK_STATUS(TYPED(bptt_learner_sizes)(&spec, BPTT_METHOD_SNAP1, 2, &sizes), BPTT_OK);
+        CHECK(sizes.span == 1);
+    }
+}
+
 static void check_errors(void) {
     problem p = problem_of(spec_of((shape){.I = 3, .H = 4, .O = 2}, TANH, 1, 1), 5, 2, 0);
     for (int method = 0; method < 2; method++) {
@@ -596,6 +610,7 @@ int main(void) {
     check_threads(LSTM);
     check_skips();
     check_all_restarts();
+    check_span();
     check_errors();
     return end_of_checks();
 }
