@@ -46,7 +46,7 @@ ISA_FLAGS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"],
 }
-FLAGS = ["-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Icsrc", "-Isrc/bptt/include", "-w"]
+FLAGS = ["-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Icsrc", "-Isrc/bptt/include"]
 FLAGS += ["-Werror=int-conversion", "-Werror=incompatible-pointer-types", "-Werror=implicit-function-declaration"]
 TIMED = {"threads", "team"}  # programs that may fail on a busy machine: only if they fail again it counts
 # programs that look at what a folder of csrc/ does, before all others

@@ -1,10 +1,11 @@
 /* A team's tasks: the calling thread, which has done its own, is asked to do something else while others still work.
- * Threads that the system does not give, and more than a team has. */
+ * Threads that the system does not give, more than a team has, and what they do to signals. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* pthread_setattr_default_np */
 #endif
 #ifndef _WIN32
 #include <pthread.h>
+#include <signal.h>
 #endif
 #include <stdatomic.h>
 #include <time.h>
@@ -111,11 +112,36 @@ static void check_no_threads(void) {
 #endif
 }
 
+#ifndef _WIN32
+static int blocks_interrupts(void) {
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    return sigismember(&mask, SIGINT);
+}
+
+static void note_mask(void *context, const bptt_internal_member *me) {
+    int *blocked = context;
+    blocked[me->rank] = blocks_interrupts();
+}
+
+/* Signals come to the calling thread, also after the call, and not to those of the core. */
+static void check_signals(void) {
+    int blocked[3] = {-1, -1, -1};
+    name_case("signals");
+    bptt_internal_team_run(NULL, 3, note_mask, blocked);
+    CHECK(!blocked[0] && blocked[1] == 1 && blocked[2] == 1);
+    CHECK(!blocks_interrupts());
+}
+#endif
+
 int main(void) {
     bptt_team *team;
     if (!bptt_isa()) return SKIPPED;
     check_sizes();
     check_no_threads();
+#ifndef _WIN32
+    check_signals();
+#endif
     CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
     for (int i = 0; i < 6; i++) {
         record record = {0};
