@@ -45,6 +45,12 @@ static void note_idle(void *context, const bptt_internal_member *me) {
     atomic_fetch_add(&record->elsewhere, me->rank != 0);
 }
 
+static double milliseconds(void) {
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return 1e3 * (double)now.tv_sec + 1e-6 * (double)now.tv_nsec;
+}
+
 static void count_task(void *context, const bptt_internal_member *me, int task) {
     atomic_int *tasks = context;
     (void)me;
@@ -145,8 +151,10 @@ int main(void) {
     CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
     for (int i = 0; i < 6; i++) {
         record record = {0};
+        const double begin = milliseconds();
         bptt_internal_team_tasks(i % 2 ? team : NULL, 2 + i % 3, 2 + i / 2, do_task, note_idle, &record);
         CHECK(record.asked >= ASKED && !record.elsewhere);
+        CHECK(milliseconds() - begin > 10 * ASKED); /* asked every 20 */
     }
     bptt_team_free(team);
     return end_of_checks();
