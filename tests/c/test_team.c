@@ -130,6 +130,22 @@ static void note_mask(void *context, const bptt_internal_member *me) {
     blocked[me->rank] = blocks_interrupts();
 }
 
+static void note_thread(void *context, const bptt_internal_member *me) {
+    pthread_t *threads = context;
+    threads[me->rank] = pthread_self();
+}
+
+/* Every call gets the threads that the team has. */
+static void check_same_threads(void) {
+    pthread_t threads[2][2];
+    bptt_team *team;
+    CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
+    name_case("the same threads");
+    for (int i = 0; i < 2; i++) bptt_internal_team_run(team, 2, note_thread, threads[i]);
+    CHECK(pthread_equal(threads[0][1], threads[1][1]) && !pthread_equal(threads[0][0], threads[0][1]));
+    bptt_team_free(team);
+}
+
 /* Signals come to the calling thread, also after the call, and not to those of the core. */
 static void check_signals(void) {
     int blocked[3] = {-1, -1, -1};
@@ -147,6 +163,7 @@ int main(void) {
     check_no_threads();
 #ifndef _WIN32
     check_signals();
+    check_same_threads();
 #endif
     CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
     for (int i = 0; i < 6; i++) {
