@@ -78,15 +78,15 @@ SET_FLAGS = {  # of a kernel set, by the name of its files up to the type
 
 
 def unit_flags(source):
-    """What one file of the core needs beyond the flags of all: its instruction set; contraction to fused
-    multiply-add only in kernels."""
+    """What one file of the core needs beyond the flags of all: its instruction set; contraction to fused multiply-add
+    only in kernels, where it is GCC's default and vec.h says it to Clang."""
     if MSVC and not CLANG_CL:
         return []
     kernels, name = Path(source).parent.name == "kernels", Path(source).stem.rsplit("_", 1)[0]
     flags = SET_FLAGS.get(name, []) if X86 and kernels else []
     if sys.platform == "darwin":  # one compilation may be for both processors
         flags = [word for flag in flags for word in ("-Xarch_x86_64", flag)]
-    flags = [*flags, "-ffp-contract=fast" if kernels else "-ffp-contract=off"]
+    flags = [*flags, *["-ffp-contract=off"] * (not kernels)]
     if COVERAGE and not kernels:  # whose loops would take ten times as long with atomic counters
         flags = [*flags, "-mllvm", "-instrprof-atomic-counter-update-all"]
     if OPTIMISED and kernels and name == "portable":

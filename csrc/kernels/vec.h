@@ -8,6 +8,13 @@
 #define VECTOR_BYTES 16
 #endif
 
+/* A product and a sum of one expression become a fused multiply-add, alike in all functions, so that a row has the same
+ * bits whichever function computes it. -ffp-contract=fast, which is GCC's default and right for GCC, would overrule this:
+ * Clang then also fuses across expressions, depending on what it inlines. */
+#ifdef __clang__
+#pragma clang fp contract(on)
+#endif
+
 #if VECTOR_BYTES == 0
 #include "kernels/scalar.h"
 #else
