@@ -46,7 +46,7 @@ ISA_FLAGS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"],
 }
-FLAGS = ["-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Icsrc", "-Isrc/bptt/include", "-w"]
+FLAGS = ["-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Icsrc", "-Isrc/bptt/include"]
 FLAGS += ["-Werror=int-conversion", "-Werror=incompatible-pointer-types", "-Werror=implicit-function-declaration"]
 TIMED = {"threads", "team"}  # programs that may fail on a busy machine: only if they fail again it counts
 # programs that look at what a folder of csrc/ does, before all others
@@ -145,7 +145,7 @@ class Base:
         self.folder, self.best = folder, best_set()
         copy_sources(folder)
         self.units = sorted(path.relative_to(folder) for path in (folder / "csrc").rglob("*.c"))
-        self.lock = threading.Lock()
+        self.lock, self.python_lock, self.checked = threading.Lock(), threading.Lock(), set()
         with ThreadPoolExecutor(JOBS) as pool:
             if not all(pool.map(self.build_unit, self.units)):
                 raise RuntimeError("the core does not compile")
@@ -197,6 +197,21 @@ class Base:
             if not why:
                 break
         return why, used
+
+    def run_python(self, name, python, folder) -> str:
+        """Why the Python tests of a folder of csrc/ fail with the library in `folder`, or ""."""
+        tests = [f"tests/test_{name}.py" for name in PYTHON_TESTS[name]]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(folder), "PYTHONPATH": str(python)}
+        return run(command, 1200, 7200, cwd=ROOT, env=environment)[0]
+
+    def check_python(self, name, python):
+        """These tests pass without a mutant; tried when they are first needed."""
+        with self.python_lock:
+            if name not in self.checked:
+                if why := self.run_python(name, python, self.folder):
+                    raise RuntimeError(f"the Python tests of csrc/{name} fail without a mutant: {why}")
+                self.checked.add(name)
 
     def reached(self, file) -> list[Path]:
         """The units that contain a file."""
@@ -255,10 +270,8 @@ class Slot:
         return ""
 
     def noticed_by_python(self, file, python) -> str:
-        tests = [f"tests/test_{name}.py" for name in PYTHON_TESTS[room(file)]]
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]
-        environment = {**os.environ, "LD_LIBRARY_PATH": str(self.folder), "PYTHONPATH": str(python)}
-        why, _ = run(command, 1200, 7200, cwd=ROOT, env=environment)
+        self.base.check_python(room(file), python)
+        why = self.base.run_python(room(file), python, self.folder)
         return f"Python: {why}" if why else ""
 
     def test(self, mutant, python) -> str | None:

@@ -23,7 +23,15 @@ HERE = Path(__file__).resolve().parent
 DIST = HERE / "dist"
 ARM64 = HERE / "arm64"  # made by arm64.sh
 MOST_BYTES = 1_200_000
-NOT_SHIPPED = (".github/", ".ci/", ".gitignore", ".gitattributes", ".editorconfig", ".pre-commit-config.yaml")
+NOT_SHIPPED = (
+    ".github/",
+    ".clusterfuzzlite/",
+    ".ci/",
+    ".gitignore",
+    ".gitattributes",
+    ".editorconfig",
+    ".pre-commit-config.yaml",
+)
 
 
 def run(*command, **options):

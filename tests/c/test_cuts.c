@@ -116,10 +116,10 @@ static void check_nothing_beyond_lengths(int which, int32_t directions) {
 }
 
 /* dy = NULL gives the same as zeros. */
-static void check_no_dy(int which, int32_t directions) {
+static void check_no_dy(int which, int32_t directions, int64_t T, int64_t B) {
     bptt_spec spec = spec_of((shape){.I = 3, .H = 4, .O = 3}, which, 2, directions);
-    problem p = problem_of(spec, 5, 2, DSTATE1);
-    memset(p.dy, 0, 30 * sizeof *p.dy);
+    problem p = problem_of(spec, T, B, DSTATE1);
+    memset(p.dy, 0, (size_t)(T * B * 3) * sizeof *p.dy);
     run zero = run_of(&p, 1), none = open_run(&p, 1), given = none;
     given.dy = NULL;
     forward_backward(&given);
@@ -156,7 +156,8 @@ int main(void) {
             for (int64_t H = 1; H <= 20; H++)
                 check_reset_stops_nan_in_gradients(which, H, H % 5 ? H % 7 + 1 : H, directions);
             check_nothing_beyond_lengths(which, directions);
-            check_no_dy(which, directions);
+            check_no_dy(which, directions, 5, 2);
+            check_no_dy(which, directions, 64, 16); /* two shards */
         }
     }
     return end_of_checks();

@@ -199,6 +199,30 @@ static void check_seed_and_step(void) {
     free_problem(&later);
 }
 
+/* ---- noise ------------------------------------------------------------------------------------------------ */
+
+/* The mean of products of noise values that lie so far apart. */
+static double mean_product(int64_t n, const double *noise, int64_t apart) {
+    double sum = 0;
+    for (int64_t i = 0; i + apart < n; i++) sum += noise[i] * noise[i + apart];
+    return sum / (double)(n - apart);
+}
+
+/* Standard normal times the scale, other values for each unit, row, step, direction and layer. */
+static void check_noise(void) {
+    bptt_spec spec = spec_of((shape){.I = 3, .H = 16}, TANH, 2, 2);
+    spec.noise = 0.2;
+    problem p = problem_of(spec, 20, 8, TRAINING);
+    const int64_t row = 16, step = p.B * row, layer_dir = p.T * step, n = 4 * layer_dir;
+    const int64_t apart[] = {1, row, step, layer_dir, 2 * layer_dir};
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += p.noise[i];
+    CHECK(fabs(sum / (double)n) < 0.01);
+    CHECK(fabs(mean_product(n, p.noise, 0) - 0.04) < 0.002);
+    for (size_t i = 0; i < sizeof apart / sizeof apart[0]; i++) CHECK(fabs(mean_product(n, p.noise, apart[i])) < 0.002);
+    free_problem(&p);
+}
+
 /* ---- finite differences of the core's own loss, in double ------------------------------------------------- */
 
 static double loss_of(const run *r) {
@@ -259,6 +283,7 @@ static void check_in_double(void) {
 int main(void) {
     if (!bptt_isa()) return SKIPPED;
     check_networks();
+    check_noise();
     if (REAL_BITS == 64 && is_best_set()) check_in_double();
     return end_of_checks();
 }

@@ -83,18 +83,25 @@ static void check_same_learners(const learner *a, const learner *b) {
     CHECK(same_bits(network_tensors_of(&a->p->spec).total, a->grads, b->grads));
 }
 
-/* RTRL adds up to what backward gives; memory at another alignment and other numbers in it change nothing. */
-static void check_exact(const problem *p) {
+/* RTRL adds up to what backward gives. */
+static void check_adds_up(const learner *l) {
+    const problem *p = l->p;
     const int64_t params = network_tensors_of(&p->spec).total;
     run r = open_run(p, 1);
     memset(r.grads, 0, (size_t)params * sizeof(REAL));
     forward_backward(&r);
+    check_close(params, l->grads, r.grads);
+    check_close(state_size(p), l->state, r.state1);
+    for (int64_t t = 0; t < p->T; t++)
+        if (t % 5) check_close(p->B * p->Y, l->y + t * p->B * p->Y, r.y + t * p->B * p->Y);
+    close_run(&r);
+}
+
+/* The same; memory at another alignment and other numbers in it change nothing. */
+static void check_exact(const problem *p) {
     learner l = open_learner(p, BPTT_METHOD_RTRL, 1);
     learn(&l);
-    check_close(params, l.grads, r.grads);
-    check_close(state_size(p), l.state, r.state1);
-    for (int64_t t = 0; t < p->T; t++)
-        if (t % 5) check_close(p->B * p->Y, l.y + t * p->B * p->Y, r.y + t * p->B * p->Y);
+    check_adds_up(&l);
     buffer_shift = 3 * (int64_t)sizeof(REAL);
     buffer_fill = 0x3f;
     learner moved = open_learner(p, BPTT_METHOD_RTRL, 3);
@@ -104,7 +111,6 @@ static void check_exact(const problem *p) {
     check_same_learners(&l, &moved);
     close_learner(&moved);
     close_learner(&l);
-    close_run(&r);
 }
 
 /* With blocks of W_hh that are diagonal SnAp-1 is exact too. */
@@ -154,6 +160,7 @@ static void check_threads(int which) {
     CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
     learner one = open_learner(&p, BPTT_METHOD_RTRL, 1);
     learn(&one);
+    check_adds_up(&one);
     for (int threads = 2; threads <= 9; threads += 3) {
         learner many = open_learner(&p, BPTT_METHOD_RTRL, threads);
         many.options.team = team;
@@ -569,6 +576,20 @@ static void check_bad_tokens(void) {
     free_problem(&p);
 }
 
+/* The steps on the tape, as bptt.h has them. */
+static void check_span(void) {
+    static const int64_t spans[][2] = {{1, 8}, {16, 8}, {17, 8}, {18, 9}, {126, 63}, {128, 64}, {300, 64}};
+    for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++) {
+        const bptt_spec spec = spec_of((shape){.I = 3, .H = spans[i][0], .O = 2}, TANH, 1, 1);
+        bptt_learner_sizes sizes = {.struct_size = sizeof sizes};
+        name_case("span of %d units", (int)spans[i][0]);
+        CHECK_STATUS(TYPED(bptt_learner_sizes)(&spec, BPTT_METHOD_RTRL, 2, &sizes), BPTT_OK);
+        CHECK(sizes.span == spans[i][1]);
+        CHECK_STATUS(TYPED(bptt_learner_sizes)(&spec, BPTT_METHOD_SNAP1, 2, &sizes), BPTT_OK);
+        CHECK(sizes.span == 1);
+    }
+}
+
 static void check_errors(void) {
     problem p = problem_of(spec_of((shape){.I = 3, .H = 4, .O = 2}, TANH, 1, 1), 5, 2, 0);
     for (int method = 0; method < 2; method++) {
@@ -595,8 +616,10 @@ int main(void) {
     check_forms();
     check_threads(TANH);
     check_threads(LSTM);
+    check_threads(RESET_BEFORE_GRU);
     check_skips();
     check_all_restarts();
+    check_span();
     check_errors();
     return end_of_checks();
 }

@@ -196,6 +196,7 @@ int main(void) {
         check_segments(two_layers, 1);
         check_segments(one_layer, 3);
         const shape wide = {.I = 5, .H = 70, .O = 2};
+        check_segments(spec_of(wide, which, 1, 1), 1); /* the product of one row is wider than a vector */
         check_sizes_grow(spec_of(wide, which, 2, 1), 7, 0);
         check_sizes_grow(spec_of(wide, which, 2, 1), 7, 5);
         check_sizes_grow(spec_of(wide, which, 2, 2), 7, 0);

@@ -1,10 +1,11 @@
 /* A team's tasks: the calling thread, which has done its own, is asked to do something else while others still work.
- * Threads that the system does not give, and more than a team has. */
+ * Threads that the system does not give, more than a team has, and what they do to signals. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* pthread_setattr_default_np */
 #endif
 #ifndef _WIN32
 #include <pthread.h>
+#include <signal.h>
 #endif
 #include <stdatomic.h>
 #include <time.h>
@@ -42,6 +43,12 @@ static void note_idle(void *context, const bptt_internal_member *me) {
     record *record = context;
     atomic_fetch_add(&record->asked, 1);
     atomic_fetch_add(&record->elsewhere, me->rank != 0);
+}
+
+static double milliseconds(void) {
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return 1e3 * (double)now.tv_sec + 1e-6 * (double)now.tv_nsec;
 }
 
 static void count_task(void *context, const bptt_internal_member *me, int task) {
@@ -111,16 +118,60 @@ static void check_no_threads(void) {
 #endif
 }
 
+#ifndef _WIN32
+static int blocks_interrupts(void) {
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    return sigismember(&mask, SIGINT);
+}
+
+static void note_mask(void *context, const bptt_internal_member *me) {
+    int *blocked = context;
+    blocked[me->rank] = blocks_interrupts();
+}
+
+static void note_thread(void *context, const bptt_internal_member *me) {
+    pthread_t *threads = context;
+    threads[me->rank] = pthread_self();
+}
+
+/* Every call gets the threads that the team has. */
+static void check_same_threads(void) {
+    pthread_t threads[2][2];
+    bptt_team *team;
+    CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
+    name_case("the same threads");
+    for (int i = 0; i < 2; i++) bptt_internal_team_run(team, 2, note_thread, threads[i]);
+    CHECK(pthread_equal(threads[0][1], threads[1][1]) && !pthread_equal(threads[0][0], threads[0][1]));
+    bptt_team_free(team);
+}
+
+/* Signals come to the calling thread, also after the call, and not to those of the core. */
+static void check_signals(void) {
+    int blocked[3] = {-1, -1, -1};
+    name_case("signals");
+    bptt_internal_team_run(NULL, 3, note_mask, blocked);
+    CHECK(!blocked[0] && blocked[1] == 1 && blocked[2] == 1);
+    CHECK(!blocks_interrupts());
+}
+#endif
+
 int main(void) {
     bptt_team *team;
     if (!bptt_isa()) return SKIPPED;
     check_sizes();
     check_no_threads();
+#ifndef _WIN32
+    check_signals();
+    check_same_threads();
+#endif
     CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
     for (int i = 0; i < 6; i++) {
         record record = {0};
+        const double begin = milliseconds();
         bptt_internal_team_tasks(i % 2 ? team : NULL, 2 + i % 3, 2 + i / 2, do_task, note_idle, &record);
         CHECK(record.asked >= ASKED && !record.elsewhere);
+        CHECK(milliseconds() - begin > 10 * ASKED); /* asked every 20 */
     }
     bptt_team_free(team);
     return end_of_checks();
