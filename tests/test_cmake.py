@@ -5,6 +5,7 @@ import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -72,8 +73,9 @@ def test_the_installed_version_is_that_of_the_header(fetched):
 
 
 def effective(flags):
-    """What flags mean for code: the last of each kind, without paths, warnings and symbols."""
-    kinds = {}
+    """What flags mean for code: the last of each kind, without paths, warnings and symbols; contraction by default."""
+    version = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=True).stdout
+    kinds = {"-ffp-contract": "-ffp-contract=" + ("on" if "clang" in version else "fast")}
     for flag in flags:
         if re.match(r"-(O|std=|ffp|falign|fno-(math|trapping)|m|fvisibility|fPIC)", flag):
             kind = re.match(r"-O|-[\w-]+", flag)[0]
