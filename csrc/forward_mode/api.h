@@ -30,6 +30,20 @@ LOCAL int only_learner_options(const bptt_options *options) {
     return !set;
 }
 
+/* Whether the method trains networks of a spec that is right. */
+LOCAL int is_learnable(const bptt_spec *spec, int32_t method) {
+    if (method != BPTT_METHOD_RTRL && method != BPTT_METHOD_SNAP1) return 0;
+    if (spec->num_layers > 1 || spec->bidirectional || spec->recurrent_dropout > 0) return 0;
+    return method == BPTT_METHOD_RTRL || !bptt_internal_multiplies_gates(bptt_internal_shape_of(spec));
+}
+
+/* Whether no size of a learner overflows, by a bound that needs no sizes: P < 16 n^2 with n the sum of all widths. */
+LOCAL int surely_fits(const bptt_spec *spec, int64_t B) {
+    const double n = (double)spec->input_size + (double)spec->hidden_size + (double)spec->output_size +
+                     (double)spec->num_embeddings + LINE;
+    return n * n * n * (double)B < (double)(INT64_C(1) << 46);
+}
+
 /* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
 LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B,
                                 const bptt_options *options) {
@@ -37,9 +51,7 @@ LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t
     memset(learner, 0, sizeof *learner); /* a reset copies all of it to the memory, what lies between members too */
     const bptt_status status = begin_call(call, spec, 1, B, options);
     if (status) return status;
-    if (method != BPTT_METHOD_RTRL && method != BPTT_METHOD_SNAP1) return BPTT_ERROR_OPTION;
-    if (call->L > 1 || call->D > 1 || call->spec.recurrent_dropout > 0) return BPTT_ERROR_OPTION;
-    if (method == BPTT_METHOD_SNAP1 && bptt_internal_multiplies_gates(call->shape)) return BPTT_ERROR_OPTION;
+    if (!is_learnable(&call->spec, method)) return BPTT_ERROR_OPTION;
     if (!only_learner_options(&call->options)) return BPTT_ERROR_OPTION;
     call->spec.struct_size = sizeof call->spec;
     learner->method = method;
@@ -91,14 +103,16 @@ LOCAL void make_memory(const learner *learner) {
 }
 
 /* open_learner for a step or its backward. Where the spec equals that of reset, sizes and places are those that reset
- * derived, and need no more than that comparison. */
+ * derived. The memory is read only for arguments that are right: for others it may be of any size. */
 LOCAL bptt_status reopen_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B, const REAL *params,
                                  REAL *memory, const bptt_options *options) {
     const kernels *kernels = kernel_table();
     arena from = arena_at(memory);
     const learner_head *head = alloc_head(&from);
     bptt_options full;
-    if (spec && spec->struct_size == sizeof *spec && kernels && params && memory &&
+    bptt_spec checked;
+    if (kernels && params && memory && !bptt_internal_check_spec(spec, &checked, NULL) &&
+        spec->struct_size == sizeof *spec && B > 0 && is_learnable(spec, method) && surely_fits(spec, B) &&
         is_made_for(head, kernels, spec, method, B) && !bptt_internal_check_options(spec, 1, options, &full, NULL) &&
         only_learner_options(&full)) {
         *learner = head->opened;
