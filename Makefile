@@ -141,14 +141,14 @@ SANITIZED = .venv-sanitize/bin/python
 .venv-sanitize/ready:
 	test -x $(SANITIZED) || $(PYTHON) -m venv .venv-sanitize
 	$(SANITIZED) -m pip --disable-pip-version-check -q install 'setuptools>=77' 'cython>=3.1' 'pytest>=8' 'pytest-xdist>=3.5' \
-	    'hypothesis>=6' 'numpy>=1.25' 'safetensors>=0.4' 'tqdm>=4.60'
+	    'hypothesis>=6' 'numpy>=1.25' 'onnx>=1.16' 'safetensors>=0.4' 'tqdm>=4.60'
 	@touch $@
 
 sanitize: sanitize-address sanitize-threads sanitize-memory
 
 # Left out, as `make test` runs it and no C of the package runs there that does not run in other tests: converters and
 # exports, whose networks are checked by forward; consumers that other build tools make; documents, examples, plots,
-# releases, rules of the learning rate. Tests with torch and ONNX are skipped here.
+# releases, rules of the learning rate. Tests with torch are skipped here.
 UNSANITIZED := cmake coming_from convert docs examples export keras link mutate nam onnx package plot realtime release rtneural \
                schedule to_c torch torch_reset torch_tokens
 sanitize-address: .venv-sanitize/ready
