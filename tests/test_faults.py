@@ -272,6 +272,7 @@ def test_signals_during_learning_at_every_step(kind):
 
 
 @posix
+@pytest.mark.filterwarnings("ignore:unclosed file")  # a signal after open and before `with`: the destructor closes it
 def test_signals_during_save(tmp_path):
     networks = [kill_save.network(0), kill_save.network(1)]
     path, versions = tmp_path / "model", []
