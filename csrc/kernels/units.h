@@ -118,6 +118,17 @@ INLINE void store_sums(const int gates, const int vectors, int64_t H, int64_t j,
         END_VECTORS();                                                                                                 \
     } while (0)
 
+/* Where the new h of a row goes until all units have their sums: one group of units reads the whole operand first, so
+ * that it may replace it at once. */
+INLINE REAL *new_h(const row_step *row) {
+    return row->scratch && row->step.H > 2 * LANES ? row->scratch : row->step.h;
+}
+
+/* Moves the new h to its place. */
+INLINE void put_new_h(const row_step *row, const REAL *h) {
+    if (h != row->step.h) EACH_VECTOR(row->step.H, STORE(row->step.h + j, LOAD(h + j)));
+}
+
 /* ---- one gate -------------------------------------------------------------------------------------------- */
 
 /* The arguments of a product with one gate: out = begin + panels a + init, which is added to the finished sums. They

@@ -41,10 +41,10 @@ typedef struct {
 } packed_header;
 
 /* A number of the header. */
-#define HEADER_AT(packed, member) header_at(packed, offsetof(packed_header, member))
-LOCAL int64_t header_at(const REAL *packed, size_t offset) {
+#define HEADER_AT(packed, member) number_at(packed, offsetof(packed_header, member))
+LOCAL int64_t number_at(const void *from, size_t offset) {
     int64_t number;
-    memcpy(&number, (const char *)packed + offset, sizeof number);
+    memcpy(&number, (const char *)from + offset, sizeof number);
     return number;
 }
 
@@ -206,21 +206,24 @@ LOCAL step_scratch plan_step(const bptt_spec *spec, const bptt_internal_shape *s
     return scratch;
 }
 
-/* Where the weights of a layer lie. */
-LOCAL weight_places places_at(const REAL *packed, int form, int64_t layer) {
-    weight_places places;
+/* The weights of a layer. */
+typedef struct {
+    const char *places; /* its weight_places, not aligned */
+    const REAL *from;   /* from where they count */
+} layer_pieces;
+
+LOCAL layer_pieces layer_at(const REAL *packed, int form, int64_t layer) {
     const size_t offset = layer ? offsetof(form_places, second) : offsetof(form_places, first);
-    memcpy(&places, (const char *)packed + offsetof(packed_header, forms) + (size_t)form * sizeof(form_places) + offset,
-           sizeof places);
-    return places;
+    return (layer_pieces){
+        .places = (const char *)packed + offsetof(packed_header, forms) + (size_t)form * sizeof(form_places) + offset,
+        .from = layer < 2 ? packed : packed + (layer - 1) * HEADER_AT(packed, forms[form].layer_size)};
 }
 
-/* From where the places of a layer count. */
-LOCAL const REAL *packed_layer(const REAL *packed, int form, int64_t layer) {
-    return layer < 2 ? packed : packed + (layer - 1) * HEADER_AT(packed, forms[form].layer_size);
-}
+/* A piece that every layer of the cell has, or that the cell does not read. */
+#define PIECE(layer, member) ((layer).from + number_at((layer).places, offsetof(weight_places, member)))
 
-/* Nobody writes it. */
+/* A piece of several rows, or NULL. Nobody writes it. */
+#define PIECE_OR_NULL(layer, member) piece_at((layer).from, number_at((layer).places, offsetof(weight_places, member)))
 LOCAL REAL *piece_at(const REAL *packed, int64_t place) { return place ? (REAL *)packed + place : NULL; }
 
 /* What an integer picks: a row of the embedding, or z of a one_hot network; `columns` elements. */
@@ -247,7 +250,7 @@ LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
     row.I = spec->input_size;
     row.step.rows = 1;
     row.step.H = row.step.ld = row.step.ld_prev = H;
-    row.step.h = scratch;
+    row.scratch = scratch;
     row.step.gates = HEADER_AT(packed, row_gates) ? scratch + (H + LINE - 1) / LINE * LINE : NULL;
     row.activation = spec->cell;
     row.reverse_panels =
@@ -256,20 +259,18 @@ LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
     if (spec->one_hot) row.z = token_row(single, 0, cell->shape.blocks * H);
     else if (!x) x = token_row(single, 0, row.I);
     for (int64_t layer = 0; layer < L; layer++, x = h, row.I = H, h += H, c += H) {
-        const weight_places at = places_at(packed, ONE_ROW, layer);
-        const REAL *from = packed_layer(packed, ONE_ROW, layer);
+        const layer_pieces pieces = layer_at(packed, ONE_ROW, layer);
         row.x = x;
-        row.inputs = from + at.inputs;
-        row.input_bias = from + at.input_bias;
-        row.hh_bias = from + at.hh_bias;
-        row.recurrent[0] = from + at.recurrent[0];
-        row.recurrent[1] = from + at.recurrent[1];
-        row.step.peepholes = at.peepholes ? from + at.peepholes : NULL;
-        row.step.leak = from + at.leak;
-        row.step.h_prev = row.operand = h;
+        row.inputs = PIECE(pieces, inputs);
+        row.input_bias = PIECE(pieces, input_bias);
+        row.hh_bias = PIECE(pieces, hh_bias);
+        row.recurrent[0] = PIECE(pieces, recurrent[0]);
+        row.recurrent[1] = PIECE(pieces, recurrent[1]);
+        row.step.peepholes = PIECE_OR_NULL(pieces, peepholes);
+        row.step.leak = PIECE(pieces, leak);
+        row.step.h_prev = row.operand = row.step.h = h;
         row.step.c_prev = row.step.c = c;
         cell->forward_row(single->kernels, &row);
-        memcpy(h, scratch, (size_t)H * sizeof(REAL));
     }
     return h - H;
 }
@@ -301,15 +302,15 @@ LOCAL void multiply_step_inputs(const single_step *single, const weights *weight
 LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer, const step_scratch *scratch,
                      const REAL *x, REAL *h, REAL *c) {
     const int64_t H = single->spec->hidden_size, gates = cell->shape.gate_blocks * H;
-    const weight_places at = places_at(single->packed, SEVERAL_ROWS, layer);
-    const REAL *from = packed_layer(single->packed, SEVERAL_ROWS, layer);
-    weights weights = {.inputs = piece_at(from, at.inputs),
-                       .input_bias = piece_at(from, at.input_bias),
-                       .hh_bias = piece_at(from, at.hh_bias),
-                       .peepholes = piece_at(from, at.peepholes),
-                       .leak = piece_at(from, at.leak)};
+    const layer_pieces pieces = layer_at(single->packed, SEVERAL_ROWS, layer);
+    weights weights = {.inputs = PIECE_OR_NULL(pieces, inputs),
+                       .input_bias = PIECE_OR_NULL(pieces, input_bias),
+                       .hh_bias = PIECE_OR_NULL(pieces, hh_bias),
+                       .peepholes = PIECE_OR_NULL(pieces, peepholes),
+                       .leak = PIECE_OR_NULL(pieces, leak)};
     const int recurrent = first_recurrent(&cell->shape);
-    for (int i = 0; i < 2; i++) weights.products[recurrent + i] = piece_at(from, at.recurrent[i]);
+    weights.products[recurrent] = PIECE_OR_NULL(pieces, recurrent[0]);
+    weights.products[recurrent + 1] = PIECE_OR_NULL(pieces, recurrent[1]);
     multiply_step_inputs(single, &weights, scratch, cell->shape.blocks * H, layer ? H : single->spec->input_size, x,
                          gates ? scratch->gates : scratch->h, gates ? gates : H);
     cell->forward(&(step){.kernels = single->kernels,
@@ -342,7 +343,7 @@ LOCAL const REAL *step_several_rows(const single_step *single, const cell *cell)
 
 /* ---- all ------------------------------------------------------------------------------------------------- */
 
-/* y = W_ho h + b_o, or h where the network has no readout. All members are named, as clearing takes time. */
+/* y = W_ho h + b_o, or h where the network has no readout. */
 LOCAL void write_step_output(const single_step *single, const REAL *h) {
     const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
     const int form = single->B == 1 ? ONE_ROW : SEVERAL_ROWS;
@@ -350,23 +351,11 @@ LOCAL void write_step_output(const single_step *single, const REAL *h) {
         memcpy(single->y, h, (size_t)(single->B * H) * sizeof(REAL));
         return;
     }
-    const product product = {.m = single->B,
-                             .n = O,
-                             .k = H,
-                             .a = h,
-                             .lda = H,
-                             .panels = piece_at(single->packed, HEADER_AT(single->packed, forms[form].ho)),
-                             .init = piece_at(single->packed, HEADER_AT(single->packed, forms[form].bias_o)),
-                             .ldinit = 0,
-                             .c = single->y,
-                             .ldc = O,
-                             .epilogue = EPILOGUE_NONE,
-                             .activation = 0,
-                             .h = NULL,
-                             .ldh = 0,
-                             .reverse_panels = 0,
-                             .prefetch = {{NULL, 0}, {NULL, 0}}};
-    single->kernels->multiply(&product);
+    const REAL *panels = piece_at(single->packed, HEADER_AT(single->packed, forms[form].ho));
+    const REAL *bias = piece_at(single->packed, HEADER_AT(single->packed, forms[form].bias_o));
+    if (single->B == 1) single->kernels->multiply_vector(O, H, h, panels, bias, single->y);
+    else single->kernels->multiply(&(product){.m = single->B, .n = O, .k = H, .a = h, .lda = H, .panels = panels,
+                                              .init = bias, .c = single->y, .ldc = O});
 }
 
 /* One step; all arguments are checked. */
