@@ -125,7 +125,7 @@ LOCAL void gru_reset_before_operand(const gate_step *step) {
 /* ---- a batch of one: with the products, all gates of some units in registers ------------------------------------ */
 
 /* new_h of units j.. from the sums of r, z, W_in x + b_in and q */
-OUT_OF_LINE void gru_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec r, vec z, vec n, vec q) {
+UNIT_FUNCTION void gru_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec r, vec z, vec n, vec q) {
     const int64_t H = step->H;
     r = vec_logistic(r);
     z = vec_logistic(z);

@@ -9,7 +9,7 @@
 #include "kernels/pointwise.h"
 #include "kernels/units.h"
 
-INLINE void lstm_forward_row(const gate_step *step, int64_t row) {
+OUT_OF_LINE void lstm_forward_row(const gate_step *step, int64_t row) {
     const int64_t H = step->H;
     REAL *i = step->gates + row * 4 * H, *f = i + H, *g = f + H, *o = g + H;
     REAL *c = step->c + row * step->ld, *h = step->h + row * step->ld;
@@ -75,7 +75,8 @@ INLINE void store_gates(const gate_step *step, int64_t j, int64_t lanes, vec i, 
 }
 
 /* new_h and c of units j.. from the sums of their gates */
-OUT_OF_LINE void lstm_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
+UNIT_FUNCTION void lstm_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec i, vec f, vec g,
+                              vec o) {
     const int64_t H = step->H;
     const REAL *peepholes = step->peepholes ? step->peepholes + j : NULL;
     const vec c_prev = LOAD(step->c_prev + j);
@@ -87,8 +88,9 @@ OUT_OF_LINE void lstm_units(const gate_step *step, REAL *new_h, int64_t j, int64
     const vec c = f * c_prev + i * g;
     if (peepholes) o += LOAD(peepholes + 2 * H) * c;
     o = vec_logistic(o);
+    const vec h = o * vec_tanh(c);
     STORE(step->c + j, c);
-    STORE(new_h + j, o * vec_tanh(c));
+    STORE(new_h + j, h);
     if (step->gates) store_gates(step, j, lanes, i, f, g, o);
 }
 

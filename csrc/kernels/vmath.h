@@ -16,12 +16,14 @@
 
 #if REAL_BITS == 32
 #define ROUNDER 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer, which the lowest bits then hold */
-#if FUSED                     /* n * LN2_HIGH is not rounded */
+#if FUSED                   /* n * LN2_HIGH is not rounded */
 #define LN2_HIGH 0.693147182f
 #define LN2_LOW (-1.90465421e-9f)
-#else /* nor is it without, as LN2_HIGH has few bits */
+#define TANH_LN2_LOW 0 /* of n <= 26 */
+#else                  /* nor is it without, as LN2_HIGH has few bits */
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
+#define TANH_LN2_LOW LN2_LOW
 #endif
 #define MANTISSA_BITS 23
 #define EXPONENT_BIAS 127
@@ -38,6 +40,7 @@
 #define ROUNDER 6755399441055744.0 /* 1.5 * 2^52 */
 #define LN2_HIGH 0.693147180369123816490
 #define LN2_LOW 1.90821492927058770002e-10
+#define TANH_LN2_LOW LN2_LOW
 #define MANTISSA_BITS 52
 #define EXPONENT_BIAS 1023
 #define SIGN_BIT 0x8000000000000000u
@@ -54,10 +57,11 @@
 INLINE vec at_most(vec x, vec bound) { return smaller(bound, x); }
 INLINE vec at_least(vec x, vec bound) { return larger(bound, x); }
 
-/* r of x = n ln2 + r, from rounded = n + ROUNDER = x LOG2_E + ROUNDER */
-INLINE vec reduce_by_ln2(vec x, vec rounded) {
-    const vec n = rounded - ROUNDER;
-    return (x - n * LN2_HIGH) - n * LN2_LOW;
+/* r of x = n ln2 + r, from rounded = n + ROUNDER = x LOG2_E + ROUNDER. Where n is small, LN2_HIGH may be precise
+ * enough alone: low = 0. */
+INLINE vec reduce_by_ln2(vec x, vec rounded, const REAL low) {
+    const vec n = rounded - ROUNDER, r = x - n * LN2_HIGH;
+    return low == 0 ? r : r - n * low;
 }
 
 /* e^r - 1 + more for |r| <= ln2/2, from linear = r + more. P: float fitted to the least maximal relative error of
@@ -70,8 +74,8 @@ INLINE vec expm1_reduced(vec r, vec linear) {
 #else
     const vec fourth = square * square;
     const vec p0 = (r * NUMBER(1.0 / 120) + NUMBER(1.0 / 24)) * square + (r * NUMBER(1.0 / 6) + NUMBER(0.5));
-    const vec p4 = (r * NUMBER(1.0 / 362880) + NUMBER(1.0 / 40320)) * square +
-                   (r * NUMBER(1.0 / 5040) + NUMBER(1.0 / 720));
+    const vec p4 =
+        (r * NUMBER(1.0 / 362880) + NUMBER(1.0 / 40320)) * square + (r * NUMBER(1.0 / 5040) + NUMBER(1.0 / 720));
     const vec p8 = (r * NUMBER(1.0 / 6227020800) + NUMBER(1.0 / 479001600)) * square +
                    (r * NUMBER(1.0 / 39916800) + NUMBER(1.0 / 3628800));
     const vec p = (p8 * fourth + p4) * fourth + p0;
@@ -79,11 +83,19 @@ INLINE vec expm1_reduced(vec r, vec linear) {
     return linear + square * p;
 }
 
-/* a / b, where b, 1 / b and a / b are normal numbers or a is zero. A division of 16 floats keeps its unit busy for as
- * long as 16 other instructions: an estimate of 1/b and one correction need five and are as precise. */
-INLINE vec quotient(vec a, vec b) {
+/* A division of 16 floats keeps its unit busy for as long as 16 other instructions: an estimate of 1/b and one
+ * correction need five and are as precise. */
 #if VECTOR_BYTES == 64 && REAL_BITS == 32
-    const vec inverse = (vec)_mm512_rcp14_ps((__m512)b), estimate = a * inverse;
+#define ESTIMATED 1
+INLINE vec estimate_inverse(vec b) { return (vec)_mm512_rcp14_ps((__m512)b); }
+#else
+#define ESTIMATED 0
+#endif
+
+/* a / b, where b, 1 / b and a / b are normal numbers or a is zero */
+INLINE vec quotient(vec a, vec b) {
+#if ESTIMATED
+    const vec inverse = estimate_inverse(b), estimate = a * inverse;
     return estimate + inverse * (a - estimate * b);
 #else
     return a / b;
@@ -107,7 +119,7 @@ LOCAL vec scale_by_power(vec x, vec rounded) {
 
 LOCAL vec vec_exp(vec x) {
     x = at_least(at_most(x, splat(EXP_MAX)), splat(EXP_MIN));
-    const vec rounded = x * LOG2_E + ROUNDER, r = reduce_by_ln2(x, rounded);
+    const vec rounded = x * LOG2_E + ROUNDER, r = reduce_by_ln2(x, rounded, LN2_LOW);
     return scale_by_power(NUMBER(1) + expm1_reduced(r, r), rounded);
 }
 
@@ -116,7 +128,7 @@ LOCAL vec vec_exp(vec x) {
 INLINE vec vec_tanh(vec x) {
     vec_bits sign = to_bits(x) & SIGN_BIT;
     vec size = at_most(from_bits(to_bits(x) ^ sign), splat(TANH_ONE));
-    vec rounded = size * (2 * LOG2_E) + ROUNDER, r = reduce_by_ln2(size + size, rounded);
+    vec rounded = size * (2 * LOG2_E) + ROUNDER, r = reduce_by_ln2(size + size, rounded, TANH_LN2_LOW);
     vec power = power_of_two(to_bits(rounded));
     vec e = power * expm1_reduced(r, r) + (power - NUMBER(1));
     vec y = quotient(e, e + NUMBER(2));
@@ -132,8 +144,8 @@ INLINE vec vec_tanh(vec x) {
  * precision, as the factor s comes last. What the sum s + 1 loses to rounding is added to the small term. */
 INLINE vec vec_logistic(vec x) {
     x = at_least(at_most(x, splat(LOGISTIC_ONE)), splat(EXP_MIN));
-    const vec rounded = x * LOG2_E + ROUNDER, r = reduce_by_ln2(x, rounded);
-#if VECTOR_BYTES == 64
+    const vec rounded = x * LOG2_E + ROUNDER, r = reduce_by_ln2(x, rounded, LN2_LOW);
+#if ESTIMATED
     const vec s = scale_by_power(splat(1), rounded);
 #else
     const vec unscale = power_of_two(to_bits(splat(ROUNDER - LOGISTIC_SCALE)));
@@ -141,8 +153,9 @@ INLINE vec vec_logistic(vec x) {
 #endif
     const vec sum = s + NUMBER(1), lost = s - (sum - NUMBER(1));
     const vec divisor = sum + expm1_reduced(-r, lost - r);
-#if VECTOR_BYTES == 64
-    return scale_by_power(quotient(splat(1), divisor), rounded);
+#if ESTIMATED
+    const vec inverse = estimate_inverse(divisor), estimate = scale_by_power(inverse, rounded);
+    return estimate + estimate * (NUMBER(1) - inverse * divisor);
 #else
     return scaled / divisor * unscale;
 #endif

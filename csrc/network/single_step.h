@@ -152,34 +152,30 @@ typedef struct {
     int64_t B;
 } single_step;
 
-/* Checks the arguments one by one: the status of the first that is wrong. The step gets a spec of this library's
+/* Whether a step may go at once: nothing is NULL, and the spec has the bytes of the one that was checked when the
+ * weights were packed. */
+LOCAL int opens_at_once(const single_step *single, int takes_tokens) {
+    const bptt_spec *spec = single->spec;
+    const REAL *packed = single->packed;
+    return packed && (takes_tokens ? single->tokens != NULL : single->x != NULL) && single->state && single->work &&
+           spec && single->kernels && spec->struct_size == sizeof *spec && packed_here(single->kernels, packed) &&
+           memcmp((const char *)packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0 && single->B >= 1 &&
+           single->B <= HEADER_AT(packed, most_rows) && bptt_internal_takes_tokens(spec) == takes_tokens;
+}
+
+/* Checks the arguments one by one: the status of the first that is wrong. `full` becomes the spec in this library's
  * size. */
-LOCAL bptt_status check_single_step(single_step *single, int takes_tokens, int any_null, bptt_spec *full) {
+LOCAL bptt_status check_single_step(const single_step *single, int takes_tokens, bptt_spec *full) {
     call call;
     bptt_status status = begin_single_step(&call, single->spec, single->B);
     if (status) return status;
     if (bptt_internal_takes_tokens(&call.spec) != takes_tokens) return BPTT_ERROR_OPTION;
-    if (any_null) return BPTT_ERROR_NULL;
+    if (!single->packed || !(takes_tokens ? single->tokens != NULL : single->x != NULL) || !single->state ||
+        !single->work)
+        return BPTT_ERROR_NULL;
     *full = call.spec;
     full->struct_size = sizeof *full;
-    single->spec = full;
     return packed_here(call.kernels, single->packed) && packed_for(full, single->packed) ? BPTT_OK : BPTT_ERROR_PACKED;
-}
-
-/* The same. A spec with the bytes of the one that was checked when the weights were packed needs no more than that
- * comparison. */
-LOCAL bptt_status open_single_step(single_step *single, int takes_tokens, bptt_spec *full) {
-    const bptt_spec *spec = single->spec;
-    const int any_null = !single->packed || !(takes_tokens ? single->tokens != NULL : single->x != NULL) ||
-                         !single->state || !single->work;
-    single->kernels = kernel_table();
-    if (!any_null && spec && single->kernels && spec->struct_size == sizeof *spec &&
-        packed_here(single->kernels, single->packed) &&
-        memcmp((const char *)single->packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0 &&
-        single->B >= 1 && single->B <= HEADER_AT(single->packed, most_rows) &&
-        bptt_internal_takes_tokens(spec) == takes_tokens)
-        return BPTT_OK;
-    return check_single_step(single, takes_tokens, any_null, full);
 }
 
 /* ---- scratch and weights ------------------------------------------------------------------------------- */
@@ -343,25 +339,75 @@ LOCAL const REAL *step_several_rows(const single_step *single, const cell *cell)
 
 /* ---- all ------------------------------------------------------------------------------------------------- */
 
+/* The readout of the packed weights. */
+LOCAL readout_weights packed_readout(const REAL *packed, int form) {
+    return (readout_weights){.ho = piece_at(packed, HEADER_AT(packed, forms[form].ho)),
+                             .bias_o = piece_at(packed, HEADER_AT(packed, forms[form].bias_o))};
+}
+
 /* y = W_ho h + b_o, or h where the network has no readout. */
-LOCAL void write_step_output(const single_step *single, const REAL *h) {
+LOCAL void write_one_row(const single_step *single, const REAL *h) {
     const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
-    const int form = single->B == 1 ? ONE_ROW : SEVERAL_ROWS;
+    const readout_weights readout = packed_readout(single->packed, ONE_ROW);
+    if (O) single->kernels->multiply_vector(O, H, h, readout.ho, readout.bias_o, single->y);
+    else memcpy(single->y, h, (size_t)H * sizeof(REAL));
+}
+
+/* The same. All members of the product are named, as clearing takes time. */
+LOCAL void write_several_rows(const single_step *single, const REAL *h) {
+    const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
     if (!O) {
         memcpy(single->y, h, (size_t)(single->B * H) * sizeof(REAL));
         return;
     }
-    const REAL *panels = piece_at(single->packed, HEADER_AT(single->packed, forms[form].ho));
-    const REAL *bias = piece_at(single->packed, HEADER_AT(single->packed, forms[form].bias_o));
-    if (single->B == 1) single->kernels->multiply_vector(O, H, h, panels, bias, single->y);
-    else single->kernels->multiply(&(product){.m = single->B, .n = O, .k = H, .a = h, .lda = H, .panels = panels,
-                                              .init = bias, .c = single->y, .ldc = O});
+    const readout_weights readout = packed_readout(single->packed, SEVERAL_ROWS);
+    const product product = {.m = single->B,
+                             .n = O,
+                             .k = H,
+                             .a = h,
+                             .lda = H,
+                             .panels = readout.ho,
+                             .init = readout.bias_o,
+                             .ldinit = 0,
+                             .c = single->y,
+                             .ldc = O,
+                             .epilogue = EPILOGUE_NONE,
+                             .activation = 0,
+                             .h = NULL,
+                             .ldh = 0,
+                             .reverse_panels = 0,
+                             .prefetch = {{NULL, 0}, {NULL, 0}}};
+    single->kernels->multiply(&product);
 }
 
-/* One step; all arguments are checked. */
-LOCAL void run_single_step(const single_step *single) {
-    const cell *cell = cell_of(single->spec);
-    const REAL *h = single->B == 1 ? step_one_row(single, cell) : step_several_rows(single, cell);
-    if (single->y) write_step_output(single, h);
+/* Whether all integers are below the size of the vocabulary. */
+LOCAL int tokens_fit(const single_step *single) {
+    const int64_t V = bptt_internal_vocabulary(single->spec);
+    for (int64_t row = 0; row < single->B; row++)
+        if (single->tokens[row] < 0 || single->tokens[row] >= V) return 0;
+    return 1;
+}
+
+/* One step, after checks of all arguments. */
+LOCAL bptt_status take_single_step(const single_step *given, int takes_tokens) {
+    single_step checked;
+    bptt_spec full;
+    if (!opens_at_once(given, takes_tokens)) {
+        const bptt_status status = check_single_step(given, takes_tokens, &full);
+        if (status) return status;
+        checked = *given;
+        checked.spec = &full;
+        given = &checked;
+    }
+    if (takes_tokens && !tokens_fit(given)) return BPTT_ERROR_TOKEN;
+    const cell *cell = cell_of(given->spec);
+    if (given->B == 1) {
+        const REAL *h = step_one_row(given, cell);
+        if (given->y) write_one_row(given, h);
+    } else {
+        const REAL *h = step_several_rows(given, cell);
+        if (given->y) write_several_rows(given, h);
+    }
+    return BPTT_OK;
 }
 #endif
