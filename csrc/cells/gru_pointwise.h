@@ -138,6 +138,11 @@ UNIT_FUNCTION void gru_units(const gate_step *step, REAL *new_h, int64_t j, int6
     STORE(step->gates + 3 * H + j, q);
 }
 
+OUT_OF_LINE void gru_lone_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec r, vec z, vec n,
+                                vec q) {
+    gru_units(step, new_h, j, lanes, r, z, n, q);
+}
+
 INLINE void gru_group(const int vectors, const row_step *row, REAL *h, int64_t j) {
     const int64_t H = row->step.H;
     unit_sums z; /* r, z, n, and in place of n later q */
@@ -153,8 +158,11 @@ INLINE void gru_group(const int vectors, const row_step *row, REAL *h, int64_t j
     }
     ADD_RECURRENT(3, vectors, H, row->operand, row->recurrent[0], j, z);
     UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES)
-        gru_units(&row->step, h, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], n[v], z[v][2]);
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        if (vectors == 1) gru_lone_units(&row->step, h, j, lanes, z[v][0], z[v][1], n[v], z[v][2]);
+        else gru_units(&row->step, h, j, lanes, z[v][0], z[v][1], n[v], z[v][2]);
+    }
 }
 
 LOCAL void gru_row(const row_step *row) {

@@ -94,6 +94,11 @@ UNIT_FUNCTION void lstm_units(const gate_step *step, REAL *new_h, int64_t j, int
     if (step->gates) store_gates(step, j, lanes, i, f, g, o);
 }
 
+OUT_OF_LINE void lstm_lone_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec i, vec f, vec g,
+                                 vec o) {
+    lstm_units(step, new_h, j, lanes, i, f, g, o);
+}
+
 /* h NULL: the sums of the gates in place of h and c. */
 INLINE void lstm_group(const int vectors, const row_step *row, REAL *h, int64_t j) {
     const int64_t H = row->step.H;
@@ -103,7 +108,8 @@ INLINE void lstm_group(const int vectors, const row_step *row, REAL *h, int64_t 
     UNROLL
     for (int v = 0; v < vectors; v++, j += LANES) {
         const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
-        if (h) lstm_units(&row->step, h, j, lanes, z[v][0], z[v][1], z[v][2], z[v][3]);
+        if (h && vectors == 1) lstm_lone_units(&row->step, h, j, lanes, z[v][0], z[v][1], z[v][2], z[v][3]);
+        else if (h) lstm_units(&row->step, h, j, lanes, z[v][0], z[v][1], z[v][2], z[v][3]);
         else store_gates(&row->step, j, lanes, z[v][0], z[v][1], z[v][2], z[v][3]);
     }
 }
