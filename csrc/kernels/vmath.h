@@ -7,20 +7,22 @@
 #define BPTT_KERNELS_VMATH_H
 #include "kernels/vec.h"
 
-/* Whether a product and a sum are rounded once. */
-#if VECTOR_BYTES != 0 && (defined(__FMA__) || defined(__ARM_FEATURE_FMA))
+/* a - b c. FUSED: it is rounded once, whatever the compiler's flags. */
+#if VECTOR_BYTES >= 32 && REAL_BITS == 32
 #define FUSED 1
+INLINE vec minus_product(vec a, vec b, vec c) { return (vec)X86(fnmadd)(b, c, a); }
 #else
 #define FUSED 0
+INLINE vec minus_product(vec a, vec b, vec c) { return a - b * c; }
 #endif
 
 #if REAL_BITS == 32
 #define ROUNDER 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer, which the lowest bits then hold */
-#if FUSED                   /* n * LN2_HIGH is not rounded */
+#if FUSED                   /* LN2_HIGH has all bits of a float, otherwise so few that n LN2_HIGH is exact */
 #define LN2_HIGH 0.693147182f
 #define LN2_LOW (-1.90465421e-9f)
 #define TANH_LN2_LOW 0 /* of n <= 26 */
-#else                  /* nor is it without, as LN2_HIGH has few bits */
+#else
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
 #define TANH_LN2_LOW LN2_LOW
@@ -60,7 +62,7 @@ INLINE vec at_least(vec x, vec bound) { return larger(bound, x); }
 /* r of x = n ln2 + r, from rounded = n + ROUNDER = x LOG2_E + ROUNDER. Where n is small, LN2_HIGH may be precise
  * enough alone: low = 0. */
 INLINE vec reduce_by_ln2(vec x, vec rounded, const REAL low) {
-    const vec n = rounded - ROUNDER, r = x - n * LN2_HIGH;
+    const vec n = rounded - ROUNDER, r = minus_product(x, n, splat(LN2_HIGH));
     return low == 0 ? r : r - n * low;
 }
 
@@ -96,7 +98,7 @@ INLINE vec estimate_inverse(vec b) { return (vec)_mm512_rcp14_ps((__m512)b); }
 INLINE vec quotient(vec a, vec b) {
 #if ESTIMATED
     const vec inverse = estimate_inverse(b), estimate = a * inverse;
-    return estimate + inverse * (a - estimate * b);
+    return estimate + inverse * minus_product(a, estimate, b);
 #else
     return a / b;
 #endif
@@ -155,7 +157,7 @@ INLINE vec vec_logistic(vec x) {
     const vec divisor = sum + expm1_reduced(-r, lost - r);
 #if ESTIMATED
     const vec inverse = estimate_inverse(divisor), estimate = scale_by_power(inverse, rounded);
-    return estimate + estimate * (NUMBER(1) - inverse * divisor);
+    return estimate + estimate * minus_product(splat(1), inverse, divisor);
 #else
     return scaled / divisor * unscale;
 #endif
