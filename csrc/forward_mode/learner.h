@@ -45,9 +45,9 @@ typedef struct {
     REAL *x;         /* (span,B,I): inputs, rows of an embedding; not of a one_hot network */
     REAL *panels;    /* RTRL: (span, panels_size), the weights of each step */
     int64_t panels_size;
-    REAL *units;     /* SnAp-1: of each row, what the step does to each unit: snap1.h */
-    REAL *held;      /* SnAp-1: of each row, a step that its influence in memory lacks: snap1.h */
-    int64_t *holds;  /* SnAp-1: (B,), whether there is one */
+    REAL *units;     /* SnAp-1: of each row its last_steps */
+    int64_t units_size;
+    int64_t *terms;  /* SnAp-1: (B,), how many of these steps the influence in memory lacks */
     REAL *influence; /* of each row: RTRL (state_units,ld); SnAp-1: snap1.h */
     int64_t influence_size;
 } learner;
@@ -141,16 +141,34 @@ LOCAL weights alloc_taped_weights(const learner *learner, arena *from) {
     return weights;
 }
 
-/* elements of what SnAp-1 keeps of a step for each row: D_t and A */
-LOCAL int64_t factors_size(const call *call) {
-    return call->shape->states * (call->shape->states * call->H + dz_columns(call));
+/* SnAp-1: the last steps of a row, those that its influence of the weights in memory lacks, MOST_TERMS at most. A D_t
+ * has a block of H for each pair of parts of the state, that of part i by part j at (j,i). */
+typedef struct {
+    REAL *decay;      /* D_t of the last step (states,states,H) */
+    REAL *total;      /* the product of D_t of all these steps (states,states,H) */
+    REAL *leak_terms; /* of the last step: h by the parameters of a trained leak (H,) */
+    REAL *slopes;     /* A of each step, times D_t of the steps after it (MOST_TERMS, states, dz columns) */
+    REAL *x, *h_prev; /* what A is multiplied by (MOST_TERMS,I), (MOST_TERMS,H) */
+    int64_t *tokens;  /* a one_hot network: instead of x (MOST_TERMS,) */
+} last_steps;
+
+LOCAL last_steps alloc_last_steps(const call *call, arena *from) {
+    const int64_t H = call->H, states = call->shape->states;
+    last_steps last = {0};
+    last.decay = arena_alloc(from, states * states * H);
+    last.total = arena_alloc(from, states * states * H);
+    if (call->spec.learn_leak) last.leak_terms = arena_alloc(from, H);
+    last.slopes = arena_alloc(from, MOST_TERMS * states * dz_columns(call));
+    if (call->spec.one_hot) last.tokens = alloc_integers(from, MOST_TERMS);
+    else last.x = arena_alloc(from, MOST_TERMS * call->I);
+    last.h_prev = arena_alloc(from, MOST_TERMS * H);
+    return last;
 }
 
-/* these and the terms of a trained leak */
-LOCAL int64_t units_size(const call *call) { return factors_size(call) + (call->spec.learn_leak ? call->H : 0); }
-
-/* D_t, A and the operands of A: x, where there is one, and h_{t-1} */
-LOCAL int64_t held_size(const call *call) { return factors_size(call) + (call->spec.one_hot ? 0 : call->I) + call->H; }
+LOCAL last_steps last_steps_of(const learner *learner, int64_t row) {
+    arena from = {learner->units + row * learner->units_size, LINE};
+    return alloc_last_steps(&learner->call, &from);
+}
 
 /* The head, where memory begins. */
 LOCAL learner_head *alloc_head(arena *from) {
@@ -159,7 +177,7 @@ LOCAL learner_head *alloc_head(arena *from) {
 
 LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     call *call = &learner->call;
-    arena from = arena_at(memory), counted = {NULL, 0};
+    arena from = arena_at(memory), panels = {NULL, 0}, units = {NULL, 0};
     const int64_t S = learner->span, B = call->B;
     const int exact = learner->method == BPTT_METHOD_RTRL;
     learner->head = alloc_head(&from);
@@ -169,12 +187,13 @@ LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     learner->x = arena_alloc(&from, call->spec.one_hot ? 0 : S * B * call->I);
     call->activation_steps = S;
     call->activations = arena_alloc(&from, layer_activations(call, S));
-    if (exact) alloc_taped_weights(learner, &counted);
-    learner->panels_size = counted.used;
+    if (exact) alloc_taped_weights(learner, &panels);
+    else alloc_last_steps(call, &units);
+    learner->panels_size = panels.used;
+    learner->units_size = units.used;
     learner->panels = arena_alloc(&from, S * learner->panels_size);
-    learner->units = arena_alloc(&from, exact ? 0 : B * units_size(call));
-    learner->held = arena_alloc(&from, exact ? 0 : B * held_size(call));
-    learner->holds = alloc_integers(&from, exact ? 0 : B);
+    learner->units = arena_alloc(&from, B * learner->units_size);
+    learner->terms = alloc_integers(&from, exact ? 0 : B);
     learner->influence = arena_alloc(&from, B * learner->influence_size);
     return from.used;
 }
