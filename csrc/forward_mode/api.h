@@ -102,25 +102,27 @@ LOCAL void make_memory(const learner *learner) {
                                     .spec = call->spec};
 }
 
-/* open_learner for a step or its backward. Where the spec equals that of reset, sizes and places are those that reset
- * derived. The memory is read only for arguments that are right: for others it may be of any size. */
-LOCAL bptt_status reopen_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B, const REAL *params,
-                                 REAL *memory, const bptt_options *options) {
+/* open_learner for a step or its backward: `opened` becomes `own`, or the learner in memory where the spec equals that
+ * of reset, whose sizes and places are right. The memory is read only for arguments that are right: for others it may be
+ * of any size. */
+LOCAL bptt_status reopen_learner(learner *own, learner **opened, const bptt_spec *spec, int32_t method, int64_t B,
+                                 const REAL *params, REAL *memory, const bptt_options *options) {
     const kernels *kernels = kernel_table();
     arena from = arena_at(memory);
-    const learner_head *head = alloc_head(&from);
+    learner_head *head = alloc_head(&from);
     bptt_options full;
     bptt_spec checked;
+    *opened = own;
     if (kernels && params && memory && !bptt_internal_check_spec(spec, &checked, NULL) &&
         spec->struct_size == sizeof *spec && B > 0 && is_learnable(spec, method) && surely_fits(spec, B) &&
         is_made_for(head, kernels, spec, method, B) && !bptt_internal_check_options(spec, 1, options, &full, NULL) &&
         only_learner_options(&full)) {
-        *learner = head->opened;
-        learner->call.options = full;
-        use_learner_params(learner, params);
+        *opened = &head->opened;
+        head->opened.call.options = full;
+        use_learner_params(&head->opened, params);
         return BPTT_OK;
     }
-    return open_learner(learner, spec, method, B, params, memory, options);
+    return open_learner(own, spec, method, B, params, memory, options);
 }
 
 /* Elements of the scratch of any call. */
@@ -197,18 +199,18 @@ bptt_status TYPED(bptt_learner_reset)(const bptt_spec *spec, bptt_method method,
 bptt_status TYPED(bptt_learner_step)(const bptt_spec *spec, bptt_method method, int64_t B, const REAL *params,
                                      const REAL *x, REAL *state, REAL *y, REAL *memory, REAL *work,
                                      const bptt_options *options) {
-    learner learner;
-    bptt_status status = reopen_learner(&learner, spec, method, B, params, memory, options);
+    learner own, *learner;
+    bptt_status status = reopen_learner(&own, &learner, spec, method, B, params, memory, options);
     if (status) return status;
     if (!state || !work) return BPTT_ERROR_NULL;
-    status = check_inputs(&learner.call, x);
+    status = check_inputs(&learner->call, x);
     if (status) return status;
-    if (!is_made(&learner)) return BPTT_ERROR_OPTION;
-    learner.call.x = x;
-    make_room_on_tape(&learner, work);
-    forward_onto_tape(&learner, state, y, work);
+    if (!is_made(learner)) return BPTT_ERROR_OPTION;
+    learner->call.x = x;
+    make_room_on_tape(learner, work);
+    forward_onto_tape(learner, state, y, work);
     if (method == BPTT_METHOD_SNAP1) {
-        snap1 snap1 = {.learner = &learner};
+        snap1 snap1 = {.learner = learner};
         plan_snap1(&snap1, work);
         begin_step_influence(&snap1);
     }
@@ -219,17 +221,17 @@ bptt_status TYPED(bptt_learner_step)(const bptt_spec *spec, bptt_method method, 
 bptt_status TYPED(bptt_learner_backward)(const bptt_spec *spec, bptt_method method, int64_t B, const REAL *params,
                                          const REAL *dy, REAL *grads, REAL *memory, REAL *work,
                                          const bptt_options *options) {
-    learner learner;
-    const bptt_status status = reopen_learner(&learner, spec, method, B, params, memory, options);
+    learner own, *learner;
+    const bptt_status status = reopen_learner(&own, &learner, spec, method, B, params, memory, options);
     if (status) return status;
     if (!dy || !grads || !work) return BPTT_ERROR_NULL;
-    if (!is_made(&learner)) return BPTT_ERROR_OPTION;
+    if (!is_made(learner)) return BPTT_ERROR_OPTION;
     if (method == BPTT_METHOD_SNAP1) {
-        snap1 snap1 = {.learner = &learner};
+        snap1 snap1 = {.learner = learner};
         plan_snap1(&snap1, work);
         snap1_backward(&snap1, dy, grads);
     } else {
-        rtrl rtrl = {.learner = &learner, .dy = dy, .to = grads};
+        rtrl rtrl = {.learner = learner, .dy = dy, .to = grads};
         plan_rtrl(&rtrl, work, 1);
         rtrl_backward(&rtrl);
     }

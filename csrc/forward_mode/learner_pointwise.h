@@ -61,6 +61,28 @@ LOCAL void multiply_by_rows(const product *p) {
 
 /* ---- the influence of units' own parameters ---------------------------------------------------------------- */
 
+/* z_i of a vector of a row, any number of terms. */
+INLINE vec sum_any_terms(const influence_sum *p, int i, int64_t row, const vec *y, int64_t j, int64_t lanes) {
+    vec sum = splat(p->decay[i][0][row]) * y[0];
+    if (p->states == 2) sum += splat(p->decay[i][1][row]) * y[1];
+    for (int k = 0; k < p->terms; k++) sum += splat(p->scale[i][k][row]) * LOAD(p->x[k] + j);
+    return sum;
+}
+
+/* A row from column `begin` on: what does not fill vectors, or rows. */
+OUT_OF_LINE void sum_rest_of_row(const influence_sum *p, int64_t row, int64_t begin) {
+    const int pair = p->states == 2;
+    const int64_t n = p->n - begin, first = row * p->n + begin;
+    REAL *of_h = p->y[0] + first, *of_c = pair ? p->y[1] + first : NULL, *grads = p->grads ? p->grads + first : NULL;
+    EACH_VECTOR(
+        n, const vec y[2] = {LOAD(of_h + j), pair ? LOAD(of_c + j) : splat(0)};
+        const vec z = sum_any_terms(p, 0, row, y, begin + j, lanes);
+        if (grads) STORE(grads + j, LOAD(grads + j) + splat(p->weight[row]) * z); if (p->writes) {
+            if (pair) STORE(of_c + j, sum_any_terms(p, 1, row, y, begin + j, lanes));
+            STORE(of_h + j, z);
+        });
+}
+
 /* The factors of a unit. */
 typedef struct {
     vec decay[2][2], scale[2][MOST_TERMS], weight;
@@ -79,7 +101,7 @@ INLINE unit_factors factors_of(const int states, const int terms, const influenc
     return factors;
 }
 
-/* z_i of a vector */
+/* z_i of a vector; states and terms are constants. */
 INLINE vec sum_terms(const int states, const int terms, const unit_factors *factors, int i, const vec *y,
                      const vec *x) {
     vec sum = factors->decay[i][0] * y[0];
@@ -96,44 +118,52 @@ INLINE vec sum_terms(const int states, const int terms, const unit_factors *fact
 #endif
 
 /* Rows that are computed together share what they read of x; memory is read ahead by as many elements of each. */
-enum { ROWS_TOGETHER = 2, INFLUENCE_AHEAD = 512 / (int)sizeof(REAL) };
+enum { ROWS_TOGETHER = VECTOR_BYTES == 64 ? 4 : 2, INFLUENCE_AHEAD = 512 / (int)sizeof(REAL) };
 
-/* Some rows from `row` on. */
-INLINE void influence_rows(const int rows, const int states, const int terms, const influence_sum *p, int64_t row) {
+/* So many rows from `row` on; returns how many columns it has done, all that fill vectors. */
+INLINE int64_t sum_rows(const int states, const int terms, const influence_sum *p, int64_t row) {
     unit_factors factors[ROWS_TOGETHER];
+    vec x[MOST_TERMS];
     const int writes = p->writes; /* as the pointers below: the compiler would read them again after each store */
     const int64_t n = p->n;
     const REAL *x_rows[MOST_TERMS];
     REAL *of_h = p->y[0] + row * n, *of_c = states == 2 ? p->y[1] + row * n : NULL;
     REAL *grads = p->grads ? p->grads + row * n : NULL;
     UNROLL
-    for (int i = 0; i < rows; i++) factors[i] = factors_of(states, terms, p, row + i);
+    for (int i = 0; i < ROWS_TOGETHER; i++) factors[i] = factors_of(states, terms, p, row + i);
     UNROLL
     for (int k = 0; k < terms; k++) x_rows[k] = p->x[k];
-    EACH_VECTOR(
-        n, vec x[MOST_TERMS]; UNROLL for (int k = 0; k < terms; k++) x[k] = LOAD(x_rows[k] + j);
-        UNROLL for (int i = 0; i < rows; i++) {
-            const int64_t at = i * n + j, later = at + rows * INFLUENCE_AHEAD;
+    int64_t j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        UNROLL
+        for (int k = 0; k < terms; k++) x[k] = load(x_rows[k] + j);
+        UNROLL
+        for (int i = 0; i < ROWS_TOGETHER; i++) {
+            const int64_t at = i * n + j, later = at + ROWS_TOGETHER * INFLUENCE_AHEAD;
             FETCH(of_h + later);
             if (states == 2) FETCH(of_c + later);
-            const vec y[2] = {LOAD(of_h + at), states == 2 ? LOAD(of_c + at) : splat(0)};
+            const vec y[2] = {load(of_h + at), states == 2 ? load(of_c + at) : splat(0)};
             const vec z = sum_terms(states, terms, &factors[i], 0, y, x);
             if (grads) {
                 FETCH(grads + later);
-                STORE(grads + at, LOAD(grads + at) + factors[i].weight * z);
+                store(grads + at, load(grads + at) + factors[i].weight * z);
             }
             if (writes) {
-                if (states == 2) STORE(of_c + at, sum_terms(states, terms, &factors[i], 1, y, x));
-                STORE(of_h + at, z);
+                if (states == 2) store(of_c + at, sum_terms(states, terms, &factors[i], 1, y, x));
+                store(of_h + at, z);
             }
-        });
+        }
+    }
+    return j;
 }
 
 INLINE void sum_influence_of(const int states, const int terms, const influence_sum *p) {
     int64_t row = 0;
-    for (; row + ROWS_TOGETHER <= p->rows; row += ROWS_TOGETHER)
-        influence_rows(ROWS_TOGETHER, states, terms, p, row);
-    if (row < p->rows) influence_rows(1, states, terms, p, row);
+    for (; row + ROWS_TOGETHER <= p->rows; row += ROWS_TOGETHER) {
+        const int64_t done = sum_rows(states, terms, p, row);
+        for (int i = 0; i < ROWS_TOGETHER && done < p->n; i++) sum_rest_of_row(p, row + i, done);
+    }
+    for (; row < p->rows; row++) sum_rest_of_row(p, row, 0);
 }
 
 LOCAL void sum_influence(const influence_sum *p) {
