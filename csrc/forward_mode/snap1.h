@@ -86,11 +86,16 @@ LOCAL REAL *slopes_at(const call *call, const last_steps *last, int64_t step, in
 
 /* ---- D_t and A --------------------------------------------------------------------------------------- */
 
+LOCAL void fill(int64_t n, REAL value, REAL *x) {
+    for (int64_t j = 0; j < n; j++) x[j] = value;
+}
+
 /* A of the step on the tape, and what of D_t does not pass W_hh: the cell's backward from ones. */
 LOCAL void differentiate_units(const snap1 *snap1, int64_t row, const last_steps *last, REAL *slopes) {
     const learner *learner = snap1->learner;
     const call *call = &learner->call;
-    const int64_t H = call->H, states = call->shape->states;
+    const int64_t H = call->H;
+    const int states = call->shape->states;
     const weights weights = {.peepholes = (REAL *)layer_weight(learner, PEEPHOLES), .leak = snap1->leak};
     state_grads grads = snap1->grads;
     grads.dz = slopes;
@@ -99,8 +104,10 @@ LOCAL void differentiate_units(const snap1 *snap1, int64_t row, const last_steps
     if (states == 2) grads.dc = last->decay + states * H;
     copy_or_clear(grads.dh_next, NULL, states * H); /* where the shape has no direct_dh it stays as it is */
     REAL *dh = dh_of_step(learner, &grads, 0);
-    for (int64_t j = 0; j < states * H; j++) dh[j] = j < H;
-    for (int64_t j = 0; grads.dc && j < states * H; j++) grads.dc[j] = j >= H;
+    for (int part = 0; part < states; part++) {
+        fill(H, part == 0, dh + part * H);
+        if (grads.dc) fill(H, part == 1, grads.dc + part * H);
+    }
     const step step = step_of_row(learner, call, &weights, &grads, 0, row, 0, states);
     cell_of(&call->spec)->backward(&step);
 }
@@ -165,9 +172,8 @@ LOCAL void clear_last_steps(const learner *learner, int64_t row) {
     const int states = call->shape->states;
     const last_steps last = last_steps_of(learner, row);
     learner->terms[row] = 0;
-    for (int64_t j = 0; j < states * states * call->H; j++) last.total[j] = 0;
     for (int i = 0; i < states; i++)
-        for (int64_t j = 0; j < call->H; j++) decay_at(call, last.total, i, i)[j] = 1;
+        for (int j = 0; j < states; j++) fill(call->H, i == j, decay_at(call, last.total, i, j));
 }
 
 /* D_t times a number of each unit for each part of the state */
@@ -400,7 +406,7 @@ LOCAL void snap1_reset(const learner *learner, int64_t row) {
     if (learner->kinds[row] != INFLUENCE_LEARNED) return;
     for (int part = 0; call->spec.learn_state && part < call->shape->states; part++) {
         REAL *ones = network_tensor(learner, own_influence(learner, row, part).last, part ? STATE_C0 : STATE_H0);
-        for (int64_t j = 0; j < call->H; j++) ones[j] = 1;
+        fill(call->H, 1, ones);
     }
 }
 
