@@ -19,7 +19,6 @@ typedef enum {
 
 /* What decides on the layout of a learner's memory. */
 typedef struct {
-    int64_t magic; /* LEARNER_MAGIC; memory without it is no learner's */
     int64_t real_bits, vector_bytes, method, rows;
     bptt_spec spec; /* struct_size: that of this library */
 } learner_layout;
@@ -52,7 +51,7 @@ typedef struct {
     int64_t influence_size;
 } learner;
 
-/* The beginning of a learner's memory: what it was made for, and how far it is. */
+/* The beginning of a learner's memory, behind its tag: what it was made for, and how far it is. */
 struct learner_head {
     learner_layout layout;
     int64_t steps;   /* on the tape */
@@ -61,13 +60,22 @@ struct learner_head {
     kernels by_rows; /* those of the call, but multiply is multiply_by_rows */
 };
 
-#define LEARNER_MAGIC INT64_C(0x6e7261656c545042) /* "BPTlearn" in memory */
+/* A tag, the first 8 bytes of memory. A reset writes it: memory with another one is no learner's, may have any size and
+ * is not read. */
+#define LEARNER_TAG INT64_C(0x6e7261656c545042) /* "BPTlearn" in memory */
+enum { TAG_SIZE = sizeof(int64_t) / sizeof(REAL) };
+
+LOCAL int is_tagged(const REAL *memory) {
+    int64_t tag;
+    memcpy(&tag, memory, sizeof tag);
+    return tag == LEARNER_TAG;
+}
 
 /* Whether a reset has made the memory that of such a learner, at this address; spec: of this library's size. */
 LOCAL int is_made_for(const learner_head *head, const kernels *kernels, const bptt_spec *spec, int64_t method,
                       int64_t B) {
     const learner_layout *is = &head->layout;
-    return is->magic == LEARNER_MAGIC && is->real_bits == REAL_BITS && is->vector_bytes == kernels->vector_bytes &&
+    return is->real_bits == REAL_BITS && is->vector_bytes == kernels->vector_bytes &&
            is->method == method && is->rows == B && memcmp(&is->spec, spec, sizeof *spec) == 0 &&
            head->opened.head == head;
 }
@@ -170,14 +178,21 @@ LOCAL last_steps last_steps_of(const learner *learner, int64_t row) {
     return alloc_last_steps(&learner->call, &from);
 }
 
-/* The head, where memory begins. */
+/* What follows the tag. */
+LOCAL arena behind_tag(REAL *memory) {
+    arena from = arena_at(memory ? memory + TAG_SIZE : NULL);
+    from.used += memory ? 0 : TAG_SIZE;
+    return from;
+}
+
+/* The head, where that begins. */
 LOCAL learner_head *alloc_head(arena *from) {
     return (learner_head *)alloc_integers(from, sizeof(learner_head) / sizeof(int64_t));
 }
 
 LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     call *call = &learner->call;
-    arena from = arena_at(memory), panels = {NULL, 0}, units = {NULL, 0};
+    arena from = behind_tag(memory), panels = {NULL, 0}, units = {NULL, 0};
     const int64_t S = learner->span, B = call->B;
     const int exact = learner->method == BPTT_METHOD_RTRL;
     learner->head = alloc_head(&from);
