@@ -86,8 +86,12 @@ LOCAL REAL *slopes_at(const call *call, const last_steps *last, int64_t step, in
 
 /* ---- D_t and A --------------------------------------------------------------------------------------- */
 
+/* By cache lines: compilers turn a loop of a constant size into vectors. */
 LOCAL void fill(int64_t n, REAL value, REAL *x) {
-    for (int64_t j = 0; j < n; j++) x[j] = value;
+    int64_t j = 0;
+    for (; j + LINE <= n; j += LINE)
+        for (int i = 0; i < LINE; i++) x[j + i] = value;
+    for (; j < n; j++) x[j] = value;
 }
 
 /* A of the step on the tape, and what of D_t does not pass W_hh: the cell's backward from ones. */
