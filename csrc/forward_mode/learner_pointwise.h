@@ -117,12 +117,13 @@ INLINE vec sum_terms(const int states, const int terms, const unit_factors *fact
 #define FETCH(from) __builtin_prefetch(from)
 #endif
 
-/* Rows that are computed together share what they read of x; memory is read ahead by as many elements of each. */
-enum { ROWS_TOGETHER = VECTOR_BYTES == 64 ? 4 : 2, INFLUENCE_AHEAD = 512 / (int)sizeof(REAL) };
+/* Rows that are computed together share what they read of x: as many as have their factors in registers. Memory is read
+ * ahead by so many elements of each. */
+enum { MOST_ROWS = VECTOR_BYTES == 64 ? 4 : 2, INFLUENCE_AHEAD = 512 / (int)sizeof(REAL) };
 
 /* So many rows from `row` on; returns how many columns it has done, all that fill vectors. */
-INLINE int64_t sum_rows(const int states, const int terms, const influence_sum *p, int64_t row) {
-    unit_factors factors[ROWS_TOGETHER];
+INLINE int64_t sum_rows(const int rows, const int states, const int terms, const influence_sum *p, int64_t row) {
+    unit_factors factors[MOST_ROWS];
     vec x[MOST_TERMS];
     const int writes = p->writes; /* as the pointers below: the compiler would read them again after each store */
     const int64_t n = p->n;
@@ -130,7 +131,7 @@ INLINE int64_t sum_rows(const int states, const int terms, const influence_sum *
     REAL *of_h = p->y[0] + row * n, *of_c = states == 2 ? p->y[1] + row * n : NULL;
     REAL *grads = p->grads ? p->grads + row * n : NULL;
     UNROLL
-    for (int i = 0; i < ROWS_TOGETHER; i++) factors[i] = factors_of(states, terms, p, row + i);
+    for (int i = 0; i < rows; i++) factors[i] = factors_of(states, terms, p, row + i);
     UNROLL
     for (int k = 0; k < terms; k++) x_rows[k] = p->x[k];
     int64_t j = 0;
@@ -138,8 +139,8 @@ INLINE int64_t sum_rows(const int states, const int terms, const influence_sum *
         UNROLL
         for (int k = 0; k < terms; k++) x[k] = load(x_rows[k] + j);
         UNROLL
-        for (int i = 0; i < ROWS_TOGETHER; i++) {
-            const int64_t at = i * n + j, later = at + ROWS_TOGETHER * INFLUENCE_AHEAD;
+        for (int i = 0; i < rows; i++) {
+            const int64_t at = i * n + j, later = at + rows * INFLUENCE_AHEAD;
             FETCH(of_h + later);
             if (states == 2) FETCH(of_c + later);
             const vec y[2] = {load(of_h + at), states == 2 ? load(of_c + at) : splat(0)};
@@ -158,10 +159,11 @@ INLINE int64_t sum_rows(const int states, const int terms, const influence_sum *
 }
 
 INLINE void sum_influence_of(const int states, const int terms, const influence_sum *p) {
+    const int together = states == 2 ? 2 : MOST_ROWS;
     int64_t row = 0;
-    for (; row + ROWS_TOGETHER <= p->rows; row += ROWS_TOGETHER) {
-        const int64_t done = sum_rows(states, terms, p, row);
-        for (int i = 0; i < ROWS_TOGETHER && done < p->n; i++) sum_rest_of_row(p, row + i, done);
+    for (; row + together <= p->rows; row += together) {
+        const int64_t done = sum_rows(together, states, terms, p, row);
+        for (int i = 0; i < together && done < p->n; i++) sum_rest_of_row(p, row + i, done);
     }
     for (; row < p->rows; row++) sum_rest_of_row(p, row, 0);
 }
