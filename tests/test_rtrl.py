@@ -348,8 +348,8 @@ def test_snap1_is_biased_and_its_rows_begin_anew(problem, cell):
 @pytest.mark.parametrize("inputs", INPUTS, ids=case_id)
 @pytest.mark.parametrize("cell", SNAP["cell"])
 def test_snap1_does_not_depend_on_earlier_backwards(problem, cell, inputs):
-    """To the bit: at no step, at some, at each, twice at some. The rows begin anew at different steps, before a step and
-    after one. 19 units and 5 inputs: rows and columns that fill no vector."""
+    """To the bit: at no step, at some, at each, twice at some. The rows begin anew at different steps, before a step
+    and after one. 19 units and 5 inputs: rows and columns that fill no vector."""
     p = problem(23, 2, 5, 19, 2, cell=cell, start="learned", dtype="float32", **inputs)
 
     def last_gradient(*steps):

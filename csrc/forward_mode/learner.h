@@ -44,7 +44,7 @@ typedef struct {
     REAL *x;         /* (span,B,I): inputs, rows of an embedding; not of a one_hot network */
     REAL *panels;    /* RTRL: (span, panels_size), the weights of each step */
     int64_t panels_size;
-    REAL *units;     /* SnAp-1: of each row its last_steps */
+    REAL *units; /* SnAp-1: of each row its last_steps */
     int64_t units_size;
     int64_t *terms;  /* SnAp-1: (B,), how many of these steps the influence in memory lacks */
     REAL *influence; /* of each row: RTRL (state_units,ld); SnAp-1: snap1.h */
@@ -75,9 +75,8 @@ LOCAL int is_tagged(const REAL *memory) {
 LOCAL int is_made_for(const learner_head *head, const kernels *kernels, const bptt_spec *spec, int64_t method,
                       int64_t B) {
     const learner_layout *is = &head->layout;
-    return is->real_bits == REAL_BITS && is->vector_bytes == kernels->vector_bytes &&
-           is->method == method && is->rows == B && memcmp(&is->spec, spec, sizeof *spec) == 0 &&
-           head->opened.head == head;
+    return is->real_bits == REAL_BITS && is->vector_bytes == kernels->vector_bytes && is->method == method &&
+           is->rows == B && memcmp(&is->spec, spec, sizeof *spec) == 0 && head->opened.head == head;
 }
 
 /* The parameters of a learner's network, in their gradients or in a row of an influence matrix, which has no columns

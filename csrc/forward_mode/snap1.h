@@ -10,9 +10,9 @@
  * A step computes what of D_t is used and A = ds_t/dz_t of each unit. The influence follows later, in one pass with the
  * gradients that the step's backward adds, or else before the next step; that of the embedding at once.
  *
- * That of the weights, which are most, is written every MOST_TERMS steps only. What lies in memory is the influence some
- * steps ago, and the pass computes that of now from it: times the product of D_t of the steps since, plus the product of A
- * and its operands for each of them. */
+ * That of the weights, which are most, is written every MOST_TERMS steps only. What lies in memory is the influence
+ * some steps ago, and the pass computes that of now from it: times the product of D_t of the steps since, plus the
+ * product of A and its operands for each of them. */
 #ifndef BPTT_FORWARD_MODE_SNAP1_H
 #define BPTT_FORWARD_MODE_SNAP1_H
 #include "forward_mode/row_backward.h"

@@ -77,8 +77,7 @@ LOCAL void check_sum_influence(const kernels *table, int states, int terms, int6
             const int64_t at = row * n + j;
             double z[2] = {0, 0};
             for (int i = 0; i < states; i++) {
-                for (int part = 0; part < states; part++)
-                    z[i] += (double)p.decay[i][part][row] * (double)p.y[part][at];
+                for (int part = 0; part < states; part++) z[i] += (double)p.decay[i][part][row] * (double)p.y[part][at];
                 for (int k = 0; k < terms; k++) z[i] += (double)p.scale[i][k][row] * (double)p.x[k][j];
             }
             for (int i = 0; i < states && what & WRITES; i++) want(p.y[i], at, z[i], 8);
