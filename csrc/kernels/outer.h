@@ -4,6 +4,7 @@
 #ifndef BPTT_KERNELS_OUTER_H
 #define BPTT_KERNELS_OUTER_H
 #include "kernels/tile.h"
+#include <string.h>
 
 enum {
     WIDE = 8 * PANEL_WIDTH, /* columns of c from which on packing a pays */
@@ -92,18 +93,21 @@ INLINE int64_t pack_neighbours(const outer_product *p, const REAL *a, int64_t ro
     }
     const int fits = room >= width - rows[count - 1] + TILE_VECTORS * LANES;
     const int64_t by_vectors = fits ? depth - TILE_VECTORS * LANES / rows[count - 1] : 0;
-    for (int64_t row = 0; row < depth; row++, a += p->lda) {
+    int64_t row = 0;
+    for (; row < by_vectors; row++, a += p->lda) {
         const REAL *from = a;
         __builtin_prefetch(a + AHEAD * p->lda);
         UNROLL
         for (int t = 0; t < count; t++) {
-            if (row < by_vectors)
-                for (int v = 0; v < TILE_VECTORS; v++) store(tile[t] + v * LANES, load(from + v * LANES));
-            else
-                for (int64_t j = 0; j < rows[t]; j++) tile[t][j] = from[j];
+            for (int v = 0; v < TILE_VECTORS; v++) store(tile[t] + v * LANES, load(from + v * LANES));
             from += rows[t];
             tile[t] += rows[t];
         }
+    }
+    for (; row < depth; row++, a += p->lda) {
+        const REAL *from = a;
+        for (int t = 0; t < count; from += rows[t], tile[t] += rows[t], t++)
+            memcpy(tile[t], from, (size_t)rows[t] * sizeof(REAL));
     }
     return width * depth;
 }
