@@ -30,7 +30,7 @@ from bptt import _ranks, _resume, _shard_sums, _shards
 FOLDER = Path(__file__).parent
 PROT_NONE = 0  # of sys/mman.h
 PATH = os.pathsep.join([str(Path(bptt.__file__).parents[1]), str(FOLDER)])
-SECONDS = 5  # after which a message that nobody answers is an error
+SECONDS = 60  # after which a message that nobody answers is an error
 
 
 class Job:
@@ -56,7 +56,7 @@ class Job:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(2 * SECONDS)
             assert not thread.is_alive()
         return results
 
@@ -804,7 +804,7 @@ def mpiexec(size, folder, what):
     code = "import sys, shards_job; shards_job.main(*sys.argv[1:])"
     script = [sys.executable, "-m", "mpi4py", "-c", code, str(folder), what]
     result = subprocess.run(
-        [program, *more, "-n", str(size), *script], capture_output=True, text=True, timeout=120,
+        [program, *more, "-n", str(size), *script], capture_output=True, text=True, timeout=300,
         env=os.environ | {"PYTHONPATH": PATH},
     )  # fmt: skip
     assert (result.returncode == 0) == (what != "killed"), result.stdout[-2000:] + result.stderr[-4000:]
@@ -850,7 +850,7 @@ def test_what_one_process_raises_makes_all_raise(tmp_path):
 def test_a_process_that_is_killed_ends_the_job_and_resuming_loses_no_update(tmp_path):
     began = time.monotonic()
     assert mpiexec(2, tmp_path, "killed") == []
-    assert time.monotonic() - began < 3 * SECONDS  # with the start of the processes
+    assert time.monotonic() - began < 2 * SECONDS  # with the start of the processes
     updates = []
     result, _ = shards_job.fit(
         "shuffled", None, resume=tmp_path / "killed_run", save_every=1,
