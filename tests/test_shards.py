@@ -559,6 +559,33 @@ def test_ctrl_c_waits_for_the_end_of_a_message():
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_an_exception_before_a_message_leaves_ctrl_c_as_it_was(after, monkeypatch):
+    """As the handler of another signal may raise one, before Ctrl-C is held up or after."""
+    quiet, handler, change = _ranks.Uninterrupted(), signal.getsignal(signal.SIGINT), signal.signal
+
+    def broken_change(*arguments):
+        monkeypatch.undo()
+        if after:
+            change(*arguments)
+        broken()
+
+    monkeypatch.setattr(signal, "signal", broken_change)
+    with pytest.raises(ZeroDivisionError), quiet:
+        pass
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert (quiet.depth, quiet.handler) == (0, None)
+
+
+def test_one_process_leaves_ctrl_c_alone(monkeypatch):
+    """There are no messages. An exception at the wrong instruction would leave the handler changed."""
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("the handler was changed"))
+    shards_job.fit("shuffled", None)
+    rnn, group = started(None)
+    bptt.fit(rnn, X, TARGET, epochs=1, progress=False)
+    assert list(group.windows(rnn, X, TARGET))
+
+
 # ---- fit --------------------------------------------------------------------------------------------------
 
 
