@@ -86,6 +86,19 @@ enum { GUARD_AFTER = 0 };
 enum { GUARD_AFTER = GUARD };
 #endif
 
+/* Under a sanitizer finite differences are left out: many calls of one kind, which tell about numbers alone. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 };
+#elif defined(__has_feature)
+#if __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+#else
+enum { SANITIZED = 0 };
+#endif
+
 /* The byte that fills new buffers: NaN in both types, so that a read of unwritten memory shows in the result. */
 static int buffer_fill = 0xff;
 /* Distance in bytes of new buffers from where malloc aligns them. */
