@@ -1,5 +1,5 @@
 /* The outer product c += aT b over k rows: the gradient of a weight matrix. DEPTH rows of a and b at a time are packed:
- * those of b in a panel, those of a in tiles, where c is wide enough to pay for it. Rows of a that lie a power of two
+ * those of b in panels, those of a in tiles, where c is wide enough to pay for it. Rows of a that lie a power of two
  * apart would share a few sets of L1, and a tile takes only a part of each line. */
 #ifndef BPTT_KERNELS_OUTER_H
 #define BPTT_KERNELS_OUTER_H
@@ -8,26 +8,47 @@
 enum {
     WIDE = 8 * PANEL_WIDTH, /* columns of c from which on packing a pays */
     TILE_VECTORS = (TILE_ROWS + LANES - 1) / LANES,
-    AHEAD = 16, /* rows from that which is packed to that which is prefetched */
-    ROWS_AT_ONCE = L2_BYTES / 4 / (int)sizeof(REAL) / DEPTH
+    NEIGHBOURS = 4, /* tiles or panels that are packed together, row by row: a page is then found once for all */
+    AHEAD = 16,     /* rows from that which is packed to that which is prefetched */
+    VECTORS_IN_L2 = L2_BYTES / DEPTH / (int)sizeof(REAL), /* columns of DEPTH rows */
+    ROWS_AT_ONCE = VECTORS_IN_L2 / 4,
+    COLUMNS_AT_ONCE = VECTORS_IN_L2 / 2 / PANEL_WIDTH * PANEL_WIDTH
 };
 
-/* One panel of b: `cols` columns from j on by `depth` rows from r on, zeros for skipped rows and missing columns. */
-OUT_OF_LINE void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t j, int64_t cols, int width,
-                           REAL *panel) {
+/* `count` panels of b from column j on, the last of which has `cols` columns, by `depth` rows from r on. Zeros stand
+ * for skipped rows and missing columns. */
+INLINE void pack_panels(const outer_product *p, int64_t r, int64_t depth, int64_t j, const int count, const int width,
+                        const int64_t cols, REAL *panels) {
     const int64_t ahead = (p->gap ? AHEAD + AHEAD / p->run * p->gap : AHEAD) * p->ldb;
     for (const int64_t end = r + depth; r < end;) {
         const int64_t first = outer_row(p, r), rows = outer_rows_together(p, r, end);
         const REAL *b = p->b + first * p->ldb + j;
-        for (int64_t row = 0; row < rows; row++, b += p->ldb, panel += width) {
+        for (int64_t row = 0; row < rows; row++, b += p->ldb, panels += width) {
             const int skipped = p->skip && p->skip[first + row];
-            __builtin_prefetch(b + ahead);
-            for (int v = 0; v < width; v += LANES) {
-                if (skipped) store(panel + v, splat(0));
-                else store(panel + v, cols - v >= LANES ? load(b + v) : load_part(b + v, cols - v));
+            UNROLL
+            for (int t = 0; t < count; t++) {
+                const REAL *from = b + t * PANEL_WIDTH;
+                REAL *to = panels + t * PANEL_WIDTH * depth;
+                const int64_t left = t < count - 1 ? PANEL_WIDTH : cols;
+                __builtin_prefetch(from + ahead);
+                for (int v = 0; v < width; v += LANES) {
+                    if (skipped) store(to + v, splat(0));
+                    else store(to + v, left - v >= LANES ? load(from + v) : load_part(from + v, left - v));
+                }
             }
         }
         r += rows;
+    }
+}
+
+/* The panels of b's columns [j, end) by `depth` rows from r on. */
+OUT_OF_LINE void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t j, int64_t end, REAL *panels) {
+    for (int64_t cols; (cols = end - j) > 0;) {
+        const int count = cols < NEIGHBOURS * PANEL_WIDTH ? 1 : NEIGHBOURS;
+        if (count > 1) pack_panels(p, r, depth, j, NEIGHBOURS, PANEL_WIDTH, PANEL_WIDTH, panels);
+        else pack_panels(p, r, depth, j, 1, panel_width(j, end), cols < PANEL_WIDTH ? cols : PANEL_WIDTH, panels);
+        j += count * PANEL_WIDTH;
+        panels += count * PANEL_WIDTH * depth;
     }
 }
 
@@ -59,47 +80,69 @@ OUT_OF_LINE void outer_column(const outer_product *p, int64_t r_begin, int64_t d
     }
 }
 
-/* Columns of a, `depth` rows of it from r on, for the tiles of the rows [i, i + m) of c: each (depth,rows). Whole
- * vectors are copied where a row has room; what a copy writes too much, the next one overwrites. */
-OUT_OF_LINE void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth, REAL *tiles) {
-    const REAL *a = p->a + r * p->lda + i;
-    for (int64_t left = tiles_below(m), room = p->m - i; left > 0; left--) {
-        const int64_t rows = (m + left - 1) / left;
-        const int64_t by_vectors = room < TILE_VECTORS * LANES ? 0 : depth - TILE_VECTORS * LANES / rows;
+/* `count` tiles of a, `depth` rows of it each: (depth,rows). Whole vectors are copied where a row has `room` for them;
+ * what a copy writes too much, the next one overwrites. Returns the elements written. */
+INLINE int64_t pack_neighbours(const outer_product *p, const REAL *a, int64_t room, int64_t depth, const int count,
+                               const int64_t *rows, REAL *tiles) {
+    REAL *tile[NEIGHBOURS];
+    int64_t width = 0;
+    for (int t = 0; t < count; t++) {
+        tile[t] = tiles + width * depth;
+        width += rows[t];
+    }
+    const int fits = room >= width - rows[count - 1] + TILE_VECTORS * LANES;
+    const int64_t by_vectors = fits ? depth - TILE_VECTORS * LANES / rows[count - 1] : 0;
+    for (int64_t row = 0; row < depth; row++, a += p->lda) {
         const REAL *from = a;
-        for (int64_t row = 0; row < depth; row++, from += p->lda, tiles += rows) {
-            __builtin_prefetch(from + AHEAD * p->lda);
+        __builtin_prefetch(a + AHEAD * p->lda);
+        UNROLL
+        for (int t = 0; t < count; t++) {
             if (row < by_vectors)
-                for (int v = 0; v < TILE_VECTORS; v++) store(tiles + v * LANES, load(from + v * LANES));
+                for (int v = 0; v < TILE_VECTORS; v++) store(tile[t] + v * LANES, load(from + v * LANES));
             else
-                for (int64_t j = 0; j < rows; j++) tiles[j] = from[j];
+                for (int64_t j = 0; j < rows[t]; j++) tile[t][j] = from[j];
+            from += rows[t];
+            tile[t] += rows[t];
         }
-        m -= rows;
-        room -= rows;
-        a += rows;
+    }
+    return width * depth;
+}
+
+/* Columns of a, `depth` rows of it from r on, for the tiles of the rows [i, i + m) of c. */
+OUT_OF_LINE void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth, REAL *tiles) {
+    const REAL *a = p->a + r * p->lda;
+    const int64_t end = i + m;
+    for (int64_t left = tiles_below(m); left > 0;) {
+        const int count = left < NEIGHBOURS ? 1 : NEIGHBOURS;
+        const int64_t begin = i;
+        int64_t rows[NEIGHBOURS];
+        for (int t = 0; t < count; t++) {
+            rows[t] = (end - i + left - 1) / left;
+            i += rows[t];
+            left--;
+        }
+        tiles += count == 1 ? pack_neighbours(p, a + begin, p->m - begin, depth, 1, rows, tiles)
+                            : pack_neighbours(p, a + begin, p->m - begin, depth, NEIGHBOURS, rows, tiles);
     }
 }
 
-/* Rows [i, i + m) and the first n columns of c by `depth` rows of a and b from r on. */
-static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t n, int64_t r, int64_t depth) {
-    REAL panel[DEPTH * PANEL_WIDTH] __attribute__((aligned(64)));
-    const int packs = p->n >= WIDE;
-    if (packs) pack_tiles(p, i, m, r, depth, p->scratch);
-    for (int64_t j = 0; j < n; j += PANEL_WIDTH) {
-        const int width = panel_width(j, n);
-        pack_rows(p, r, depth, j, n - j < width ? n - j : width, width, panel);
+/* Columns [j, end) of c, whose panels these are, by its rows [i, i + m) and `depth` rows of a from r on. */
+static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth, int64_t j, int64_t end,
+                        const REAL *panels) {
+    const int packed = p->n >= WIDE;
+    for (; j < end; j += PANEL_WIDTH, panels += depth * PANEL_WIDTH) {
         REAL *c = p->c + i * p->ldc + j;
         const tile_task task = {.k = depth,
-                                .a = packs ? p->scratch : p->a + r * p->lda + i,
+                                .a = packed ? p->scratch : p->a + r * p->lda + i,
                                 .a_row_stride = 1,
                                 .a_depth_stride = p->lda,
-                                .panel = panel,
+                                .panel = panels,
                                 .init = c,
                                 .ldinit = p->ldc,
                                 .c = c,
                                 .ldc = p->ldc,
-                                .cols = n - j};
-        if (packs) tiles_of_packed_outer(m, task);
+                                .cols = end - j};
+        if (packed) tiles_of_packed_outer(m, task);
         else tiles_of_outer(m, task);
     }
 }
@@ -114,13 +157,31 @@ OUT_OF_LINE int skips_nonfinite(const outer_product *p, int64_t r_begin, int64_t
     return 0;
 }
 
-/* As many rows of c at a time as let the tiles of a stay in L2. */
+/* The first n columns of c by `depth` rows of a and b from r on. Where c has many rows, the tiles for a part of them
+ * leave room in the scratch for several panels, which then serve all parts; otherwise panels are packed one by one. */
+static void outer_panels(const outer_product *p, int64_t n, int64_t r, int64_t depth) {
+    REAL one_panel[DEPTH * PANEL_WIDTH] __attribute__((aligned(64)));
+    const int64_t parts = p->m <= 2 * ROWS_AT_ONCE ? 1 : (p->m + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+    const int64_t rows = (p->m + parts - 1) / parts, room = (p->m - rows) / PANEL_WIDTH * PANEL_WIDTH;
+    const int64_t at_once = parts == 1 ? PANEL_WIDTH : room < COLUMNS_AT_ONCE ? room : COLUMNS_AT_ONCE;
+    REAL *panels = parts == 1 ? one_panel : p->scratch + (p->m - room) * DEPTH;
+    for (int64_t j = 0; j < n; j += at_once) {
+        const int64_t end = j + at_once < n ? j + at_once : n;
+        pack_rows(p, r, depth, j, end, panels);
+        for (int64_t i = 0; i < p->m; i += rows) {
+            const int64_t m = p->m - i < rows ? p->m - i : rows;
+            if (p->n >= WIDE && (parts > 1 || j == 0)) pack_tiles(p, i, m, r, depth, p->scratch);
+            outer_block(p, i, m, r, depth, j, end, panels);
+        }
+    }
+}
+
+/* The sum over r in blocks of DEPTH: panels first, then each of the tail columns. */
 LOCAL void outer(const outer_product *p) {
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;
         const int64_t in_panels = skips_nonfinite(p, r, depth) ? 0 : panel_columns(p->n);
-        for (int64_t i = 0; i < p->m && in_panels; i += ROWS_AT_ONCE)
-            outer_block(p, i, p->m - i < ROWS_AT_ONCE ? p->m - i : ROWS_AT_ONCE, in_panels, r, depth);
+        if (in_panels) outer_panels(p, in_panels, r, depth);
         for (int64_t j = in_panels; j < p->n; j++) outer_column(p, r, depth, j);
     }
 }

@@ -371,5 +371,6 @@ LOCAL void check_outers(const kernels *table) {
     check_outer(table, 530, 33, 2, 0, 1);
     for (int i = 0; i < 17; i++) check_outer(table, heights[i], 261, any_of(2) ? 3 : 40, 1, runs[i % 6]); /* wide */
     check_outer(table, 300, 257, 260, 1, 25);
+    check_outer(table, 530, 410, 131, 1, 40); /* in parts of its rows and of its columns */
 }
 #endif
