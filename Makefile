@@ -148,8 +148,9 @@ sanitize: sanitize-address sanitize-threads sanitize-memory
 
 # Left out, as `make test` runs it and no C of the package runs there that does not run in other tests: converters and
 # exports, whose networks are checked by forward; consumers that other build tools make; documents, examples, plots,
-# releases, rules of the learning rate. Tests with torch are skipped here.
-UNSANITIZED := cmake coming_from convert docs examples export keras link mutate nam onnx package plot realtime release rtneural \
+# releases, rules of the learning rate; kernel sets against one another, which the C programs run one by one. Tests with
+# torch are skipped here.
+UNSANITIZED := cmake coming_from convert docs examples export isa keras link mutate nam onnx package plot realtime release rtneural \
                schedule to_c torch torch_reset torch_tokens
 sanitize-address: .venv-sanitize/ready
 	BPTT_SANITIZE=address,undefined $(SANITIZED) setup.py -q build --build-lib build/address
