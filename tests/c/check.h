@@ -79,6 +79,9 @@ enum { GUARD = 64, GUARD_BYTE = 0xfe };
 #if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
 #define __SANITIZE_ADDRESS__ 1
 #endif
+#if __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
 #endif
 #ifdef __SANITIZE_ADDRESS__
 enum { GUARD_AFTER = 0 };
@@ -88,15 +91,10 @@ enum { GUARD_AFTER = GUARD };
 
 /* Under a sanitizer finite differences are left out: many calls of one kind, which tell about numbers alone. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SANITIZED = 1 };
-#elif defined(__has_feature)
-#if __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
+#define SANITIZED 1
 #endif
-#else
-enum { SANITIZED = 0 };
+#ifndef SANITIZED
+#define SANITIZED 0
 #endif
 
 /* The byte that fills new buffers: NaN in both types, so that a read of unwritten memory shows in the result. */
