@@ -7,7 +7,7 @@ of 64 steps, as RTRL multiplies its influence matrix by the state's Jacobian for
 the fastest turn of each, and the longest step of ours. With one thread time is that of the processor, so that other
 programs disturb less.
 
-    python benchmarks/online.py [--threads N] [--isa avx2] [H ...]
+    python benchmarks/online.py [--threads N] [--isa avx2] [--parts rtrl tanh gru lstm] [H ...]
 """
 
 import argparse
@@ -18,6 +18,7 @@ import train_step
 I, O = 16, 4
 STEPS = 64  # of a turn, a multiple of them
 TURN = 0.15  # seconds
+PARTS = ["rtrl", "tanh", "gru", "lstm"]
 
 
 def numpy_step(np, H):
@@ -175,6 +176,7 @@ def main():
     parser.add_argument("sizes", nargs="*", type=int, default=[32, 64, 128], metavar="H", help="hidden units")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--isa", choices=train_step.ISAS)
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="rtrl: RTRL beside NumPy and jax")
     parser.add_argument("--rounds", type=int, default=8, help="turns of each (default %(default)s)")
     options = parser.parse_args()
     train_step.limit(options.threads, options.isa)
@@ -185,7 +187,7 @@ def main():
     import bptt
 
     print("a step and its backward, microseconds; tanh, 16 inputs, 4 outputs, batch 1, float32")
-    for H in options.sizes:
+    for H in options.sizes if "rtrl" in options.parts else ():
         rnn, xs, dys, ours = learner_calls(np, bptt, H, options.threads, "tanh")
         peers = peers_of(np, H, rnn, xs, dys)
         compare(np, rnn, bptt.RTRL(rnn), peers, xs, dys)
@@ -194,7 +196,7 @@ def main():
         for name in peers:
             line += f"   {name} {fastest[name]:8.1f}, {fastest[name] / fastest['RTRL']:4.1f} times"
         print(line)
-    for cell in ("tanh", "gru", "lstm"):
+    for cell in [part for part in options.parts if part != "rtrl"]:
         print(f"beside a step of a stream and beside truncated BPTT, microseconds a step; {cell}")
         for H in options.sizes:
             _, _, _, ours = learner_calls(np, bptt, H, options.threads, cell)

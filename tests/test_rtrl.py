@@ -345,6 +345,33 @@ def test_snap1_is_biased_and_its_rows_begin_anew(problem, cell):
     assert_close(expected, sum(parts), 1e-12)
 
 
+@pytest.mark.parametrize("inputs", INPUTS, ids=case_id)
+@pytest.mark.parametrize("cell", SNAP["cell"])
+def test_snap1_does_not_depend_on_earlier_backwards(problem, cell, inputs):
+    """To the bit: at no step, at some, at each, twice at some. The rows begin anew at different steps, before a step
+    and after one. 19 units and 5 inputs: rows and columns that fill no vector."""
+    p = problem(23, 2, 5, 19, 2, cell=cell, start="learned", dtype="float32", **inputs)
+
+    def last_gradient(*steps):
+        learner = bptt.SnAp1(p.rnn, 2)
+        for t, x in enumerate(p.x):
+            if t == 6:
+                learner.reset(rows=[1])
+            learner(x)
+            for _ in range(steps.count(t)):
+                learner.backward(p.dy[t])
+            if t == 13:
+                learner.reset(rows=[0])
+        p.rnn.zero_grad()
+        learner.backward(p.dy[-1])
+        return p.rnn.grads.copy()
+
+    expected = last_gradient()
+    assert expected.any()
+    for steps in (range(22), range(0, 22, 3), [3, 3, 9, 9, 10, 13, 21, 21], [22]):
+        np.testing.assert_array_equal(last_gradient(*steps), expected)
+
+
 # ---- conventions -------------------------------------------------------------------------------------------------
 
 

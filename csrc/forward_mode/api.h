@@ -37,13 +37,6 @@ LOCAL int is_learnable(const bptt_spec *spec, int32_t method) {
     return method == BPTT_METHOD_RTRL || !bptt_internal_multiplies_gates(bptt_internal_shape_of(spec));
 }
 
-/* Whether no size of a learner overflows, by a bound that needs no sizes: P < 16 n^2 with n the sum of all widths. */
-LOCAL int surely_fits(const bptt_spec *spec, int64_t B) {
-    const double n = (double)spec->input_size + (double)spec->hidden_size + (double)spec->output_size +
-                     (double)spec->num_embeddings + LINE;
-    return n * n * n * (double)B < (double)(INT64_C(1) << 46);
-}
-
 /* Checks the arguments that all calls share and derives the sizes; no pointers yet. */
 LOCAL bptt_status begin_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B,
                                 const bptt_options *options) {
@@ -79,48 +72,50 @@ LOCAL bptt_status open_learner(learner *learner, const bptt_spec *spec, int32_t 
 }
 
 /* Whether a reset has made the memory that of such a learner. */
-LOCAL int is_made(const learner *learner) {
+LOCAL int is_made(const learner *learner, const REAL *memory) {
     const call *call = &learner->call;
     const learner_head *head = learner->head;
-    return is_made_for(head, call->kernels, &call->spec, learner->method, call->B) && head->steps >= 0 &&
-           head->steps <= learner->span;
+    if (learner != &head->opened &&
+        !(is_tagged(memory) && is_made_for(head, call->kernels, &call->spec, learner->method, call->B)))
+        return 0;
+    return head->steps >= 0 && head->steps <= learner->span;
 }
 
 /* Makes the memory that of this learner. */
-LOCAL void make_memory(const learner *learner) {
+LOCAL void make_memory(const learner *learner, REAL *memory) {
     const call *call = &learner->call;
+    const int64_t tag = LEARNER_TAG;
     learner_head *head = learner->head;
+    memcpy(memory, &tag, sizeof tag);
     memset(head, 0, sizeof *head);
     head->opened = *learner;
     head->by_rows = *call->kernels;
     head->by_rows.multiply = call->kernels->multiply_by_rows;
-    head->layout = (learner_layout){.magic = LEARNER_MAGIC,
-                                    .real_bits = REAL_BITS,
+    head->layout = (learner_layout){.real_bits = REAL_BITS,
                                     .vector_bytes = call->kernels->vector_bytes,
                                     .method = learner->method,
                                     .rows = call->B,
                                     .spec = call->spec};
 }
 
-/* open_learner for a step or its backward. Where the spec equals that of reset, sizes and places are those that reset
- * derived. The memory is read only for arguments that are right: for others it may be of any size. */
-LOCAL bptt_status reopen_learner(learner *learner, const bptt_spec *spec, int32_t method, int64_t B, const REAL *params,
-                                 REAL *memory, const bptt_options *options) {
+/* open_learner for a step or its backward: `opened` becomes `own`, or the learner in memory where the spec equals that
+ * of reset, whose sizes and places are right. */
+LOCAL bptt_status reopen_learner(learner *own, learner **opened, const bptt_spec *spec, int32_t method, int64_t B,
+                                 const REAL *params, REAL *memory, const bptt_options *options) {
     const kernels *kernels = kernel_table();
-    arena from = arena_at(memory);
-    const learner_head *head = alloc_head(&from);
+    arena from = behind_tag(memory);
+    learner_head *head = alloc_head(&from);
     bptt_options full;
-    bptt_spec checked;
-    if (kernels && params && memory && !bptt_internal_check_spec(spec, &checked, NULL) &&
-        spec->struct_size == sizeof *spec && B > 0 && is_learnable(spec, method) && surely_fits(spec, B) &&
+    *opened = own;
+    if (kernels && spec && params && memory && spec->struct_size == sizeof *spec && is_tagged(memory) &&
         is_made_for(head, kernels, spec, method, B) && !bptt_internal_check_options(spec, 1, options, &full, NULL) &&
         only_learner_options(&full)) {
-        *learner = head->opened;
-        learner->call.options = full;
-        use_learner_params(learner, params);
+        *opened = &head->opened;
+        head->opened.call.options = full;
+        use_learner_params(&head->opened, params);
         return BPTT_OK;
     }
-    return open_learner(learner, spec, method, B, params, memory, options);
+    return open_learner(own, spec, method, B, params, memory, options);
 }
 
 /* Elements of the scratch of any call. */
@@ -181,8 +176,8 @@ bptt_status TYPED(bptt_learner_reset)(const bptt_spec *spec, bptt_method method,
     const bptt_status status = open_learner(&learner, spec, method, B, params, memory, NULL);
     if (status) return status;
     if (!state) return BPTT_ERROR_NULL;
-    if (rows && !is_made(&learner)) return BPTT_ERROR_OPTION;
-    if (!rows) make_memory(&learner);
+    if (rows && !is_made(&learner, memory)) return BPTT_ERROR_OPTION;
+    if (!rows) make_memory(&learner, memory);
     for (int64_t row = 0; row < B; row++) {
         if (rows && !rows[row]) continue;
         set_row_state(&learner, row, state0, state);
@@ -197,18 +192,18 @@ bptt_status TYPED(bptt_learner_reset)(const bptt_spec *spec, bptt_method method,
 bptt_status TYPED(bptt_learner_step)(const bptt_spec *spec, bptt_method method, int64_t B, const REAL *params,
                                      const REAL *x, REAL *state, REAL *y, REAL *memory, REAL *work,
                                      const bptt_options *options) {
-    learner learner;
-    bptt_status status = reopen_learner(&learner, spec, method, B, params, memory, options);
+    learner own, *learner;
+    bptt_status status = reopen_learner(&own, &learner, spec, method, B, params, memory, options);
     if (status) return status;
     if (!state || !work) return BPTT_ERROR_NULL;
-    status = check_inputs(&learner.call, x);
+    status = check_inputs(&learner->call, x);
     if (status) return status;
-    if (!is_made(&learner)) return BPTT_ERROR_OPTION;
-    learner.call.x = x;
-    make_room_on_tape(&learner, work);
-    forward_onto_tape(&learner, state, y, work);
+    if (!is_made(learner, memory)) return BPTT_ERROR_OPTION;
+    learner->call.x = x;
+    make_room_on_tape(learner, work);
+    forward_onto_tape(learner, state, y, work);
     if (method == BPTT_METHOD_SNAP1) {
-        snap1 snap1 = {.learner = &learner};
+        snap1 snap1 = {.learner = learner};
         plan_snap1(&snap1, work);
         begin_step_influence(&snap1);
     }
@@ -219,17 +214,17 @@ bptt_status TYPED(bptt_learner_step)(const bptt_spec *spec, bptt_method method, 
 bptt_status TYPED(bptt_learner_backward)(const bptt_spec *spec, bptt_method method, int64_t B, const REAL *params,
                                          const REAL *dy, REAL *grads, REAL *memory, REAL *work,
                                          const bptt_options *options) {
-    learner learner;
-    const bptt_status status = reopen_learner(&learner, spec, method, B, params, memory, options);
+    learner own, *learner;
+    const bptt_status status = reopen_learner(&own, &learner, spec, method, B, params, memory, options);
     if (status) return status;
     if (!dy || !grads || !work) return BPTT_ERROR_NULL;
-    if (!is_made(&learner)) return BPTT_ERROR_OPTION;
+    if (!is_made(learner, memory)) return BPTT_ERROR_OPTION;
     if (method == BPTT_METHOD_SNAP1) {
-        snap1 snap1 = {.learner = &learner};
+        snap1 snap1 = {.learner = learner};
         plan_snap1(&snap1, work);
         snap1_backward(&snap1, dy, grads);
     } else {
-        rtrl rtrl = {.learner = &learner, .dy = dy, .to = grads};
+        rtrl rtrl = {.learner = learner, .dy = dy, .to = grads};
         plan_rtrl(&rtrl, work, 1);
         rtrl_backward(&rtrl);
     }

@@ -3,23 +3,35 @@
 #define BPTT_FORWARD_MODE_KERNELS_H
 #include "base/real.h"
 
-/* The factors of a step of the influence of units' own parameters, n of each of `rows` units:
- *   y_i = sum_j decay_ij*y_j + scale_i*x   i and j go over the parts of the state */
-typedef struct {
-    const REAL *decay[2][2]; /* (rows,) each; decay[0][0] NULL: no step */
-    const REAL *scale[2];    /* (rows,) each */
-    const REAL *x;           /* (n,); NULL: nothing is added */
-} influence_factors;
+enum { MOST_TERMS = 4 }; /* of influence_sum */
 
-/* Such a step, and what it gives to the gradients of these parameters: grads += weight*y_0. */
+/* The influence z of units' own parameters, n of each of `rows` units, from y, what it was some steps ago, and what
+ * these steps added, a term for each:
+ *   z_i = sum_j decay_ij*y_j + sum_k scale_ik*x_k   i and j go over the parts of the state, k over the terms
+ * grads += weight*z_0, and where z is to be written y becomes z. */
 typedef struct {
     int states; /* parts of the state, 1 or 2 */
+    int terms;
+    int writes;
     int64_t rows, n;
-    influence_factors held; /* a step that comes before; only where grads are wanted and both steps add something */
-    influence_factors step; /* the step */
-    int keeps;              /* y stays as it is in memory, under the same condition; not with a held step */
-    REAL *y[2];             /* (rows,n) each */
-    const REAL *weight;     /* (rows,) */
-    REAL *grads;            /* (rows,n); NULL: not wanted */
-} influence_step;
+    const REAL *decay[2][2];          /* (rows,) each */
+    const REAL *scale[2][MOST_TERMS]; /* (rows,) each */
+    const REAL *x[MOST_TERMS];        /* (n,) each */
+    REAL *y[2];                       /* (rows,n) each */
+    const REAL *weight;               /* (rows,) */
+    REAL *grads;                      /* (rows,n); NULL: not wanted */
+} influence_sum;
+
+/* A step of one number of each unit:
+ *   y_i = sum_j decay_ij*y_j + add_i   i and j go over the parts of the state
+ * grads += weight*y_0. */
+typedef struct {
+    int states; /* parts of the state, 1 or 2 */
+    int64_t n;
+    const REAL *decay[2][2]; /* (n,) each; decay[0][0] NULL: no step */
+    const REAL *add[2];      /* (n,) each; add[0] NULL: nothing is added */
+    REAL *y[2];              /* (n,) each */
+    const REAL *weight;      /* (n,) */
+    REAL *grads;             /* (n,); NULL: not wanted */
+} unit_step;
 #endif

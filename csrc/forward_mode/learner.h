@@ -19,7 +19,6 @@ typedef enum {
 
 /* What decides on the layout of a learner's memory. */
 typedef struct {
-    int64_t magic; /* LEARNER_MAGIC; memory without it is no learner's */
     int64_t real_bits, vector_bytes, method, rows;
     bptt_spec spec; /* struct_size: that of this library */
 } learner_layout;
@@ -45,14 +44,14 @@ typedef struct {
     REAL *x;         /* (span,B,I): inputs, rows of an embedding; not of a one_hot network */
     REAL *panels;    /* RTRL: (span, panels_size), the weights of each step */
     int64_t panels_size;
-    REAL *units;     /* SnAp-1: of each row, what the step does to each unit: snap1.h */
-    REAL *held;      /* SnAp-1: of each row, a step that its influence in memory lacks: snap1.h */
-    int64_t *holds;  /* SnAp-1: (B,), whether there is one */
+    REAL *units; /* SnAp-1: of each row its last_steps */
+    int64_t units_size;
+    int64_t *terms;  /* SnAp-1: (B,), how many of these steps the influence in memory lacks */
     REAL *influence; /* of each row: RTRL (state_units,ld); SnAp-1: snap1.h */
     int64_t influence_size;
 } learner;
 
-/* The beginning of a learner's memory: what it was made for, and how far it is. */
+/* The beginning of a learner's memory, behind its tag: what it was made for, and how far it is. */
 struct learner_head {
     learner_layout layout;
     int64_t steps;   /* on the tape */
@@ -61,15 +60,23 @@ struct learner_head {
     kernels by_rows; /* those of the call, but multiply is multiply_by_rows */
 };
 
-#define LEARNER_MAGIC INT64_C(0x6e7261656c545042) /* "BPTlearn" in memory */
+/* A tag, the first 8 bytes of memory. A reset writes it: memory with another one is no learner's, may have any size and
+ * is not read. */
+#define LEARNER_TAG INT64_C(0x6e7261656c545042) /* "BPTlearn" in memory */
+enum { TAG_SIZE = sizeof(int64_t) / sizeof(REAL) };
+
+LOCAL int is_tagged(const REAL *memory) {
+    int64_t tag;
+    memcpy(&tag, memory, sizeof tag);
+    return tag == LEARNER_TAG;
+}
 
 /* Whether a reset has made the memory that of such a learner, at this address; spec: of this library's size. */
 LOCAL int is_made_for(const learner_head *head, const kernels *kernels, const bptt_spec *spec, int64_t method,
                       int64_t B) {
     const learner_layout *is = &head->layout;
-    return is->magic == LEARNER_MAGIC && is->real_bits == REAL_BITS && is->vector_bytes == kernels->vector_bytes &&
-           is->method == method && is->rows == B && memcmp(&is->spec, spec, sizeof *spec) == 0 &&
-           head->opened.head == head;
+    return is->real_bits == REAL_BITS && is->vector_bytes == kernels->vector_bytes && is->method == method &&
+           is->rows == B && memcmp(&is->spec, spec, sizeof *spec) == 0 && head->opened.head == head;
 }
 
 /* The parameters of a learner's network, in their gradients or in a row of an influence matrix, which has no columns
@@ -141,25 +148,50 @@ LOCAL weights alloc_taped_weights(const learner *learner, arena *from) {
     return weights;
 }
 
-/* elements of what SnAp-1 keeps of a step for each row: D_t and A */
-LOCAL int64_t factors_size(const call *call) {
-    return call->shape->states * (call->shape->states * call->H + dz_columns(call));
+/* SnAp-1: the last steps of a row, those that its influence of the weights in memory lacks, MOST_TERMS at most. A D_t
+ * has a block of H for each pair of parts of the state, that of part i by part j at (j,i). */
+typedef struct {
+    REAL *decay;      /* D_t of the last step (states,states,H) */
+    REAL *total;      /* the product of D_t of all these steps (states,states,H) */
+    REAL *leak_terms; /* of the last step: h by the parameters of a trained leak (H,) */
+    REAL *slopes;     /* A of each step, times D_t of the steps after it (MOST_TERMS, states, dz columns) */
+    REAL *x, *h_prev; /* what A is multiplied by (MOST_TERMS,I), (MOST_TERMS,H) */
+    int64_t *tokens;  /* a one_hot network: instead of x (MOST_TERMS,) */
+} last_steps;
+
+LOCAL last_steps alloc_last_steps(const call *call, arena *from) {
+    const int64_t H = call->H, states = call->shape->states;
+    last_steps last = {0};
+    last.decay = arena_alloc(from, states * states * H);
+    last.total = arena_alloc(from, states * states * H);
+    if (call->spec.learn_leak) last.leak_terms = arena_alloc(from, H);
+    last.slopes = arena_alloc(from, MOST_TERMS * states * dz_columns(call));
+    if (call->spec.one_hot) last.tokens = alloc_integers(from, MOST_TERMS);
+    else last.x = arena_alloc(from, MOST_TERMS * call->I);
+    last.h_prev = arena_alloc(from, MOST_TERMS * H);
+    return last;
 }
 
-/* these and the terms of a trained leak */
-LOCAL int64_t units_size(const call *call) { return factors_size(call) + (call->spec.learn_leak ? call->H : 0); }
+LOCAL last_steps last_steps_of(const learner *learner, int64_t row) {
+    arena from = {learner->units + row * learner->units_size, LINE};
+    return alloc_last_steps(&learner->call, &from);
+}
 
-/* D_t, A and the operands of A: x, where there is one, and h_{t-1} */
-LOCAL int64_t held_size(const call *call) { return factors_size(call) + (call->spec.one_hot ? 0 : call->I) + call->H; }
+/* What follows the tag. */
+LOCAL arena behind_tag(REAL *memory) {
+    arena from = arena_at(memory ? memory + TAG_SIZE : NULL);
+    from.used += memory ? 0 : TAG_SIZE;
+    return from;
+}
 
-/* The head, where memory begins. */
+/* The head, where that begins. */
 LOCAL learner_head *alloc_head(arena *from) {
     return (learner_head *)alloc_integers(from, sizeof(learner_head) / sizeof(int64_t));
 }
 
 LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     call *call = &learner->call;
-    arena from = arena_at(memory), counted = {NULL, 0};
+    arena from = behind_tag(memory), panels = {NULL, 0}, units = {NULL, 0};
     const int64_t S = learner->span, B = call->B;
     const int exact = learner->method == BPTT_METHOD_RTRL;
     learner->head = alloc_head(&from);
@@ -169,12 +201,13 @@ LOCAL int64_t plan_memory(learner *learner, REAL *memory) {
     learner->x = arena_alloc(&from, call->spec.one_hot ? 0 : S * B * call->I);
     call->activation_steps = S;
     call->activations = arena_alloc(&from, layer_activations(call, S));
-    if (exact) alloc_taped_weights(learner, &counted);
-    learner->panels_size = counted.used;
+    if (exact) alloc_taped_weights(learner, &panels);
+    else alloc_last_steps(call, &units);
+    learner->panels_size = panels.used;
+    learner->units_size = units.used;
     learner->panels = arena_alloc(&from, S * learner->panels_size);
-    learner->units = arena_alloc(&from, exact ? 0 : B * units_size(call));
-    learner->held = arena_alloc(&from, exact ? 0 : B * held_size(call));
-    learner->holds = alloc_integers(&from, exact ? 0 : B);
+    learner->units = arena_alloc(&from, B * learner->units_size);
+    learner->terms = alloc_integers(&from, exact ? 0 : B);
     learner->influence = arena_alloc(&from, B * learner->influence_size);
     return from.used;
 }

@@ -61,95 +61,143 @@ LOCAL void multiply_by_rows(const product *p) {
 
 /* ---- the influence of units' own parameters ---------------------------------------------------------------- */
 
+/* z_i of a vector of a row, any number of terms. */
+INLINE vec sum_any_terms(const influence_sum *p, int i, int64_t row, const vec *y, int64_t j, int64_t lanes) {
+    vec sum = splat(p->decay[i][0][row]) * y[0];
+    if (p->states == 2) sum += splat(p->decay[i][1][row]) * y[1];
+    for (int k = 0; k < p->terms; k++) sum += splat(p->scale[i][k][row]) * LOAD(p->x[k] + j);
+    return sum;
+}
+
+/* A row from column `begin` on: what does not fill vectors, or rows. */
+OUT_OF_LINE void sum_rest_of_row(const influence_sum *p, int64_t row, int64_t begin) {
+    const int pair = p->states == 2;
+    const int64_t n = p->n - begin, first = row * p->n + begin;
+    REAL *of_h = p->y[0] + first, *of_c = pair ? p->y[1] + first : NULL, *grads = p->grads ? p->grads + first : NULL;
+    EACH_VECTOR(
+        n, const vec y[2] = {LOAD(of_h + j), pair ? LOAD(of_c + j) : splat(0)};
+        const vec z = sum_any_terms(p, 0, row, y, begin + j, lanes);
+        if (grads) STORE(grads + j, LOAD(grads + j) + splat(p->weight[row]) * z); if (p->writes) {
+            if (pair) STORE(of_c + j, sum_any_terms(p, 1, row, y, begin + j, lanes));
+            STORE(of_h + j, z);
+        });
+}
+
 /* The factors of a unit. */
 typedef struct {
-    vec decay[2][2], scale[2];
+    vec decay[2][2], scale[2][MOST_TERMS], weight;
 } unit_factors;
 
-INLINE unit_factors factors_of(const int pair, const int adds, const influence_factors *from, int64_t row) {
+INLINE unit_factors factors_of(const int states, const int terms, const influence_sum *p, int64_t row) {
     unit_factors factors;
-    for (int i = 0; i < 2; i++) {
-        const int used = i == 0 || pair;
-        for (int j = 0; j < 2; j++) factors.decay[i][j] = splat(used && (j == 0 || pair) ? from->decay[i][j][row] : 0);
-        factors.scale[i] = splat(used && adds ? from->scale[i][row] : 0);
+    UNROLL
+    for (int i = 0; i < states; i++) {
+        UNROLL
+        for (int j = 0; j < states; j++) factors.decay[i][j] = splat(p->decay[i][j][row]);
+        UNROLL
+        for (int k = 0; k < terms; k++) factors.scale[i][k] = splat(p->scale[i][k][row]);
     }
+    factors.weight = splat(p->grads ? p->weight[row] : 0);
     return factors;
 }
 
-/* Rounds a product: it is not fused with an addition that follows. Of a sum of two products compilers fuse either, not
- * the same one in each function, and a step must have the same bits in all of them. */
-#if defined(__x86_64__) && defined(GNU_C)
-#define ROUND_PRODUCT(v) __asm__("" : "+v"(v))
-#elif defined(__aarch64__) && defined(GNU_C)
-#define ROUND_PRODUCT(v) __asm__("" : "+w"(v))
+/* z_i of a vector; states and terms are constants. */
+INLINE vec sum_terms(const int states, const int terms, const unit_factors *factors, int i, const vec *y,
+                     const vec *x) {
+    vec sum = factors->decay[i][0] * y[0];
+    if (states == 2) sum += factors->decay[i][1] * y[1];
+    UNROLL
+    for (int k = 0; k < terms; k++) sum += factors->scale[i][k] * x[k];
+    return sum;
+}
+
+#if VECTOR_BYTES == 0
+#define FETCH(from) (void)(from)
 #else
-#define ROUND_PRODUCT(v) (void)(v)
+#define FETCH(from) __builtin_prefetch(from)
 #endif
 
-/* a*x + b*y, b*y rounded */
-INLINE vec sum_of_products(vec a, vec x, vec b, vec y) {
-    vec product = b * y;
-    ROUND_PRODUCT(product);
-    return a * x + product;
-}
+/* Rows that are computed together share what they read of x: as many as have their factors in registers. Memory is read
+ * ahead by so many elements of each. */
+enum { MOST_ROWS = VECTOR_BYTES == 64 ? 4 : 2, INFLUENCE_AHEAD = 512 / (int)sizeof(REAL) };
 
-/* A step of y_0 and, of a pair, y_1. */
-INLINE void step_pair(const int pair, const int adds, const unit_factors *f, vec x, vec *y0, vec *y1) {
-    const vec was = *y0;
-    if (!pair) {
-        *y0 = adds ? sum_of_products(f->decay[0][0], was, f->scale[0], x) : f->decay[0][0] * was;
-        return;
+/* So many rows from `row` on; returns how many columns it has done, all that fill vectors. */
+INLINE int64_t sum_rows(const int rows, const int states, const int terms, const influence_sum *p, int64_t row) {
+    unit_factors factors[MOST_ROWS];
+    vec x[MOST_TERMS];
+    const int writes = p->writes; /* as the pointers below: the compiler would read them again after each store */
+    const int64_t n = p->n;
+    const REAL *x_rows[MOST_TERMS];
+    REAL *of_h = p->y[0] + row * n, *of_c = states == 2 ? p->y[1] + row * n : NULL;
+    REAL *grads = p->grads ? p->grads + row * n : NULL;
+    UNROLL
+    for (int i = 0; i < rows; i++) factors[i] = factors_of(states, terms, p, row + i);
+    UNROLL
+    for (int k = 0; k < terms; k++) x_rows[k] = p->x[k];
+    int64_t j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        UNROLL
+        for (int k = 0; k < terms; k++) x[k] = load(x_rows[k] + j);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            const int64_t at = i * n + j, later = at + rows * INFLUENCE_AHEAD;
+            FETCH(of_h + later);
+            if (states == 2) FETCH(of_c + later);
+            const vec y[2] = {load(of_h + at), states == 2 ? load(of_c + at) : splat(0)};
+            const vec z = sum_terms(states, terms, &factors[i], 0, y, x);
+            if (grads) {
+                FETCH(grads + later);
+                store(grads + at, load(grads + at) + factors[i].weight * z);
+            }
+            if (writes) {
+                if (states == 2) store(of_c + at, sum_terms(states, terms, &factors[i], 1, y, x));
+                store(of_h + at, z);
+            }
+        }
     }
-    *y0 = sum_of_products(f->decay[0][0], was, f->decay[0][1], *y1);
-    *y1 = sum_of_products(f->decay[1][0], was, f->decay[1][1], *y1);
-    if (adds) *y0 += f->scale[0] * x;
-    if (adds) *y1 += f->scale[1] * x;
+    return j;
 }
 
-/* One row of influence_step; the flags are constants. */
-INLINE void influence_row(const int pair, const int adds, const int to_grads, const int held, const int keeps,
-                          const influence_step *p, int64_t row) {
-    const unit_factors before = held ? factors_of(pair, 1, &p->held, row) : (unit_factors){.scale = {splat(0)}};
-    const unit_factors now = factors_of(pair, adds, &p->step, row);
-    const vec weight = splat(to_grads ? p->weight[row] : 0);
-    const int64_t n = p->n; /* as the pointers below: the compiler would read them again after each store */
-    const REAL *x_before = p->held.x, *x_now = p->step.x;
-    REAL *of_h = p->y[0] + row * n, *of_c = pair ? p->y[1] + row * n : NULL;
-    REAL *grads = to_grads ? p->grads + row * n : NULL;
+INLINE void sum_influence_of(const int states, const int terms, const influence_sum *p) {
+    const int together = states == 2 ? 2 : MOST_ROWS;
+    int64_t row = 0;
+    for (; row + together <= p->rows; row += together) {
+        const int64_t done = sum_rows(together, states, terms, p, row);
+        for (int i = 0; i < together && done < p->n; i++) sum_rest_of_row(p, row + i, done);
+    }
+    for (; row < p->rows; row++) sum_rest_of_row(p, row, 0);
+}
+
+LOCAL void sum_influence(const influence_sum *p) {
+    switch (p->terms * 2 + p->states - 1) {
+    case 0: sum_influence_of(1, 0, p); break;
+    case 1: sum_influence_of(2, 0, p); break;
+    case 2: sum_influence_of(1, 1, p); break;
+    case 3: sum_influence_of(2, 1, p); break;
+    case 4: sum_influence_of(1, 2, p); break;
+    case 5: sum_influence_of(2, 2, p); break;
+    case 6: sum_influence_of(1, 3, p); break;
+    case 7: sum_influence_of(2, 3, p); break;
+    case 8: sum_influence_of(1, 4, p); break;
+    case 9: sum_influence_of(2, 4, p); break;
+    }
+}
+
+/* The step itself. */
+INLINE void advance_units(const int pair, const unit_step *p) {
+    const REAL *const *of_h = p->decay[0], *const *of_c = p->decay[1];
     EACH_VECTOR(
-        n, vec y0 = LOAD(of_h + j), y1 = pair ? LOAD(of_c + j) : splat(0);
-        if (held) step_pair(pair, 1, &before, LOAD(x_before + j), &y0, &y1);
-        step_pair(pair, adds, &now, adds ? LOAD(x_now + j) : splat(0), &y0, &y1); if (!keeps) {
-            if (pair) STORE(of_c + j, y1);
-            STORE(of_h + j, y0);
-        } if (to_grads) STORE(grads + j, LOAD(grads + j) + weight * y0));
+        p->n, const vec y0 = LOAD(p->y[0] + j), y1 = pair ? LOAD(p->y[1] + j) : splat(0);
+        vec z0 = p->add[0] ? LOAD(p->add[0] + j) : splat(0), z1 = pair && p->add[0] ? LOAD(p->add[1] + j) : splat(0);
+        if (pair) {
+            z0 += LOAD(of_h[1] + j) * y1;
+            z1 += LOAD(of_c[0] + j) * y0;
+            STORE(p->y[1] + j, z1 + LOAD(of_c[1] + j) * y1);
+        } STORE(p->y[0] + j, z0 + LOAD(of_h[0] + j) * y0));
 }
 
-INLINE void influence_rows(const int pair, const int adds, const int to_grads, const int held, const int keeps,
-                           const influence_step *p) {
-    for (int64_t row = 0; row < p->rows; row++) influence_row(pair, adds, to_grads, held, keeps, p, row);
-}
-
-LOCAL void step_influence(const influence_step *p) {
-    const int pair = p->states == 2, held = p->held.decay[0][0] != NULL;
-    if (!p->step.decay[0][0]) {
-        for (int64_t row = 0; p->grads && row < p->rows; row++)
-            add_scaled(p->n, p->weight[row], p->y[0] + row * p->n, p->grads + row * p->n);
-        return;
-    }
-    switch (held ? 8 + pair : p->keeps ? 10 + pair : pair * 4 + (p->step.x != NULL) * 2 + (p->grads != NULL)) {
-    case 0: influence_rows(0, 0, 0, 0, 0, p); break;
-    case 1: influence_rows(0, 0, 1, 0, 0, p); break;
-    case 2: influence_rows(0, 1, 0, 0, 0, p); break;
-    case 3: influence_rows(0, 1, 1, 0, 0, p); break;
-    case 4: influence_rows(1, 0, 0, 0, 0, p); break;
-    case 5: influence_rows(1, 0, 1, 0, 0, p); break;
-    case 6: influence_rows(1, 1, 0, 0, 0, p); break;
-    case 7: influence_rows(1, 1, 1, 0, 0, p); break;
-    case 8: influence_rows(0, 1, 1, 1, 0, p); break;
-    case 9: influence_rows(1, 1, 1, 1, 0, p); break;
-    case 10: influence_rows(0, 1, 1, 0, 1, p); break;
-    case 11: influence_rows(1, 1, 1, 0, 1, p); break;
-    }
+LOCAL void step_units(const unit_step *p) {
+    if (p->decay[0][0]) p->states == 2 ? advance_units(1, p) : advance_units(0, p);
+    if (p->grads) add_product(p->n, p->weight, p->y[0], p->grads);
 }
 #endif

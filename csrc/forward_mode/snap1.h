@@ -10,9 +10,9 @@
  * A step computes what of D_t is used and A = ds_t/dz_t of each unit. The influence follows later, in one pass with the
  * gradients that the step's backward adds, or else before the next step; that of the embedding at once.
  *
- * Of the weights, which are most, this pass computes the influence of every second step without writing it: the step is
- * held, its factors and operands are kept, and the next pass takes both steps one after the other. That saves a fourth
- * of the memory that is written, and gives the same bits. */
+ * That of the weights, which are most, is written every MOST_TERMS steps only. What lies in memory is the influence
+ * some steps ago, and the pass computes that of now from it: times the product of D_t of the steps since, plus the
+ * product of A and its operands for each of them. */
 #ifndef BPTT_FORWARD_MODE_SNAP1_H
 #define BPTT_FORWARD_MODE_SNAP1_H
 #include "forward_mode/row_backward.h"
@@ -30,17 +30,13 @@ typedef struct {
 typedef struct {
     const learner *learner;
     int64_t row;
-    int updates;             /* whether the influence takes the step on the tape */
-    const REAL *dh;          /* the gradient by h_t (H,) */
-    REAL *grads;             /* the gradients of the parameters, which get dh J; NULL: not wanted */
-    const REAL *decay[2][2]; /* D_t: of part i of the state by part j (H,) each */
-    const REAL *slopes[2];   /* A of part i (dz columns) */
-    const REAL *x, *h_prev;  /* the operands of the step */
-    const REAL *held;        /* the row's held step; NULL: there is none */
-    int keeps;               /* whether the step becomes the held one: the influence of the weights is not written */
-    int only_held;           /* whether only weights take the step of which steps are held: not those of one_hot */
-    const REAL *leak_terms;  /* of h by the parameters of a trained leak (H,) */
-    param_row parts[2];      /* the influence on part i */
+    last_steps last;
+    int64_t terms;      /* their number: steps that the influence of the weights in memory lacks */
+    int writes;         /* whether it takes them */
+    int updates;        /* whether the influence of the other parameters takes the step on the tape */
+    const REAL *dh;     /* the gradient by h_t (H,) */
+    REAL *grads;        /* the gradients of the parameters, which get dh J; NULL: not wanted */
+    param_row parts[2]; /* the influence on each part of the state */
 } influence_pass;
 
 LOCAL int64_t embedding_size(const call *call) { return call->spec.num_embeddings * call->I; }
@@ -78,201 +74,207 @@ LOCAL REAL *table_influence(const learner *learner, int64_t row, int64_t element
            element * embedding_size(call);
 }
 
-/* The factors of a step: D_t of part i of the state by part j (H,); A of part i (dz columns). */
-LOCAL const REAL *decay_at(const call *call, const REAL *factors, int i, int j) {
-    return factors + (i * call->shape->states + j) * call->H;
+/* D_t, or a product of several: of part i of the state by part j (H,) */
+LOCAL REAL *decay_at(const call *call, REAL *decay, int i, int j) {
+    return decay + (j * call->shape->states + i) * call->H;
 }
 
-LOCAL const REAL *slopes_at(const call *call, const REAL *factors, int i) {
-    return decay_at(call, factors, call->shape->states, 0) + i * dz_columns(call);
+/* A of part i of the state, of one of the last steps (dz columns) */
+LOCAL REAL *slopes_at(const call *call, const last_steps *last, int64_t step, int i) {
+    return last->slopes + (step * call->shape->states + i) * dz_columns(call);
 }
-
-/* the same of a row's step on the tape */
-LOCAL REAL *factors_of_row(const learner *learner, int64_t row) {
-    return learner->units + row * units_size(&learner->call);
-}
-
-LOCAL REAL *decay_of(const learner *learner, int64_t row, int i, int j) {
-    return (REAL *)decay_at(&learner->call, factors_of_row(learner, row), i, j);
-}
-
-LOCAL REAL *slopes_of(const learner *learner, int64_t row, int i) {
-    return (REAL *)slopes_at(&learner->call, factors_of_row(learner, row), i);
-}
-
-/* the terms of a trained leak (H,) */
-LOCAL REAL *leak_terms_of(const learner *learner, int64_t row) {
-    return factors_of_row(learner, row) + factors_size(&learner->call);
-}
-
-/* a row's held step: its factors, and behind them its operands */
-LOCAL REAL *held_of(const learner *learner, int64_t row) { return learner->held + row * held_size(&learner->call); }
-
-LOCAL REAL *held_x(const call *call, const REAL *held) { return (REAL *)held + factors_size(call); }
-
-LOCAL REAL *held_h_prev(const call *call, const REAL *held) { return (REAL *)held + held_size(call) - call->H; }
 
 /* ---- D_t and A --------------------------------------------------------------------------------------- */
 
-/* A, and what of D_t does not pass W_hh: the cell's backward from ones. */
-LOCAL void differentiate_units(const snap1 *snap1, int64_t row) {
+/* By cache lines: compilers turn a loop of a constant size into vectors. */
+LOCAL void fill(int64_t n, REAL value, REAL *x) {
+    int64_t j = 0;
+    for (; j + LINE <= n; j += LINE)
+        for (int i = 0; i < LINE; i++) x[j + i] = value;
+    for (; j < n; j++) x[j] = value;
+}
+
+/* A of the step on the tape, and what of D_t does not pass W_hh: the cell's backward from ones. */
+LOCAL void differentiate_units(const snap1 *snap1, int64_t row, const last_steps *last, REAL *slopes) {
     const learner *learner = snap1->learner;
     const call *call = &learner->call;
-    const state_grads *grads = &snap1->grads;
-    const int64_t H = call->H, columns = dz_columns(call);
+    const int64_t H = call->H;
     const int states = call->shape->states;
     const weights weights = {.peepholes = (REAL *)layer_weight(learner, PEEPHOLES), .leak = snap1->leak};
-    REAL *dh = dh_of_step(learner, grads, 0);
-    for (int64_t j = 0; j < states * H; j++) {
-        dh[j] = j < H;
-        if (states == 2) grads->dc[j] = j >= H;
+    state_grads grads = snap1->grads;
+    grads.dz = slopes;
+    grads.leak_terms = last->leak_terms;
+    grads.dh_next = last->decay;
+    if (states == 2) grads.dc = last->decay + states * H;
+    copy_or_clear(grads.dh_next, NULL, states * H); /* where the shape has no direct_dh it stays as it is */
+    REAL *dh = dh_of_step(learner, &grads, 0);
+    for (int part = 0; part < states; part++) {
+        fill(H, part == 0, dh + part * H);
+        if (grads.dc) fill(H, part == 1, grads.dc + part * H);
     }
-    const step step = step_of_row(learner, call, &weights, grads, 0, row, 0, states);
+    const step step = step_of_row(learner, call, &weights, &grads, 0, row, 0, states);
     cell_of(&call->spec)->backward(&step);
-    for (int i = 0; i < states; i++) {
-        memcpy(slopes_of(learner, row, i), grads->dz + i * columns, (size_t)columns * sizeof(REAL));
-        copy_or_clear(decay_of(learner, row, i, 0), call->shape->direct_dh ? grads->dh_next + i * H : NULL, H);
-        if (states == 2) memcpy(decay_of(learner, row, i, 1), grads->dc + i * H, (size_t)H * sizeof(REAL));
-    }
-    if (grads->leak_terms) memcpy(leak_terms_of(learner, row), grads->leak_terms, (size_t)H * sizeof(REAL));
 }
 
 /* D_t += A times the diagonals of the blocks of W_hh */
-LOCAL void add_diagonals(const learner *learner, int64_t row) {
+LOCAL void add_diagonals(const learner *learner, const last_steps *last, const REAL *slopes) {
     const call *call = &learner->call;
-    const int64_t H = call->H;
+    const int64_t H = call->H, columns = dz_columns(call);
     EACH_PRODUCT(call, listed) {
         if (listed->matrix != WEIGHT_HH) continue;
         for (int block = 0; block < listed->rows; block++) {
             const REAL *weight = layer_weight(learner, WEIGHT_HH) + (listed->row + block) * H * H;
             for (int i = 0; i < call->shape->states; i++) {
-                const REAL *slopes = slopes_of(learner, row, i) + (listed->dz + block) * H;
-                REAL *decay = decay_of(learner, row, i, 0);
-                for (int64_t j = 0; j < H; j++) decay[j] += slopes[j] * weight[j * (H + 1)];
+                const REAL *of_block = slopes + i * columns + (listed->dz + block) * H;
+                REAL *decay = decay_at(call, last->decay, i, 0);
+                for (int64_t j = 0; j < H; j++) decay[j] += of_block[j] * weight[j * (H + 1)];
             }
         }
     }
 }
 
-/* All of D_t: A times W_hh, and what does not pass it. */
-LOCAL void fill_jacobian(const snap1 *snap1, int64_t row) {
+/* All of D_t from what of it does not pass W_hh: A times W_hh is added. */
+LOCAL void fill_jacobian(const snap1 *snap1, const last_steps *last, const REAL *slopes) {
     const learner *learner = snap1->learner;
     const call *call = &learner->call;
-    const int64_t H = call->H, n = learner->state_units;
+    const int64_t H = call->H, n = learner->state_units, columns = dz_columns(call);
     const int states = call->shape->states;
     copy_or_clear(snap1->jacobian, NULL, n * n);
     for (int64_t i = 0; i < n; i++) {
         REAL *to = snap1->jacobian + i * n;
         const int64_t unit = i % H, part = i / H;
-        if (call->shape->direct_dh) to[unit] = snap1->grads.dh_next[i];
-        if (states == 2) to[H + unit] = snap1->grads.dc[i];
+        for (int j = 0; j < states; j++) to[j * H + unit] = decay_at(call, last->decay, (int)part, j)[unit];
         EACH_PRODUCT(call, listed)
             for (int block = 0; listed->matrix == WEIGHT_HH && block < listed->rows; block++)
-                call->kernels->add_scaled(H, slopes_of(learner, row, (int)part)[(listed->dz + block) * H + unit],
+                call->kernels->add_scaled(H, slopes[part * columns + (listed->dz + block) * H + unit],
                                           layer_weight(learner, WEIGHT_HH) + ((listed->row + block) * H + unit) * H,
                                           to);
     }
 }
 
 /* The influence of the embedding: D_t times it, and the row that was the input gets A W_ih. */
-LOCAL void step_table(const snap1 *snap1, int64_t row) {
+LOCAL void step_table(const snap1 *snap1, int64_t row, const last_steps *last, const REAL *slopes) {
     const learner *learner = snap1->learner;
     const call *call = &learner->call;
     const int64_t H = call->H, I = call->I, size = embedding_size(call), token = learner->tokens[row];
-    fill_jacobian(snap1, row);
+    const int64_t columns = dz_columns(call);
+    fill_jacobian(snap1, last, slopes);
     transform_columns(learner, snap1->jacobian, 0, size, table_influence(learner, row, 0), size, snap1->panels);
     for (int64_t i = 0; token != call->spec.padding_row - 1 && i < learner->state_units; i++)
         EACH_PRODUCT(call, listed)
             for (int block = 0; listed->matrix == WEIGHT_IH && block < listed->rows; block++)
-                call->kernels->add_scaled(I, slopes_of(learner, row, (int)(i / H))[(listed->dz + block) * H + i % H],
+                call->kernels->add_scaled(I, slopes[i / H * columns + (listed->dz + block) * H + i % H],
                                           layer_weight(learner, WEIGHT_IH) + ((listed->row + block) * H + i % H) * I,
                                           table_influence(learner, row, i) + token * I);
 }
 
+/* ---- the last steps ------------------------------------------------------------------------------------ */
+
+/* The influence in memory lacks no step. */
+LOCAL void clear_last_steps(const learner *learner, int64_t row) {
+    const call *call = &learner->call;
+    const int states = call->shape->states;
+    const last_steps last = last_steps_of(learner, row);
+    learner->terms[row] = 0;
+    for (int i = 0; i < states; i++)
+        for (int j = 0; j < states; j++) fill(call->H, i == j, decay_at(call, last.total, i, j));
+}
+
+/* D_t times a number of each unit for each part of the state */
+LOCAL void apply_decay(const call *call, const last_steps *last, REAL *of_h, REAL *of_c) {
+    unit_step step = {.states = call->shape->states, .n = call->H, .y = {of_h, of_c}};
+    for (int i = 0; i < step.states; i++)
+        for (int j = 0; j < step.states; j++) step.decay[i][j] = decay_at(call, last->decay, i, j);
+    call->kernels->step_units(&step);
+}
+
+/* What is kept of the steps before takes D_t. */
+LOCAL void decay_last_steps(const call *call, const last_steps *last, int64_t terms) {
+    const int pair = call->shape->states == 2;
+    const int64_t columns = dz_columns(call);
+    for (int64_t step = 0; step < terms; step++)
+        for (int64_t block = 0; block < columns; block += call->H) {
+            REAL *slopes = slopes_at(call, last, step, 0) + block;
+            apply_decay(call, last, slopes, pair ? slopes + columns : NULL);
+        }
+    for (int j = 0; j <= pair; j++)
+        apply_decay(call, last, decay_at(call, last->total, 0, j), pair ? decay_at(call, last->total, 1, j) : NULL);
+}
+
+LOCAL void keep_operands(const learner *learner, int64_t row, const last_steps *last, int64_t term) {
+    const call *call = &learner->call;
+    const int64_t I = call->I, H = call->H;
+    if (last->tokens) last->tokens[term] = learner->tokens[row];
+    else memcpy(last->x + term * I, learner->x + row * I, (size_t)I * sizeof(REAL));
+    memcpy(last->h_prev + term * H, taped_state(learner, 0, 0, row), (size_t)H * sizeof(REAL));
+}
+
+/* The step on the tape becomes the last one of a row. */
+LOCAL void take_last_step(const snap1 *snap1, int64_t row) {
+    const learner *learner = snap1->learner;
+    const last_steps last = last_steps_of(learner, row);
+    const int64_t term = learner->terms[row]++;
+    REAL *slopes = slopes_at(&learner->call, &last, term, 0);
+    differentiate_units(snap1, row, &last, slopes);
+    if (learner->call.spec.num_embeddings) step_table(snap1, row, &last, slopes);
+    add_diagonals(learner, &last, slopes);
+    decay_last_steps(&learner->call, &last, term);
+    keep_operands(learner, row, &last, term);
+}
+
 /* ---- the pass over the influence ----------------------------------------------------------------------- */
 
-/* What A is multiplied by in a product of the held step. */
-LOCAL const REAL *held_operands(const influence_pass *pass, int input) {
-    const call *call = &pass->learner->call;
-    return input ? held_x(call, pass->held) : held_h_prev(call, pass->held);
-}
-
 /* n parameters of each of H units: h and c, the influence on either part; slopes: the place of their A; operands, of
- * the held step too: what A is multiplied by (n,), NULL: nothing is added, and no step is held; grads: theirs, NULL:
- * not wanted. */
-LOCAL void pass_units(const influence_pass *pass, int64_t n, int64_t slopes, const REAL *operands, const REAL *held,
-                      REAL *h, REAL *c, REAL *grads) {
+ * all last steps: what A is multiplied by (terms,n), NULL: nothing is added; grads: theirs, NULL: not wanted. */
+LOCAL void pass_units(const influence_pass *pass, int64_t n, int64_t slopes, const REAL *operands, REAL *h, REAL *c,
+                      REAL *grads) {
     const call *call = &pass->learner->call;
-    influence_step step = {.states = call->shape->states,
-                           .rows = call->H,
-                           .n = n,
-                           .step = {.x = operands},
-                           .held = {.x = held},
-                           .keeps = pass->keeps && operands,
-                           .y = {h, c},
-                           .weight = pass->dh,
-                           .grads = grads};
-    for (int i = 0; pass->updates && i < step.states; i++) {
-        step.step.scale[i] = pass->slopes[i] + slopes;
-        if (held) step.held.scale[i] = slopes_at(call, pass->held, i) + slopes;
-        for (int j = 0; j < step.states; j++) {
-            step.step.decay[i][j] = pass->decay[i][j];
-            if (held) step.held.decay[i][j] = decay_at(call, pass->held, i, j);
-        }
+    influence_sum sum = {.states = call->shape->states,
+                         .terms = operands ? (int)pass->terms : 0,
+                         .writes = pass->writes,
+                         .rows = call->H,
+                         .n = n,
+                         .y = {h, c},
+                         .weight = pass->dh,
+                         .grads = grads};
+    for (int k = 0; k < sum.terms; k++) sum.x[k] = operands + k * n;
+    for (int i = 0; i < sum.states; i++) {
+        for (int k = 0; k < sum.terms; k++) sum.scale[i][k] = slopes_at(call, &pass->last, k, i) + slopes;
+        for (int j = 0; j < sum.states; j++) sum.decay[i][j] = decay_at(call, pass->last.total, i, j);
     }
-    call->kernels->step_influence(&step);
+    call->kernels->sum_influence(&sum);
 }
 
-/* y = decay*y + slopes and grads += weight*y for `count` elements; no two arrays share memory. */
-LOCAL void step_elements(int count, const REAL *restrict decay, const REAL *restrict slopes,
-                         const REAL *restrict weight, REAL *restrict y, REAL *restrict grads) {
-    for (int j = 0; j < count; j++) {
-        y[j] = decay[j] * y[j] + slopes[j];
-        grads[j] += weight[j] * y[j];
-    }
-}
-
-/* A single parameter of each unit, where the state has one part, A is added and gradients are wanted: the most frequent
- * case, in groups of a constant size, which compilers turn into vectors. */
-LOCAL void pass_single_part(const influence_pass *pass, const REAL *slopes, REAL *h, REAL *grads) {
-    enum { GROUP = 16 };
-    const int64_t H = pass->learner->call.H;
-    int64_t j = 0;
-    for (; j + GROUP <= H; j += GROUP)
-        step_elements(GROUP, pass->decay[0][0] + j, slopes + j, pass->dh + j, h + j, grads + j);
-    step_elements((int)(H - j), pass->decay[0][0] + j, slopes + j, pass->dh + j, h + j, grads + j);
-}
-
-/* A single parameter of each unit; slopes: its A, by part (H,) each; NULL: nothing is added. */
-LOCAL void pass_single(const influence_pass *pass, const REAL *const slopes[2], REAL *h, REAL *c, REAL *grads) {
-    const REAL *const *of_h = pass->decay[0], *const *of_c = pass->decay[1];
-    const int64_t H = pass->learner->call.H;
-    if (pass->updates && slopes && !c && grads) {
-        pass_single_part(pass, slopes[0], h, grads);
-        return;
-    }
-    for (int64_t j = 0; pass->updates && j < H; j++) {
-        const REAL was = h[j];
-        h[j] = of_h[0][j] * was + (slopes ? slopes[0][j] : 0);
-        if (!c) continue;
-        h[j] += of_h[1][j] * c[j];
-        c[j] = of_c[0][j] * was + of_c[1][j] * c[j] + (slopes ? slopes[1][j] : 0);
-    }
-    for (int64_t j = 0; grads && j < H; j++) grads[j] += pass->dh[j] * h[j];
+/* A single parameter of each unit; h_terms, c_terms: what the step adds (H,), NULL: nothing. */
+LOCAL void pass_single(const influence_pass *pass, const REAL *h_terms, const REAL *c_terms, REAL *h, REAL *c,
+                       REAL *grads) {
+    const call *call = &pass->learner->call;
+    unit_step step = {.states = call->shape->states,
+                      .n = call->H,
+                      .add = {h_terms, c_terms},
+                      .y = {h, c},
+                      .weight = pass->dh,
+                      .grads = grads};
+    for (int i = 0; pass->updates && i < step.states; i++)
+        for (int j = 0; j < step.states; j++) step.decay[i][j] = decay_at(call, pass->last.decay, i, j);
+    call->kernels->step_units(&step);
 }
 
 /* A tensor from an element on; NULL for NULL. */
 LOCAL REAL *from_element(REAL *tensor, int64_t offset) { return tensor ? tensor + offset : NULL; }
 
-/* A one_hot network: the column that was the input gets A. */
-LOCAL void add_column(const influence_pass *pass, int64_t slopes, REAL *h, REAL *c, REAL *grads) {
-    const learner *learner = pass->learner;
-    const int64_t V = learner->call.V, token = learner->tokens[pass->row];
-    for (int64_t j = 0; j < learner->call.H; j++) {
-        const REAL a = pass->slopes[0][slopes + j];
-        h[j * V + token] += a;
-        if (c) c[j * V + token] += pass->slopes[1][slopes + j];
-        if (grads) grads[j * V + token] += pass->dh[j] * a;
+/* A one_hot network: the columns that were inputs of the last steps get A. */
+LOCAL void add_columns(const influence_pass *pass, int64_t slopes, REAL *h, REAL *c, REAL *grads) {
+    const call *call = &pass->learner->call;
+    for (int64_t k = 0; k < pass->terms; k++) {
+        const REAL *of_h = slopes_at(call, &pass->last, k, 0) + slopes;
+        const REAL *of_c = c ? slopes_at(call, &pass->last, k, 1) + slopes : NULL;
+        for (int64_t j = 0; j < call->H; j++) {
+            const int64_t at = j * call->V + pass->last.tokens[k];
+            if (pass->writes) h[at] += of_h[j];
+            if (pass->writes && c) c[at] += of_c[j];
+            if (grads) grads[at] += pass->dh[j] * of_h[j];
+        }
     }
 }
 
@@ -281,31 +283,36 @@ LOCAL void pass_weights(const influence_pass *pass) {
     const call *call = &learner->call;
     const int64_t H = call->H;
     EACH_PRODUCT(call, listed) {
-        const int input = listed->matrix == WEIGHT_IH, column = input && call->spec.one_hot;
+        const int input = listed->matrix == WEIGHT_IH, columns = input && call->spec.one_hot;
         const int64_t n = input ? call->I : H;
-        if (column && pass->only_held) continue;
-        const REAL *operands = column ? NULL : input ? pass->x : pass->h_prev;
-        const REAL *held = operands && pass->held ? held_operands(pass, input) : NULL;
+        const REAL *operands = columns ? NULL : input ? pass->last.x : pass->last.h_prev;
         for (int block = 0; block < listed->rows; block++) {
             const int64_t offset = (listed->row + block) * H * n, slopes = (listed->dz + block) * H;
             REAL *h = from_element(layer_tensor(learner, pass->parts[0].first, listed->matrix), offset);
             REAL *c = from_element(layer_tensor(learner, pass->parts[1].first, listed->matrix), offset);
             REAL *grads = from_element(layer_tensor(learner, pass->grads, listed->matrix), offset);
-            pass_units(pass, n, slopes, operands, held, h, c, grads);
-            if (column && pass->updates) add_column(pass, slopes, h, c, grads);
+            pass_units(pass, n, slopes, operands, h, c, grads);
+            if (columns) add_columns(pass, slopes, h, c, grads);
         }
     }
+}
+
+/* A of the step on the tape, of part i of the state; NULL where the state has no such part, or nothing is updated. */
+LOCAL const REAL *slopes_of_step(const influence_pass *pass, int i) {
+    const call *call = &pass->learner->call;
+    return pass->updates && i < call->shape->states ? slopes_at(call, &pass->last, pass->terms - 1, i) : NULL;
 }
 
 LOCAL void pass_biases(const influence_pass *pass) {
     const learner *learner = pass->learner;
     const call *call = &learner->call;
+    const REAL *of_h = slopes_of_step(pass, 0), *of_c = slopes_of_step(pass, 1);
     for (int matrix = WEIGHT_IH; call->spec.bias && matrix <= WEIGHT_HH; matrix++)
         for (int block = 0; block < call->shape->blocks; block++) {
             const int64_t dz = dz_block_of(call, matrix, block) * call->H, offset = block * call->H;
             const int bias = matrix == WEIGHT_IH ? BIAS_IH : BIAS_HH;
-            const REAL *const slopes[2] = {pass->slopes[0] + dz, pass->slopes[1] + dz};
-            pass_single(pass, slopes, from_element(layer_tensor(learner, pass->parts[0].first, bias), offset),
+            pass_single(pass, of_h ? of_h + dz : NULL, of_c ? of_c + dz : NULL,
+                        from_element(layer_tensor(learner, pass->parts[0].first, bias), offset),
                         from_element(layer_tensor(learner, pass->parts[1].first, bias), offset),
                         from_element(layer_tensor(learner, pass->grads, bias), offset));
         }
@@ -318,11 +325,12 @@ LOCAL void pass_peepholes(const influence_pass *pass) {
                             layer_tensor(learner, pass->parts[1].first, PEEPHOLES)};
     REAL *grads = layer_tensor(learner, pass->grads, PEEPHOLES);
     for (int block = 0; block < 3; block++)
-        pass_single(pass, NULL, from_element(parts[0], block * call->H), from_element(parts[1], block * call->H), NULL);
+        pass_single(pass, NULL, NULL, from_element(parts[0], block * call->H), from_element(parts[1], block * call->H),
+                    NULL);
     for (int i = 0; pass->updates && i < 2; i++) {
         const peephole_rows rows = {.rows = 1,
                                     .H = call->H,
-                                    .dz = pass->slopes[i],
+                                    .dz = slopes_of_step(pass, i),
                                     .c_prev = taped_state(learner, 1, 0, pass->row),
                                     .c = taped_state(learner, 1, 1, pass->row),
                                     .unit_end = call->H};
@@ -333,8 +341,7 @@ LOCAL void pass_peepholes(const influence_pass *pass) {
 
 LOCAL void pass_leak(const influence_pass *pass) {
     const learner *learner = pass->learner;
-    const REAL *const terms[2] = {pass->leak_terms, NULL};
-    pass_single(pass, terms, layer_tensor(learner, pass->parts[0].first, LEAK), NULL,
+    pass_single(pass, pass->last.leak_terms, NULL, layer_tensor(learner, pass->parts[0].first, LEAK), NULL,
                 layer_tensor(learner, pass->grads, LEAK));
 }
 
@@ -343,7 +350,7 @@ LOCAL void pass_initial_state(const influence_pass *pass) {
     const call *call = &learner->call;
     const int two = call->shape->states == 2;
     for (int tensor = STATE_H0; tensor <= STATE_H0 + two; tensor++)
-        pass_single(pass, NULL, network_tensor(learner, pass->parts[0].last, tensor),
+        pass_single(pass, NULL, NULL, network_tensor(learner, pass->parts[0].last, tensor),
                     network_tensor(learner, pass->parts[1].last, tensor), network_tensor(learner, pass->grads, tensor));
 }
 
@@ -356,59 +363,20 @@ LOCAL void pass_table(const influence_pass *pass) {
                                   network_tensor(learner, pass->grads, EMBEDDING));
 }
 
-/* A pass over the influence of a row, of a step with these factors. */
-LOCAL influence_pass pass_of_step(const learner *learner, int64_t row, const REAL *factors) {
-    const call *call = &learner->call;
-    influence_pass pass = {.learner = learner, .row = row};
-    for (int i = 0; i < call->shape->states; i++) {
-        pass.parts[i] = own_influence(learner, row, i);
-        pass.slopes[i] = slopes_at(call, factors, i);
-        for (int j = 0; j < call->shape->states; j++) pass.decay[i][j] = decay_at(call, factors, i, j);
-    }
-    if (call->shape->states == 1) pass.slopes[1] = pass.slopes[0];
-    return pass;
-}
-
-/* The step of a pass becomes the row's held one. */
-LOCAL void hold_step(const influence_pass *pass) {
-    const learner *learner = pass->learner;
-    const call *call = &learner->call;
-    REAL *held = held_of(learner, pass->row);
-    memcpy(held, factors_of_row(learner, pass->row), (size_t)factors_size(call) * sizeof(REAL));
-    if (!call->spec.one_hot) memcpy(held_x(call, held), pass->x, (size_t)call->I * sizeof(REAL));
-    memcpy(held_h_prev(call, held), pass->h_prev, (size_t)call->H * sizeof(REAL));
-}
-
-/* The influence in memory takes the held step of a row, if there is one. */
-LOCAL void release_held_step(const learner *learner, int64_t row) {
-    const call *call = &learner->call;
-    const REAL *held = held_of(learner, row);
-    if (!learner->holds[row]) return;
-    influence_pass pass = pass_of_step(learner, row, held);
-    pass.updates = pass.only_held = 1;
-    pass.x = held_x(call, held);
-    pass.h_prev = held_h_prev(call, held);
-    pass_weights(&pass);
-    learner->holds[row] = 0;
-}
-
 /* One row. */
 LOCAL void pass_influence(const learner *learner, int64_t row, const REAL *dh, REAL *grads) {
     const call *call = &learner->call;
-    const int updates = learner->head->pending != 0, may_hold = updates && grads;
-    if (!may_hold) release_held_step(learner, row);
-    influence_pass pass = pass_of_step(learner, row, factors_of_row(learner, row));
-    pass.updates = updates;
-    pass.dh = dh;
-    pass.grads = grads;
-    pass.x = learner->x + row * call->I;
-    pass.h_prev = taped_state(learner, 0, 0, row);
-    pass.leak_terms = leak_terms_of(learner, row);
-    pass.held = learner->holds[row] ? held_of(learner, row) : NULL;
-    pass.keeps = may_hold && !pass.held;
-    pass_weights(&pass);
-    if (pass.keeps) hold_step(&pass);
-    learner->holds[row] = pass.keeps;
+    influence_pass pass = {.learner = learner,
+                           .row = row,
+                           .last = last_steps_of(learner, row),
+                           .terms = learner->terms[row],
+                           .writes = learner->terms[row] == MOST_TERMS,
+                           .updates = learner->head->pending != 0,
+                           .dh = dh,
+                           .grads = grads};
+    for (int i = 0; i < call->shape->states; i++) pass.parts[i] = own_influence(learner, row, i);
+    if (grads || pass.writes) pass_weights(&pass);
+    if (pass.writes) clear_last_steps(learner, row);
     pass_biases(&pass);
     if (call->spec.peepholes) pass_peepholes(&pass);
     if (call->spec.learn_leak) pass_leak(&pass);
@@ -426,15 +394,11 @@ LOCAL void finish_step(const learner *learner) {
     learner->head->pending = 0;
 }
 
-/* After a step: D_t and A of all rows. */
+/* After a step. */
 LOCAL void begin_step_influence(const snap1 *snap1) {
     const learner *learner = snap1->learner;
     pack_leak(&learner->call, 0, snap1->leak);
-    for (int64_t row = 0; row < learner->call.B; row++) {
-        differentiate_units(snap1, row);
-        add_diagonals(learner, row);
-        if (learner->call.spec.num_embeddings) step_table(snap1, row);
-    }
+    for (int64_t row = 0; row < learner->call.B; row++) take_last_step(snap1, row);
     learner->head->pending = 1;
 }
 
@@ -442,11 +406,11 @@ LOCAL void begin_step_influence(const snap1 *snap1) {
 LOCAL void snap1_reset(const learner *learner, int64_t row) {
     const call *call = &learner->call;
     copy_or_clear(learner->influence + row * learner->influence_size, NULL, learner->influence_size);
-    learner->holds[row] = 0;
+    clear_last_steps(learner, row);
     if (learner->kinds[row] != INFLUENCE_LEARNED) return;
     for (int part = 0; call->spec.learn_state && part < call->shape->states; part++) {
         REAL *ones = network_tensor(learner, own_influence(learner, row, part).last, part ? STATE_C0 : STATE_H0);
-        for (int64_t j = 0; j < call->H; j++) ones[j] = 1;
+        fill(call->H, 1, ones);
     }
 }
 

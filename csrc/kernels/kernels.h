@@ -163,7 +163,8 @@ typedef struct TYPED(kernels) {
     GATE_FUNCTIONS(GATE_MEMBER)
 #undef GATE_MEMBER
     void (*multiply_by_rows)(const product *); /* with a matrix that is not packed: panels is b transposed (n,k) */
-    void (*step_influence)(const influence_step *);
+    void (*sum_influence)(const influence_sum *);
+    void (*step_units)(const unit_step *);
 #define ROW_MEMBER(name) void (*name)(const row_step *);
     ROW_FUNCTIONS(ROW_MEMBER)
 #undef ROW_MEMBER

@@ -116,8 +116,7 @@ LOCAL void pack_biases(const call *call, int64_t layer_dir, const weights *weigh
     const REAL *b_ih = layer_dir_param(call, layer_dir, BIAS_IH), *b_hh = layer_dir_param(call, layer_dir, BIAS_HH);
     copy_or_clear(weights->input_bias, b_ih, n);
     if (call->shape->separate_hh) copy_or_clear(weights->hh_bias, b_hh, n);
-    else
-        for (int64_t j = 0; b_hh && j < n; j++) weights->input_bias[j] += b_hh[j];
+    else if (b_hh) call->kernels->add_scaled(n, 1, b_hh, weights->input_bias);
 }
 
 LOCAL void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) {

@@ -56,48 +56,73 @@ LOCAL void check_rows_alone(const kernels *table, int64_t n, int64_t k) {
     end_case();
 }
 
-enum { UPDATES = 1, ADDS = 2, TO_GRADS = 4, HELD = 8, KEEPS = 16 };
+enum { WRITES = 1, TO_GRADS = 2 };
 
-/* y and what a step makes of it, in float64 */
-LOCAL void step_naively(const influence_factors *f, int states, int64_t row, int64_t j, double y[2]) {
-    double now[2] = {0, 0};
+LOCAL void check_sum_influence(const kernels *table, int states, int terms, int64_t rows, int64_t n, int what) {
+    kernel_case("sum_influence states=%d terms=%d rows=%d n=%d what=%d", states, terms, (int)rows, (int)n, what);
+    influence_sum p = {.states = states, .terms = terms, .writes = (what & WRITES) != 0, .rows = rows, .n = n};
+    REAL *grads = numbers(rows * n, 1), *weight = numbers(rows, 1);
     for (int i = 0; i < states; i++) {
-        now[i] = f->x ? (double)f->scale[i][row] * (double)f->x[j] : 0;
-        for (int part = 0; part < states; part++) now[i] += (double)f->decay[i][part][row] * y[part];
+        p.y[i] = numbers(rows * n, 1);
+        for (int j = 0; j < states; j++) p.decay[i][j] = numbers(rows, 1);
+        for (int k = 0; k < terms; k++) p.scale[i][k] = numbers(rows, 1);
     }
-    memcpy(y, now, sizeof now);
-}
-
-LOCAL void check_step_influence(const kernels *table, int states, int64_t rows, int64_t n, int what) {
-    kernel_case("step_influence states=%d rows=%d n=%d what=%d", states, (int)rows, (int)n, what);
-    influence_step p = {.states = states, .rows = rows, .n = n, .keeps = (what & KEEPS) != 0};
-    REAL *decay = numbers(4 * rows, 1), *scale = numbers(2 * rows, 1), *weight = numbers(rows, 1), *x = numbers(n, 1);
-    REAL *grads = numbers(rows * n, 1), *y[2] = {numbers(rows * n, 1), numbers(rows * n, 1)};
-    REAL *decay_before = numbers(4 * rows, 1), *scale_before = numbers(2 * rows, 1), *x_before = numbers(n, 1);
-    for (int i = 0; i < states; i++) {
-        p.y[i] = y[i];
-        p.step.scale[i] = scale + i * rows;
-        if (what & HELD) p.held.scale[i] = scale_before + i * rows;
-        for (int j = 0; j < states; j++) {
-            if (what & UPDATES) p.step.decay[i][j] = decay + (2 * i + j) * rows;
-            if (what & HELD) p.held.decay[i][j] = decay_before + (2 * i + j) * rows;
-        }
+    for (int k = 0; k < terms; k++) p.x[k] = numbers(n, 1);
+    if (what & TO_GRADS) {
+        p.weight = weight;
+        p.grads = grads;
     }
-    if (what & ADDS) p.step.x = x;
-    if (what & HELD) p.held.x = x_before;
-    if (what & TO_GRADS) p.grads = grads;
-    p.weight = weight;
     for (int64_t row = 0; row < rows; row++)
         for (int64_t j = 0; j < n; j++) {
             const int64_t at = row * n + j;
-            double now[2] = {(double)y[0][at], (double)y[1][at]};
-            if (what & HELD) step_naively(&p.held, states, row, j, now);
-            if (what & UPDATES) step_naively(&p.step, states, row, j, now);
-            for (int i = 0; i < states && what & UPDATES && !p.keeps; i++) want(y[i], at, now[i], 8);
-            if (what & TO_GRADS) want(grads, at, (double)grads[at] + (double)weight[row] * now[0], 9);
+            double z[2] = {0, 0};
+            for (int i = 0; i < states; i++) {
+                for (int part = 0; part < states; part++) z[i] += (double)p.decay[i][part][row] * (double)p.y[part][at];
+                for (int k = 0; k < terms; k++) z[i] += (double)p.scale[i][k][row] * (double)p.x[k][j];
+            }
+            for (int i = 0; i < states && what & WRITES; i++) want(p.y[i], at, z[i], 8);
+            if (what & TO_GRADS) want(grads, at, (double)grads[at] + (double)weight[row] * z[0], 9);
         }
-    table->step_influence(&p);
+    table->sum_influence(&p);
     end_case();
+}
+
+enum { STEPS = 1, ADDS = 2 };
+
+LOCAL void check_step_units(const kernels *table, int states, int64_t n, int what, int to_grads) {
+    kernel_case("step_units states=%d n=%d what=%d grads=%d", states, (int)n, what, to_grads);
+    unit_step p = {.states = states, .n = n};
+    REAL *grads = numbers(n, 1), *weight = numbers(n, 1);
+    for (int i = 0; i < states; i++) {
+        p.y[i] = numbers(n, 1);
+        if (what & ADDS) p.add[i] = numbers(n, 1);
+        for (int j = 0; j < states && what & STEPS; j++) p.decay[i][j] = numbers(n, 1);
+    }
+    if (to_grads) {
+        p.weight = weight;
+        p.grads = grads;
+    }
+    for (int64_t j = 0; j < n; j++) {
+        double y[2] = {(double)p.y[0][j], 0};
+        for (int i = 0; i < states && what & STEPS; i++) {
+            y[i] = what & ADDS ? (double)p.add[i][j] : 0;
+            for (int part = 0; part < states; part++) y[i] += (double)p.decay[i][part][j] * (double)p.y[part][j];
+            want(p.y[i], j, y[i], 3);
+        }
+        if (to_grads) want(grads, j, (double)grads[j] + (double)weight[j] * y[0], 4);
+    }
+    table->step_units(&p);
+    end_case();
+}
+
+LOCAL void check_units(const kernels *table, int states, int64_t n) {
+    for (int what = 0; what <= (WRITES | TO_GRADS); what++)
+        for (int terms = 0; terms <= MOST_TERMS; terms++) check_sum_influence(table, states, terms, 1 + n % 7, n, what);
+    for (int to_grads = 0; to_grads < 2; to_grads++) {
+        check_step_units(table, states, n, 0, to_grads);
+        check_step_units(table, states, n, STEPS, to_grads);
+        check_step_units(table, states, n, STEPS | ADDS, to_grads);
+    }
 }
 
 LOCAL void check_learner(const kernels *table) {
@@ -105,11 +130,7 @@ LOCAL void check_learner(const kernels *table) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         for (int64_t n = 1; n < 10; n++)
             check_multiply_by_rows(table, 1 + n % 3, n, sizes[i], (int)(n + (int64_t)i) % 3);
-        for (int states = 1; states <= 2; states++)
-            for (int what = 0; what < 8; what++) check_step_influence(table, states, 3, sizes[i], what);
-        for (int states = 1; states <= 2; states++)
-            for (int more = HELD; more <= KEEPS; more += HELD)
-                check_step_influence(table, states, 3, sizes[i], UPDATES | ADDS | TO_GRADS | more);
+        for (int states = 1; states <= 2; states++) check_units(table, states, sizes[i]);
         check_rows_alone(table, 37, sizes[i]);
     }
 }

@@ -18,7 +18,7 @@ cdef class Learner:
     cdef bint stepped  # whether there is a step to go back over
     cdef uint64_t seed  # of the noise
     cdef int64_t steps  # since all rows began anew: the index of the next step, which selects its noise
-    cdef int64_t grads_bytes
+    cdef int64_t grads_bytes, output_bytes
     cdef readonly int64_t batch
 
     def __init__(self, Network network, int method, batch):
@@ -36,6 +36,7 @@ cdef class Learner:
         self.current = new_state(network, batch)
         self.memory_data, self.work_data = address(self.memory), address(self.work)
         self.state_data, self.grads_bytes = address(self.current), network.grads_.nbytes
+        self.output_bytes = batch * network.width() * (network.bits // 8)
         self.network = network
         self.begin_anew(None, None)
 
@@ -110,28 +111,27 @@ cdef class Learner:
         cdef void *xp = NULL
         given, x = x, step_input(network, self.batch, x, &a, &token, &one_row)
         out = step_output(network, self.batch, out, one_row, &o)
-        network.begin_call()
-        try:
-            drawn = network.draws
-            if self.steps == 0:
-                self.seed = network.draw()
-            self.options(&options)
-            if network.vocabulary:
-                options.tokens = <const int64_t *>a.data
-            else:
-                xp = a.data
-            with nogil:
-                status = any_learner_step(network.bits, &network.core_spec, self.method, self.batch,
-                                          network.params_data, xp, self.state_data, o.data, self.memory_data,
-                                          self.work_data, &options)
-            if status == BPTT_ERROR_TOKEN:  # nothing was written
-                network.draws = drawn
-                raise token_error(given, "x", network.vocabulary)
-            check(status)
+        network.begin_call()  # nothing from here to end_call() raises: try would take as long as a small product
+        drawn = network.draws
+        if self.steps == 0:
+            self.seed = network.draw()
+        self.options(&options)
+        if network.vocabulary:
+            options.tokens = <const int64_t *>a.data
+        else:
+            xp = a.data
+        with nogil:
+            status = any_learner_step(network.bits, &network.core_spec, self.method, self.batch, network.params_data,
+                                      xp, self.state_data, o.data, self.memory_data, self.work_data, &options)
+        if status == BPTT_OK:
             self.stepped = True
             self.steps += 1
-        finally:
-            network.end_call()
+        else:  # nothing was written
+            network.draws = drawn
+        network.end_call()
+        if status == BPTT_ERROR_TOKEN:
+            raise token_error(given, "x", network.vocabulary)
+        check(status)
         return out
 
     cdef int expect_output_grad(self, const Array *dy) except -1:
@@ -169,24 +169,25 @@ cdef class Learner:
         cdef Array a
         cdef Network network = self.own_network()
         cdef bptt_options options
-        cdef bptt_status status
+        cdef bptt_status status = BPTT_OK
+        cdef bint stepped
         dy = as_input(dy, "dy", network.dtype, &a)
         self.expect_output_grad(&a)
-        if overlap(a.data, self.batch * network.width() * (network.bits // 8), network.grads_data, self.grads_bytes):
+        if overlap(a.data, self.output_bytes, network.grads_data, self.grads_bytes):
             dy = dy.copy()
             a.data = address(dy)
-        network.begin_call()
-        try:
-            if not self.stepped:
-                raise RuntimeError("backward needs a step before it: y = learner(x)")
+        network.begin_call()  # nothing from here to end_call() raises, as in a step
+        stepped = self.stepped
+        if stepped:
             self.options(&options)
             with nogil:
                 status = any_learner_backward(network.bits, &network.core_spec, self.method, self.batch,
                                               network.params_data, a.data, network.grads_data, self.memory_data,
                                               self.work_data, &options)
-            check(status)
-        finally:
-            network.end_call()
+        network.end_call()
+        if not stepped:
+            raise RuntimeError("backward needs a step before it: y = learner(x)")
+        check(status)
 
     def __reduce__(self):
         name = type(self).__name__
