@@ -25,8 +25,8 @@ NO_SUCH_SET = 77  # exit code: BPTT_ISA names no kernel set that runs here
 SETS = ("portable", "generic", "neon", "avx2", "avx512")
 FLAGS = ["-Og", "-Wall", "-Wextra", "-Werror"]  # -O1 runs a tenth faster, but compiles three times as long
 
-# With sanitizers all programs run under the best set, in float32 under the portable one too; those whose sizes reach all
-# kernels run under every set in both types.
+# With sanitizers all programs run under the best set, in float32 under the portable one too; those whose sizes reach
+# all kernels run under every set in both types.
 KERNEL_PROGRAMS = ("kernels", "core", "fuzz", "packed")
 
 posix = pytest.mark.skipif(os.name == "nt" or not shutil.which("cc"), reason="needs a POSIX C compiler")
