@@ -124,13 +124,13 @@ LOCAL void gru_reset_before_operand(const gate_step *step) {
 
 /* ---- a batch of one: with the products, all gates of some units in registers ------------------------------------ */
 
-/* h of units j.. from the sums of r, z, W_in x + b_in and q */
-OUT_OF_LINE void gru_units(const gate_step *step, int64_t j, int64_t lanes, vec r, vec z, vec n, vec q) {
+/* new_h of units j.. from the sums of r, z, W_in x + b_in and q */
+UNIT_FUNCTION void gru_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec r, vec z, vec n, vec q) {
     const int64_t H = step->H;
     r = vec_logistic(r);
     z = vec_logistic(z);
     n = vec_tanh(n + r * q);
-    STORE(step->h + j, (splat(1) - z) * n + z * LOAD(step->h_prev + j));
+    STORE(new_h + j, (splat(1) - z) * n + z * LOAD(step->h_prev + j));
     if (!step->gates) return;
     STORE(step->gates + j, r);
     STORE(step->gates + H + j, z);
@@ -138,7 +138,13 @@ OUT_OF_LINE void gru_units(const gate_step *step, int64_t j, int64_t lanes, vec 
     STORE(step->gates + 3 * H + j, q);
 }
 
-INLINE void gru_group(const int vectors, const row_step *row, int64_t j) {
+/* The same of the only vector of a group: before its sums a step would wait for the constants. */
+OUT_OF_LINE void gru_lone_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec r, vec z, vec n,
+                                vec q) {
+    gru_units(step, new_h, j, lanes, r, z, n, q);
+}
+
+INLINE void gru_group(const int vectors, const row_step *row, REAL *h, int64_t j) {
     const int64_t H = row->step.H;
     unit_sums z; /* r, z, n, and in place of n later q */
     vec n[MOST_UNITS];
@@ -153,14 +159,19 @@ INLINE void gru_group(const int vectors, const row_step *row, int64_t j) {
     }
     ADD_RECURRENT(3, vectors, H, row->operand, row->recurrent[0], j, z);
     UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES)
-        gru_units(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], n[v], z[v][2]);
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        if (vectors == 1) gru_lone_units(&row->step, h, j, lanes, z[v][0], z[v][1], n[v], z[v][2]);
+        else gru_units(&row->step, h, j, lanes, z[v][0], z[v][1], n[v], z[v][2]);
+    }
 }
 
 LOCAL void gru_row(const row_step *row) {
-#define GROUP(vectors, j) gru_group(vectors, row, j)
+    REAL *h = new_h(row);
+#define GROUP(vectors, j) gru_group(vectors, row, h, j)
     EACH_GROUP(row->step.H, row->reverse_panels, 2, GROUP);
 #undef GROUP
+    put_new_h(row, h);
 }
 
 INLINE void gru_reset_before_group(const int vectors, const row_step *row, int64_t j) {

@@ -48,7 +48,7 @@ LOCAL void leaky_backward(const gate_step *step) {
 
 /* f(z), where the gates are wanted, and h from h_prev and W_ih x + bias */
 LOCAL void leaky_row(const row_step *row) {
-    REAL *f = row->step.gates ? row->step.gates : row->step.h;
+    REAL *f = row->step.gates ? row->step.gates : row->scratch ? row->scratch : row->step.h;
     multiply_vanilla(row, f);
     activate(row->activation, row->step.H, f);
     leaky_forward_row(row->step.H, row->step.leak, row->step.h_prev, f, row->step.h);

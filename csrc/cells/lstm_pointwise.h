@@ -9,7 +9,7 @@
 #include "kernels/pointwise.h"
 #include "kernels/units.h"
 
-INLINE void lstm_forward_row(const gate_step *step, int64_t row) {
+OUT_OF_LINE void lstm_forward_row(const gate_step *step, int64_t row) {
     const int64_t H = step->H;
     REAL *i = step->gates + row * 4 * H, *f = i + H, *g = f + H, *o = g + H;
     REAL *c = step->c + row * step->ld, *h = step->h + row * step->ld;
@@ -66,7 +66,7 @@ LOCAL void lstm_backward(const gate_step *step) {
 LOCAL int lstm_in_passes(const row_step *row) { return row->step.gates && row->step.H > 2 * LANES; }
 
 /* i, f, g and o of units j.., or their sums */
-OUT_OF_LINE void store_gates(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
+INLINE void store_gates(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
     const int64_t H = step->H;
     STORE(step->gates + j, i);
     STORE(step->gates + H + j, f);
@@ -74,8 +74,9 @@ OUT_OF_LINE void store_gates(const gate_step *step, int64_t j, int64_t lanes, ve
     STORE(step->gates + 3 * H + j, o);
 }
 
-/* h and c of units j.. from the sums of their gates */
-OUT_OF_LINE void lstm_units(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o) {
+/* new_h and c of units j.. from the sums of their gates */
+UNIT_FUNCTION void lstm_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec i, vec f, vec g,
+                              vec o) {
     const int64_t H = step->H;
     const REAL *peepholes = step->peepholes ? step->peepholes + j : NULL;
     const vec c_prev = LOAD(step->c_prev + j);
@@ -87,28 +88,39 @@ OUT_OF_LINE void lstm_units(const gate_step *step, int64_t j, int64_t lanes, vec
     const vec c = f * c_prev + i * g;
     if (peepholes) o += LOAD(peepholes + 2 * H) * c;
     o = vec_logistic(o);
+    const vec h = o * vec_tanh(c);
     STORE(step->c + j, c);
-    STORE(step->h + j, o * vec_tanh(c));
+    STORE(new_h + j, h);
     if (step->gates) store_gates(step, j, lanes, i, f, g, o);
 }
 
-typedef void lstm_end(const gate_step *step, int64_t j, int64_t lanes, vec i, vec f, vec g, vec o);
+/* The same of the only vector of a group: before its sums a step would wait for the constants. */
+OUT_OF_LINE void lstm_lone_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec i, vec f, vec g,
+                                 vec o) {
+    lstm_units(step, new_h, j, lanes, i, f, g, o);
+}
 
-INLINE void lstm_group(const int vectors, const row_step *row, lstm_end *end, int64_t j) {
+/* h NULL: the sums of the gates in place of h and c. */
+INLINE void lstm_group(const int vectors, const row_step *row, REAL *h, int64_t j) {
     const int64_t H = row->step.H;
     unit_sums z;
     begin_sums(4, vectors, row, j, z);
     ADD_RECURRENT(4, vectors, H, row->operand, row->recurrent[0], j, z);
     UNROLL
-    for (int v = 0; v < vectors; v++, j += LANES)
-        end(&row->step, j, v < vectors - 1 ? LANES : unit_lanes(H, j), z[v][0], z[v][1], z[v][2], z[v][3]);
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        if (h && vectors == 1) lstm_lone_units(&row->step, h, j, lanes, z[v][0], z[v][1], z[v][2], z[v][3]);
+        else if (h) lstm_units(&row->step, h, j, lanes, z[v][0], z[v][1], z[v][2], z[v][3]);
+        else store_gates(&row->step, j, lanes, z[v][0], z[v][1], z[v][2], z[v][3]);
+    }
 }
 
 LOCAL void lstm_row(const row_step *row) {
-    lstm_end *const end = lstm_in_passes(row) ? store_gates : lstm_units;
-#define GROUP(vectors, j) lstm_group(vectors, row, end, j)
+    REAL *h = lstm_in_passes(row) ? NULL : new_h(row);
+#define GROUP(vectors, j) lstm_group(vectors, row, h, j)
     EACH_GROUP(row->step.H, row->reverse_panels, 2, GROUP);
 #undef GROUP
-    if (lstm_in_passes(row)) lstm_forward_row(&row->step, 0);
+    if (h) put_new_h(row, h);
+    else lstm_forward_row(&row->step, 0);
 }
 #endif

@@ -41,7 +41,9 @@ LOCAL void activation_grad(int activation, int64_t n, const REAL *h, const REAL 
 
 /* h from h_prev and W_ih x + bias */
 LOCAL void vanilla_row(const row_step *row) {
-    multiply_vanilla(row, row->step.h);
-    activate(row->activation, row->step.H, row->step.h);
+    REAL *h = new_h(row);
+    multiply_vanilla(row, h);
+    activate(row->activation, row->step.H, h);
+    put_new_h(row, h);
 }
 #endif

@@ -102,6 +102,7 @@ typedef struct {
     const REAL *operand;      /* h_{t-1} after recurrent dropout */
     int activation;           /* of a vanilla cell: its bptt_cell */
     int reverse_panels;       /* as in a product */
+    REAL *scratch;            /* (H,), where the new h may wait if it replaces the operand; NULL: h lies elsewhere */
 } row_step;
 
 /* An optimiser's step on n parameters, in place; optim_pointwise.h has the formulas. */
@@ -123,6 +124,8 @@ typedef struct TYPED(kernels) {
     /* element (i,j) of the (k,n) matrix is w[i*row_stride + j*col_stride] */
     void (*pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels);
     void (*multiply)(const product *);
+    /* The same with m = 1 and no epilogue; init (n,) or NULL. */
+    void (*multiply_vector)(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *c);
     /* The same for a batch of one, in unit panels, which hold matrices (gates*H,k): element (gate, unit j, r) is
      * w[(gate*H + j) * unit_stride + r * k_stride]. multiply_row is multiply with m = 1 and panels of one gate;
      * multiply_units has many rows, n = gates*H, init the same row for all, and the bits of a row_step's product of x.

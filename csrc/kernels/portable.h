@@ -69,6 +69,10 @@ LOCAL void multiply(const product *p) {
     apply_epilogue(p);
 }
 
+LOCAL void multiply_vector(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *c) {
+    multiply(&(product){.m = 1, .n = n, .k = k, .a = a, .lda = k, .panels = panels, .init = init, .c = c});
+}
+
 /* tile += aT b for `rows` rows of c from i on and the rows r..end-1 of b, packed in panel; skipped rows are not read,
  * as NaN in a times the zeros in place of b would be NaN */
 LOCAL void add_kept_rows(const outer_product *p, int64_t i, int64_t rows, int64_t r, int64_t end, const REAL *panel,

@@ -118,6 +118,23 @@ INLINE void store_sums(const int gates, const int vectors, int64_t H, int64_t j,
         END_VECTORS();                                                                                                 \
     } while (0)
 
+/* The arithmetic of a gated cell on the sums of a vector of units. In line the constants of its polynomials serve two
+ * vectors; those of double are so many that copies of the code would cost more. */
+#if REAL_BITS == 32
+#define UNIT_FUNCTION INLINE
+#else
+#define UNIT_FUNCTION OUT_OF_LINE
+#endif
+
+/* Where the new h of a row goes until all units have their sums: one group of units reads the whole operand first, so
+ * that it may replace it at once. */
+INLINE REAL *new_h(const row_step *row) { return row->scratch && row->step.H > 2 * LANES ? row->scratch : row->step.h; }
+
+/* Moves the new h to its place. */
+INLINE void put_new_h(const row_step *row, const REAL *h) {
+    if (h != row->step.h) EACH_VECTOR(row->step.H, STORE(row->step.h + j, LOAD(h + j)));
+}
+
 /* ---- one gate -------------------------------------------------------------------------------------------- */
 
 /* The arguments of a product with one gate: out = begin + panels a + init, which is added to the finished sums. They

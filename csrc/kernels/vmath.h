@@ -1,15 +1,32 @@
 /* exp, tanh and the logistic function of every lane. No integer is converted to a real or back (adding ROUNDER rounds
  * instead), so NaN and Inf are safe; nothing branches, so compilers can vectorise the scalar form.
  *
- * Method: x = n ln2 + r with |r| <= ln2/2 (Cody & Waite 1980); e^r - 1 = r + r^2 P(r), P from the Taylor series. */
+ * Method: x = n ln2 + r with |r| <= ln2/2 (Cody & Waite 1980); e^r - 1 = r + r^2 P(r). A step of a small network waits
+ * for these functions, so they have few operations that wait for one another: P by Estrin's scheme. */
 #ifndef BPTT_KERNELS_VMATH_H
 #define BPTT_KERNELS_VMATH_H
 #include "kernels/vec.h"
 
+/* a - b c. FUSED: it is rounded once, whatever the compiler's flags. */
+#if VECTOR_BYTES >= 32 && REAL_BITS == 32
+#define FUSED 1
+INLINE vec minus_product(vec a, vec b, vec c) { return (vec)X86(fnmadd)(b, c, a); }
+#else
+#define FUSED 0
+INLINE vec minus_product(vec a, vec b, vec c) { return a - b * c; }
+#endif
+
 #if REAL_BITS == 32
 #define ROUNDER 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer, which the lowest bits then hold */
+#if FUSED                   /* LN2_HIGH has all bits of a float, otherwise so few that n LN2_HIGH is exact */
+#define LN2_HIGH 0.693147182f
+#define LN2_LOW (-1.90465421e-9f)
+#define TANH_LN2_LOW 0 /* of n <= 26 */
+#else
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
+#define TANH_LN2_LOW LN2_LOW
+#endif
 #define MANTISSA_BITS 23
 #define EXPONENT_BIAS 127
 #define SIGN_BIT 0x80000000u
@@ -25,6 +42,7 @@
 #define ROUNDER 6755399441055744.0 /* 1.5 * 2^52 */
 #define LN2_HIGH 0.693147180369123816490
 #define LN2_LOW 1.90821492927058770002e-10
+#define TANH_LN2_LOW LN2_LOW
 #define MANTISSA_BITS 52
 #define EXPONENT_BIAS 1023
 #define SIGN_BIT 0x8000000000000000u
@@ -35,36 +53,55 @@
 #define LOGISTIC_SCALE 512
 #endif
 #define NUMBER(x) ((REAL)(x))
+#define LOG2_E NUMBER(1.44269504088896340736)
 
 /* NaN stays NaN in both. */
 INLINE vec at_most(vec x, vec bound) { return smaller(bound, x); }
 INLINE vec at_least(vec x, vec bound) { return larger(bound, x); }
 
-/* r of x = n ln2 + r; *rounded = n + ROUNDER */
-INLINE vec reduce_by_ln2(vec x, vec *rounded) {
-    *rounded = x * NUMBER(1.44269504088896340736) + ROUNDER;
-    vec n = *rounded - ROUNDER;
-    return (x - n * LN2_HIGH) - n * LN2_LOW;
+/* r of x = n ln2 + r, from rounded = n + ROUNDER = x LOG2_E + ROUNDER. Where n is small, LN2_HIGH may be precise
+ * enough alone: low = 0. */
+INLINE vec reduce_by_ln2(vec x, vec rounded, const REAL low) {
+    const vec n = rounded - ROUNDER, r = minus_product(x, n, splat(LN2_HIGH));
+    return low == 0 ? r : r - n * low;
 }
 
-/* e^r - 1 for |r| <= ln2/2 */
-INLINE vec expm1_reduced(vec r) {
+/* e^r - 1 + more for |r| <= ln2/2, from linear = r + more. P: float fitted to the least maximal relative error of
+ * e^r - 1, double the Taylor series. */
+INLINE vec expm1_reduced(vec r, vec linear) {
+    const vec square = r * r;
 #if REAL_BITS == 32
-    vec p = r * NUMBER(1.0 / 5040) + NUMBER(1.0 / 720);
+    const vec p0 = r * NUMBER(0.166665435) + NUMBER(0.5), p2 = r * NUMBER(8.36657174e-3) + NUMBER(4.16662842e-2);
+    const vec p = (square * NUMBER(1.39464275e-3) + p2) * square + p0;
 #else
-    vec p = r * NUMBER(1.0 / 6227020800) + NUMBER(1.0 / 479001600);
-    p = p * r + NUMBER(1.0 / 39916800);
-    p = p * r + NUMBER(1.0 / 3628800);
-    p = p * r + NUMBER(1.0 / 362880);
-    p = p * r + NUMBER(1.0 / 40320);
-    p = p * r + NUMBER(1.0 / 5040);
-    p = p * r + NUMBER(1.0 / 720);
+    const vec fourth = square * square;
+    const vec p0 = (r * NUMBER(1.0 / 120) + NUMBER(1.0 / 24)) * square + (r * NUMBER(1.0 / 6) + NUMBER(0.5));
+    const vec p4 =
+        (r * NUMBER(1.0 / 362880) + NUMBER(1.0 / 40320)) * square + (r * NUMBER(1.0 / 5040) + NUMBER(1.0 / 720));
+    const vec p8 = (r * NUMBER(1.0 / 6227020800) + NUMBER(1.0 / 479001600)) * square +
+                   (r * NUMBER(1.0 / 39916800) + NUMBER(1.0 / 3628800));
+    const vec p = (p8 * fourth + p4) * fourth + p0;
 #endif
-    p = p * r + NUMBER(1.0 / 120);
-    p = p * r + NUMBER(1.0 / 24);
-    p = p * r + NUMBER(1.0 / 6);
-    p = p * r + NUMBER(0.5);
-    return r + r * r * p;
+    return linear + square * p;
+}
+
+/* A division of 16 floats keeps its unit busy for as long as 16 other instructions: an estimate of 1/b and one
+ * correction need five and are as precise. */
+#if VECTOR_BYTES == 64 && REAL_BITS == 32
+#define ESTIMATED 1
+INLINE vec estimate_inverse(vec b) { return (vec)_mm512_rcp14_ps((__m512)b); }
+#else
+#define ESTIMATED 0
+#endif
+
+/* a / b, where b, 1 / b and a / b are normal numbers or a is zero */
+INLINE vec quotient(vec a, vec b) {
+#if ESTIMATED
+    const vec inverse = estimate_inverse(b), estimate = a * inverse;
+    return estimate + inverse * minus_product(a, estimate, b);
+#else
+    return a / b;
+#endif
 }
 
 /* 2^n where that is a normal number. Only the lowest bits of n count, so the bits of n + ROUNDER serve as well. */
@@ -83,20 +120,20 @@ LOCAL vec scale_by_power(vec x, vec rounded) {
 }
 
 LOCAL vec vec_exp(vec x) {
-    vec rounded;
-    vec r = reduce_by_ln2(at_least(at_most(x, splat(EXP_MAX)), splat(EXP_MIN)), &rounded);
-    return scale_by_power(NUMBER(1) + expm1_reduced(r), rounded);
+    x = at_least(at_most(x, splat(EXP_MAX)), splat(EXP_MIN));
+    const vec rounded = x * LOG2_E + ROUNDER, r = reduce_by_ln2(x, rounded, LN2_LOW);
+    return scale_by_power(NUMBER(1) + expm1_reduced(r, r), rounded);
 }
 
 /* tanh|x| = (e^2|x| - 1) / (e^2|x| + 1), with the sign of x. Near zero the three roundings of that formula cost float
  * too much precision; an odd polynomial replaces it, fitted to the least maximal relative error for |x| < 0.28. */
 INLINE vec vec_tanh(vec x) {
     vec_bits sign = to_bits(x) & SIGN_BIT;
-    vec rounded, size = at_most(from_bits(to_bits(x) ^ sign), splat(TANH_ONE));
-    vec q = expm1_reduced(reduce_by_ln2(size + size, &rounded));
+    vec size = at_most(from_bits(to_bits(x) ^ sign), splat(TANH_ONE));
+    vec rounded = size * (2 * LOG2_E) + ROUNDER, r = reduce_by_ln2(size + size, rounded, TANH_LN2_LOW);
     vec power = power_of_two(to_bits(rounded));
-    vec e = power * q + (power - NUMBER(1));
-    vec y = e / (e + NUMBER(2));
+    vec e = power * expm1_reduced(r, r) + (power - NUMBER(1));
+    vec y = quotient(e, e + NUMBER(2));
 #if REAL_BITS == 32
     vec square = size * size;
     vec p = (square * TANH_7 + TANH_5) * square + TANH_3;
@@ -106,13 +143,23 @@ INLINE vec vec_tanh(vec x) {
 }
 
 /* 1 / (1 + e^-x) = s / (s + e^-r) with s = 2^n, x = n ln2 + r: nothing overflows and small results keep their
- * precision, as the numerator is scaled until the end. What the sum s + 1 loses to rounding is added to the small
- * term. */
+ * precision, as the factor s comes last. What the sum s + 1 loses to rounding is added to the small term. */
 INLINE vec vec_logistic(vec x) {
-    vec rounded;
-    vec r = reduce_by_ln2(at_least(at_most(x, splat(LOGISTIC_ONE)), splat(EXP_MIN)), &rounded);
+    x = at_least(at_most(x, splat(LOGISTIC_ONE)), splat(EXP_MIN));
+    const vec rounded = x * LOG2_E + ROUNDER, r = reduce_by_ln2(x, rounded, LN2_LOW);
+#if ESTIMATED
+    const vec s = scale_by_power(splat(1), rounded);
+#else
     const vec unscale = power_of_two(to_bits(splat(ROUNDER - LOGISTIC_SCALE)));
-    vec scaled = power_of_two(to_bits(rounded) + LOGISTIC_SCALE), s = scaled * unscale, sum = s + NUMBER(1);
-    return scaled / (sum + (expm1_reduced(-r) + (s - (sum - NUMBER(1))))) * unscale;
+    const vec scaled = power_of_two(to_bits(rounded) + LOGISTIC_SCALE), s = scaled * unscale;
+#endif
+    const vec sum = s + NUMBER(1), lost = s - (sum - NUMBER(1));
+    const vec divisor = sum + expm1_reduced(-r, lost - r);
+#if ESTIMATED
+    const vec inverse = estimate_inverse(divisor), estimate = scale_by_power(inverse, rounded);
+    return estimate + estimate * minus_product(splat(1), inverse, divisor);
+#else
+    return scaled / divisor * unscale;
+#endif
 }
 #endif

@@ -193,26 +193,29 @@ bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *pa
 /* bptt_step_f32(), bptt_step_f64() */
 bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packed, const REAL *x, REAL *state, REAL *y,
                              REAL *work) {
-    single_step step = {.spec = spec, .packed = packed, .x = x, .state = state, .y = y, .work = work, .B = B};
-    bptt_spec full;
-    const bptt_status status = open_single_step(&step, 0, &full);
-    if (status) return status;
-    run_single_step(&step);
-    return BPTT_OK;
+    return take_single_step(&(single_step){.kernels = kernel_table(),
+                                           .spec = spec,
+                                           .packed = packed,
+                                           .x = x,
+                                           .state = state,
+                                           .y = y,
+                                           .work = work,
+                                           .B = B},
+                            0);
 }
 
 /* bptt_step_tokens_f32(), bptt_step_tokens_f64() */
 bptt_status TYPED(bptt_step_tokens)(const bptt_spec *spec, int64_t B, const REAL *packed, const int64_t *tokens,
                                     REAL *state, REAL *y, REAL *work) {
-    single_step step = {.spec = spec, .packed = packed, .tokens = tokens, .state = state, .y = y, .work = work, .B = B};
-    bptt_spec full;
-    const bptt_status status = open_single_step(&step, 1, &full);
-    if (status) return status;
-    const int64_t V = bptt_internal_vocabulary(step.spec);
-    for (int64_t row = 0; row < B; row++)
-        if (tokens[row] < 0 || tokens[row] >= V) return BPTT_ERROR_TOKEN;
-    run_single_step(&step);
-    return BPTT_OK;
+    return take_single_step(&(single_step){.kernels = kernel_table(),
+                                           .spec = spec,
+                                           .packed = packed,
+                                           .tokens = tokens,
+                                           .state = state,
+                                           .y = y,
+                                           .work = work,
+                                           .B = B},
+                            1);
 }
 
 /* ---- what is wrong with a call ------------------------------------------------------------------------- */

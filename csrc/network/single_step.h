@@ -41,10 +41,10 @@ typedef struct {
 } packed_header;
 
 /* A number of the header. */
-#define HEADER_AT(packed, member) header_at(packed, offsetof(packed_header, member))
-LOCAL int64_t header_at(const REAL *packed, size_t offset) {
+#define HEADER_AT(packed, member) number_at(packed, offsetof(packed_header, member))
+LOCAL int64_t number_at(const void *from, size_t offset) {
     int64_t number;
-    memcpy(&number, (const char *)packed + offset, sizeof number);
+    memcpy(&number, (const char *)from + offset, sizeof number);
     return number;
 }
 
@@ -152,34 +152,30 @@ typedef struct {
     int64_t B;
 } single_step;
 
-/* Checks the arguments one by one: the status of the first that is wrong. The step gets a spec of this library's
+/* Whether a step may go at once: nothing is NULL, and the spec has the bytes of the one that was checked when the
+ * weights were packed. */
+LOCAL int opens_at_once(const single_step *single, int takes_tokens) {
+    const bptt_spec *spec = single->spec;
+    const REAL *packed = single->packed;
+    return packed && (takes_tokens ? single->tokens != NULL : single->x != NULL) && single->state && single->work &&
+           spec && single->kernels && spec->struct_size == sizeof *spec && packed_here(single->kernels, packed) &&
+           memcmp((const char *)packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0 && single->B >= 1 &&
+           single->B <= HEADER_AT(packed, most_rows) && bptt_internal_takes_tokens(spec) == takes_tokens;
+}
+
+/* Checks the arguments one by one: the status of the first that is wrong. `full` becomes the spec in this library's
  * size. */
-LOCAL bptt_status check_single_step(single_step *single, int takes_tokens, int any_null, bptt_spec *full) {
+LOCAL bptt_status check_single_step(const single_step *single, int takes_tokens, bptt_spec *full) {
     call call;
     bptt_status status = begin_single_step(&call, single->spec, single->B);
     if (status) return status;
     if (bptt_internal_takes_tokens(&call.spec) != takes_tokens) return BPTT_ERROR_OPTION;
-    if (any_null) return BPTT_ERROR_NULL;
+    if (!single->packed || !(takes_tokens ? single->tokens != NULL : single->x != NULL) || !single->state ||
+        !single->work)
+        return BPTT_ERROR_NULL;
     *full = call.spec;
     full->struct_size = sizeof *full;
-    single->spec = full;
     return packed_here(call.kernels, single->packed) && packed_for(full, single->packed) ? BPTT_OK : BPTT_ERROR_PACKED;
-}
-
-/* The same. A spec with the bytes of the one that was checked when the weights were packed needs no more than that
- * comparison. */
-LOCAL bptt_status open_single_step(single_step *single, int takes_tokens, bptt_spec *full) {
-    const bptt_spec *spec = single->spec;
-    const int any_null = !single->packed || !(takes_tokens ? single->tokens != NULL : single->x != NULL) ||
-                         !single->state || !single->work;
-    single->kernels = kernel_table();
-    if (!any_null && spec && single->kernels && spec->struct_size == sizeof *spec &&
-        packed_here(single->kernels, single->packed) &&
-        memcmp((const char *)single->packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0 &&
-        single->B >= 1 && single->B <= HEADER_AT(single->packed, most_rows) &&
-        bptt_internal_takes_tokens(spec) == takes_tokens)
-        return BPTT_OK;
-    return check_single_step(single, takes_tokens, any_null, full);
 }
 
 /* ---- scratch and weights ------------------------------------------------------------------------------- */
@@ -206,21 +202,24 @@ LOCAL step_scratch plan_step(const bptt_spec *spec, const bptt_internal_shape *s
     return scratch;
 }
 
-/* Where the weights of a layer lie. */
-LOCAL weight_places places_at(const REAL *packed, int form, int64_t layer) {
-    weight_places places;
+/* The weights of a layer. */
+typedef struct {
+    const char *places; /* its weight_places, not aligned */
+    const REAL *from;   /* from where they count */
+} layer_pieces;
+
+LOCAL layer_pieces layer_at(const REAL *packed, int form, int64_t layer) {
     const size_t offset = layer ? offsetof(form_places, second) : offsetof(form_places, first);
-    memcpy(&places, (const char *)packed + offsetof(packed_header, forms) + (size_t)form * sizeof(form_places) + offset,
-           sizeof places);
-    return places;
+    return (layer_pieces){
+        .places = (const char *)packed + offsetof(packed_header, forms) + (size_t)form * sizeof(form_places) + offset,
+        .from = layer < 2 ? packed : packed + (layer - 1) * HEADER_AT(packed, forms[form].layer_size)};
 }
 
-/* From where the places of a layer count. */
-LOCAL const REAL *packed_layer(const REAL *packed, int form, int64_t layer) {
-    return layer < 2 ? packed : packed + (layer - 1) * HEADER_AT(packed, forms[form].layer_size);
-}
+/* A piece that every layer of the cell has, or that the cell does not read. */
+#define PIECE(layer, member) ((layer).from + number_at((layer).places, offsetof(weight_places, member)))
 
-/* Nobody writes it. */
+/* A piece of several rows, or NULL. Nobody writes it. */
+#define PIECE_OR_NULL(layer, member) piece_at((layer).from, number_at((layer).places, offsetof(weight_places, member)))
 LOCAL REAL *piece_at(const REAL *packed, int64_t place) { return place ? (REAL *)packed + place : NULL; }
 
 /* What an integer picks: a row of the embedding, or z of a one_hot network; `columns` elements. */
@@ -247,7 +246,7 @@ LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
     row.I = spec->input_size;
     row.step.rows = 1;
     row.step.H = row.step.ld = row.step.ld_prev = H;
-    row.step.h = scratch;
+    row.scratch = scratch;
     row.step.gates = HEADER_AT(packed, row_gates) ? scratch + (H + LINE - 1) / LINE * LINE : NULL;
     row.activation = spec->cell;
     row.reverse_panels =
@@ -256,20 +255,18 @@ LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
     if (spec->one_hot) row.z = token_row(single, 0, cell->shape.blocks * H);
     else if (!x) x = token_row(single, 0, row.I);
     for (int64_t layer = 0; layer < L; layer++, x = h, row.I = H, h += H, c += H) {
-        const weight_places at = places_at(packed, ONE_ROW, layer);
-        const REAL *from = packed_layer(packed, ONE_ROW, layer);
+        const layer_pieces pieces = layer_at(packed, ONE_ROW, layer);
         row.x = x;
-        row.inputs = from + at.inputs;
-        row.input_bias = from + at.input_bias;
-        row.hh_bias = from + at.hh_bias;
-        row.recurrent[0] = from + at.recurrent[0];
-        row.recurrent[1] = from + at.recurrent[1];
-        row.step.peepholes = at.peepholes ? from + at.peepholes : NULL;
-        row.step.leak = from + at.leak;
-        row.step.h_prev = row.operand = h;
+        row.inputs = PIECE(pieces, inputs);
+        row.input_bias = PIECE(pieces, input_bias);
+        row.hh_bias = PIECE(pieces, hh_bias);
+        row.recurrent[0] = PIECE(pieces, recurrent[0]);
+        row.recurrent[1] = PIECE(pieces, recurrent[1]);
+        row.step.peepholes = PIECE_OR_NULL(pieces, peepholes);
+        row.step.leak = PIECE(pieces, leak);
+        row.step.h_prev = row.operand = row.step.h = h;
         row.step.c_prev = row.step.c = c;
         cell->forward_row(single->kernels, &row);
-        memcpy(h, scratch, (size_t)H * sizeof(REAL));
     }
     return h - H;
 }
@@ -301,15 +298,15 @@ LOCAL void multiply_step_inputs(const single_step *single, const weights *weight
 LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer, const step_scratch *scratch,
                      const REAL *x, REAL *h, REAL *c) {
     const int64_t H = single->spec->hidden_size, gates = cell->shape.gate_blocks * H;
-    const weight_places at = places_at(single->packed, SEVERAL_ROWS, layer);
-    const REAL *from = packed_layer(single->packed, SEVERAL_ROWS, layer);
-    weights weights = {.inputs = piece_at(from, at.inputs),
-                       .input_bias = piece_at(from, at.input_bias),
-                       .hh_bias = piece_at(from, at.hh_bias),
-                       .peepholes = piece_at(from, at.peepholes),
-                       .leak = piece_at(from, at.leak)};
+    const layer_pieces pieces = layer_at(single->packed, SEVERAL_ROWS, layer);
+    weights weights = {.inputs = PIECE_OR_NULL(pieces, inputs),
+                       .input_bias = PIECE_OR_NULL(pieces, input_bias),
+                       .hh_bias = PIECE_OR_NULL(pieces, hh_bias),
+                       .peepholes = PIECE_OR_NULL(pieces, peepholes),
+                       .leak = PIECE_OR_NULL(pieces, leak)};
     const int recurrent = first_recurrent(&cell->shape);
-    for (int i = 0; i < 2; i++) weights.products[recurrent + i] = piece_at(from, at.recurrent[i]);
+    weights.products[recurrent] = PIECE_OR_NULL(pieces, recurrent[0]);
+    weights.products[recurrent + 1] = PIECE_OR_NULL(pieces, recurrent[1]);
     multiply_step_inputs(single, &weights, scratch, cell->shape.blocks * H, layer ? H : single->spec->input_size, x,
                          gates ? scratch->gates : scratch->h, gates ? gates : H);
     cell->forward(&(step){.kernels = single->kernels,
@@ -342,21 +339,35 @@ LOCAL const REAL *step_several_rows(const single_step *single, const cell *cell)
 
 /* ---- all ------------------------------------------------------------------------------------------------- */
 
-/* y = W_ho h + b_o, or h where the network has no readout. All members are named, as clearing takes time. */
-LOCAL void write_step_output(const single_step *single, const REAL *h) {
+/* The readout of the packed weights. */
+LOCAL readout_weights packed_readout(const REAL *packed, int form) {
+    return (readout_weights){.ho = piece_at(packed, HEADER_AT(packed, forms[form].ho)),
+                             .bias_o = piece_at(packed, HEADER_AT(packed, forms[form].bias_o))};
+}
+
+/* y = W_ho h + b_o, or h where the network has no readout. */
+LOCAL void write_one_row(const single_step *single, const REAL *h) {
     const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
-    const int form = single->B == 1 ? ONE_ROW : SEVERAL_ROWS;
+    const readout_weights readout = packed_readout(single->packed, ONE_ROW);
+    if (O) single->kernels->multiply_vector(O, H, h, readout.ho, readout.bias_o, single->y);
+    else memcpy(single->y, h, (size_t)H * sizeof(REAL));
+}
+
+/* The same. All members of the product are named, as clearing takes time. */
+LOCAL void write_several_rows(const single_step *single, const REAL *h) {
+    const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
     if (!O) {
         memcpy(single->y, h, (size_t)(single->B * H) * sizeof(REAL));
         return;
     }
+    const readout_weights readout = packed_readout(single->packed, SEVERAL_ROWS);
     const product product = {.m = single->B,
                              .n = O,
                              .k = H,
                              .a = h,
                              .lda = H,
-                             .panels = piece_at(single->packed, HEADER_AT(single->packed, forms[form].ho)),
-                             .init = piece_at(single->packed, HEADER_AT(single->packed, forms[form].bias_o)),
+                             .panels = readout.ho,
+                             .init = readout.bias_o,
                              .ldinit = 0,
                              .c = single->y,
                              .ldc = O,
@@ -369,10 +380,34 @@ LOCAL void write_step_output(const single_step *single, const REAL *h) {
     single->kernels->multiply(&product);
 }
 
-/* One step; all arguments are checked. */
-LOCAL void run_single_step(const single_step *single) {
-    const cell *cell = cell_of(single->spec);
-    const REAL *h = single->B == 1 ? step_one_row(single, cell) : step_several_rows(single, cell);
-    if (single->y) write_step_output(single, h);
+/* Whether all integers are below the size of the vocabulary. */
+LOCAL int tokens_fit(const single_step *single) {
+    const int64_t V = bptt_internal_vocabulary(single->spec);
+    for (int64_t row = 0; row < single->B; row++)
+        if (single->tokens[row] < 0 || single->tokens[row] >= V) return 0;
+    return 1;
+}
+
+/* One step, after checks of all arguments. */
+LOCAL bptt_status take_single_step(const single_step *given, int takes_tokens) {
+    single_step checked;
+    bptt_spec full;
+    if (!opens_at_once(given, takes_tokens)) {
+        const bptt_status status = check_single_step(given, takes_tokens, &full);
+        if (status) return status;
+        checked = *given;
+        checked.spec = &full;
+        given = &checked;
+    }
+    if (takes_tokens && !tokens_fit(given)) return BPTT_ERROR_TOKEN;
+    const cell *cell = cell_of(given->spec);
+    if (given->B == 1) {
+        const REAL *h = step_one_row(given, cell);
+        if (given->y) write_one_row(given, h);
+    } else {
+        const REAL *h = step_several_rows(given, cell);
+        if (given->y) write_several_rows(given, h);
+    }
+    return BPTT_OK;
 }
 #endif

@@ -87,9 +87,15 @@ LOCAL void want_products(const product *p, const REAL *w, int64_t row_stride, in
         }
 }
 
-/* The same product row by row: where a row lies in the block must not change its bits. */
+/* The same product row by row: where a row lies in the block, and which function computes it, must not change its
+ * bits. */
 LOCAL void multiply_rows(const kernels *table, const product *p, REAL *c) {
     for (int64_t i = 0; i < p->m; i++) {
+        const REAL *init = p->init && p->init != p->c ? p->init + i * p->ldinit : NULL;
+        if ((i + p->n) % 2 && p->epilogue == EPILOGUE_NONE && p->init != p->c) {
+            table->multiply_vector(p->n, p->k, p->a + i * p->lda, p->panels, init, c + i * p->ldc);
+            continue;
+        }
         product row = *p;
         row.m = 1;
         row.a += i * p->lda;

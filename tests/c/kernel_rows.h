@@ -161,6 +161,55 @@ LOCAL void check_leaky_row(const kernels *table, int64_t I, int64_t H, int given
     end_case();
 }
 
+/* ---- a state that is replaced --------------------------------------------------------------------------------- */
+
+/* A function whose h, and c where it has one, replaces the state that enters the step. */
+typedef struct {
+    const char *name;
+    void (*function)(const row_step *);
+    int states, blocks, recurrent, needs_gates;
+} replacing_check;
+
+LOCAL void want_anything(const REAL *data, int64_t n) {
+    for (int64_t i = 0; i < n; i++) want_within(data, i, 0, INFINITY);
+}
+
+/* The bits are those of a step whose results lie elsewhere. */
+LOCAL void check_replaced_state(const kernels *table, const replacing_check *check, int64_t H) {
+    kernel_case("%s H=%d in place", check->name, (int)H);
+    const gate_case both = any_gates(1, H, GATE_BLOCKS, (int)any_of(2));
+    row_step apart = any_row(table, &both.all_rows, check->blocks, check->recurrent, 1 + any_of(5), 0).row;
+    row_step in_place = apart;
+    apart.step.h_prev = apart.operand;
+    in_place.step = both.row_by_row;
+    in_place.step.h_prev = in_place.operand = in_place.step.h;
+    in_place.scratch = scratch(H);
+    memcpy(in_place.step.h, apart.operand, (size_t)H * sizeof(REAL));
+    settle(in_place.step.h);
+    want_anything(apart.step.h, H);
+    if (check->states == 2) {
+        in_place.step.c_prev = in_place.step.c;
+        memcpy(in_place.step.c, apart.step.c_prev, (size_t)H * sizeof(REAL));
+        settle(in_place.step.c);
+        want_anything(apart.step.c, H);
+    }
+    if (check->needs_gates) want_anything(apart.step.gates, GATE_BLOCKS * H);
+    else apart.step.gates = in_place.step.gates = NULL;
+    check->function(&apart);
+    check->function(&in_place);
+    end_case();
+}
+
+LOCAL void check_replaced_states(const kernels *table) {
+    const replacing_check checks[] = {{"vanilla_row", table->vanilla_row, 1, 1, 1, 0},
+                                      {"leaky_row", table->leaky_row, 1, 1, 1, 0},
+                                      {"lstm_row", table->lstm_row, 2, 4, 4, 0},
+                                      {"gru_row", table->gru_row, 1, 3, 3, 0},
+                                      {"gru_reset_before_row", table->gru_reset_before_row, 1, 3, 2, 1}};
+    for (int64_t H = 1; H <= 83; H += H < 36 ? 1 : 9)
+        for (int i = 0; i < 5; i++) check_replaced_state(table, &checks[i], H);
+}
+
 /* ---- all ------------------------------------------------------------------------------------------------------- */
 
 LOCAL void check_rows(const kernels *table) {
@@ -174,5 +223,6 @@ LOCAL void check_rows(const kernels *table) {
         check_vanilla_row(table, 1 + any_of(20), H, given, (int)(H % 4));
         check_leaky_row(table, 1 + any_of(20), H, given, (int)(H % 4));
     }
+    check_replaced_states(table);
 }
 #endif
