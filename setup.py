@@ -52,7 +52,7 @@ if MSVC:  # /std:c11 brings the standard's preprocessor; without /GL- no other v
     CORE_FLAGS = ["/std:c11", "/GL-", "/D_CRT_SECURE_NO_WARNINGS", *["/experimental:c11atomics"] * (not CLANG_CL)]
     CORE_FLAGS += ["/clang:-fno-math-errno", "/clang:-fno-trapping-math"] * CLANG_CL
 elif SANITIZE:
-    FLAGS = ["-O1", "-g", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    FLAGS = ["-O1", "-g1", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     CORE_FLAGS = ["-std=gnu11"]
 elif COVERAGE or DEBUG:
     FLAGS = ["-O1"] if COVERAGE else ["-Og", "-g"]

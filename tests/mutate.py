@@ -1,7 +1,7 @@
 """Mutated files: python tests/mutate.py model|training|onnx|audio [COUNT] [SEED]
 
 Each mutated file must end in the right network, or in a ValueError or OSError that names the path, within 2 GB and
-5 seconds. Anything else is a finding: it is printed, its file is kept, and the exit code is 1.
+5 seconds of the processor. Anything else is a finding: it is printed, its file is kept, and the exit code is 1.
 
 A kind of files is a module `mutate_{kind}` beside this one with three functions:
 
@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import traceback
@@ -25,9 +26,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-SECONDS = 5  # for one file
+SECONDS = 5  # of the processor, for one file
 MEMORY = 2 << 30  # bytes of the worker's data
-START_SECONDS = 120  # for the worker's imports, on a busy machine
+WAIT_SECONDS = 120  # for a message of the worker, on a busy machine
 
 
 def mutation(kind, seed, number) -> bytes:
@@ -48,8 +49,8 @@ def outcome(kind, path) -> tuple[str, str]:
     return "network", ""
 
 
-def work(connection, name, seed, numbers, folder):
-    """The worker: sends (number, outcome, finding) for each number."""
+def work(connection, name, seed, numbers, folder, seconds):
+    """The worker: sends (number, outcome, finding) for each number. A file that takes longer ends it by SIGPROF."""
     kind = importlib.import_module(f"mutate_{name}")
     kind.seeds()
     if "BPTT_SANITIZE" not in os.environ:  # sanitizers reserve far more
@@ -62,7 +63,9 @@ def work(connection, name, seed, numbers, folder):
         except Exception:
             connection.send((number, "mutate() failed", traceback.format_exc()))
             continue
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         found = outcome(kind, path)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         if not found[1]:
             path.unlink()
         connection.send((number, *found))
@@ -77,22 +80,22 @@ class Worker:
         self.process = spawn.Process(target=work, args=(theirs, *arguments), daemon=True)
         self.process.start()
         theirs.close()
-        if self.receive(START_SECONDS) != "ready":
+        if self.receive() != "ready":
             raise RuntimeError(f"the worker did not start: {self.death()}")
 
-    def receive(self, seconds):
+    def receive(self):
         """The next message, or None if there was none in time."""
         try:
-            return self.connection.recv() if self.connection.poll(seconds) else None
+            return self.connection.recv() if self.connection.poll(WAIT_SECONDS) else None
         except (EOFError, ConnectionResetError):
             return None
 
     def death(self) -> str:
         """Why there was no message."""
-        self.process.join(1)
+        self.process.join(10)
         code = self.process.exitcode
         self.close()
-        return "took too long" if code is None else f"died with exit code {code}"
+        return "took too long" if code in (None, -signal.SIGPROF) else f"died with exit code {code}"
 
     def close(self):
         self.process.kill()
@@ -104,9 +107,9 @@ def run(name, count, seed, folder, seconds=SECONDS) -> tuple[Counter, list[str]]
     """Counts of each outcome of `count` mutated files, and the findings, whose files are left in the folder."""
     counts, findings, numbers = Counter(), [], range(count)
     while numbers:
-        worker = Worker(name, seed, numbers, folder)
+        worker = Worker(name, seed, numbers, folder, seconds)
         while numbers:
-            message = worker.receive(seconds)
+            message = worker.receive()
             number, ended, text = message or (numbers[0], "worker ended", f"the worker {worker.death()}")
             counts[ended] += 1
             if text:

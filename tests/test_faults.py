@@ -162,7 +162,7 @@ def in_another_thread(function):
     results = []
     thread = threading.Thread(target=lambda: results.append(function()), daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(120)
     assert results, "another thread waits for a lock"
     return results[0]
 

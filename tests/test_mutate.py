@@ -13,7 +13,7 @@ import mutate_model
 import bptt
 
 KIND = """
-import os, time
+import os
 
 def seeds():
     return list(ENDS)
@@ -36,7 +36,7 @@ ENDS = {
     b"AssertionError": lambda path: refuse(AssertionError("another network")),
     b"MemoryError": lambda path: bytearray(3 << 30),
     b"died": lambda path: os._exit(7),
-    b"took too long": lambda path: time.sleep(100),
+    b"took too long": lambda path: any(iter(int, 1)),
 }
 """
 

@@ -369,7 +369,7 @@ bptt.fit(rnn, x, x, epochs=10**6, batch_size=1, progress=False, resume=sys.argv[
     with process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=120)
     assert "KeyboardInterrupt" in errors
     rnn = bptt.RNN(8, 64, 8)
     more = bptt.load_training(path, rnn, bptt.Adam(rnn.params, rnn.grads))

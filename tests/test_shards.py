@@ -30,7 +30,7 @@ from bptt import _ranks, _resume, _shard_sums, _shards
 FOLDER = Path(__file__).parent
 PROT_NONE = 0  # of sys/mman.h
 PATH = os.pathsep.join([str(Path(bptt.__file__).parents[1]), str(FOLDER)])
-SECONDS = 5  # after which a message that nobody answers is an error
+SECONDS = 60  # after which a message that nobody answers is an error
 
 
 class Job:
@@ -56,7 +56,7 @@ class Job:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(2 * SECONDS)
             assert not thread.is_alive()
         return results
 
@@ -559,6 +559,33 @@ def test_ctrl_c_waits_for_the_end_of_a_message():
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_an_exception_before_a_message_leaves_ctrl_c_as_it_was(after, monkeypatch):
+    """As the handler of another signal may raise one, before Ctrl-C is held up or after."""
+    quiet, handler, change = _ranks.Uninterrupted(), signal.getsignal(signal.SIGINT), signal.signal
+
+    def broken_change(*arguments):
+        monkeypatch.undo()
+        if after:
+            change(*arguments)
+        broken()
+
+    monkeypatch.setattr(signal, "signal", broken_change)
+    with pytest.raises(ZeroDivisionError), quiet:
+        pass
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert (quiet.depth, quiet.handler) == (0, None)
+
+
+def test_one_process_leaves_ctrl_c_alone(monkeypatch):
+    """There are no messages. An exception at the wrong instruction would leave the handler changed."""
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("the handler was changed"))
+    shards_job.fit("shuffled", None)
+    rnn, group = started(None)
+    bptt.fit(rnn, X, TARGET, epochs=1, progress=False)
+    assert list(group.windows(rnn, X, TARGET))
+
+
 # ---- fit --------------------------------------------------------------------------------------------------
 
 
@@ -804,7 +831,7 @@ def mpiexec(size, folder, what):
     code = "import sys, shards_job; shards_job.main(*sys.argv[1:])"
     script = [sys.executable, "-m", "mpi4py", "-c", code, str(folder), what]
     result = subprocess.run(
-        [program, *more, "-n", str(size), *script], capture_output=True, text=True, timeout=120,
+        [program, *more, "-n", str(size), *script], capture_output=True, text=True, timeout=300,
         env=os.environ | {"PYTHONPATH": PATH},
     )  # fmt: skip
     assert (result.returncode == 0) == (what != "killed"), result.stdout[-2000:] + result.stderr[-4000:]
@@ -850,7 +877,7 @@ def test_what_one_process_raises_makes_all_raise(tmp_path):
 def test_a_process_that_is_killed_ends_the_job_and_resuming_loses_no_update(tmp_path):
     began = time.monotonic()
     assert mpiexec(2, tmp_path, "killed") == []
-    assert time.monotonic() - began < 3 * SECONDS  # with the start of the processes
+    assert time.monotonic() - began < 2 * SECONDS  # with the start of the processes
     updates = []
     result, _ = shards_job.fit(
         "shuffled", None, resume=tmp_path / "killed_run", save_every=1,

@@ -61,7 +61,7 @@ thread.join()
 
 def test_integers_that_another_thread_changes():
     """Those that were checked are those that are used: far out of range they would be read from anywhere."""
-    subprocess.run([sys.executable, "-c", CHANGED_WHILE_READ], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", CHANGED_WHILE_READ], check=True, timeout=300)
 
 
 EXTRAS = ["lengths", "reset", "carry", "clip", "checkpoint"]
@@ -123,7 +123,7 @@ def test_a_child_of_fork_makes_threads_of_its_own(problem):
     y, _ = p.rnn.forward(p.x)
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(120)
         os._exit(not np.array_equal(p.rnn.forward(p.x)[0], y))
     assert os.waitpid(child, 0)[1] == 0
     assert np.array_equal(p.rnn.forward(p.x)[0], y)
@@ -264,14 +264,14 @@ def fork():
         return os.fork()
 
 
-def end_after_20_seconds():
+def end_after_120_seconds():
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(20)
+    signal.alarm(120)
 
 
 def end_child(check):
     """Ends this child: the parent's join() sees whether check() raised or took long."""
-    end_after_20_seconds()
+    end_after_120_seconds()
     code = 1
     try:
         check()
@@ -394,7 +394,7 @@ def test_fork_within_a_call(direction, threads):
         except RuntimeError:  # it is in the call
             pids.append(fork())
             if pids[0] == 0:
-                end_after_20_seconds()
+                end_after_120_seconds()
             with pytest.raises(RuntimeError, match="in the middle of a call"):
                 rnn.forward(x[:2])
 

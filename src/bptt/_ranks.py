@@ -7,7 +7,7 @@ import pickle
 import platform
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Ranks:
         self.rank = 0 if comm is None else comm.Get_rank()
         self.size = 1 if comm is None else comm.Get_size()
         self.entries = 1  # shards of a rank, at most
-        self.quiet = Uninterrupted()
+        self.quiet = nullcontext() if self.size == 1 else Uninterrupted()
         self.begin()
 
     def begin(self) -> None:
@@ -167,12 +167,27 @@ class Uninterrupted:
         self.depth, self.handler, self.pending = 0, None, None
 
     def __enter__(self):
-        self.depth += 1
-        if self.depth == 1 and threading.current_thread() is threading.main_thread():
-            handler = signal.getsignal(signal.SIGINT)
-            if callable(handler):
-                signal.signal(signal.SIGINT, self._note)
-                self.handler = handler
+        depth = self.depth
+        try:
+            self.depth = depth + 1
+            if not depth and threading.current_thread() is threading.main_thread():
+                self._hold()
+        except BaseException:  # of the handler of another signal
+            self.depth = depth
+            if not depth:
+                self._restore()
+            raise
+
+    def _hold(self):
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler):
+            self.handler, self.pending = handler, None
+            signal.signal(signal.SIGINT, self._note)
+
+    def _restore(self):
+        if self.handler is not None:
+            signal.signal(signal.SIGINT, self.handler)
+            self.handler = None
 
     def _note(self, number, frame):
         self.pending = number, frame
@@ -181,7 +196,7 @@ class Uninterrupted:
         self.depth -= 1
         if self.depth or self.handler is None:
             return
-        handler, pending, self.handler, self.pending = self.handler, self.pending, None, None
-        signal.signal(signal.SIGINT, handler)
-        if pending:
-            handler(*pending)
+        handler = self.handler
+        self._restore()  # from here on Ctrl-C is not noted: what was is known
+        if self.pending:
+            handler(*self.pending)

@@ -79,11 +79,22 @@ enum { GUARD = 64, GUARD_BYTE = 0xfe };
 #if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
 #define __SANITIZE_ADDRESS__ 1
 #endif
+#if __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
 #endif
 #ifdef __SANITIZE_ADDRESS__
 enum { GUARD_AFTER = 0 };
 #else
 enum { GUARD_AFTER = GUARD };
+#endif
+
+/* Under a sanitizer finite differences are left out: many calls of one kind, which tell about numbers alone. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
 #endif
 
 /* The byte that fills new buffers: NaN in both types, so that a read of unwritten memory shows in the result. */

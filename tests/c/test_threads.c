@@ -210,7 +210,7 @@ static int fork_poll(void *context) {
     int *state = context; /* calls; in the child -1 */
     if (*state < 0 || ++*state != 2) return 0;
     if (fork()) return 0;
-    alarm(20);
+    alarm(120);
     *state = -1;
     return 0;
 }
