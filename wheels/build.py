@@ -22,7 +22,7 @@ from elftools.elf.elffile import ELFFile
 HERE = Path(__file__).resolve().parent
 DIST = HERE / "dist"
 ARM64 = HERE / "arm64"  # made by arm64.sh
-MOST_BYTES = 1_200_000
+MOST_BYTES = 1_300_000
 NOT_SHIPPED = (
     ".github/",
     ".clusterfuzzlite/",
