@@ -170,8 +170,10 @@ def test_all_kinds_of_calls_on_one_object(problem):
             pass
 
     rnn.threads = 1
-    kinds = [train, train, settle, windows, optimizer.step, lambda: rnn.clip_grad_norm(1.0), lambda: stream(p.x[0]),
+    kinds = [train, train, settle, windows, lambda: rnn.clip_grad_norm(1.0), lambda: stream(p.x[0]),
              lambda: rnn.forward(p.x, tape=False)]  # fmt: skip
+    if os.environ.get("BPTT_SANITIZE") != "thread":  # an optimiser is another object: it waits for no call
+        kinds.append(optimizer.step)
     at_once([lambda kind=kind: [kind() for _ in range(40)] for kind in kinds])
     rnn.zero_grad()
     y, state = rnn.forward(p.x)
