@@ -46,7 +46,7 @@ static void note_idle(void *context, const bptt_internal_member *me) {
 }
 
 static double milliseconds(void) {
-    struct timespec now;
+    struct timespec now = {0}; /* MemorySanitizer does not see what timespec_get writes */
     timespec_get(&now, TIME_UTC);
     return 1e3 * (double)now.tv_sec + 1e-6 * (double)now.tv_nsec;
 }
