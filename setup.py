@@ -176,6 +176,9 @@ class BuildCore(build_ext):
             self.write_compile_commands(commands[0])
         ext.extra_objects = objects
         ext.depends += [*objects, str(last_flags)]
+        module = Path(self.get_ext_fullpath(ext.name))
+        if newest([module]) < newest([last_flags]):  # of other objects, which may be newer than these
+            module.unlink(missing_ok=True)
         super().build_extension(ext)
 
     @staticmethod
