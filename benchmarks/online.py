@@ -186,13 +186,13 @@ def main():
 
     import bptt
 
-    print("a step and its backward, microseconds; tanh, 16 inputs, 4 outputs, batch 1, float32")
+    print("a step and its backward, microseconds; 16 inputs, 4 outputs, batch 1, float32")
     for H in options.sizes if "rtrl" in options.parts else ():
         rnn, xs, dys, ours = learner_calls(np, bptt, H, options.threads, "tanh")
         peers = peers_of(np, H, rnn, xs, dys)
         compare(np, rnn, bptt.RTRL(rnn), peers, xs, dys)
         fastest = timed({"RTRL": ours["RTRL"], **peers}, options.rounds)
-        line = f"  H = {H:<4} RTRL {fastest['RTRL']:8.1f} (longest {longest(ours['RTRL']):7.1f})"
+        line = f"  tanh, H = {H:<4} RTRL {fastest['RTRL']:8.1f} (longest {longest(ours['RTRL']):7.1f})"
         for name in peers:
             line += f"   {name} {fastest[name]:8.1f}, {fastest[name] / fastest['RTRL']:4.1f} times"
         print(line)

@@ -328,11 +328,11 @@ def test_own_optimizer_and_loss(rng):
 
 
 def seconds_until_interrupt(call, after=0.7):
-    """Time of all processors from Ctrl-C to the exception: that of the clock depends on what else runs."""
+    """Time from Ctrl-C to the exception."""
     began = []
 
     def interrupt():
-        began.append(time.process_time())
+        began.append(time.perf_counter())
         if os.name == "nt":
             signal.raise_signal(signal.SIGINT)
         else:
@@ -345,7 +345,12 @@ def seconds_until_interrupt(call, after=0.7):
             call()
     finally:
         timer.cancel()
-    return time.process_time() - began[0]
+    return time.perf_counter() - began[0]
+
+
+def ends_within(seconds, measure):
+    """Whether one of three tries takes less: a busy machine may stand still during one."""
+    return any(measure() < seconds for _ in range(3))
 
 
 @pytest.mark.parametrize("truncation", [None, bptt.TBPTT(50)])
@@ -353,7 +358,7 @@ def test_ctrl_c_stops_fit_within_a_second_with_whole_weights(rng, truncation):
     """None: an epoch is one call of forward and one of backward, seconds long."""
     T = 300_000 if truncation is None else 20_000
     x = rng.normal(size=(T, 1, 3)).astype(np.float32)
-    rnn = bptt.RNN(3, 256, 3, seed=0, threads=2)
+    rnn = bptt.RNN(3, 256, 3, seed=0)
     whole = [rnn.params.copy()]  # the weights before the update that was under way, and after it
 
     class Optimizer(bptt.SGD):
@@ -364,10 +369,11 @@ def test_ctrl_c_stops_fit_within_a_second_with_whole_weights(rng, truncation):
             super().step()
 
     optimizer = Optimizer(rnn.params, rnn.grads, lr=1e-3)
-    late = seconds_until_interrupt(
-        lambda: bptt.fit(rnn, x, x, optimizer=optimizer, epochs=10**6, truncation=truncation, progress=False)
-    )
-    assert late < rnn.threads
+
+    def fit():
+        bptt.fit(rnn, x, x, optimizer=optimizer, epochs=10**6, truncation=truncation, progress=False)
+
+    assert ends_within(1, lambda: seconds_until_interrupt(fit))
     assert any(np.array_equal(rnn.params, version) for version in whole)
     y, _ = rnn.forward(x[:10])
     assert np.isfinite(y).all()
@@ -378,7 +384,7 @@ def test_ctrl_c_stops_one_long_call(rng, threads):
     """The call would take about five seconds."""
     rnn = bptt.RNN(1, 256, 1, seed=0, threads=threads)
     x = rng.normal(size=(1_500_000, 4, 1)).astype(np.float32)
-    assert seconds_until_interrupt(lambda: rnn.forward(x, tape=False), 0.3) < threads
+    assert ends_within(1, lambda: seconds_until_interrupt(lambda: rnn.forward(x, tape=False), 0.3))
     with pytest.raises(RuntimeError, match="forward"):
         rnn.backward(None)  # what was interrupted left nothing to go back over
 
@@ -391,15 +397,21 @@ def test_ctrl_c_ends_a_script():
         print("ready", flush=True)
         bptt.fit(bptt.RNN(8, 64, 8), x, x, epochs=10**6, truncation=bptt.TBPTT(30), progress=False)
     """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
-    with process:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    assert "KeyboardInterrupt" in errors
-    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT, 1)
+
+    def seconds_until_end():
+        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)  # fmt: skip
+        with process:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            began = time.perf_counter()
+            _, errors = process.communicate(timeout=120)
+        assert "KeyboardInterrupt" in errors
+        assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT, 1)
+        return time.perf_counter() - began
+
+    assert ends_within(1.5, seconds_until_end)
 
 
 def test_loss_of_an_epoch_is_over_what_counts(rng):

@@ -266,14 +266,14 @@ def fork():
         return os.fork()
 
 
-def end_after_120_seconds():
+def end_when_stuck():
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(120)
 
 
 def end_child(check):
     """Ends this child: the parent's join() sees whether check() raised or took long."""
-    end_after_120_seconds()
+    end_when_stuck()
     code = 1
     try:
         check()
@@ -396,7 +396,7 @@ def test_fork_within_a_call(direction, threads):
         except RuntimeError:  # it is in the call
             pids.append(fork())
             if pids[0] == 0:
-                end_after_120_seconds()
+                end_when_stuck()
             with pytest.raises(RuntimeError, match="in the middle of a call"):
                 rnn.forward(x[:2])
 

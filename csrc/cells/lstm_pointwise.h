@@ -95,6 +95,7 @@ UNIT_FUNCTION void lstm_units(const gate_step *step, REAL *new_h, int64_t j, int
 }
 
 /* The same of the only vector of a group: before its sums a step would wait for the constants. */
+/* The same for a vector without another beside it: a row of one vector is faster so. */
 OUT_OF_LINE void lstm_lone_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec i, vec f, vec g,
                                  vec o) {
     lstm_units(step, new_h, j, lanes, i, f, g, o);

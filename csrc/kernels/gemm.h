@@ -115,7 +115,8 @@ LOCAL void multiply(const product *p) {
     if (p->epilogue != EPILOGUE_NONE) apply_epilogue(p);
 }
 
-/* The columns of a row that are in panels. */
+/* The columns in panels; apart, so that few outputs, which have no panels, need not wait for a product to be filled in.
+ */
 OUT_OF_LINE void multiply_vector_by_panels(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init,
                                            REAL *c) {
     multiply_panels(&(product){.m = 1, .n = n, .k = k, .a = a, .lda = k, .panels = panels, .init = init, .c = c});

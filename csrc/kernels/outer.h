@@ -11,15 +11,15 @@ enum {
     TILE_VECTORS = (TILE_ROWS + LANES - 1) / LANES,
     NEIGHBOURS = 4, /* tiles or panels that are packed together, row by row: a page is then found once for all */
     AHEAD = 16,     /* rows from that which is packed to that which is prefetched */
-    VECTORS_IN_L2 = L2_BYTES / DEPTH / (int)sizeof(REAL), /* columns of DEPTH rows */
-    ROWS_AT_ONCE = VECTORS_IN_L2 / 4,
-    COLUMNS_AT_ONCE = VECTORS_IN_L2 / 2 / PANEL_WIDTH * PANEL_WIDTH
+    COLUMNS_IN_L2 = L2_BYTES / DEPTH / (int)sizeof(REAL), /* columns of DEPTH rows */
+    ROWS_AT_ONCE = COLUMNS_IN_L2 / 4,
+    COLUMNS_AT_ONCE = COLUMNS_IN_L2 / 2 / PANEL_WIDTH * PANEL_WIDTH
 };
 
 /* `count` panels of b from column j on, the last of which has `cols` columns, by `depth` rows from r on. Zeros stand
  * for skipped rows and missing columns. */
-INLINE void pack_panels(const outer_product *p, int64_t r, int64_t depth, int64_t j, const int count, const int width,
-                        const int64_t cols, REAL *panels) {
+INLINE void pack_neighbouring_panels(const outer_product *p, int64_t r, int64_t depth, int64_t j, const int count,
+                                     const int width, const int64_t cols, REAL *panels) {
     const int64_t ahead = (p->gap ? AHEAD + AHEAD / p->run * p->gap : AHEAD) * p->ldb;
     for (const int64_t end = r + depth; r < end;) {
         const int64_t first = outer_row(p, r), rows = outer_rows_together(p, r, end);
@@ -46,8 +46,10 @@ INLINE void pack_panels(const outer_product *p, int64_t r, int64_t depth, int64_
 OUT_OF_LINE void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t j, int64_t end, REAL *panels) {
     for (int64_t cols; (cols = end - j) > 0;) {
         const int count = cols < NEIGHBOURS * PANEL_WIDTH ? 1 : NEIGHBOURS;
-        if (count > 1) pack_panels(p, r, depth, j, NEIGHBOURS, PANEL_WIDTH, PANEL_WIDTH, panels);
-        else pack_panels(p, r, depth, j, 1, panel_width(j, end), cols < PANEL_WIDTH ? cols : PANEL_WIDTH, panels);
+        if (count > 1) pack_neighbouring_panels(p, r, depth, j, NEIGHBOURS, PANEL_WIDTH, PANEL_WIDTH, panels);
+        else
+            pack_neighbouring_panels(p, r, depth, j, 1, panel_width(j, end), cols < PANEL_WIDTH ? cols : PANEL_WIDTH,
+                                     panels);
         j += count * PANEL_WIDTH;
         panels += count * PANEL_WIDTH * depth;
     }
@@ -83,8 +85,8 @@ OUT_OF_LINE void outer_column(const outer_product *p, int64_t r_begin, int64_t d
 
 /* `count` tiles of a, `depth` rows of it each: (depth,rows). Whole vectors are copied where a row has `room` for them;
  * what a copy writes too much, the next one overwrites. Returns the elements written. */
-INLINE int64_t pack_neighbours(const outer_product *p, const REAL *a, int64_t room, int64_t depth, const int count,
-                               const int64_t *rows, REAL *tiles) {
+INLINE int64_t pack_neighbouring_tiles(const outer_product *p, const REAL *a, int64_t room, int64_t depth,
+                                       const int count, const int64_t *rows, REAL *tiles) {
     REAL *tile[NEIGHBOURS];
     int64_t width = 0;
     for (int t = 0; t < count; t++) {
@@ -112,6 +114,8 @@ INLINE int64_t pack_neighbours(const outer_product *p, const REAL *a, int64_t ro
     return width * depth;
 }
 
+LOCAL int packs_tiles(const outer_product *p) { return p->n >= WIDE; }
+
 /* Columns of a, `depth` rows of it from r on, for the tiles of the rows [i, i + m) of c. */
 OUT_OF_LINE void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth, REAL *tiles) {
     const REAL *a = p->a + r * p->lda;
@@ -125,15 +129,15 @@ OUT_OF_LINE void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_
             i += rows[t];
             left--;
         }
-        tiles += count == 1 ? pack_neighbours(p, a + begin, p->m - begin, depth, 1, rows, tiles)
-                            : pack_neighbours(p, a + begin, p->m - begin, depth, NEIGHBOURS, rows, tiles);
+        tiles += count == 1 ? pack_neighbouring_tiles(p, a + begin, p->m - begin, depth, 1, rows, tiles)
+                            : pack_neighbouring_tiles(p, a + begin, p->m - begin, depth, NEIGHBOURS, rows, tiles);
     }
 }
 
 /* Columns [j, end) of c, whose panels these are, by its rows [i, i + m) and `depth` rows of a from r on. */
 static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth, int64_t j, int64_t end,
                         const REAL *panels) {
-    const int packed = p->n >= WIDE;
+    const int packed = packs_tiles(p);
     for (; j < end; j += PANEL_WIDTH, panels += depth * PANEL_WIDTH) {
         REAL *c = p->c + i * p->ldc + j;
         const tile_task task = {.k = depth,
@@ -151,6 +155,7 @@ static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r,
     }
 }
 
+/* for tiles, and behind them panels */
 LOCAL int64_t outer_scratch(int64_t m) { return m * DEPTH; }
 
 /* Whether a skipped row of a holds NaN or Inf: times the zeros that a panel has in place of b it would be NaN. */
@@ -174,7 +179,7 @@ static void outer_panels(const outer_product *p, int64_t n, int64_t r, int64_t d
         pack_rows(p, r, depth, j, end, panels);
         for (int64_t i = 0; i < p->m; i += rows) {
             const int64_t m = p->m - i < rows ? p->m - i : rows;
-            if (p->n >= WIDE && (parts > 1 || j == 0)) pack_tiles(p, i, m, r, depth, p->scratch);
+            if (packs_tiles(p) && (parts > 1 || j == 0)) pack_tiles(p, i, m, r, depth, p->scratch);
             outer_block(p, i, m, r, depth, j, end, panels);
         }
     }

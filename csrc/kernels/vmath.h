@@ -21,7 +21,7 @@ INLINE vec minus_product(vec a, vec b, vec c) { return a - b * c; }
 #if FUSED                   /* LN2_HIGH has all bits of a float, otherwise so few that n LN2_HIGH is exact */
 #define LN2_HIGH 0.693147182f
 #define LN2_LOW (-1.90465421e-9f)
-#define TANH_LN2_LOW 0 /* of n <= 26 */
+#define TANH_LN2_LOW 0 /* n is at most 26: LN2_HIGH alone is precise enough */
 #else
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)

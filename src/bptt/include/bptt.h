@@ -365,7 +365,8 @@ typedef struct bptt_learner_sizes {
  *   dy      (B,Y)        gradient of the step's loss with respect to y
  *   grads   (params)     the gradients are ADDED here
  *   memory  (memory)     belongs to the learner. BPTT_ERROR_OPTION unless reset has filled it, at this address, for the
- *                        same spec, method, B, type and kernel set
+ *                        same spec, method, B, type and kernel set. 8 bytes of it are read also where another argument
+ *                        is wrong
  *   work    (work)
  *   options              threads, team, tokens (B,), training, dropout_seed and first_step; others that are set are
  *                        BPTT_ERROR_OPTION. With training a step has the noise that step first_step of bptt_forward has
