@@ -146,14 +146,15 @@ LOCAL void add_row_weights(const learner *learner, const row_dz *given, REAL *sc
                                      : taped_state(learner, 0, given->first, given->row);
         call->kernels->outer(
             &(outer_product){.m = listed->rows * H,
-                             .n = columns,
                              .k = given->steps,
                              .a = given->dz + listed->dz * H,
                              .lda = given->ld,
-                             .b = operand,
-                             .ldb = B * (gate ? gates : columns),
-                             .c = layer_tensor(learner, to.first, listed->matrix) + listed->row * H * columns,
-                             .ldc = columns,
+                             .operands = {{.n = columns,
+                                           .b = operand,
+                                           .ldb = B * (gate ? gates : columns),
+                                           .c = layer_tensor(learner, to.first, listed->matrix) +
+                                                listed->row * H * columns,
+                                           .ldc = columns}},
                              .scratch = scratch});
     }
 }

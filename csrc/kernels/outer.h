@@ -1,13 +1,13 @@
-/* The outer product c += aT b over k rows: the gradient of a weight matrix. DEPTH rows of a and b at a time are packed:
- * those of b in panels, those of a in tiles, where c is wide enough to pay for it. Rows of a that lie a power of two
- * apart would share a few sets of L1, and a tile takes only a part of each line. */
+/* The outer products c += aT b over k rows: the gradients of weight matrices. DEPTH rows of a and b at a time are packed:
+ * those of b in panels, those of a in tiles, where all c together are wide enough to pay for it. Rows of a that lie a
+ * power of two apart would share a few sets of L1, and a tile takes only a part of each line. */
 #ifndef BPTT_KERNELS_OUTER_H
 #define BPTT_KERNELS_OUTER_H
 #include "kernels/tile.h"
 #include <string.h>
 
 enum {
-    WIDE = 8 * PANEL_WIDTH, /* columns of c from which on packing a pays */
+    WIDE = 8 * PANEL_WIDTH, /* columns in panels from which on packing a pays */
     TILE_VECTORS = (TILE_ROWS + LANES - 1) / LANES,
     NEIGHBOURS = 4, /* tiles or panels that are packed together, row by row: a page is then found once for all */
     AHEAD = 16,     /* rows from that which is packed to that which is prefetched */
@@ -18,14 +18,14 @@ enum {
 
 /* `count` panels of b from column j on, the last of which has `cols` columns, by `depth` rows from r on. Zeros stand
  * for skipped rows and missing columns. */
-INLINE void pack_neighbouring_panels(const outer_product *p, int64_t r, int64_t depth, int64_t j, const int count,
-                                     const int width, const int64_t cols, REAL *panels) {
-    const int64_t ahead = (p->gap ? AHEAD + AHEAD / p->run * p->gap : AHEAD) * p->ldb;
+INLINE void pack_neighbouring_panels(const outer_product *p, const outer_operand *operand, int64_t r, int64_t depth,
+                                     int64_t j, const int count, const int width, const int64_t cols, REAL *panels) {
+    const int64_t ld = operand->ldb, ahead = (p->gap ? AHEAD + AHEAD / p->run * p->gap : AHEAD) * ld;
     for (const int64_t end = r + depth; r < end;) {
         const int64_t first = outer_row(p, r), rows = outer_rows_together(p, r, end);
-        const REAL *b = p->b + first * p->ldb + j;
-        for (int64_t row = 0; row < rows; row++, b += p->ldb, panels += width) {
-            const int skipped = p->skip && p->skip[first + row];
+        const REAL *b = operand->b + first * ld + j;
+        for (int64_t row = 0; row < rows; row++, b += ld, panels += width) {
+            const int skipped = operand->skip && operand->skip[first + row];
             UNROLL
             for (int t = 0; t < count; t++) {
                 const REAL *from = b + t * PANEL_WIDTH;
@@ -43,13 +43,14 @@ INLINE void pack_neighbouring_panels(const outer_product *p, int64_t r, int64_t 
 }
 
 /* The panels of b's columns [j, end) by `depth` rows from r on. */
-OUT_OF_LINE void pack_rows(const outer_product *p, int64_t r, int64_t depth, int64_t j, int64_t end, REAL *panels) {
+OUT_OF_LINE void pack_rows(const outer_product *p, const outer_operand *operand, int64_t r, int64_t depth, int64_t j,
+                           int64_t end, REAL *panels) {
     for (int64_t cols; (cols = end - j) > 0;) {
         const int count = cols < NEIGHBOURS * PANEL_WIDTH ? 1 : NEIGHBOURS;
-        if (count > 1) pack_neighbouring_panels(p, r, depth, j, NEIGHBOURS, PANEL_WIDTH, PANEL_WIDTH, panels);
+        if (count > 1) pack_neighbouring_panels(p, operand, r, depth, j, NEIGHBOURS, PANEL_WIDTH, PANEL_WIDTH, panels);
         else
-            pack_neighbouring_panels(p, r, depth, j, 1, panel_width(j, end), cols < PANEL_WIDTH ? cols : PANEL_WIDTH,
-                                     panels);
+            pack_neighbouring_panels(p, operand, r, depth, j, 1, panel_width(j, end),
+                                     cols < PANEL_WIDTH ? cols : PANEL_WIDTH, panels);
         j += count * PANEL_WIDTH;
         panels += count * PANEL_WIDTH * depth;
     }
@@ -57,7 +58,8 @@ OUT_OF_LINE void pack_rows(const outer_product *p, int64_t r, int64_t depth, int
 
 /* Column j by `depth` rows from r_begin on: a few vectors of rows of c at a time, each element a sum over r, the same
  * to the bit as in a tile. Skipped rows are not read. */
-OUT_OF_LINE void outer_column(const outer_product *p, int64_t r_begin, int64_t depth, int64_t j) {
+OUT_OF_LINE void outer_column(const outer_product *p, const outer_operand *operand, int64_t r_begin, int64_t depth,
+                              int64_t j) {
     enum { AT_ONCE = 4 };
     for (int64_t i = 0; i < p->m; i += AT_ONCE * LANES) {
         const int64_t rows = p->m - i < AT_ONCE * LANES ? p->m - i : AT_ONCE * LANES;
@@ -68,8 +70,8 @@ OUT_OF_LINE void outer_column(const outer_product *p, int64_t r_begin, int64_t d
                 row_b = outer_row(p, r);
                 together = outer_rows_together(p, r, r_begin + depth) - 1;
             }
-            if (p->skip && p->skip[row_b]) continue;
-            const vec b = splat(p->b[row_b * p->ldb + j]);
+            if (operand->skip && operand->skip[row_b]) continue;
+            const vec b = splat(operand->b[row_b * operand->ldb + j]);
             const REAL *a = p->a + r * p->lda + i;
             UNROLL
             for (int v = 0; v < AT_ONCE; v++) {
@@ -79,7 +81,7 @@ OUT_OF_LINE void outer_column(const outer_product *p, int64_t r_begin, int64_t d
             }
         }
         for (int v = 0; v < AT_ONCE; v++) store(sums + v * LANES, sum[v]);
-        for (int64_t row = 0; row < rows; row++) p->c[(i + row) * p->ldc + j] += sums[row];
+        for (int64_t row = 0; row < rows; row++) operand->c[(i + row) * operand->ldc + j] += sums[row];
     }
 }
 
@@ -114,8 +116,6 @@ INLINE int64_t pack_neighbouring_tiles(const outer_product *p, const REAL *a, in
     return width * depth;
 }
 
-LOCAL int packs_tiles(const outer_product *p) { return p->n >= WIDE; }
-
 /* Columns of a, `depth` rows of it from r on, for the tiles of the rows [i, i + m) of c. */
 OUT_OF_LINE void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth, REAL *tiles) {
     const REAL *a = p->a + r * p->lda;
@@ -134,23 +134,23 @@ OUT_OF_LINE void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_
     }
 }
 
-/* Columns [j, end) of c, whose panels these are, by its rows [i, i + m) and `depth` rows of a from r on. */
-static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r, int64_t depth, int64_t j, int64_t end,
-                        const REAL *panels) {
-    const int packed = packs_tiles(p);
+/* Columns [j, end) of c, whose panels these are, by its rows [i, i + m) and `depth` rows of a from r on, whose tiles
+ * these are (NULL: they are not packed). */
+static void outer_block(const outer_product *p, const outer_operand *operand, int64_t i, int64_t m, int64_t r,
+                        int64_t depth, int64_t j, int64_t end, const REAL *tiles, const REAL *panels) {
     for (; j < end; j += PANEL_WIDTH, panels += depth * PANEL_WIDTH) {
-        REAL *c = p->c + i * p->ldc + j;
+        REAL *c = operand->c + i * operand->ldc + j;
         const tile_task task = {.k = depth,
-                                .a = packed ? p->scratch : p->a + r * p->lda + i,
+                                .a = tiles ? tiles : p->a + r * p->lda + i,
                                 .a_row_stride = 1,
                                 .a_depth_stride = p->lda,
                                 .panel = panels,
                                 .init = c,
-                                .ldinit = p->ldc,
+                                .ldinit = operand->ldc,
                                 .c = c,
-                                .ldc = p->ldc,
+                                .ldc = operand->ldc,
                                 .cols = end - j};
-        if (packed) tiles_of_packed_outer(m, task);
+        if (tiles) tiles_of_packed_outer(m, task);
         else tiles_of_outer(m, task);
     }
 }
@@ -159,39 +159,71 @@ static void outer_block(const outer_product *p, int64_t i, int64_t m, int64_t r,
 LOCAL int64_t outer_scratch(int64_t m) { return m * DEPTH; }
 
 /* Whether a skipped row of a holds NaN or Inf: times the zeros that a panel has in place of b it would be NaN. */
-OUT_OF_LINE int skips_nonfinite(const outer_product *p, int64_t r_begin, int64_t depth) {
-    for (int64_t r = r_begin; p->skip && r < r_begin + depth; r++)
-        for (int64_t i = 0; p->skip[outer_row(p, r)] && i < p->m; i++)
+OUT_OF_LINE int skips_nonfinite(const outer_product *p, const outer_operand *operand, int64_t r_begin, int64_t depth) {
+    const uint8_t *skip = operand->skip;
+    for (int64_t r = r_begin; skip && r < r_begin + depth; r++)
+        for (int64_t i = 0; skip[outer_row(p, r)] && i < p->m; i++)
             if (!isfinite(p->a[r * p->lda + i])) return 1;
     return 0;
 }
 
-/* The first n columns of c by `depth` rows of a and b from r on. Where c has many rows, the tiles for a part of them
- * leave room in the scratch for several panels, which then serve all parts; otherwise panels are packed one by one. */
-static void outer_panels(const outer_product *p, int64_t n, int64_t r, int64_t depth) {
+/* Panels of an operand among those of all, which are numbered through. */
+typedef struct {
+    const outer_operand *operand;
+    int64_t first;      /* columns of the panels before its own */
+    int64_t begin, end; /* its columns */
+} panel_range;
+
+/* those of the panels [j, end) of all that are the operand's own */
+LOCAL panel_range part_of(const panel_range *all, int64_t j, int64_t end) {
+    panel_range part = *all;
+    if (j > all->first) part.begin = j - all->first;
+    if (end < all->first + all->end) part.end = end - all->first;
+    return part;
+}
+
+/* The columns of c that are in panels, n with the gaps of the last ones, by `depth` rows of a and b from r on. Where c
+ * has many rows, the tiles for a part of them leave room in the scratch for several panels, which then serve all parts;
+ * otherwise panels are packed one by one. */
+static void outer_panels(const outer_product *p, const panel_range all[OUTER_OPERANDS], int64_t n, int64_t r,
+                         int64_t depth) {
     REAL one_panel[DEPTH * PANEL_WIDTH] __attribute__((aligned(64)));
     const int64_t parts = p->m <= 2 * ROWS_AT_ONCE ? 1 : (p->m + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
     const int64_t rows = (p->m + parts - 1) / parts, room = (p->m - rows) / PANEL_WIDTH * PANEL_WIDTH;
     const int64_t at_once = parts == 1 ? PANEL_WIDTH : room < COLUMNS_AT_ONCE ? room : COLUMNS_AT_ONCE;
-    REAL *panels = parts == 1 ? one_panel : p->scratch + (p->m - room) * DEPTH;
+    REAL *panels = parts == 1 ? one_panel : p->scratch + (p->m - room) * DEPTH, *tiles = n >= WIDE ? p->scratch : NULL;
     for (int64_t j = 0; j < n; j += at_once) {
-        const int64_t end = j + at_once < n ? j + at_once : n;
-        pack_rows(p, r, depth, j, end, panels);
+        panel_range range[OUTER_OPERANDS];
+        REAL *own[OUTER_OPERANDS]; /* their panels */
+        for (int o = 0; o < OUTER_OPERANDS; o++) {
+            range[o] = part_of(all + o, j, j + at_once);
+            own[o] = panels + (range[o].first + range[o].begin - j) * depth;
+            pack_rows(p, range[o].operand, r, depth, range[o].begin, range[o].end, own[o]);
+        }
         for (int64_t i = 0; i < p->m; i += rows) {
             const int64_t m = p->m - i < rows ? p->m - i : rows;
-            if (packs_tiles(p) && (parts > 1 || j == 0)) pack_tiles(p, i, m, r, depth, p->scratch);
-            outer_block(p, i, m, r, depth, j, end, panels);
+            if (tiles && (parts > 1 || j == 0)) pack_tiles(p, i, m, r, depth, tiles);
+            for (int o = 0; o < OUTER_OPERANDS; o++)
+                outer_block(p, range[o].operand, i, m, r, depth, range[o].begin, range[o].end, tiles, own[o]);
         }
     }
 }
 
-/* The sum over r in blocks of DEPTH: panels first, then each of the tail columns. */
+/* The sums over r in blocks of DEPTH: panels first, then each of the tail columns. */
 LOCAL void outer(const outer_product *p) {
     for (int64_t r = 0; r < p->k; r += DEPTH) {
         const int64_t depth = p->k - r < DEPTH ? p->k - r : DEPTH;
-        const int64_t in_panels = skips_nonfinite(p, r, depth) ? 0 : panel_columns(p->n);
-        if (in_panels) outer_panels(p, in_panels, r, depth);
-        for (int64_t j = in_panels; j < p->n; j++) outer_column(p, r, depth, j);
+        panel_range all[OUTER_OPERANDS];
+        int64_t n = 0;
+        for (int o = 0; o < OUTER_OPERANDS; o++) {
+            const outer_operand *operand = p->operands + o;
+            all[o] = (panel_range){.operand = operand, .first = n};
+            all[o].end = skips_nonfinite(p, operand, r, depth) ? 0 : panel_columns(operand->n);
+            n += (all[o].end + PANEL_WIDTH - 1) / PANEL_WIDTH * PANEL_WIDTH;
+        }
+        if (n) outer_panels(p, all, n, r, depth);
+        for (int o = 0; o < OUTER_OPERANDS; o++)
+            for (int64_t j = all[o].end; j < p->operands[o].n; j++) outer_column(p, p->operands + o, r, depth, j);
     }
 }
 #endif

@@ -75,11 +75,11 @@ LOCAL void multiply_vector(int64_t n, int64_t k, const REAL *a, const REAL *pane
 
 /* tile += aT b for `rows` rows of c from i on and the rows r..end-1 of b, packed in panel; skipped rows are not read,
  * as NaN in a times the zeros in place of b would be NaN */
-LOCAL void add_kept_rows(const outer_product *p, int64_t i, int64_t rows, int64_t r, int64_t end, const REAL *panel,
-                         REAL tile[TILE_ROWS][PANEL_WIDTH]) {
+LOCAL void add_kept_rows(const outer_product *p, const outer_operand *operand, int64_t i, int64_t rows, int64_t r,
+                         int64_t end, const REAL *panel, REAL tile[TILE_ROWS][PANEL_WIDTH]) {
     while (r < end) {
         const int64_t together = outer_rows_together(p, r, end);
-        const uint8_t *skip = p->skip ? p->skip + outer_row(p, r) : NULL;
+        const uint8_t *skip = operand->skip ? operand->skip + outer_row(p, r) : NULL;
         int64_t kept = 0;
         while (kept < together && !(skip && skip[kept])) kept++;
         add_to_tile(rows, kept, p->a + r * p->lda + i, 1, p->lda, panel, tile);
@@ -90,33 +90,38 @@ LOCAL void add_kept_rows(const outer_product *p, int64_t i, int64_t rows, int64_
 }
 
 /* c += aT b for PANEL_WIDTH columns from j on and `depth` rows of b from r on, packed in panel */
-LOCAL void outer_panel(const outer_product *p, int64_t r, int64_t depth, int64_t j, const REAL *panel) {
+LOCAL void outer_panel(const outer_product *p, const outer_operand *operand, int64_t r, int64_t depth, int64_t j,
+                       const REAL *panel) {
     REAL tile[TILE_ROWS][PANEL_WIDTH];
-    const int64_t cols = p->n - j < PANEL_WIDTH ? p->n - j : PANEL_WIDTH;
+    const int64_t cols = operand->n - j < PANEL_WIDTH ? operand->n - j : PANEL_WIDTH;
     for (int64_t i = 0; i < p->m; i += TILE_ROWS) {
         const int64_t rows = p->m - i < TILE_ROWS ? p->m - i : TILE_ROWS;
         memset(tile, 0, sizeof tile);
-        add_kept_rows(p, i, rows, r, r + depth, panel, tile);
+        add_kept_rows(p, operand, i, rows, r, r + depth, panel, tile);
         for (int64_t row = 0; row < rows; row++)
-            for (int64_t col = 0; col < cols; col++) p->c[(i + row) * p->ldc + j + col] += tile[row][col];
+            for (int64_t col = 0; col < cols; col++) operand->c[(i + row) * operand->ldc + j + col] += tile[row][col];
+    }
+}
+
+LOCAL void outer_with(const outer_product *p, const outer_operand *operand) {
+    REAL panel[DEPTH * PANEL_WIDTH];
+    for (int64_t begin = 0; begin < p->k; begin += DEPTH) {
+        const int64_t depth = p->k - begin < DEPTH ? p->k - begin : DEPTH;
+        for (int64_t j = 0; j < operand->n; j += PANEL_WIDTH) {
+            const int64_t cols = operand->n - j < PANEL_WIDTH ? operand->n - j : PANEL_WIDTH;
+            memset(panel, 0, (size_t)(depth * PANEL_WIDTH) * sizeof(REAL));
+            for (int64_t r = 0; r < depth; r++) {
+                const int64_t at = outer_row(p, begin + r);
+                if (operand->skip && operand->skip[at]) continue;
+                memcpy(panel + r * PANEL_WIDTH, operand->b + at * operand->ldb + j, (size_t)cols * sizeof(REAL));
+            }
+            outer_panel(p, operand, begin, depth, j, panel);
+        }
     }
 }
 
 LOCAL void outer(const outer_product *p) {
-    REAL panel[DEPTH * PANEL_WIDTH];
-    for (int64_t begin = 0; begin < p->k; begin += DEPTH) {
-        const int64_t depth = p->k - begin < DEPTH ? p->k - begin : DEPTH;
-        for (int64_t j = 0; j < p->n; j += PANEL_WIDTH) {
-            const int64_t cols = p->n - j < PANEL_WIDTH ? p->n - j : PANEL_WIDTH;
-            memset(panel, 0, (size_t)(depth * PANEL_WIDTH) * sizeof(REAL));
-            for (int64_t r = 0; r < depth; r++) {
-                const int64_t at = outer_row(p, begin + r);
-                if (p->skip && p->skip[at]) continue;
-                memcpy(panel + r * PANEL_WIDTH, p->b + at * p->ldb + j, (size_t)cols * sizeof(REAL));
-            }
-            outer_panel(p, begin, depth, j, panel);
-        }
-    }
+    for (int i = 0; i < OUTER_OPERANDS; i++) outer_with(p, p->operands + i);
 }
 
 /* none: it packs no rows of a */

@@ -61,25 +61,25 @@ LOCAL REAL *outer_scratch_of(const worker *worker) {
     return call->outer_scratch + call->kernels->outer_scratch(worker->shard * rows + begin);
 }
 
-/* weight (m,n) += aT b: a lies shard by shard, b does not; rows with skip[row] != 0 add nothing, NaN neither (NULL:
- * none) */
-LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, int64_t lda, int64_t m, const REAL *b,
-                     int64_t ldb, int64_t n, const uint8_t *skip, REAL *weight) {
+/* c (m,n) += aT b for each operand, this member's rows of c. a lies shard by shard, b does not; rows of c lie n apart. */
+LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, int64_t lda, int64_t m,
+                     const outer_operand operands[OUTER_OPERANDS]) {
     int64_t begin, end;
     bptt_internal_share(worker->sharer, m, WEIGHT_ROWS, &begin, &end);
-    worker->call->kernels->outer(&(outer_product){.m = end - begin,
-                                                  .n = n,
-                                                  .k = terms->steps * terms->rows,
-                                                  .run = terms->rows,
-                                                  .gap = terms->steps > 1 ? worker->call->B - terms->rows : 0,
-                                                  .a = a + begin,
-                                                  .lda = lda,
-                                                  .b = b,
-                                                  .ldb = ldb,
-                                                  .skip = skip,
-                                                  .c = weight + begin * n,
-                                                  .ldc = n,
-                                                  .scratch = outer_scratch_of(worker)});
+    outer_product product = {.m = end - begin,
+                             .k = terms->steps * terms->rows,
+                             .run = terms->rows,
+                             .gap = terms->steps > 1 ? worker->call->B - terms->rows : 0,
+                             .a = a + begin,
+                             .lda = lda,
+                             .scratch = outer_scratch_of(worker)};
+    for (int i = 0; i < OUTER_OPERANDS; i++)
+        if (operands[i].n) {
+            product.operands[i] = operands[i];
+            product.operands[i].c += begin * operands[i].n;
+            product.operands[i].ldc = operands[i].n;
+        }
+    worker->call->kernels->outer(&product);
 }
 
 /* ---- a layer_dir --------------------------------------------------------------------------------------- */
@@ -97,24 +97,62 @@ LOCAL const REAL *dz_of(const worker *worker, const terms *terms) {
     return dz_at(worker, terms->t) + terms->row * ld_dz(worker->call);
 }
 
-/* W_ih and W_hh: x as the product took it (NULL: integers, whose W_ih follows in token_grads.h), and h_prev, the
- * operand of W_hh, or gates made of it */
+/* where the gradient goes of the product's weights whose dz begins at this block */
+LOCAL REAL *weight_grad(const worker *worker, const bptt_internal_cell_product *cell_product, int block,
+                        int64_t columns) {
+    const int64_t row = (cell_product->row + block - cell_product->dz) * worker->call->H;
+    return layer_dir_grad(worker->call, worker->grads, worker->layer_dir, cell_product->matrix) + row * columns;
+}
+
+/* x (terms, inputs), the operand of a product of W_ih (NULL: no product), for the blocks of dz from this one on */
+LOCAL outer_operand operand_of_ih(const worker *worker, const bptt_internal_cell_product *cell_product, int block,
+                                  const REAL *x) {
+    if (!cell_product) return (outer_operand){0};
+    const int64_t columns = layer_inputs(worker->call, worker->layer);
+    return (outer_operand){
+        .n = columns, .b = x, .ldb = columns, .c = weight_grad(worker, cell_product, block, columns)};
+}
+
+/* the same of a product of W_hh: h_prev, or gates made of it */
+LOCAL outer_operand operand_of_hh(const worker *worker, const bptt_internal_cell_product *cell_product, int block,
+                                  const terms *terms, const REAL *h_prev, int64_t ld_prev) {
+    if (!cell_product) return (outer_operand){0};
+    const call *call = worker->call;
+    const int64_t H = call->H, gate = cell_product->gate_operand;
+    return (outer_operand){
+        .n = H,
+        .b = gate ? gates_at(worker, terms->t) + terms->row * gate_columns(call) + gate * H : h_prev,
+        .ldb = gate ? gate_columns(call) : ld_prev,
+        .skip = skip_of(worker, terms),
+        .c = weight_grad(worker, cell_product, block, H)};
+}
+
+/* the product of the matrix whose weights have this block of dz as their gradient; NULL: none has */
+LOCAL const bptt_internal_cell_product *product_of_dz(const call *call, int matrix, int block) {
+    EACH_PRODUCT(call, cell_product)
+        if (cell_product->matrix == matrix && cell_product->dz <= block &&
+            block < cell_product->dz + cell_product->rows)
+            return cell_product;
+    return NULL;
+}
+
+/* W_ih and W_hh, in runs of dz blocks that the same products take: x as the product took it (NULL: integers, whose W_ih
+ * follows in token_grads.h), and h_prev, the operand of W_hh */
 LOCAL void add_weight_grads(const worker *worker, const terms *terms, const REAL *x, const REAL *h_prev,
                             int64_t ld_prev) {
     const call *call = worker->call;
     const int64_t H = call->H, ld = ld_dz(call);
-    EACH_PRODUCT(call, cell_product) {
-        const int input = cell_product->matrix == WEIGHT_IH, gate = cell_product->gate_operand;
-        if (input && takes_tokens(worker)) continue;
-        const int64_t columns = input ? layer_inputs(call, worker->layer) : H, rows = cell_product->rows * H;
-        const REAL *dz = dz_of(worker, terms) + cell_product->dz * H;
-        const REAL *gates = gate ? gates_at(worker, terms->t) + terms->row * gate_columns(call) + gate * H : NULL;
-        const REAL *operand = input ? x : gate ? gates : h_prev;
-        const int64_t ld_operand = input ? columns : gate ? gate_columns(call) : ld_prev;
-        REAL *grad = layer_dir_grad(call, worker->grads, worker->layer_dir, cell_product->matrix) +
-                     cell_product->row * H * columns;
-        add_outer(worker, terms, dz, ld, rows, operand, ld_operand, columns, input ? NULL : skip_of(worker, terms),
-                  grad);
+    const int blocks = bptt_internal_dz_blocks(call->shape);
+    for (int block = 0, end; block < blocks; block = end) {
+        const bptt_internal_cell_product *ih = product_of_dz(call, WEIGHT_IH, block),
+                                         *hh = product_of_dz(call, WEIGHT_HH, block);
+        end = block + 1;
+        while (end < blocks && product_of_dz(call, WEIGHT_IH, end) == ih && product_of_dz(call, WEIGHT_HH, end) == hh)
+            end++;
+        const outer_operand operands[OUTER_OPERANDS] = {
+            operand_of_ih(worker, x ? ih : NULL, block, x),
+            operand_of_hh(worker, hh, block, terms, h_prev, ld_prev)};
+        add_outer(worker, terms, dz_of(worker, terms) + block * H, ld, (end - block) * H, operands);
     }
 }
 
@@ -205,7 +243,7 @@ LOCAL void add_readout_grads(const worker *worker) {
         if (!with.steps) continue;
         const REAL *dy = dy_at(worker, with.t, with.row);
         const REAL *h = state_at(call, call->L - 1, 0, 0, slot_of(worker, with.t)) + with.row * DH;
-        add_outer(worker, &with, dy, O, O, h, DH, DH, NULL, weight);
+        add_outer(worker, &with, dy, O, O, (outer_operand[OUTER_OPERANDS]){{.n = DH, .b = h, .ldb = DH, .c = weight}});
         if (bias) add_bias(worker, &with, O, dy, O, bias, NULL);
     }
 }
