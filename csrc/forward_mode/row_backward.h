@@ -149,7 +149,8 @@ LOCAL void add_row_weights(const learner *learner, const row_dz *given, REAL *sc
                              .k = given->steps,
                              .a = given->dz + listed->dz * H,
                              .lda = given->ld,
-                             .operands = {{.n = columns,
+                             .operands = {{.m = listed->rows * H,
+                                           .n = columns,
                                            .b = operand,
                                            .ldb = B * (gate ? gates : columns),
                                            .c = layer_tensor(learner, to.first, listed->matrix) +

@@ -38,9 +38,9 @@ typedef struct {
     span prefetch[2];   /* memory that the next call reads: a set may prefetch it during the product */
 } product;
 
-/* One right operand of outer products and their sum: b (k,n), c (m,n). */
+/* A right operand of outer products and the sum c (m,n) that it adds to: b (k,n). */
 typedef struct {
-    int64_t n;
+    int64_t m, n;
     const REAL *b;
     int64_t ldb;
     const uint8_t *skip; /* of each row, nonzero: this row of a and b adds nothing, NaN neither; NULL: none */
@@ -50,14 +50,14 @@ typedef struct {
 
 enum { OUTER_OPERANDS = 2 };
 
-/* c += aT b over k rows, a (k,m), for each operand: those that have a in common share its packing. The rows of b and
- * skip may lie in runs: after each `run` of them, `gap` rows belong to others. */
+/* c += aT b over k rows, for each operand: a (k,m) is packed once for all; one whose c has fewer rows takes the first
+ * columns of a. The rows of b and skip may lie in runs: after each `run` of them, `gap` rows belong to others. */
 typedef struct {
     int64_t m, k;
     int64_t run, gap; /* gap 0: all rows lie together */
     const REAL *a;
     int64_t lda;
-    outer_operand operands[OUTER_OPERANDS]; /* n 0: there is none */
+    outer_operand operands[OUTER_OPERANDS]; /* m 0: there is none */
     REAL *scratch;                          /* (outer_scratch(m),) */
 } outer_product;
 

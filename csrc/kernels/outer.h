@@ -12,8 +12,8 @@ enum {
     NEIGHBOURS = 4, /* tiles or panels that are packed together, row by row: a page is then found once for all */
     AHEAD = 16,     /* rows from that which is packed to that which is prefetched */
     COLUMNS_IN_L2 = L2_BYTES / DEPTH / (int)sizeof(REAL), /* columns of DEPTH rows */
-    ROWS_AT_ONCE = COLUMNS_IN_L2 / 4,
-    COLUMNS_AT_ONCE = COLUMNS_IN_L2 / 2 / PANEL_WIDTH * PANEL_WIDTH
+    ROWS_AT_ONCE = COLUMNS_IN_L2 / 8, /* of tiles, with as many columns of panels as fill the rest */
+    COLUMNS_AT_ONCE = (COLUMNS_IN_L2 - ROWS_AT_ONCE) / PANEL_WIDTH * PANEL_WIDTH
 };
 
 /* `count` panels of b from column j on, the last of which has `cols` columns, by `depth` rows from r on. Zeros stand
@@ -61,8 +61,8 @@ OUT_OF_LINE void pack_rows(const outer_product *p, const outer_operand *operand,
 OUT_OF_LINE void outer_column(const outer_product *p, const outer_operand *operand, int64_t r_begin, int64_t depth,
                               int64_t j) {
     enum { AT_ONCE = 4 };
-    for (int64_t i = 0; i < p->m; i += AT_ONCE * LANES) {
-        const int64_t rows = p->m - i < AT_ONCE * LANES ? p->m - i : AT_ONCE * LANES;
+    for (int64_t i = 0; i < operand->m; i += AT_ONCE * LANES) {
+        const int64_t rows = operand->m - i < AT_ONCE * LANES ? operand->m - i : AT_ONCE * LANES;
         vec sum[AT_ONCE] = {splat(0), splat(0), splat(0), splat(0)};
         REAL sums[AT_ONCE * LANES];
         for (int64_t r = r_begin, together = 0, row_b = 0; r < r_begin + depth; r++, row_b++) {
@@ -134,27 +134,6 @@ OUT_OF_LINE void pack_tiles(const outer_product *p, int64_t i, int64_t m, int64_
     }
 }
 
-/* Columns [j, end) of c, whose panels these are, by its rows [i, i + m) and `depth` rows of a from r on, whose tiles
- * these are (NULL: they are not packed). */
-static void outer_block(const outer_product *p, const outer_operand *operand, int64_t i, int64_t m, int64_t r,
-                        int64_t depth, int64_t j, int64_t end, const REAL *tiles, const REAL *panels) {
-    for (; j < end; j += PANEL_WIDTH, panels += depth * PANEL_WIDTH) {
-        REAL *c = operand->c + i * operand->ldc + j;
-        const tile_task task = {.k = depth,
-                                .a = tiles ? tiles : p->a + r * p->lda + i,
-                                .a_row_stride = 1,
-                                .a_depth_stride = p->lda,
-                                .panel = panels,
-                                .init = c,
-                                .ldinit = operand->ldc,
-                                .c = c,
-                                .ldc = operand->ldc,
-                                .cols = end - j};
-        if (tiles) tiles_of_packed_outer(m, task);
-        else tiles_of_outer(m, task);
-    }
-}
-
 /* for tiles, and behind them panels */
 LOCAL int64_t outer_scratch(int64_t m) { return m * DEPTH; }
 
@@ -162,7 +141,7 @@ LOCAL int64_t outer_scratch(int64_t m) { return m * DEPTH; }
 OUT_OF_LINE int skips_nonfinite(const outer_product *p, const outer_operand *operand, int64_t r_begin, int64_t depth) {
     const uint8_t *skip = operand->skip;
     for (int64_t r = r_begin; skip && r < r_begin + depth; r++)
-        for (int64_t i = 0; skip[outer_row(p, r)] && i < p->m; i++)
+        for (int64_t i = 0; skip[outer_row(p, r)] && i < operand->m; i++)
             if (!isfinite(p->a[r * p->lda + i])) return 1;
     return 0;
 }
@@ -172,17 +151,52 @@ typedef struct {
     const outer_operand *operand;
     int64_t first;      /* columns of the panels before its own */
     int64_t begin, end; /* its columns */
+    REAL *panels;       /* where they are packed */
 } panel_range;
 
-/* those of the panels [j, end) of all that are the operand's own */
-LOCAL panel_range part_of(const panel_range *all, int64_t j, int64_t end) {
-    panel_range part = *all;
-    if (j > all->first) part.begin = j - all->first;
-    if (end < all->first + all->end) part.end = end - all->first;
-    return part;
+/* Packs those of the panels [j, end) of all that are the operand's own. */
+static panel_range pack_range(const outer_product *p, const panel_range *all, int64_t r, int64_t depth, int64_t j,
+                              int64_t end, REAL *panels) {
+    panel_range range = *all;
+    if (j > all->first) range.begin = j - all->first;
+    if (end < all->first + all->end) range.end = end - all->first;
+    range.panels = panels + (all->first + range.begin - j) * depth;
+    pack_rows(p, all->operand, r, depth, range.begin, range.end, range.panels);
+    return range;
 }
 
-/* The columns of c that are in panels, n with the gaps of the last ones, by `depth` rows of a and b from r on. Where c
+/* The columns of c that have these panels, by its rows [i, i + m) and `depth` rows of a from r on, whose tiles these
+ * are (NULL: they are not packed). */
+static void outer_block(const outer_product *p, const panel_range *range, int64_t i, int64_t m, int64_t r,
+                        int64_t depth, const REAL *tiles) {
+    const int64_t ld = range->operand->ldc;
+    const REAL *panel = range->panels;
+    for (int64_t j = range->begin; j < range->end; j += PANEL_WIDTH, panel += depth * PANEL_WIDTH) {
+        REAL *c = range->operand->c + i * ld + j;
+        const tile_task task = {.k = depth,
+                                .a = tiles ? tiles : p->a + r * p->lda + i,
+                                .a_row_stride = 1,
+                                .a_depth_stride = p->lda,
+                                .panel = panel,
+                                .init = c,
+                                .ldinit = ld,
+                                .c = c,
+                                .ldc = ld,
+                                .cols = range->end - j};
+        if (tiles) tiles_of_packed_outer(m, task);
+        else tiles_of_outer(m, task);
+    }
+}
+
+/* Rows of c from i on, at most that many, which the same operands have. */
+static int64_t rows_together(const outer_product *p, int64_t i, int64_t most) {
+    int64_t end = p->m - i < most ? p->m : i + most;
+    for (int o = 0; o < OUTER_OPERANDS; o++)
+        if (p->operands[o].m > i && p->operands[o].m < end) end = p->operands[o].m;
+    return end - i;
+}
+
+/* The n columns of c that are in panels, gaps between operands included, by `depth` rows of a and b from r on. Where c
  * has many rows, the tiles for a part of them leave room in the scratch for several panels, which then serve all parts;
  * otherwise panels are packed one by one. */
 static void outer_panels(const outer_product *p, const panel_range all[OUTER_OPERANDS], int64_t n, int64_t r,
@@ -191,20 +205,17 @@ static void outer_panels(const outer_product *p, const panel_range all[OUTER_OPE
     const int64_t parts = p->m <= 2 * ROWS_AT_ONCE ? 1 : (p->m + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
     const int64_t rows = (p->m + parts - 1) / parts, room = (p->m - rows) / PANEL_WIDTH * PANEL_WIDTH;
     const int64_t at_once = parts == 1 ? PANEL_WIDTH : room < COLUMNS_AT_ONCE ? room : COLUMNS_AT_ONCE;
-    REAL *panels = parts == 1 ? one_panel : p->scratch + (p->m - room) * DEPTH, *tiles = n >= WIDE ? p->scratch : NULL;
+    REAL *panels = parts == 1 ? one_panel : p->scratch + (p->m - room) * DEPTH;
     for (int64_t j = 0; j < n; j += at_once) {
         panel_range range[OUTER_OPERANDS];
-        REAL *own[OUTER_OPERANDS]; /* their panels */
-        for (int o = 0; o < OUTER_OPERANDS; o++) {
-            range[o] = part_of(all + o, j, j + at_once);
-            own[o] = panels + (range[o].first + range[o].begin - j) * depth;
-            pack_rows(p, range[o].operand, r, depth, range[o].begin, range[o].end, own[o]);
-        }
-        for (int64_t i = 0; i < p->m; i += rows) {
-            const int64_t m = p->m - i < rows ? p->m - i : rows;
+        for (int o = 0; o < OUTER_OPERANDS; o++)
+            range[o] = pack_range(p, all + o, r, depth, j, j + at_once, panels);
+        for (int64_t i = 0, m; i < p->m; i += m) {
+            REAL *tiles = n < WIDE ? NULL : p->scratch + (parts == 1 ? i * depth : 0);
+            m = rows_together(p, i, rows);
             if (tiles && (parts > 1 || j == 0)) pack_tiles(p, i, m, r, depth, tiles);
             for (int o = 0; o < OUTER_OPERANDS; o++)
-                outer_block(p, range[o].operand, i, m, r, depth, range[o].begin, range[o].end, tiles, own[o]);
+                if (i < range[o].operand->m) outer_block(p, range + o, i, m, r, depth, tiles);
         }
     }
 }
@@ -217,8 +228,8 @@ LOCAL void outer(const outer_product *p) {
         int64_t n = 0;
         for (int o = 0; o < OUTER_OPERANDS; o++) {
             const outer_operand *operand = p->operands + o;
-            all[o] = (panel_range){.operand = operand, .first = n};
-            all[o].end = skips_nonfinite(p, operand, r, depth) ? 0 : panel_columns(operand->n);
+            const int in_panels = operand->m && !skips_nonfinite(p, operand, r, depth);
+            all[o] = (panel_range){operand, .first = n, .end = in_panels ? panel_columns(operand->n) : 0};
             n += (all[o].end + PANEL_WIDTH - 1) / PANEL_WIDTH * PANEL_WIDTH;
         }
         if (n) outer_panels(p, all, n, r, depth);

@@ -94,8 +94,8 @@ LOCAL void outer_panel(const outer_product *p, const outer_operand *operand, int
                        const REAL *panel) {
     REAL tile[TILE_ROWS][PANEL_WIDTH];
     const int64_t cols = operand->n - j < PANEL_WIDTH ? operand->n - j : PANEL_WIDTH;
-    for (int64_t i = 0; i < p->m; i += TILE_ROWS) {
-        const int64_t rows = p->m - i < TILE_ROWS ? p->m - i : TILE_ROWS;
+    for (int64_t i = 0; i < operand->m; i += TILE_ROWS) {
+        const int64_t rows = operand->m - i < TILE_ROWS ? operand->m - i : TILE_ROWS;
         memset(tile, 0, sizeof tile);
         add_kept_rows(p, operand, i, rows, r, r + depth, panel, tile);
         for (int64_t row = 0; row < rows; row++)
@@ -121,7 +121,8 @@ LOCAL void outer_with(const outer_product *p, const outer_operand *operand) {
 }
 
 LOCAL void outer(const outer_product *p) {
-    for (int i = 0; i < OUTER_OPERANDS; i++) outer_with(p, p->operands + i);
+    for (int i = 0; i < OUTER_OPERANDS; i++)
+        if (p->operands[i].m) outer_with(p, p->operands + i);
 }
 
 /* none: it packs no rows of a */

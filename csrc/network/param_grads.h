@@ -61,10 +61,22 @@ LOCAL REAL *outer_scratch_of(const worker *worker) {
     return call->outer_scratch + call->kernels->outer_scratch(worker->shard * rows + begin);
 }
 
-/* c (m,n) += aT b for each operand, this member's rows of c. a lies shard by shard, b does not; rows of c lie n apart. */
-LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, int64_t lda, int64_t m,
+/* The member's rows [begin,end) of an operand's c, whose rows lie n apart. */
+LOCAL outer_operand rows_of_operand(const outer_operand *operand, int64_t begin, int64_t end) {
+    outer_operand share = *operand;
+    if (operand->m <= begin) return (outer_operand){0};
+    share.m = min_of(operand->m, end) - begin;
+    share.c += begin * operand->n;
+    share.ldc = operand->n;
+    return share;
+}
+
+/* c (m,n) += aT b for each operand, this member's rows of c. a (terms, rows of the largest c) lies shard by shard, b
+ * does not. */
+LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, int64_t lda,
                      const outer_operand operands[OUTER_OPERANDS]) {
-    int64_t begin, end;
+    int64_t begin, end, m = 0;
+    for (int i = 0; i < OUTER_OPERANDS; i++) m = max_of(m, operands[i].m);
     bptt_internal_share(worker->sharer, m, WEIGHT_ROWS, &begin, &end);
     outer_product product = {.m = end - begin,
                              .k = terms->steps * terms->rows,
@@ -73,12 +85,7 @@ LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, in
                              .a = a + begin,
                              .lda = lda,
                              .scratch = outer_scratch_of(worker)};
-    for (int i = 0; i < OUTER_OPERANDS; i++)
-        if (operands[i].n) {
-            product.operands[i] = operands[i];
-            product.operands[i].c += begin * operands[i].n;
-            product.operands[i].ldc = operands[i].n;
-        }
+    for (int i = 0; i < OUTER_OPERANDS; i++) product.operands[i] = rows_of_operand(operands + i, begin, end);
     worker->call->kernels->outer(&product);
 }
 
@@ -97,62 +104,55 @@ LOCAL const REAL *dz_of(const worker *worker, const terms *terms) {
     return dz_at(worker, terms->t) + terms->row * ld_dz(worker->call);
 }
 
-/* where the gradient goes of the product's weights whose dz begins at this block */
-LOCAL REAL *weight_grad(const worker *worker, const bptt_internal_cell_product *cell_product, int block,
-                        int64_t columns) {
-    const int64_t row = (cell_product->row + block - cell_product->dz) * worker->call->H;
-    return layer_dir_grad(worker->call, worker->grads, worker->layer_dir, cell_product->matrix) + row * columns;
-}
-
-/* x (terms, inputs), the operand of a product of W_ih (NULL: no product), for the blocks of dz from this one on */
-LOCAL outer_operand operand_of_ih(const worker *worker, const bptt_internal_cell_product *cell_product, int block,
-                                  const REAL *x) {
+/* What the weights of a product take beside dz: b (terms,columns), rows ldb apart. NULL: there is no such product. */
+LOCAL outer_operand weight_operand(const worker *worker, const bptt_internal_cell_product *cell_product, const REAL *b,
+                                   int64_t ldb, int64_t columns) {
     if (!cell_product) return (outer_operand){0};
-    const int64_t columns = layer_inputs(worker->call, worker->layer);
-    return (outer_operand){
-        .n = columns, .b = x, .ldb = columns, .c = weight_grad(worker, cell_product, block, columns)};
+    const int64_t H = worker->call->H;
+    REAL *grad = layer_dir_grad(worker->call, worker->grads, worker->layer_dir, cell_product->matrix);
+    return (outer_operand){.m = cell_product->rows * H,
+                           .n = columns,
+                           .b = b,
+                           .ldb = ldb,
+                           .c = grad + cell_product->row * H * columns};
 }
 
-/* the same of a product of W_hh: h_prev, or gates made of it */
-LOCAL outer_operand operand_of_hh(const worker *worker, const bptt_internal_cell_product *cell_product, int block,
+/* of W_ih: x as the product took it (terms,inputs) */
+LOCAL outer_operand operand_of_ih(const worker *worker, const bptt_internal_cell_product *cell_product, const REAL *x) {
+    const int64_t in = layer_inputs(worker->call, worker->layer);
+    return weight_operand(worker, cell_product, x, in, in);
+}
+
+/* of W_hh: h_prev, or gates made of it */
+LOCAL outer_operand operand_of_hh(const worker *worker, const bptt_internal_cell_product *cell_product,
                                   const terms *terms, const REAL *h_prev, int64_t ld_prev) {
-    if (!cell_product) return (outer_operand){0};
     const call *call = worker->call;
-    const int64_t H = call->H, gate = cell_product->gate_operand;
-    return (outer_operand){
-        .n = H,
-        .b = gate ? gates_at(worker, terms->t) + terms->row * gate_columns(call) + gate * H : h_prev,
-        .ldb = gate ? gate_columns(call) : ld_prev,
-        .skip = skip_of(worker, terms),
-        .c = weight_grad(worker, cell_product, block, H)};
+    const int64_t H = call->H, gate = cell_product ? cell_product->gate_operand : 0;
+    const REAL *gates = gate ? gates_at(worker, terms->t) + terms->row * gate_columns(call) + gate * H : NULL;
+    outer_operand operand =
+        weight_operand(worker, cell_product, gate ? gates : h_prev, gate ? gate_columns(call) : ld_prev, H);
+    operand.skip = skip_of(worker, terms);
+    return operand;
 }
 
-/* the product of the matrix whose weights have this block of dz as their gradient; NULL: none has */
-LOCAL const bptt_internal_cell_product *product_of_dz(const call *call, int matrix, int block) {
+/* the product of the matrix whose dz begins at this block; NULL: there is none */
+LOCAL const bptt_internal_cell_product *product_from_dz(const call *call, int matrix, int block) {
     EACH_PRODUCT(call, cell_product)
-        if (cell_product->matrix == matrix && cell_product->dz <= block &&
-            block < cell_product->dz + cell_product->rows)
-            return cell_product;
+        if (cell_product->matrix == matrix && cell_product->dz == block) return cell_product;
     return NULL;
 }
 
-/* W_ih and W_hh, in runs of dz blocks that the same products take: x as the product took it (NULL: integers, whose W_ih
- * follows in token_grads.h), and h_prev, the operand of W_hh */
+/* W_ih and W_hh, products whose dz begins at the same block together: x as the product took it (NULL: integers, whose
+ * W_ih follows in token_grads.h), and h_prev, the operand of W_hh */
 LOCAL void add_weight_grads(const worker *worker, const terms *terms, const REAL *x, const REAL *h_prev,
                             int64_t ld_prev) {
     const call *call = worker->call;
-    const int64_t H = call->H, ld = ld_dz(call);
-    const int blocks = bptt_internal_dz_blocks(call->shape);
-    for (int block = 0, end; block < blocks; block = end) {
-        const bptt_internal_cell_product *ih = product_of_dz(call, WEIGHT_IH, block),
-                                         *hh = product_of_dz(call, WEIGHT_HH, block);
-        end = block + 1;
-        while (end < blocks && product_of_dz(call, WEIGHT_IH, end) == ih && product_of_dz(call, WEIGHT_HH, end) == hh)
-            end++;
-        const outer_operand operands[OUTER_OPERANDS] = {
-            operand_of_ih(worker, x ? ih : NULL, block, x),
-            operand_of_hh(worker, hh, block, terms, h_prev, ld_prev)};
-        add_outer(worker, terms, dz_of(worker, terms) + block * H, ld, (end - block) * H, operands);
+    for (int block = 0; block < bptt_internal_dz_blocks(call->shape); block++) {
+        const bptt_internal_cell_product *ih = x ? product_from_dz(call, WEIGHT_IH, block) : NULL,
+                                         *hh = product_from_dz(call, WEIGHT_HH, block);
+        const outer_operand operands[OUTER_OPERANDS] = {operand_of_ih(worker, ih, x),
+                                                        operand_of_hh(worker, hh, terms, h_prev, ld_prev)};
+        if (ih || hh) add_outer(worker, terms, dz_of(worker, terms) + block * call->H, ld_dz(call), operands);
     }
 }
 
@@ -243,7 +243,8 @@ LOCAL void add_readout_grads(const worker *worker) {
         if (!with.steps) continue;
         const REAL *dy = dy_at(worker, with.t, with.row);
         const REAL *h = state_at(call, call->L - 1, 0, 0, slot_of(worker, with.t)) + with.row * DH;
-        add_outer(worker, &with, dy, O, O, (outer_operand[OUTER_OPERANDS]){{.n = DH, .b = h, .ldb = DH, .c = weight}});
+        add_outer(worker, &with, dy, O,
+                  (outer_operand[OUTER_OPERANDS]){{.m = O, .n = DH, .b = h, .ldb = DH, .c = weight}});
         if (bias) add_bias(worker, &with, O, dy, O, bias, NULL);
     }
 }

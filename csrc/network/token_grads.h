@@ -75,8 +75,8 @@ LOCAL void add_embedding_grads(const worker *worker) {
     bptt_internal_team_wait(worker->sharer);
     EACH_PRODUCT(call, cell_product)
         if (cell_product->matrix == WEIGHT_IH)
-            add_outer(worker, &all, dz + cell_product->dz * H, ld, cell_product->rows * H,
-                      (outer_operand[OUTER_OPERANDS]){operand_of_ih(worker, cell_product, cell_product->dz, x)});
+            add_outer(worker, &all, dz + cell_product->dz * H, ld,
+                      (outer_operand[OUTER_OPERANDS]){operand_of_ih(worker, cell_product, x)});
     multiply_w_ih(worker, end - begin, dz + begin * ld, ld, NULL, dx + begin * I);
     for (int64_t run = begin; run < end; run++) {
         const int64_t token = token_of(runs, run);
