@@ -12,7 +12,9 @@ enum {
     NEIGHBOURS = 4, /* tiles or panels that are packed together, row by row: a page is then found once for all */
     AHEAD = 16,     /* rows from that which is packed to that which is prefetched */
     COLUMNS_IN_L2 = L2_BYTES / DEPTH / (int)sizeof(REAL), /* columns of DEPTH rows */
-    ROWS_AT_ONCE = COLUMNS_IN_L2 / 8, /* of tiles, with as many columns of panels as fill the rest */
+    ROWS_IN_L2 = COLUMNS_IN_L2 / 2, /* rows of c whose tiles are all packed at once */
+    /* of more rows: their tiles, and the columns of panels that fill the rest of L2 */
+    ROWS_AT_ONCE = (COLUMNS_IN_L2 / 8 + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS,
     COLUMNS_AT_ONCE = (COLUMNS_IN_L2 - ROWS_AT_ONCE) / PANEL_WIDTH * PANEL_WIDTH
 };
 
@@ -202,18 +204,18 @@ static int64_t rows_together(const outer_product *p, int64_t i, int64_t most) {
 static void outer_panels(const outer_product *p, const panel_range all[OUTER_OPERANDS], int64_t n, int64_t r,
                          int64_t depth) {
     REAL one_panel[DEPTH * PANEL_WIDTH] __attribute__((aligned(64)));
-    const int64_t parts = p->m <= 2 * ROWS_AT_ONCE ? 1 : (p->m + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
-    const int64_t rows = (p->m + parts - 1) / parts, room = (p->m - rows) / PANEL_WIDTH * PANEL_WIDTH;
-    const int64_t at_once = parts == 1 ? PANEL_WIDTH : room < COLUMNS_AT_ONCE ? room : COLUMNS_AT_ONCE;
-    REAL *panels = parts == 1 ? one_panel : p->scratch + (p->m - room) * DEPTH;
+    const int in_parts = p->m > ROWS_IN_L2;
+    const int64_t rows = in_parts ? ROWS_AT_ONCE : p->m, room = (p->m - rows) / PANEL_WIDTH * PANEL_WIDTH;
+    const int64_t at_once = !in_parts ? PANEL_WIDTH : room < COLUMNS_AT_ONCE ? room : COLUMNS_AT_ONCE;
+    REAL *panels = in_parts ? p->scratch + (p->m - room) * DEPTH : one_panel;
     for (int64_t j = 0; j < n; j += at_once) {
         panel_range range[OUTER_OPERANDS];
         for (int o = 0; o < OUTER_OPERANDS; o++)
             range[o] = pack_range(p, all + o, r, depth, j, j + at_once, panels);
         for (int64_t i = 0, m; i < p->m; i += m) {
-            REAL *tiles = n < WIDE ? NULL : p->scratch + (parts == 1 ? i * depth : 0);
+            REAL *tiles = n < WIDE ? NULL : p->scratch + (in_parts ? 0 : i * depth);
             m = rows_together(p, i, rows);
-            if (tiles && (parts > 1 || j == 0)) pack_tiles(p, i, m, r, depth, tiles);
+            if (tiles && (in_parts || j == 0)) pack_tiles(p, i, m, r, depth, tiles);
             for (int o = 0; o < OUTER_OPERANDS; o++)
                 if (i < range[o].operand->m) outer_block(p, range + o, i, m, r, depth, tiles);
         }
