@@ -144,19 +144,18 @@ LOCAL void add_row_weights(const learner *learner, const row_dz *given, REAL *sc
         const REAL *operand = input  ? learner->x + (given->first * B + given->row) * columns
                               : gate ? taped_gates(learner, given->first, given->row) + gate * H
                                      : taped_state(learner, 0, given->first, given->row);
-        call->kernels->outer(
-            &(outer_product){.m = listed->rows * H,
-                             .k = given->steps,
-                             .a = given->dz + listed->dz * H,
-                             .lda = given->ld,
-                             .operands = {{.m = listed->rows * H,
-                                           .n = columns,
-                                           .b = operand,
-                                           .ldb = B * (gate ? gates : columns),
-                                           .c = layer_tensor(learner, to.first, listed->matrix) +
-                                                listed->row * H * columns,
-                                           .ldc = columns}},
-                             .scratch = scratch});
+        call->kernels->outer(&(outer_product){
+            .m = listed->rows * H,
+            .k = given->steps,
+            .a = given->dz + listed->dz * H,
+            .lda = given->ld,
+            .operands = {{.m = listed->rows * H,
+                          .n = columns,
+                          .b = operand,
+                          .ldb = B * (gate ? gates : columns),
+                          .c = layer_tensor(learner, to.first, listed->matrix) + listed->row * H * columns,
+                          .ldc = columns}},
+            .scratch = scratch});
     }
 }
 

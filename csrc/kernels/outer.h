@@ -1,6 +1,6 @@
-/* The outer products c += aT b over k rows: the gradients of weight matrices. DEPTH rows of a and b at a time are packed:
- * those of b in panels, those of a in tiles, where all c together are wide enough to pay for it. Rows of a that lie a
- * power of two apart would share a few sets of L1, and a tile takes only a part of each line. */
+/* The outer products c += aT b over k rows: the gradients of weight matrices. DEPTH rows of a and b at a time are
+ * packed: those of b in panels, those of a in tiles, where all c together are wide enough to pay for it. Rows of a that
+ * lie a power of two apart would share a few sets of L1, and a tile takes only a part of each line. */
 #ifndef BPTT_KERNELS_OUTER_H
 #define BPTT_KERNELS_OUTER_H
 #include "kernels/tile.h"
@@ -12,7 +12,7 @@ enum {
     NEIGHBOURS = 4, /* tiles or panels that are packed together, row by row: a page is then found once for all */
     AHEAD = 16,     /* rows from that which is packed to that which is prefetched */
     COLUMNS_IN_L2 = L2_BYTES / DEPTH / (int)sizeof(REAL), /* columns of DEPTH rows */
-    ROWS_IN_L2 = COLUMNS_IN_L2 / 2, /* rows of c whose tiles are all packed at once */
+    ROWS_IN_L2 = COLUMNS_IN_L2 / 2,                       /* rows of c whose tiles are all packed at once */
     /* of more rows: their tiles, and the columns of panels that fill the rest of L2 */
     ROWS_AT_ONCE = (COLUMNS_IN_L2 / 8 + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS,
     COLUMNS_AT_ONCE = (COLUMNS_IN_L2 - ROWS_AT_ONCE) / PANEL_WIDTH * PANEL_WIDTH
@@ -210,8 +210,7 @@ static void outer_panels(const outer_product *p, const panel_range all[OUTER_OPE
     REAL *panels = in_parts ? p->scratch + (p->m - room) * DEPTH : one_panel;
     for (int64_t j = 0; j < n; j += at_once) {
         panel_range range[OUTER_OPERANDS];
-        for (int o = 0; o < OUTER_OPERANDS; o++)
-            range[o] = pack_range(p, all + o, r, depth, j, j + at_once, panels);
+        for (int o = 0; o < OUTER_OPERANDS; o++) range[o] = pack_range(p, all + o, r, depth, j, j + at_once, panels);
         for (int64_t i = 0, m; i < p->m; i += m) {
             REAL *tiles = n < WIDE ? NULL : p->scratch + (in_parts ? 0 : i * depth);
             m = rows_together(p, i, rows);

@@ -110,11 +110,8 @@ LOCAL outer_operand weight_operand(const worker *worker, const bptt_internal_cel
     if (!cell_product) return (outer_operand){0};
     const int64_t H = worker->call->H;
     REAL *grad = layer_dir_grad(worker->call, worker->grads, worker->layer_dir, cell_product->matrix);
-    return (outer_operand){.m = cell_product->rows * H,
-                           .n = columns,
-                           .b = b,
-                           .ldb = ldb,
-                           .c = grad + cell_product->row * H * columns};
+    return (outer_operand){
+        .m = cell_product->rows * H, .n = columns, .b = b, .ldb = ldb, .c = grad + cell_product->row * H * columns};
 }
 
 /* of W_ih: x as the product took it (terms,inputs) */

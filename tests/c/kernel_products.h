@@ -307,60 +307,82 @@ LOCAL void check_no_rows(const kernels *table) {
 
 /* ---- outer product -------------------------------------------------------------------------------------- */
 
-LOCAL void want_outer(const outer_product *p) {
-    for (int64_t i = 0; i < p->m; i++)
-        for (int64_t j = 0; j < p->n; j++) {
-            double sum = (double)p->c[i * p->ldc + j], magnitude = fabs(sum);
+LOCAL void want_outer(const outer_product *p, const outer_operand *operand) {
+    for (int64_t i = 0; i < operand->m; i++)
+        for (int64_t j = 0; j < operand->n; j++) {
+            double sum = (double)operand->c[i * operand->ldc + j], magnitude = fabs(sum);
             for (int64_t r = 0; r < p->k; r++) {
                 const int64_t at = p->gap ? r / p->run * (p->run + p->gap) + r % p->run : r;
-                if (p->skip && p->skip[at]) continue;
-                const double term = (double)p->a[r * p->lda + i] * (double)p->b[at * p->ldb + j];
+                if (operand->skip && operand->skip[at]) continue;
+                const double term = (double)p->a[r * p->lda + i] * (double)operand->b[at * operand->ldb + j];
                 sum += term;
                 magnitude += fabs(term);
             }
-            want_within(p->c, i * p->ldc + j, sum, sum_tolerance(p->k, magnitude));
+            want_within(operand->c, i * operand->ldc + j, sum, sum_tolerance(p->k, magnitude));
         }
 }
 
-/* skipped: 0 none, 1 some, 2 all rows; what is skipped is NaN in b, and in one element of a. run: rows of b that lie
- * together, 0 for all; those in the gaps are NaN. */
-LOCAL void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, int skipped, int64_t run) {
-    const int64_t gap = run ? 1 + any_of(4) : 0, rows_of_b = run ? k + (k - 1) / run * gap : k;
-    kernel_case("outer m=%d n=%d k=%d skipped %d run %d gap %d", (int)m, (int)n, (int)k, skipped, (int)run, (int)gap);
-    const int64_t lda = m + any_of(3), ldb = n + any_of(3), ldc = n + any_of(3);
-    REAL *c = matrix(m, n, ldc, 1), *rows = twin(c), *a = matrix(k, m, lda, 1), *b = matrix(rows_of_b, n, ldb, 1);
-    uint8_t *skip = checked_malloc(rows_of_b);
-    for (int64_t row = 0, r = 0; row < rows_of_b; row++) {
-        const int in_gap = run && row % (run + gap) >= run;
-        skip[row] = in_gap ? 0 : skipped == 2 ? 255 : skipped ? (uint8_t)any_of(3) : 0;
-        for (int64_t j = 0; j < n && (skip[row] || in_gap); j++) b[row * ldb + j] = (REAL)NAN;
-        if (skip[row]) a[r * lda + any_of(m)] = (REAL)(r % 2 ? NAN : INFINITY);
-        r += !in_gap;
-    }
-    settle(a);
+/* rows of b that belong to others: after each `run`, `gap` of them */
+LOCAL int in_gap(int64_t run, int64_t gap, int64_t row) { return run && row % (run + gap) >= run; }
+
+/* An operand whose b is NaN in gaps and in skipped rows (NULL: none). */
+LOCAL outer_operand random_operand(int64_t m, int64_t n, int64_t rows_of_b, int64_t run, int64_t gap,
+                                   const uint8_t *skip) {
+    const int64_t ldb = n + any_of(3), ldc = n + any_of(3);
+    REAL *b = matrix(rows_of_b, n, ldb, 1);
+    for (int64_t row = 0; row < rows_of_b; row++)
+        for (int64_t j = 0; j < n && (in_gap(run, gap, row) || (skip && skip[row])); j++) b[row * ldb + j] = (REAL)NAN;
     settle(b);
-    const outer_product p = {.m = m,
-                             .n = n,
-                             .k = k,
-                             .run = run,
-                             .gap = gap,
-                             .a = a,
-                             .lda = lda,
-                             .b = b,
-                             .ldb = ldb,
-                             .skip = skipped ? skip : NULL,
-                             .c = c,
-                             .ldc = ldc,
-                             .scratch = scratch(table->outer_scratch(m))};
-    want_outer(&p);
-    table->outer(&p);
-    for (int64_t i = 0; i < m; i++) { /* row by row, with NaN in a or without: the same bits */
-        outer_product row = p;
+    return (outer_operand){.m = m, .n = n, .b = b, .ldb = ldb, .skip = skip, .c = matrix(m, n, ldc, 1), .ldc = ldc};
+}
+
+/* The same, row by row and for one operand alone, into rows: the same bits. */
+LOCAL void outer_by_rows(const kernels *table, const outer_product *p, const outer_operand *operand, REAL *rows) {
+    for (int64_t i = 0; i < operand->m; i++) {
+        outer_product row = *p;
         row.m = 1;
         row.a += i;
-        row.c = rows + i * ldc;
+        row.operands[0] = *operand;
+        row.operands[1] = (outer_operand){0};
+        row.operands[0].m = 1;
+        row.operands[0].c = rows + i * operand->ldc;
         table->outer(&row);
     }
+}
+
+/* The other operand of a product: none, one with the same rows of c and of b, one with fewer rows of c and no skip. */
+enum { NO_OTHER, OTHER, SMALLER_OTHER, OTHERS };
+
+/* skipped: 0 none, 1 some, 2 all rows; what is skipped is NaN in b, and in one element of a unless another operand
+ * takes it. run: rows of b that lie together, 0 for all; those in the gaps are NaN. */
+LOCAL void check_outer(const kernels *table, int64_t m, int64_t n, int64_t k, int skipped, int64_t run, int other) {
+    const int64_t gap = run ? 1 + any_of(4) : 0, rows_of_b = run ? k + (k - 1) / run * gap : k;
+    kernel_case("outer m=%d n=%d k=%d skipped %d run %d gap %d other %d", (int)m, (int)n, (int)k, skipped, (int)run,
+                (int)gap, other);
+    const int64_t lda = m + any_of(3), other_n = 1 + any_of(n), other_m = other == SMALLER_OTHER ? 1 + any_of(m) : m;
+    REAL *a = matrix(k, m, lda, 1);
+    uint8_t *skip = checked_malloc(rows_of_b);
+    for (int64_t row = 0, r = 0; row < rows_of_b; row++) {
+        const int others = in_gap(run, gap, row);
+        skip[row] = others ? 0 : skipped == 2 ? 255 : skipped ? (uint8_t)any_of(3) : 0;
+        if (skip[row] && other != SMALLER_OTHER) a[r * lda + any_of(m)] = (REAL)(r % 2 ? NAN : INFINITY);
+        r += !others;
+    }
+    settle(a);
+    outer_product p = {
+        .m = m, .k = k, .run = run, .gap = gap, .a = a, .lda = lda, .scratch = scratch(table->outer_scratch(m))};
+    const int place = other && any_of(2); /* of the operand of n columns */
+    p.operands[place] = random_operand(m, n, rows_of_b, run, gap, skipped ? skip : NULL);
+    if (other)
+        p.operands[!place] =
+            random_operand(other_m, other_n, rows_of_b, run, gap, other == OTHER && skipped ? skip : NULL);
+    REAL *rows[OUTER_OPERANDS];
+    for (int i = 0; i < OUTER_OPERANDS; i++) {
+        rows[i] = p.operands[i].m ? twin(p.operands[i].c) : NULL;
+        want_outer(&p, p.operands + i);
+    }
+    table->outer(&p);
+    for (int i = 0; i < OUTER_OPERANDS; i++) outer_by_rows(table, &p, p.operands + i, rows[i]);
     free(skip);
     end_case();
 }
@@ -371,12 +393,15 @@ LOCAL void check_outers(const kernels *table) {
     for (int i = 0; i < 17; i++)
         for (int j = 0; j < WIDTHS; j++)
             check_outer(table, heights[i], widths[j], (int64_t[]){1, 2, 3, 7, 20, 41}[any_of(6)], (int)any_of(3),
-                        runs[any_of(6)]);
-    for (int d = 0; d < 5; d++) check_outer(table, 14, 35, deep[d], 1, runs[d + 1]);
-    for (int n = 16; n <= 34; n += 9) check_outer(table, 530, n, 260, 1, 0);
-    check_outer(table, 530, 33, 2, 0, 1);
-    for (int i = 0; i < 17; i++) check_outer(table, heights[i], 261, any_of(2) ? 3 : 40, 1, runs[i % 6]); /* wide */
-    check_outer(table, 300, 257, 260, 1, 25);
-    check_outer(table, 530, 410, 131, 1, 40); /* in parts of its rows and of its columns */
+                        runs[any_of(6)], (int)any_of(OTHERS));
+    for (int d = 0; d < 5; d++) check_outer(table, 14, 35, deep[d], 1, runs[d + 1], d % OTHERS);
+    for (int n = 16; n <= 34; n += 9) check_outer(table, 530, n, 260, 1, 0, n % OTHERS);
+    check_outer(table, 530, 33, 2, 0, 1, NO_OTHER);
+    for (int i = 0; i < 17; i++) /* wide */
+        check_outer(table, heights[i], 261, any_of(2) ? 3 : 40, 1, runs[i % 6], i % OTHERS);
+    for (int other = 0; other < OTHERS; other++) {
+        check_outer(table, 300, 257, 260, 1, 25, other);
+        check_outer(table, 530, 410, 131, 1, 40, other); /* in parts of its rows and of its columns */
+    }
 }
 #endif

@@ -114,7 +114,8 @@ LOCAL void measure_speed(const kernels *table) {
     REAL *gates = numbers(ROWS * 4 * H, .5), *dz = numbers(ROWS * 4 * H, .5), *out = numbers(4 * ROWS * H, .5);
     job j = {.table = table, .n = K * N, .w = numbers(K * N, .1), .x = x, .y = y};
     j.product = (product){.m = M, .n = N, .k = K, .a = x, .lda = K, .panels = y, .c = c, .ldc = N};
-    j.outer = (outer_product){.m = N, .n = N, .k = M, .a = x, .lda = N, .b = x, .ldb = N, .c = c, .ldc = N};
+    j.outer = (outer_product){.m = N, .k = M, .a = x, .lda = N};
+    j.outer.operands[0] = (outer_operand){.m = N, .n = N, .b = x, .ldb = N, .c = c, .ldc = N};
     j.outer.scratch = numbers(table->outer_scratch(N), 1);
     j.step = (gate_step){.rows = ROWS, .H = H, .gates = gates, .products = x, .h_prev = x, .c_prev = x, .ld_prev = H};
     j.step.h = out;
