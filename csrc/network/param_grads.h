@@ -61,32 +61,45 @@ LOCAL REAL *outer_scratch_of(const worker *worker) {
     return call->outer_scratch + call->kernels->outer_scratch(worker->shard * rows + begin);
 }
 
-/* The member's rows [begin,end) of an operand's c, whose rows lie n apart. */
+/* Rows [begin,end) of an operand's c, whose rows lie n apart. */
 LOCAL outer_operand rows_of_operand(const outer_operand *operand, int64_t begin, int64_t end) {
-    outer_operand share = *operand;
+    outer_operand part = *operand;
     if (operand->m <= begin) return (outer_operand){0};
-    share.m = min_of(operand->m, end) - begin;
-    share.c += begin * operand->n;
-    share.ldc = operand->n;
-    return share;
+    part.m = min_of(operand->m, end) - begin;
+    part.c += begin * operand->n;
+    part.ldc = operand->n;
+    return part;
+}
+
+/* The end of the rows of c from `begin` on that are shared out together: all that some operand has where there is
+ * nobody to share with, otherwise those that the same operands have, which are the same work each. */
+LOCAL int64_t end_of_shared_rows(const worker *worker, int64_t begin, const outer_operand operands[OUTER_OPERANDS]) {
+    int64_t end = begin;
+    for (int i = 0; i < OUTER_OPERANDS; i++) {
+        const int64_t m = operands[i].m;
+        if (m > begin) end = end == begin || worker->sharer->size == 1 ? max_of(m, end) : min_of(m, end);
+    }
+    return end;
 }
 
 /* c (m,n) += aT b for each operand, this member's rows of c. a (terms, rows of the largest c) lies shard by shard, b
  * does not. */
 LOCAL void add_outer(const worker *worker, const terms *terms, const REAL *a, int64_t lda,
                      const outer_operand operands[OUTER_OPERANDS]) {
-    int64_t begin, end, m = 0;
-    for (int i = 0; i < OUTER_OPERANDS; i++) m = max_of(m, operands[i].m);
-    bptt_internal_share(worker->sharer, m, WEIGHT_ROWS, &begin, &end);
-    outer_product product = {.m = end - begin,
-                             .k = terms->steps * terms->rows,
-                             .run = terms->rows,
-                             .gap = terms->steps > 1 ? worker->call->B - terms->rows : 0,
-                             .a = a + begin,
-                             .lda = lda,
-                             .scratch = outer_scratch_of(worker)};
-    for (int i = 0; i < OUTER_OPERANDS; i++) product.operands[i] = rows_of_operand(operands + i, begin, end);
-    worker->call->kernels->outer(&product);
+    for (int64_t row = 0, row_end; (row_end = end_of_shared_rows(worker, row, operands)) > row; row = row_end) {
+        int64_t begin, end;
+        bptt_internal_share(worker->sharer, row_end - row, WEIGHT_ROWS, &begin, &end);
+        outer_product product = {.m = end - begin,
+                                 .k = terms->steps * terms->rows,
+                                 .run = terms->rows,
+                                 .gap = terms->steps > 1 ? worker->call->B - terms->rows : 0,
+                                 .a = a + row + begin,
+                                 .lda = lda,
+                                 .scratch = outer_scratch_of(worker)};
+        for (int i = 0; i < OUTER_OPERANDS; i++)
+            product.operands[i] = rows_of_operand(operands + i, row + begin, row + end);
+        worker->call->kernels->outer(&product);
+    }
 }
 
 /* ---- a layer_dir --------------------------------------------------------------------------------------- */
@@ -149,7 +162,7 @@ LOCAL void add_weight_grads(const worker *worker, const terms *terms, const REAL
                                          *hh = product_from_dz(call, WEIGHT_HH, block);
         const outer_operand operands[OUTER_OPERANDS] = {operand_of_ih(worker, ih, x),
                                                         operand_of_hh(worker, hh, terms, h_prev, ld_prev)};
-        if (ih || hh) add_outer(worker, terms, dz_of(worker, terms) + block * call->H, ld_dz(call), operands);
+        add_outer(worker, terms, dz_of(worker, terms) + block * call->H, ld_dz(call), operands);
     }
 }
 
