@@ -158,7 +158,7 @@ typedef struct {
 
 /* Packs those of the panels [j, end) of all that are the operand's own. */
 static panel_range pack_range(const outer_product *p, const panel_range *all, int64_t r, int64_t depth, int64_t j,
-                                   int64_t end, REAL *panels) {
+                              int64_t end, REAL *panels) {
     panel_range range = *all;
     if (j > all->first) range.begin = j - all->first;
     if (end < all->first + all->end) range.end = end - all->first;
@@ -170,7 +170,7 @@ static panel_range pack_range(const outer_product *p, const panel_range *all, in
 /* The columns of c that have these panels, by its rows [i, i + m) and `depth` rows of a from r on, whose tiles these
  * are (NULL: they are not packed). */
 static void outer_block(const outer_product *p, const panel_range *range, int64_t i, int64_t m, int64_t r,
-                             int64_t depth, const REAL *tiles) {
+                        int64_t depth, const REAL *tiles) {
     const int64_t ld = range->operand->ldc;
     const REAL *panel = range->panels;
     for (int64_t j = range->begin; j < range->end; j += PANEL_WIDTH, panel += depth * PANEL_WIDTH) {
