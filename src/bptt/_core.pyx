@@ -258,6 +258,7 @@ cdef class Network
 cdef class Run
 
 include "bindings/arrays.pxi"
+include "bindings/lock.pxi"
 include "bindings/params.pxi"
 include "bindings/network.pxi"
 include "bindings/sequences.pxi"
