@@ -634,7 +634,8 @@ def test_the_lock_of_a_network(problem):
     lock = problem(2, 1, 3, 8, 2).rnn.lock
     with ThreadPoolExecutor(1) as pool:
         with lock as taken:
-            assert taken and lock.acquire()
+            assert taken
+            assert lock.acquire()
             lock.release()
             assert not pool.submit(lock.acquire, False).result()
             assert not pool.submit(lock.acquire, timeout=0.01).result()

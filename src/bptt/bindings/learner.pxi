@@ -19,7 +19,7 @@ cdef class Learner:
     cdef void *state_data
     cdef bptt_method method
     cdef bint stepped  # whether there is a step to go back over
-    cdef bint brief  # whether calls keep the GIL where nobody holds the lock: both would take a tenth of their time
+    cdef bint brief  # whether calls keep the GIL, without a lock that nobody holds: both take a tenth of a call
     cdef uint64_t seed  # of the noise
     cdef int64_t steps  # since all rows began anew: the index of the next step, which selects its noise
     cdef int64_t grads_bytes, output_bytes
