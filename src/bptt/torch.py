@@ -29,7 +29,14 @@ import copy
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError("bptt.torch needs torch, which `pip install torch` brings", name="torch") from error
+
 import torch.nn.utils.parametrize
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
