@@ -26,17 +26,15 @@ torch.jit.script is supported.
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 
-try:
-    import torch
-except ModuleNotFoundError as error:
-    if error.name != "torch":
-        raise
-    raise ModuleNotFoundError("bptt.torch needs torch, which `pip install torch` brings", name="torch") from error
+if find_spec("torch") is None:
+    raise ModuleNotFoundError("bptt.torch needs torch, which `pip install torch` brings", name="torch")
 
+import torch
 import torch.nn.utils.parametrize
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
