@@ -328,6 +328,9 @@ cdef class Network:
                 if unbatched != run.unbatched:
                     raise ValueError(f"dy must have the {2 if run.unbatched else 3} axes of forward's y, "
                                      f"got shape {np.shape(given)}")
+                if self.batch_first and not unbatched and (a.shape[0] != run.T or a.shape[1] != run.B):
+                    raise ValueError(f"dy must have shape (B,T,{self.width_letters()}) = "
+                                     f"{(run.B, run.T, self.width())}, got {np.shape(given)}")
                 expect(&a, "dy", f"(T,B,{self.width_letters()})", 3, run.T, run.B, self.width())
             dstate = state_to_core(self, dstate, "dstate", run.B)
             carry = carry_to_core(carry, run.T, run.B, self.batch_first and not run.unbatched, self.dtype)
