@@ -6,7 +6,10 @@
  * never split, has panels and functions of its own, which sum in another order.) */
 #ifndef BPTT_KERNELS_H
 #define BPTT_KERNELS_H
+#include <stdatomic.h>
+
 #include "base/real.h"
+#include "bptt.h"
 #include "cells/list.h"
 #include "forward_mode/kernels.h"
 
@@ -105,6 +108,14 @@ typedef struct {
     REAL *scratch;            /* (H,), where the new h may wait if it replaces the operand; NULL: h lies elsewhere */
 } row_step;
 
+/* The numbers of the functions of such a step in the kernel table. */
+enum {
+#define ROW_NUMBER(name) name##_number,
+    ROW_FUNCTIONS(ROW_NUMBER)
+#undef ROW_NUMBER
+        ROWS
+};
+
 /* An optimiser's step on n parameters, in place; optim_pointwise.h has the formulas. */
 typedef struct {
     int64_t n;
@@ -168,15 +179,25 @@ typedef struct TYPED(kernels) {
     void (*multiply_by_rows)(const product *); /* with a matrix that is not packed: panels is b transposed (n,k) */
     void (*sum_influence)(const influence_sum *);
     void (*step_units)(const unit_step *);
-#define ROW_MEMBER(name) void (*name)(const row_step *);
-    ROW_FUNCTIONS(ROW_MEMBER)
-#undef ROW_MEMBER
+    void (*rows[ROWS])(const row_step *);
+    /* bptt_step */
+    bptt_status (*step)(const bptt_spec *, int64_t B, const REAL *packed, const REAL *x, REAL *state, REAL *y,
+                        REAL *work);
+    /* A step of one row, whose arguments were checked: the first layer begins with x or, where that is NULL, with z.
+     * `sample` is the address of what the caller gave for this step. */
+    bptt_status (*step_row)(const void *sample, const REAL *z, const REAL *packed, const REAL *x, REAL *state, REAL *y,
+                            REAL *work);
     void (*sgd)(const update *);
     void (*rmsprop)(const update *); /* and Adagrad */
     void (*adam)(const update *);
 } kernels;
 
-/* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. */
+/* bptt_step of a call that cannot go at once: all checks, any number of rows */
+bptt_status TYPED(bptt_internal_step)(const bptt_spec *, int64_t B, const REAL *packed, const REAL *x, REAL *state,
+                                      REAL *y, REAL *work);
+
+/* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. The variable: NULL before. */
 const kernels *TYPED(bptt_internal_kernels)(void);
+extern _Atomic(const kernels *) TYPED(bptt_internal_chosen);
 LOCAL const kernels *kernel_table(void) { return TYPED(bptt_internal_kernels)(); }
 #endif

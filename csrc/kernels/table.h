@@ -26,7 +26,10 @@
 #define CELL_FILE(name) QUOTED(name##_pointwise.h)
 #include "cells/list.h"
 
+#include "kernels/step_row.h"
+
 #define ENTRY(name) .name = name,
+#define ROW_ENTRY(name) [name##_number] = name,
 
 const kernels TABLE = {.vector_bytes = VECTOR_BYTES,
                        .packed_size = packed_size,
@@ -56,5 +59,7 @@ const kernels TABLE = {.vector_bytes = VECTOR_BYTES,
                        .sgd = sgd,
                        .rmsprop = rmsprop,
                        .adam = adam,
-                       GATE_FUNCTIONS(ENTRY) ROW_FUNCTIONS(ENTRY)};
+                       GATE_FUNCTIONS(ENTRY).rows = {ROW_FUNCTIONS(ROW_ENTRY)},
+                       .step = step,
+                       .step_row = step_row};
 #endif
