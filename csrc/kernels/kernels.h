@@ -98,7 +98,7 @@ typedef struct {
     int64_t I;
     const REAL *x;          /* the inputs (I,); NULL: z holds their product */
     const REAL *inputs;     /* W_ih */
-    const REAL *input_bias; /* (G*H), and that of the other product where it is separate (G*H), else NULL */
+    const REAL *input_bias; /* (G*H) in unit panels, and that of the other product where it is separate, else NULL */
     const REAL *hh_bias;
     const REAL *z;            /* W_ih x + input_bias (G*H); may be where the gates go, or h of a cell without gates */
     const REAL *recurrent[2]; /* the products of W_hh in the cell's order */
@@ -139,11 +139,12 @@ typedef struct TYPED(kernels) {
     void (*multiply_vector)(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *c);
     /* The same for a batch of one, in unit panels, which hold matrices (gates*H,k): element (gate, unit j, r) is
      * w[(gate*H + j) * unit_stride + r * k_stride]. multiply_row is multiply with m = 1 and panels of one gate;
-     * multiply_units has many rows, n = gates*H, init the same row for all, and the bits of a row_step's product of x.
-     */
+     * multiply_units has many rows, n = gates*H, init one row for all, in panels, and the bits of a row_step's product
+     * of x. pack_bias_units packs a + b (gates*H) as a matrix with k = 1; NULL: zeros. */
     int64_t (*unit_panels_size)(int gates, int64_t H, int64_t k);
     void (*pack_units)(int gates, int64_t H, int64_t k, const REAL *w, int64_t unit_stride, int64_t k_stride,
                        REAL *panels);
+    void (*pack_bias_units)(int gates, int64_t H, const REAL *a, const REAL *b, REAL *panels);
     void (*multiply_row)(const product *);
     void (*multiply_units)(int gates, const product *);
     void (*outer)(const outer_product *);
