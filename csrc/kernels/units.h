@@ -45,12 +45,21 @@ LOCAL void pack_bias_units(int gates, int64_t H, const REAL *a, const REAL *b, R
     }
 }
 
+/* Adds every second of the chains that lie `apart` to the one before. A loop over `apart`, which doubles, would keep the
+ * compiler from holding the parts in registers. */
+INLINE void add_chains(const int gates, const int vectors, const int chains, const int apart, unit_sums part[SUMS]) {
+    UNROLL
+    for (int chain = 0; chain + apart < chains; chain += 2 * apart) UNROLL
+    for (int v = 0; v < vectors; v++) UNROLL
+    for (int gate = 0; gate < gates; gate++) part[chain][v][gate] += part[chain + apart][v][gate];
+}
+
 /* sum[v][gate] += the sum of a[r] times row r of the panel of vector v, for r < k. Each sum has `chains` parts, of
  * every chains-th term, which are added at the end; the first begins with the sum's initial value. */
 INLINE void add_terms(const int gates, const int vectors, const int chains, int64_t k, const REAL *a,
                       const REAL *panels, unit_sums sum) {
     const int64_t width = (int64_t)gates * LANES, panel = k * width;
-    vec part[SUMS][MOST_UNITS][MOST_GATES];
+    unit_sums part[SUMS];
     int64_t r = 0;
     UNROLL
     for (int chain = 0; chain < chains; chain++) UNROLL
@@ -70,11 +79,9 @@ INLINE void add_terms(const int gates, const int vectors, const int chains, int6
         for (int v = 0; v < vectors; v++) UNROLL
         for (int gate = 0; gate < gates; gate++) part[0][v][gate] += x * load(panels + v * panel + gate * LANES);
     }
-    UNROLL
-    for (int step = 1; step < chains; step *= 2) UNROLL
-    for (int chain = 0; chain < chains; chain += 2 * step) UNROLL
-    for (int v = 0; v < vectors; v++) UNROLL
-    for (int gate = 0; gate < gates; gate++) part[chain][v][gate] += part[chain + step][v][gate];
+    add_chains(gates, vectors, chains, 1, part);
+    add_chains(gates, vectors, chains, 2, part);
+    add_chains(gates, vectors, chains, 4, part);
     UNROLL
     for (int v = 0; v < vectors; v++) UNROLL
     for (int gate = 0; gate < gates; gate++) sum[v][gate] = part[0][v][gate];
