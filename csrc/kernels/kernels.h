@@ -136,8 +136,6 @@ typedef struct TYPED(kernels) {
     /* element (i,j) of the (k,n) matrix is w[i*row_stride + j*col_stride] */
     void (*pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels);
     void (*multiply)(const product *);
-    /* The same with m = 1 and no epilogue; init (n,) or NULL. */
-    void (*multiply_vector)(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *c);
     /* The same for a batch of one, in unit panels, which hold matrices (gates*H,k): element (gate, unit j, r) is
      * w[(gate*H + j) * unit_stride + r * k_stride]. multiply_row is multiply with m = 1 and panels of one gate;
      * multiply_units has many rows, n = gates*H, init one row for all, in panels, and the bits of a row_step's product
@@ -198,7 +196,8 @@ typedef struct TYPED(kernels) {
 bptt_status TYPED(bptt_internal_step)(const bptt_spec *, int64_t B, const REAL *packed, const REAL *x, REAL *state,
                                       REAL *y, REAL *work);
 
-/* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. The variable: NULL before. */
+/* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. The variable: NULL before.
+ */
 const kernels *TYPED(bptt_internal_kernels)(void);
 extern _Atomic(const kernels *) TYPED(bptt_internal_chosen);
 LOCAL const kernels *kernel_table(void) { return TYPED(bptt_internal_kernels)(); }

@@ -5,6 +5,11 @@
 #include "base/arena.h"
 #include "kernels/vec.h"
 #include "network/packed.h"
+#if VECTOR_BYTES == 0
+#include "kernels/portable.h"
+#else
+#include "kernels/gemm.h"
+#endif
 
 extern const kernels TABLE;
 
@@ -29,7 +34,8 @@ INLINE int compare_bytes(const void *a, const void *b, size_t size) {
 /* y = W_ho h + b_o, or h where the network has no readout */
 INLINE void write_row(const REAL *packed, const REAL *h, REAL *y) {
     const int64_t H = HEADER_AT(packed, spec.hidden_size), O = HEADER_AT(packed, spec.output_size);
-    const REAL *ho = packed + HEADER_AT(packed, forms[ONE_ROW].ho), *bias = packed + HEADER_AT(packed, forms[ONE_ROW].bias_o);
+    const REAL *ho = packed + HEADER_AT(packed, forms[ONE_ROW].ho),
+               *bias = packed + HEADER_AT(packed, forms[ONE_ROW].bias_o);
     if (O) multiply_vector(O, H, h, ho, bias, y);
     else memcpy(y, h, (size_t)H * sizeof(REAL));
 }

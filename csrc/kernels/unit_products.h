@@ -59,8 +59,8 @@ INLINE void multiply_rows_of_units(const int rows, const int columns, int64_t ld
     }
 }
 
-/* c = init + a b, init one row for all, packed as a panel of one row. The first rows and the last column may be computed twice, as the same numbers,
- * so that there are always as many at a time. */
+/* c = init + a b, init one row for all, packed as a panel of one row. The first rows and the last column may be
+ * computed twice, as the same numbers, so that there are always as many at a time. */
 LOCAL void multiply_units(int gates, const product *p) {
     const int64_t all = unit_vectors(p->n / gates) * gates, ld = (int64_t)gates * LANES;
     const int64_t columns = p->m < UNIT_ROWS ? UNIT_COLUMNS : 2;

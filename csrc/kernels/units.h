@@ -45,8 +45,8 @@ LOCAL void pack_bias_units(int gates, int64_t H, const REAL *a, const REAL *b, R
     }
 }
 
-/* Adds every second of the chains that lie `apart` to the one before. A loop over `apart`, which doubles, would keep the
- * compiler from holding the parts in registers. */
+/* Adds every second of the chains that lie `apart` to the one before. A loop over `apart`, which doubles, would keep
+ * the compiler from holding the parts in registers. */
 INLINE void add_chains(const int gates, const int vectors, const int chains, const int apart, unit_sums part[SUMS]) {
     UNROLL
     for (int chain = 0; chain + apart < chains; chain += 2 * apart) UNROLL

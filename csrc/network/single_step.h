@@ -214,7 +214,8 @@ LOCAL const REAL *step_several_rows(const single_step *single, const cell *cell)
 
 /* ---- all ------------------------------------------------------------------------------------------------- */
 
-/* y = W_ho h + b_o, or h where the network has no readout. All members of the product are named, as clearing takes time. */
+/* y = W_ho h + b_o, or h where the network has no readout. All members of the product are named, as clearing takes
+ * time. */
 LOCAL void write_several_rows(const single_step *single, const REAL *h) {
     const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
     if (!O) {
