@@ -129,12 +129,13 @@ LOCAL void pack_bias(const call *call, int in_units, const REAL *a, const REAL *
     if (b) call->kernels->add_scaled(blocks * call->H, 1, b, to);
 }
 
-/* b_ih + b_hh, or each on its own where W_hh h is separate */
-LOCAL void pack_biases(const call *call, int64_t layer_dir, const weights *weights) {
+/* b_ih + b_hh, or each on its own where W_hh h is separate; in_units: in unit panels, but for a bias that is added to
+ * columns of W_ih */
+LOCAL void pack_biases(const call *call, int64_t layer_dir, int in_units, const weights *weights) {
     const REAL *b_ih = layer_dir_param(call, layer_dir, BIAS_IH), *b_hh = layer_dir_param(call, layer_dir, BIAS_HH);
-    const int separate = call->shape->separate_hh, alone = call->B == 1;
-    pack_bias(call, alone && weights->inputs, b_ih, separate ? NULL : b_hh, weights->input_bias);
-    if (separate) pack_bias(call, alone, b_hh, NULL, weights->hh_bias);
+    const int separate = call->shape->separate_hh;
+    pack_bias(call, in_units && weights->inputs, b_ih, separate ? NULL : b_hh, weights->input_bias);
+    if (separate) pack_bias(call, in_units, b_hh, NULL, weights->hh_bias);
 }
 
 LOCAL void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) {
@@ -178,7 +179,7 @@ LOCAL void pack_forward(const call *call) {
             if (cell_product->matrix == WEIGHT_HH)
                 pack_transposed(call, cell_product->rows, H, w_hh + cell_product->row * H * H,
                                 panels_of(call, &weights, cell_product));
-        pack_biases(call, layer_dir, &weights);
+        pack_biases(call, layer_dir, call->B == 1, &weights);
         pack_peepholes(call, layer_dir, weights.peepholes);
         pack_leak(call, layer_dir, weights.leak);
     }
