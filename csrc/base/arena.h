@@ -12,7 +12,7 @@ typedef struct {
 } arena;
 
 /* The first cache line at or behind an address, which is not NULL. */
-LOCAL REAL *first_line(REAL *memory) { return memory + -(uintptr_t)memory % 64 / sizeof(REAL); }
+LOCAL REAL *first_line(REAL *memory) { return memory + (0 - (uintptr_t)memory) % 64 / sizeof(REAL); }
 
 LOCAL arena arena_at(REAL *memory) { return (arena){memory ? first_line(memory) : NULL, LINE}; }
 

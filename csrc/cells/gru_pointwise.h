@@ -138,8 +138,7 @@ UNIT_FUNCTION void gru_units(const gate_step *step, REAL *new_h, int64_t j, int6
     STORE(step->gates + 3 * H + j, q);
 }
 
-/* The same of the only vector of a group: before its sums a step would wait for the constants. */
-/* The same for a vector without another beside it: a row of one vector is faster so. */
+/* The same of the only vector of a group: in line a step would load the constants before its sums and wait. */
 OUT_OF_LINE void gru_lone_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec r, vec z, vec n,
                                 vec q) {
     gru_units(step, new_h, j, lanes, r, z, n, q);

@@ -122,6 +122,7 @@ OUT_OF_LINE void multiply_vector_by_panels(int64_t n, int64_t k, const REAL *a, 
     multiply_panels(&(product){.m = 1, .n = n, .k = k, .a = a, .lda = k, .panels = panels, .init = init, .c = c});
 }
 
+/* c = init + a b with one row; in line in a step of one row, whose readout it is */
 INLINE void multiply_vector(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *c) {
     const int64_t in_panels = panel_columns(n);
     if (in_panels) multiply_vector_by_panels(n, k, a, panels, init, c);

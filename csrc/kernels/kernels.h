@@ -109,6 +109,8 @@ typedef struct {
     REAL *scratch;            /* (H,), where the new h may wait if it replaces the operand; NULL: h lies elsewhere */
 } row_step;
 
+_Static_assert(sizeof(row_step) == 256, "a row_step must not be larger than its alignment");
+
 /* The numbers of the functions of such a step in the kernel table. */
 enum {
 #define ROW_NUMBER(name) name##_number,

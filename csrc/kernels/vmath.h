@@ -89,12 +89,13 @@ INLINE vec expm1_reduced(vec r, vec linear) {
  * correction need five and are as precise. */
 #if VECTOR_BYTES == 64 && REAL_BITS == 32
 #define ESTIMATED 1
+INLINE vec estimate_inverse(vec b) { return (vec)_mm512_rcp14_ps((__m512)b); }
+
 /* a + a b where x is not below the bound, else zero: nothing waits for the comparison, as it would for a bounded x */
 INLINE vec nonzero_from(REAL bound, vec x, vec a, vec b) {
     const lane_mask kept = _mm512_cmp_ps_mask((__m512)x, (__m512)splat(bound), _CMP_NLT_UQ);
     return (vec)_mm512_maskz_fmadd_ps(kept, (__m512)a, (__m512)b, (__m512)a);
 }
-INLINE vec estimate_inverse(vec b) { return (vec)_mm512_rcp14_ps((__m512)b); }
 #else
 #define ESTIMATED 0
 #endif
