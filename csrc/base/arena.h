@@ -11,10 +11,10 @@ typedef struct {
     int64_t used; /* elements handed out, and one line more to align the caller's memory */
 } arena;
 
-LOCAL arena arena_at(REAL *memory) {
-    const uintptr_t beyond = (uintptr_t)memory % 64 / sizeof(REAL);
-    return (arena){memory ? memory + (beyond ? LINE - beyond : 0) : NULL, LINE};
-}
+/* The first cache line at or behind an address, which is not NULL. */
+LOCAL REAL *first_line(REAL *memory) { return memory + (0 - (uintptr_t)memory) % 64 / sizeof(REAL); }
+
+LOCAL arena arena_at(REAL *memory) { return (arena){memory ? first_line(memory) : NULL, LINE}; }
 
 LOCAL REAL *arena_alloc(arena *from, int64_t elements) {
     REAL *piece = from->base ? from->base + from->used - LINE : NULL;

@@ -45,8 +45,8 @@ typedef struct cell {
     const struct cell *leaky;        /* the form for a spec with a leak; NULL: there is none */
     /* h_t, c_t and the gates from prev and W_ih x_t + biases */
     void (*forward)(const step *);
-    /* the same for a batch of one, from x_t or z */
-    void (*forward_row)(const kernels *, const row_step *);
+    /* the same for a batch of one, from x_t or z: a function of the kernel table */
+    int row_number;
     /* dz_t from dh_t and dc_next; dc_next becomes dL/dc_{t-1}, dh_next the direct term of dL/dh_{t-1} */
     void (*backward)(const step *);
     /* dz_t from dh_t without its recurrent part, W_hhT dz_next and the direct term in dh_next, which the same call

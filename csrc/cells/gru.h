@@ -25,8 +25,6 @@ LOCAL void gru_forward(const step *step) {
     step->kernels->gru_forward(&gates);
 }
 
-LOCAL void gru_forward_row(const kernels *kernels, const row_step *row) { kernels->gru_row(row); }
-
 /* dz_t from dh_t; dh_next = z*dh, to which W_hhT dz_t is added later */
 LOCAL void gru_backward(const step *step) {
     const gate_step gates = gate_step_of(step);
@@ -47,10 +45,6 @@ LOCAL void gru_reset_before_forward(const step *step) {
     step->kernels->gru_reset_before_gates(&reset);
     step->kernels->multiply(&of_q);
     step->kernels->gru_reset_before_forward(&gates);
-}
-
-LOCAL void gru_reset_before_forward_row(const kernels *kernels, const row_step *row) {
-    kernels->gru_reset_before_row(row);
 }
 
 /* dz_t from dh_t; d_operand = dL/dq = W_hnT dn. As q = r*h, dq gives dr, and r*dq is a second direct term. */
@@ -77,7 +71,7 @@ LOCAL const cell gru_reset_before = {
                       [GRU_HH] = {.matrix = WEIGHT_HH, .row = 0, .rows = 2, .dz = DZ_R},
                       [GRU_HH_N] = {.matrix = WEIGHT_HH, .row = 2, .rows = 1, .dz = DZ_N, .gate_operand = GATE_Q}}},
     .forward = gru_reset_before_forward,
-    .forward_row = gru_reset_before_forward_row,
+    .row_number = gru_reset_before_row_number,
     .backward = gru_reset_before_backward,
 };
 
@@ -92,7 +86,7 @@ LOCAL const cell gru = {
                            [GRU_HH] = {.matrix = WEIGHT_HH, .row = 0, .rows = 3, .dz = DZ_R}}},
     .reset_before = &gru_reset_before,
     .forward = gru_forward,
-    .forward_row = gru_forward_row,
+    .row_number = gru_row_number,
     .backward = gru_backward,
 };
 #endif

@@ -138,8 +138,7 @@ UNIT_FUNCTION void gru_units(const gate_step *step, REAL *new_h, int64_t j, int6
     STORE(step->gates + 3 * H + j, q);
 }
 
-/* The same of the only vector of a group: before its sums a step would wait for the constants. */
-/* The same for a vector without another beside it: a row of one vector is faster so. */
+/* The same of the only vector of a group: in line a step would load the constants before its sums and wait. */
 OUT_OF_LINE void gru_lone_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec r, vec z, vec n,
                                 vec q) {
     gru_units(step, new_h, j, lanes, r, z, n, q);
@@ -147,16 +146,16 @@ OUT_OF_LINE void gru_lone_units(const gate_step *step, REAL *new_h, int64_t j, i
 
 INLINE void gru_group(const int vectors, const row_step *row, REAL *h, int64_t j) {
     const int64_t H = row->step.H;
-    unit_sums z; /* r, z, n, and in place of n later q */
+    unit_sums z, hh_bias; /* r, z, n, and in place of n later q */
     vec n[MOST_UNITS];
     begin_sums(3, vectors, row, j, z);
+    load_bias(3, vectors, row->hh_bias, j, hh_bias);
     UNROLL
     for (int v = 0; v < vectors; v++) {
-        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(H, begin);
         n[v] = z[v][2];
-        z[v][0] += LOAD(row->hh_bias + begin);
-        z[v][1] += LOAD(row->hh_bias + H + begin);
-        z[v][2] = LOAD(row->hh_bias + 2 * H + begin);
+        z[v][0] += hh_bias[v][0];
+        z[v][1] += hh_bias[v][1];
+        z[v][2] = hh_bias[v][2];
     }
     ADD_RECURRENT(3, vectors, H, row->operand, row->recurrent[0], j, z);
     UNROLL

@@ -19,8 +19,6 @@ LOCAL void leaky_forward(const step *step) {
     step->kernels->leaky_forward(&gates);
 }
 
-LOCAL void leaky_forward_row(const kernels *kernels, const row_step *row) { kernels->leaky_row(row); }
-
 /* dz_t from dh_t; dh_next = (1-a)*dh_t */
 LOCAL void leaky_backward(const step *step) {
     const gate_step gates = gate_step_of(step);
@@ -47,7 +45,7 @@ LOCAL const cell leaky = {
               .products = {[LEAKY_IH] = {.matrix = WEIGHT_IH, .rows = 1},
                            [LEAKY_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
     .forward = leaky_forward,
-    .forward_row = leaky_forward_row,
+    .row_number = leaky_row_number,
     .backward = leaky_backward,
     .backward_fused = leaky_backward_fused,
 };

@@ -16,8 +16,6 @@ LOCAL void lstm_forward(const step *step) {
     step->kernels->lstm_forward(&gates);
 }
 
-LOCAL void lstm_forward_row(const kernels *kernels, const row_step *row) { kernels->lstm_row(row); }
-
 /* dz_t from dh_t and dc_next, which becomes dL/dc_{t-1} */
 LOCAL void lstm_backward(const step *step) {
     const gate_step gates = gate_step_of(step);
@@ -44,7 +42,7 @@ LOCAL const cell lstm = {
               .peepholes = 1,
               .products = {[LSTM_IH] = {.matrix = WEIGHT_IH, .rows = 4}, [LSTM_HH] = {.matrix = WEIGHT_HH, .rows = 4}}},
     .forward = lstm_forward,
-    .forward_row = lstm_forward_row,
+    .row_number = lstm_row_number,
     .backward = lstm_backward,
     .add_peephole_grad = lstm_add_peephole_grad,
 };

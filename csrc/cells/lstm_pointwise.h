@@ -94,8 +94,7 @@ UNIT_FUNCTION void lstm_units(const gate_step *step, REAL *new_h, int64_t j, int
     if (step->gates) store_gates(step, j, lanes, i, f, g, o);
 }
 
-/* The same of the only vector of a group: before its sums a step would wait for the constants. */
-/* The same for a vector without another beside it: a row of one vector is faster so. */
+/* The same of the only vector of a group: in line a step would load the constants before its sums and wait. */
 OUT_OF_LINE void lstm_lone_units(const gate_step *step, REAL *new_h, int64_t j, int64_t lanes, vec i, vec f, vec g,
                                  vec o) {
     lstm_units(step, new_h, j, lanes, i, f, g, o);

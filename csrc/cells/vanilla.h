@@ -16,8 +16,6 @@ LOCAL void vanilla_forward(const step *step) {
     step->kernels->multiply(&product);
 }
 
-LOCAL void vanilla_forward_row(const kernels *kernels, const row_step *row) { kernels->vanilla_row(row); }
-
 /* dz_t = f'(z_t) * dh_t */
 LOCAL void vanilla_backward(const step *step) {
     const int contiguous = step->ld == step->H;
@@ -47,7 +45,7 @@ LOCAL const cell vanilla = {
                            [VANILLA_HH] = {.matrix = WEIGHT_HH, .rows = 1}}},
     .leaky = &leaky,
     .forward = vanilla_forward,
-    .forward_row = vanilla_forward_row,
+    .row_number = vanilla_row_number,
     .backward = vanilla_backward,
     .backward_fused = vanilla_backward_fused,
 };

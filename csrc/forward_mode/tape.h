@@ -78,7 +78,7 @@ LOCAL weights plain_weights(const learner *learner, const forward_scratch *scrat
         if (listed->matrix == WEIGHT_HH)
             weights.products[listed - call->shape->products] =
                 (REAL *)layer_weight(learner, WEIGHT_HH) + listed->row * call->H * call->H;
-    pack_biases(call, 0, &weights);
+    pack_biases(call, 0, 0, &weights);
     pack_leak(call, 0, weights.leak);
     return weights;
 }

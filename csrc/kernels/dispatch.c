@@ -51,11 +51,17 @@ static const kernel_set *best_set(const char *name) {
     return best;
 }
 
+/* The tables in use; NULL before the first call, and where BPTT_ISA names no set that runs here. */
+_Atomic(const struct kernels_f32 *) bptt_internal_chosen_f32;
+_Atomic(const struct kernels_f64 *) bptt_internal_chosen_f64;
+
 static const kernel_set *chosen_set(void) {
     static _Atomic(const kernel_set *) chosen; /* threads that come here together choose the same */
     const kernel_set *set = atomic_load_explicit(&chosen, memory_order_acquire);
     if (!set) {
         set = best_set(getenv("BPTT_ISA"));
+        atomic_store_explicit(&bptt_internal_chosen_f32, set ? set->f32 : NULL, memory_order_release);
+        atomic_store_explicit(&bptt_internal_chosen_f64, set ? set->f64 : NULL, memory_order_release);
         atomic_store_explicit(&chosen, set, memory_order_release);
     }
     return set;

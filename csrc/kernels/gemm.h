@@ -122,7 +122,8 @@ OUT_OF_LINE void multiply_vector_by_panels(int64_t n, int64_t k, const REAL *a, 
     multiply_panels(&(product){.m = 1, .n = n, .k = k, .a = a, .lda = k, .panels = panels, .init = init, .c = c});
 }
 
-LOCAL void multiply_vector(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *c) {
+/* c = init + a b with one row; in line in a step of one row, whose readout it is */
+INLINE void multiply_vector(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *c) {
     const int64_t in_panels = panel_columns(n);
     if (in_panels) multiply_vector_by_panels(n, k, a, panels, init, c);
     for (int64_t j = in_panels; j < n; j++) c[j] = (init ? init[j] : 0) + dot(k, a, panels + j * k);

@@ -6,7 +6,10 @@
  * never split, has panels and functions of its own, which sum in another order.) */
 #ifndef BPTT_KERNELS_H
 #define BPTT_KERNELS_H
+#include <stdatomic.h>
+
 #include "base/real.h"
+#include "bptt.h"
 #include "cells/list.h"
 #include "forward_mode/kernels.h"
 
@@ -99,11 +102,12 @@ typedef struct {
 /* One forward step of a cell for a batch of one: its products, and the arithmetic of gate_step, LANES units at a time.
  * The matrices are in unit panels. (Backward is multiply_row and the gate function of any batch.) */
 typedef struct {
-    gate_step step; /* rows = 1; gates NULL: not wanted (the GRU with the reset before needs them) */
+    /* On the stack it does not cross a page: two members stored at once would take a hundred cycles there. */
+    _Alignas(256) gate_step step; /* rows = 1; gates NULL: not wanted (the GRU with the reset before needs them) */
     int64_t I;
     const REAL *x;          /* the inputs (I,); NULL: z holds their product */
     const REAL *inputs;     /* W_ih */
-    const REAL *input_bias; /* (G*H), and that of the other product where it is separate (G*H), else NULL */
+    const REAL *input_bias; /* (G*H) in unit panels, and that of the other product where it is separate, else NULL */
     const REAL *hh_bias;
     const REAL *z;            /* W_ih x + input_bias (G*H); may be where the gates go, or h of a cell without gates */
     const REAL *recurrent[2]; /* the products of W_hh in the cell's order */
@@ -112,6 +116,16 @@ typedef struct {
     int reverse_panels;       /* as in a product */
     REAL *scratch;            /* (H,), where the new h may wait if it replaces the operand; NULL: h lies elsewhere */
 } row_step;
+
+_Static_assert(sizeof(row_step) == 256, "a row_step must not be larger than its alignment");
+
+/* The numbers of the functions of such a step in the kernel table. */
+enum {
+#define ROW_NUMBER(name) name##_number,
+    ROW_FUNCTIONS(ROW_NUMBER)
+#undef ROW_NUMBER
+        ROWS
+};
 
 /* An optimiser's step on n parameters, in place; optim_pointwise.h has the formulas. */
 typedef struct {
@@ -132,15 +146,14 @@ typedef struct TYPED(kernels) {
     /* element (i,j) of the (k,n) matrix is w[i*row_stride + j*col_stride] */
     void (*pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels);
     void (*multiply)(const product *);
-    /* The same with m = 1 and no epilogue; init (n,) or NULL. */
-    void (*multiply_vector)(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *c);
     /* The same for a batch of one, in unit panels, which hold matrices (gates*H,k): element (gate, unit j, r) is
      * w[(gate*H + j) * unit_stride + r * k_stride]. multiply_row is multiply with m = 1 and panels of one gate;
-     * multiply_units has many rows, n = gates*H, init the same row for all, and the bits of a row_step's product of x.
-     */
+     * multiply_units has many rows, n = gates*H, init one row for all, in panels, and the bits of a row_step's product
+     * of x. pack_bias_units packs a + b (gates*H) as a matrix with k = 1; NULL: zeros. */
     int64_t (*unit_panels_size)(int gates, int64_t H, int64_t k);
     void (*pack_units)(int gates, int64_t H, int64_t k, const REAL *w, int64_t unit_stride, int64_t k_stride,
                        REAL *panels);
+    void (*pack_bias_units)(int gates, int64_t H, const REAL *a, const REAL *b, REAL *panels);
     void (*multiply_row)(const product *);
     void (*multiply_units)(int gates, const product *);
     void (*outer)(const outer_product *);
@@ -176,15 +189,26 @@ typedef struct TYPED(kernels) {
     void (*multiply_by_rows)(const product *); /* with a matrix that is not packed: panels is b transposed (n,k) */
     void (*sum_influence)(const influence_sum *);
     void (*step_units)(const unit_step *);
-#define ROW_MEMBER(name) void (*name)(const row_step *);
-    ROW_FUNCTIONS(ROW_MEMBER)
-#undef ROW_MEMBER
+    void (*rows[ROWS])(const row_step *);
+    /* bptt_step */
+    bptt_status (*step)(const bptt_spec *, int64_t B, const REAL *packed, const REAL *x, REAL *state, REAL *y,
+                        REAL *work);
+    /* A step of one row, whose arguments were checked: the first layer begins with x or, where that is NULL, with z.
+     * `sample` is the address of what the caller gave for this step. */
+    bptt_status (*step_row)(const void *sample, const REAL *z, const REAL *packed, const REAL *x, REAL *state, REAL *y,
+                            REAL *work);
     void (*sgd)(const update *);
     void (*rmsprop)(const update *); /* and Adagrad */
     void (*adam)(const update *);
 } kernels;
 
-/* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. */
+/* bptt_step of a call that cannot go at once: all checks, any number of rows */
+bptt_status TYPED(bptt_internal_step)(const bptt_spec *, int64_t B, const REAL *packed, const REAL *x, REAL *state,
+                                      REAL *y, REAL *work);
+
+/* The table in use, chosen at the first call; NULL if BPTT_ISA names no set that runs here. The variable: NULL before.
+ */
 const kernels *TYPED(bptt_internal_kernels)(void);
+extern _Atomic(const kernels *) TYPED(bptt_internal_chosen);
 LOCAL const kernels *kernel_table(void) { return TYPED(bptt_internal_kernels)(); }
 #endif

@@ -26,15 +26,18 @@
 #define CELL_FILE(name) QUOTED(name##_pointwise.h)
 #include "cells/list.h"
 
+#include "kernels/step_row.h"
+
 #define ENTRY(name) .name = name,
+#define ROW_ENTRY(name) [name##_number] = name,
 
 const kernels TABLE = {.vector_bytes = VECTOR_BYTES,
                        .packed_size = packed_size,
                        .pack = pack,
                        .multiply = multiply,
-                       .multiply_vector = multiply_vector,
                        .unit_panels_size = unit_panels_size,
                        .pack_units = pack_units,
+                       .pack_bias_units = pack_bias_units,
                        .multiply_row = multiply_row,
                        .multiply_units = multiply_units,
                        .outer = outer,
@@ -56,5 +59,7 @@ const kernels TABLE = {.vector_bytes = VECTOR_BYTES,
                        .sgd = sgd,
                        .rmsprop = rmsprop,
                        .adam = adam,
-                       GATE_FUNCTIONS(ENTRY) ROW_FUNCTIONS(ENTRY)};
+                       GATE_FUNCTIONS(ENTRY).rows = {ROW_FUNCTIONS(ROW_ENTRY)},
+                       .step = step,
+                       .step_row = step_row};
 #endif

@@ -20,13 +20,14 @@ enum { UNIT_ROWS = 4, UNIT_COLUMNS = 4 };
 
 /* A vector of columns of c: one gate of LANES units. */
 typedef struct {
-    const REAL *panel;
+    const REAL *panel, *init;
     int64_t begin, lanes;
 } unit_column;
 
 LOCAL unit_column column_of_units(int gates, const product *p, int64_t index) {
     const int64_t H = p->n / gates, v = index / gates, gate = index % gates;
     return (unit_column){.panel = p->panels + (v * gates * p->k + gate) * LANES,
+                         .init = p->init + index * LANES,
                          .begin = gate * H + v * LANES,
                          .lanes = unit_lanes(H, v * LANES)};
 }
@@ -39,8 +40,7 @@ INLINE void multiply_rows_of_units(const int rows, const int columns, int64_t ld
     vec sum[UNIT_ROWS][UNIT_COLUMNS];
     UNROLL
     for (int col = 0; col < columns; col++) {
-        const int64_t lanes = column[col].lanes;
-        const vec init = LOAD(p->init + column[col].begin);
+        const vec init = load(column[col].init);
         UNROLL
         for (int row = 0; row < rows; row++) sum[row][col] = init;
     }
@@ -59,8 +59,8 @@ INLINE void multiply_rows_of_units(const int rows, const int columns, int64_t ld
     }
 }
 
-/* c = init + a b, init one row for all. The first rows and the last column may be computed twice, as the same numbers,
- * so that there are always as many at a time. */
+/* c = init + a b, init one row for all, packed as a panel of one row. The first rows and the last column may be
+ * computed twice, as the same numbers, so that there are always as many at a time. */
 LOCAL void multiply_units(int gates, const product *p) {
     const int64_t all = unit_vectors(p->n / gates) * gates, ld = (int64_t)gates * LANES;
     const int64_t columns = p->m < UNIT_ROWS ? UNIT_COLUMNS : 2;

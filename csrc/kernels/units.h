@@ -33,12 +33,33 @@ LOCAL void pack_units(int gates, int64_t H, int64_t k, const REAL *w, int64_t un
                        panels + (int64_t)gate * LANES);
 }
 
+/* Vectors a + b (gates*H) as a panel of one row, (gates,LANES) for LANES units; NULL: zeros. */
+LOCAL void pack_bias_units(int gates, int64_t H, const REAL *a, const REAL *b, REAL *panels) {
+    for (int64_t j = 0; j < H; j += LANES) {
+        const int64_t lanes = unit_lanes(H, j);
+        for (int64_t i = j; i < j + gates * H; i += H, panels += LANES) {
+            vec sum = a ? LOAD(a + i) : splat(0);
+            if (b) sum += LOAD(b + i);
+            store(panels, sum);
+        }
+    }
+}
+
+/* Adds every second of the chains that lie `apart` to the one before. A loop over `apart`, which doubles, would keep
+ * the compiler from holding the parts in registers. */
+INLINE void add_chains(const int gates, const int vectors, const int chains, const int apart, unit_sums part[SUMS]) {
+    UNROLL
+    for (int chain = 0; chain + apart < chains; chain += 2 * apart) UNROLL
+    for (int v = 0; v < vectors; v++) UNROLL
+    for (int gate = 0; gate < gates; gate++) part[chain][v][gate] += part[chain + apart][v][gate];
+}
+
 /* sum[v][gate] += the sum of a[r] times row r of the panel of vector v, for r < k. Each sum has `chains` parts, of
  * every chains-th term, which are added at the end; the first begins with the sum's initial value. */
 INLINE void add_terms(const int gates, const int vectors, const int chains, int64_t k, const REAL *a,
                       const REAL *panels, unit_sums sum) {
     const int64_t width = (int64_t)gates * LANES, panel = k * width;
-    vec part[SUMS][MOST_UNITS][MOST_GATES];
+    unit_sums part[SUMS];
     int64_t r = 0;
     UNROLL
     for (int chain = 0; chain < chains; chain++) UNROLL
@@ -58,11 +79,9 @@ INLINE void add_terms(const int gates, const int vectors, const int chains, int6
         for (int v = 0; v < vectors; v++) UNROLL
         for (int gate = 0; gate < gates; gate++) part[0][v][gate] += x * load(panels + v * panel + gate * LANES);
     }
-    UNROLL
-    for (int step = 1; step < chains; step *= 2) UNROLL
-    for (int chain = 0; chain < chains; chain += 2 * step) UNROLL
-    for (int v = 0; v < vectors; v++) UNROLL
-    for (int gate = 0; gate < gates; gate++) part[chain][v][gate] += part[chain + step][v][gate];
+    add_chains(gates, vectors, chains, 1, part);
+    add_chains(gates, vectors, chains, 2, part);
+    add_chains(gates, vectors, chains, 4, part);
     UNROLL
     for (int v = 0; v < vectors; v++) UNROLL
     for (int gate = 0; gate < gates; gate++) sum[v][gate] = part[0][v][gate];
@@ -72,17 +91,32 @@ INLINE void add_terms(const int gates, const int vectors, const int chains, int6
 #define CHAINS(gates, vectors)                                                                                         \
     ((gates) * (vectors) >= SUMS ? 1 : (gates) * (vectors) * 2 >= SUMS ? 2 : (gates) * (vectors) * 4 >= SUMS ? 4 : 8)
 
+/* A bias of units j.. in panels. */
+INLINE void load_bias(const int gates, const int vectors, const REAL *panels, int64_t j, unit_sums sum) {
+    panels += j * gates;
+    UNROLL
+    for (int v = 0; v < vectors; v++) UNROLL
+    for (int gate = 0; gate < gates; gate++) sum[v][gate] = load(panels + (v * gates + gate) * LANES);
+}
+
+/* Blocks of H, as store_sums writes them. */
+INLINE void load_sums(const int gates, const int vectors, int64_t H, int64_t j, const REAL *from, unit_sums sum) {
+    UNROLL
+    for (int v = 0; v < vectors; v++, j += LANES) {
+        const int64_t lanes = v < vectors - 1 ? LANES : unit_lanes(H, j);
+        UNROLL
+        for (int gate = 0; gate < gates; gate++) sum[v][gate] = LOAD(from + gate * H + j);
+    }
+}
+
 /* The sums of units j.. begin with W_ih x + bias: from z, or computed here, term after term. */
 INLINE void begin_sums(const int gates, const int vectors, const row_step *row, int64_t j, unit_sums sum) {
-    const REAL *from = row->x ? row->input_bias : row->z;
-    const int64_t H = row->step.H;
-    UNROLL
-    for (int v = 0; v < vectors; v++) {
-        const int64_t begin = j + v * LANES, lanes = v < vectors - 1 ? LANES : unit_lanes(H, begin);
-        UNROLL
-        for (int gate = 0; gate < gates; gate++) sum[v][gate] = LOAD(from + gate * H + begin);
+    if (!row->x) {
+        load_sums(gates, vectors, row->step.H, j, row->z, sum);
+        return;
     }
-    if (row->x) add_terms(gates, vectors, 1, row->I, row->x, row->inputs + j * gates * row->I, sum);
+    load_bias(gates, vectors, row->input_bias, j, sum);
+    add_terms(gates, vectors, 1, row->I, row->x, row->inputs + j * gates * row->I, sum);
 }
 
 /* sum += the product of `gates` blocks of W_hh and the operand (k,) */

@@ -129,6 +129,19 @@ INLINE void store_part(REAL *to, vec v, int64_t lanes) {
 INLINE vec_bits to_bits(vec v) { return (vec_bits)v; }
 INLINE vec from_bits(vec_bits bits) { return (vec)bits; }
 
+/* Whether any bit is set. */
+INLINE int any_bit(vec_bits v) {
+#if VECTOR_BYTES == 64
+    return _mm512_test_epi64_mask((__m512i)v, (__m512i)v) != 0;
+#elif VECTOR_BYTES == 32
+    return !_mm256_testz_si256((__m256i)v, (__m256i)v);
+#else
+    uint64_t halves[2];
+    memcpy(halves, &v, sizeof halves);
+    return (halves[0] | halves[1]) != 0;
+#endif
+}
+
 /* The number of each lane. */
 INLINE vec_bits lane_numbers(void) {
     vec_bits numbers;

@@ -90,6 +90,12 @@ INLINE vec expm1_reduced(vec r, vec linear) {
 #if VECTOR_BYTES == 64 && REAL_BITS == 32
 #define ESTIMATED 1
 INLINE vec estimate_inverse(vec b) { return (vec)_mm512_rcp14_ps((__m512)b); }
+
+/* a + a b where x is not below the bound, else zero: nothing waits for the comparison, as it would for a bounded x */
+INLINE vec nonzero_from(REAL bound, vec x, vec a, vec b) {
+    const lane_mask kept = _mm512_cmp_ps_mask((__m512)x, (__m512)splat(bound), _CMP_NLT_UQ);
+    return (vec)_mm512_maskz_fmadd_ps(kept, (__m512)a, (__m512)b, (__m512)a);
+}
 #else
 #define ESTIMATED 0
 #endif
@@ -145,7 +151,10 @@ INLINE vec vec_tanh(vec x) {
 /* 1 / (1 + e^-x) = s / (s + e^-r) with s = 2^n, x = n ln2 + r: nothing overflows and small results keep their
  * precision, as the factor s comes last. What the sum s + 1 loses to rounding is added to the small term. */
 INLINE vec vec_logistic(vec x) {
-    x = at_least(at_most(x, splat(LOGISTIC_ONE)), splat(EXP_MIN));
+    x = at_most(x, splat(LOGISTIC_ONE));
+#if !ESTIMATED
+    x = at_least(x, splat(EXP_MIN));
+#endif
     const vec rounded = x * LOG2_E + ROUNDER, r = reduce_by_ln2(x, rounded, LN2_LOW);
 #if ESTIMATED
     const vec s = scale_by_power(splat(1), rounded);
@@ -157,7 +166,7 @@ INLINE vec vec_logistic(vec x) {
     const vec divisor = sum + expm1_reduced(-r, lost - r);
 #if ESTIMATED
     const vec inverse = estimate_inverse(divisor), estimate = scale_by_power(inverse, rounded);
-    return estimate + estimate * minus_product(splat(1), inverse, divisor);
+    return nonzero_from(EXP_MIN, x, estimate, minus_product(splat(1), inverse, divisor));
 #else
     return scaled / divisor * unscale;
 #endif

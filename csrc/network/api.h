@@ -190,9 +190,8 @@ bptt_status TYPED(bptt_pack)(const bptt_spec *spec, const REAL *params, REAL *pa
     return BPTT_OK;
 }
 
-/* bptt_step_f32(), bptt_step_f64() */
-bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packed, const REAL *x, REAL *state, REAL *y,
-                             REAL *work) {
+bptt_status TYPED(bptt_internal_step)(const bptt_spec *spec, int64_t B, const REAL *packed, const REAL *x, REAL *state,
+                                      REAL *y, REAL *work) {
     return take_single_step(&(single_step){.kernels = kernel_table(),
                                            .spec = spec,
                                            .packed = packed,
@@ -202,6 +201,14 @@ bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packe
                                            .work = work,
                                            .B = B},
                             0);
+}
+
+/* bptt_step_f32(), bptt_step_f64() */
+bptt_status TYPED(bptt_step)(const bptt_spec *spec, int64_t B, const REAL *packed, const REAL *x, REAL *state, REAL *y,
+                             REAL *work) {
+    const kernels *kernels = atomic_load_explicit(&TYPED(bptt_internal_chosen), memory_order_acquire);
+    return kernels ? kernels->step(spec, B, packed, x, state, y, work)
+                   : TYPED(bptt_internal_step)(spec, B, packed, x, state, y, work);
 }
 
 /* bptt_step_tokens_f32(), bptt_step_tokens_f64() */

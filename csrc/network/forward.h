@@ -99,7 +99,7 @@ LOCAL void forward_row(const cell *cell, const step *step, row_step *row) {
     row->step.c_prev = step->prev.c;
     row->step.h = step->h;
     row->step.c = step->c;
-    cell->forward_row(step->kernels, row);
+    step->kernels->rows[cell->row_number](row);
 }
 
 LOCAL void forward_step(const worker *worker, const cell *cell, int64_t t, step *step, row_step *row) {

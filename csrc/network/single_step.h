@@ -1,52 +1,10 @@
-/* One step at a time, with weights that were packed before. Packed weights begin with a header that says what they were
- * made of and where each piece lies, counted from their begin: a step checks the header and goes, without a plan, and
- * packed weights may be copied to another address. They hold panels in two forms, for one row and for several, as the
- * number of rows is the step's. */
+/* One step at a time, with weights that were packed before (packed.h). */
 #ifndef BPTT_NETWORK_SINGLE_STEP_H
 #define BPTT_NETWORK_SINGLE_STEP_H
-#include <stddef.h>
-
 #include "cells/cells.h"
+#include "network/packed.h"
 #include "network/tokens.h"
 #include "network/weights.h"
-
-enum { ONE_ROW, SEVERAL_ROWS, FORMS }; /* of panels */
-
-/* What packed weights are: a number that no other data begins with, and what decides on their layout: the version of
- * the library, the kernel set and the type. */
-#define PACKED_MAGIC UINT64_C(0x316b636170545042)
-#define PACKED_VERSION ((INT64_C(1000) * BPTT_VERSION_MAJOR + BPTT_VERSION_MINOR) * 1000 + BPTT_VERSION_PATCH)
-#define PACKED_LAYOUT(kernels) (PACKED_VERSION << 16 | (kernels)->vector_bytes << 8 | REAL_BITS)
-
-/* Where the members of `weights` lie, in elements from the begin of the packed weights; 0: NULL. */
-typedef struct {
-    int64_t inputs, recurrent[2], input_bias, hh_bias, peepholes, leak;
-} weight_places;
-
-/* The panels of one form. Layers above the second follow it at a fixed distance. */
-typedef struct {
-    weight_places first, second;
-    int64_t layer_size, ho, bias_o;
-} form_places;
-
-/* What packed weights begin with. Their address has the alignment of REAL only, so members are copied to be read. */
-typedef struct {
-    uint64_t magic;
-    int64_t layout;
-    bptt_spec spec;     /* as it was given, struct_size: that of this library */
-    int64_t most_rows;  /* the largest B whose sizes do not overflow */
-    int64_t token_rows; /* integer inputs: where a row for each lies; 0: none */
-    int64_t row_gates;  /* whether a step of one row needs scratch for its gates */
-    form_places forms[FORMS];
-} packed_header;
-
-/* A number of the header. */
-#define HEADER_AT(packed, member) number_at(packed, offsetof(packed_header, member))
-LOCAL int64_t number_at(const void *from, size_t offset) {
-    int64_t number;
-    memcpy(&number, (const char *)from + offset, sizeof number);
-    return number;
-}
 
 /* ---- packing ------------------------------------------------------------------------------------------ */
 
@@ -97,14 +55,21 @@ LOCAL form_places pack_form(call *call, int form, REAL *packed, arena *from) {
                          .bias_o = place_of(packed, readout.bias_o)};
 }
 
+LOCAL int64_t lowest_bit(int64_t number) { return number & -number; }
+
 LOCAL void pack_weights(call *call, REAL *packed) {
+    const int64_t H = call->H;
     arena from = begin_packed(call, packed);
     packed_header header = {.magic = PACKED_MAGIC,
                             .layout = PACKED_LAYOUT(call->kernels),
                             .spec = call->spec,
                             .most_rows = bptt_internal_most_rows(&call->spec),
                             .token_rows = place_of(packed, call->token_rows),
-                            .row_gates = bptt_internal_multiplies_gates(call->shape)};
+                            .layers = call->L,
+                            .activation = call->spec.cell,
+                            .row_number = cell_of(&call->spec)->row_number,
+                            .odd_bit = lowest_bit(call->V ? (int64_t)sizeof(int64_t) : call->I * (int64_t)sizeof(REAL)),
+                            .gates = bptt_internal_multiplies_gates(call->shape) ? (H + LINE - 1) / LINE * LINE : 0};
     header.spec.struct_size = sizeof call->spec;
     for (int form = 0; form < FORMS; form++) header.forms[form] = pack_form(call, form, packed, &from);
     if (call->V) pack_tokens(call, (REAL *)call->token_rows);
@@ -117,11 +82,6 @@ LOCAL void pack_weights(call *call, REAL *packed) {
 LOCAL bptt_status begin_single_step(call *call, const bptt_spec *spec, int64_t B) {
     bptt_status status = begin_call(call, spec, 1, B, NULL);
     return status ? status : call->spec.bidirectional ? BPTT_ERROR_OPTION : BPTT_OK;
-}
-
-/* Whether weights were packed by this library for this type and kernel set. */
-LOCAL int packed_here(const kernels *kernels, const REAL *packed) {
-    return HEADER_AT(packed, magic) == PACKED_MAGIC && HEADER_AT(packed, layout) == PACKED_LAYOUT(kernels);
 }
 
 /* A spec with one value for each meaning: no number of layers and no leak have two, a zero has a sign. */
@@ -140,27 +100,6 @@ LOCAL int packed_for(const bptt_spec *spec, const REAL *packed) {
     memcpy(&of_packed, (const char *)packed + offsetof(packed_header, spec), sizeof of_packed);
     const bptt_spec a = plain_spec(of_packed), b = plain_spec(*spec);
     return memcmp(&a, &b, sizeof a) == 0;
-}
-
-/* A step's arguments. */
-typedef struct {
-    const kernels *kernels;
-    const bptt_spec *spec;
-    const REAL *packed, *x; /* x NULL: tokens */
-    const int64_t *tokens;
-    REAL *state, *y, *work;
-    int64_t B;
-} single_step;
-
-/* Whether a step may go at once: nothing is NULL, and the spec has the bytes of the one that was checked when the
- * weights were packed. */
-LOCAL int opens_at_once(const single_step *single, int takes_tokens) {
-    const bptt_spec *spec = single->spec;
-    const REAL *packed = single->packed;
-    return packed && (takes_tokens ? single->tokens != NULL : single->x != NULL) && single->state && single->work &&
-           spec && single->kernels && spec->struct_size == sizeof *spec && packed_here(single->kernels, packed) &&
-           memcmp((const char *)packed + offsetof(packed_header, spec), spec, sizeof *spec) == 0 && single->B >= 1 &&
-           single->B <= HEADER_AT(packed, most_rows) && bptt_internal_takes_tokens(spec) == takes_tokens;
 }
 
 /* Checks the arguments one by one: the status of the first that is wrong. `full` becomes the spec in this library's
@@ -202,73 +141,9 @@ LOCAL step_scratch plan_step(const bptt_spec *spec, const bptt_internal_shape *s
     return scratch;
 }
 
-/* The weights of a layer. */
-typedef struct {
-    const char *places; /* its weight_places, not aligned */
-    const REAL *from;   /* from where they count */
-} layer_pieces;
-
-LOCAL layer_pieces layer_at(const REAL *packed, int form, int64_t layer) {
-    const size_t offset = layer ? offsetof(form_places, second) : offsetof(form_places, first);
-    return (layer_pieces){
-        .places = (const char *)packed + offsetof(packed_header, forms) + (size_t)form * sizeof(form_places) + offset,
-        .from = layer < 2 ? packed : packed + (layer - 1) * HEADER_AT(packed, forms[form].layer_size)};
-}
-
-/* A piece that every layer of the cell has, or that the cell does not read. */
-#define PIECE(layer, member) ((layer).from + number_at((layer).places, offsetof(weight_places, member)))
-
-/* A piece of several rows, or NULL. Nobody writes it. */
-#define PIECE_OR_NULL(layer, member) piece_at((layer).from, number_at((layer).places, offsetof(weight_places, member)))
-LOCAL REAL *piece_at(const REAL *packed, int64_t place) { return place ? (REAL *)packed + place : NULL; }
-
 /* What an integer picks: a row of the embedding, or z of a one_hot network; `columns` elements. */
 LOCAL const REAL *token_row(const single_step *single, int64_t row, int64_t columns) {
     return single->packed + HEADER_AT(single->packed, token_rows) + single->tokens[row] * columns;
-}
-
-/* ---- one row ------------------------------------------------------------------------------------------- */
-
-/* Whether to take the panels in reverse order: steps on consecutive samples alternate, so that each finds in the cache
- * what the one before used last. */
-LOCAL int is_odd_sample(const void *sample, int64_t bytes) {
-    return ((uintptr_t)sample & (uintptr_t)(bytes & -bytes)) != 0;
-}
-
-/* All layers; returns h of the last. Members of `row` that the kernels do not read in forward are not set: clearing
- * them would take as long as a small layer. */
-LOCAL const REAL *step_one_row(const single_step *single, const cell *cell) {
-    const bptt_spec *spec = single->spec;
-    const int64_t H = spec->hidden_size, L = bptt_internal_layers(spec);
-    const REAL *packed = single->packed, *x = single->x;
-    REAL *scratch = arena_at(single->work).base, *h = single->state, *c = h + L * H;
-    row_step row;
-    row.I = spec->input_size;
-    row.step.rows = 1;
-    row.step.H = row.step.ld = row.step.ld_prev = H;
-    row.scratch = scratch;
-    row.step.gates = HEADER_AT(packed, row_gates) ? scratch + (H + LINE - 1) / LINE * LINE : NULL;
-    row.activation = spec->cell;
-    row.reverse_panels =
-        x ? is_odd_sample(x, row.I * (int64_t)sizeof(REAL)) : is_odd_sample(single->tokens, sizeof(int64_t));
-    row.z = NULL;
-    if (spec->one_hot) row.z = token_row(single, 0, cell->shape.blocks * H);
-    else if (!x) x = token_row(single, 0, row.I);
-    for (int64_t layer = 0; layer < L; layer++, x = h, row.I = H, h += H, c += H) {
-        const layer_pieces pieces = layer_at(packed, ONE_ROW, layer);
-        row.x = x;
-        row.inputs = PIECE(pieces, inputs);
-        row.input_bias = PIECE(pieces, input_bias);
-        row.hh_bias = PIECE(pieces, hh_bias);
-        row.recurrent[0] = PIECE(pieces, recurrent[0]);
-        row.recurrent[1] = PIECE(pieces, recurrent[1]);
-        row.step.peepholes = PIECE_OR_NULL(pieces, peepholes);
-        row.step.leak = PIECE(pieces, leak);
-        row.step.h_prev = row.operand = row.step.h = h;
-        row.step.c_prev = row.step.c = c;
-        cell->forward_row(single->kernels, &row);
-    }
-    return h - H;
 }
 
 /* ---- several rows -------------------------------------------------------------------------------------- */
@@ -339,35 +214,21 @@ LOCAL const REAL *step_several_rows(const single_step *single, const cell *cell)
 
 /* ---- all ------------------------------------------------------------------------------------------------- */
 
-/* The readout of the packed weights. */
-LOCAL readout_weights packed_readout(const REAL *packed, int form) {
-    return (readout_weights){.ho = piece_at(packed, HEADER_AT(packed, forms[form].ho)),
-                             .bias_o = piece_at(packed, HEADER_AT(packed, forms[form].bias_o))};
-}
-
-/* y = W_ho h + b_o, or h where the network has no readout. */
-LOCAL void write_one_row(const single_step *single, const REAL *h) {
-    const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
-    const readout_weights readout = packed_readout(single->packed, ONE_ROW);
-    if (O) single->kernels->multiply_vector(O, H, h, readout.ho, readout.bias_o, single->y);
-    else memcpy(single->y, h, (size_t)H * sizeof(REAL));
-}
-
-/* The same. All members of the product are named, as clearing takes time. */
+/* y = W_ho h + b_o, or h where the network has no readout. All members of the product are named, as clearing takes
+ * time. */
 LOCAL void write_several_rows(const single_step *single, const REAL *h) {
     const int64_t H = single->spec->hidden_size, O = single->spec->output_size;
     if (!O) {
         memcpy(single->y, h, (size_t)(single->B * H) * sizeof(REAL));
         return;
     }
-    const readout_weights readout = packed_readout(single->packed, SEVERAL_ROWS);
     const product product = {.m = single->B,
                              .n = O,
                              .k = H,
                              .a = h,
                              .lda = H,
-                             .panels = readout.ho,
-                             .init = readout.bias_o,
+                             .panels = single->packed + HEADER_AT(single->packed, forms[SEVERAL_ROWS].ho),
+                             .init = single->packed + HEADER_AT(single->packed, forms[SEVERAL_ROWS].bias_o),
                              .ldinit = 0,
                              .c = single->y,
                              .ldc = O,
@@ -388,11 +249,20 @@ LOCAL int tokens_fit(const single_step *single) {
     return 1;
 }
 
+/* One row: what its sample stands for is the first layer's input or, of a one_hot network, its z. */
+LOCAL void step_one_row(const single_step *single, const cell *cell) {
+    const bptt_spec *spec = single->spec;
+    const REAL *z = spec->one_hot ? token_row(single, 0, cell->shape.blocks * spec->hidden_size) : NULL;
+    const REAL *x = single->x || z ? single->x : token_row(single, 0, spec->input_size);
+    single->kernels->step_row(single->x ? (const void *)single->x : single->tokens, z, single->packed, x, single->state,
+                              single->y, single->work);
+}
+
 /* One step, after checks of all arguments. */
 LOCAL bptt_status take_single_step(const single_step *given, int takes_tokens) {
     single_step checked;
     bptt_spec full;
-    if (!opens_at_once(given, takes_tokens)) {
+    if (!opens_at_once(given, takes_tokens, memcmp)) {
         const bptt_status status = check_single_step(given, takes_tokens, &full);
         if (status) return status;
         checked = *given;
@@ -402,12 +272,11 @@ LOCAL bptt_status take_single_step(const single_step *given, int takes_tokens) {
     if (takes_tokens && !tokens_fit(given)) return BPTT_ERROR_TOKEN;
     const cell *cell = cell_of(given->spec);
     if (given->B == 1) {
-        const REAL *h = step_one_row(given, cell);
-        if (given->y) write_one_row(given, h);
-    } else {
-        const REAL *h = step_several_rows(given, cell);
-        if (given->y) write_several_rows(given, h);
+        step_one_row(given, cell);
+        return BPTT_OK;
     }
+    const REAL *h = step_several_rows(given, cell);
+    if (given->y) write_several_rows(given, h);
     return BPTT_OK;
 }
 #endif

@@ -9,8 +9,10 @@
 typedef struct {
     REAL *inputs;                      /* forward: the whole W_ih transposed; NULL: integers pick its columns */
     REAL *products[CELL_PRODUCTS_MAX]; /* the cell's products in their order; forward: only those of W_hh */
-    REAL *input_bias;                  /* forward: initial value of the product of x, b_ih + b_hh (G*H) */
-    REAL *hh_bias;                     /* forward, where W_hh h is separate: its initial value b_hh (G*H) */
+    REAL *input_bias;                  /* forward: initial value of the product of x, b_ih + b_hh (G*H); in unit panels
+                                          where W_ih is */
+    REAL *hh_bias;                     /* forward, where W_hh h is separate: its initial value b_hh (G*H), for a
+                                          batch of one in unit panels */
     REAL *peepholes;                   /* (3,H); NULL: none */
     REAL *leak;                        /* (H,); NULL: none */
 } weights;
@@ -48,21 +50,27 @@ LOCAL int64_t input_panels(const call *call, int64_t layer) {
                         : call->kernels->packed_size(in, blocks * call->H);
 }
 
+/* elements of a bias in forward */
+LOCAL int64_t bias_size(const call *call) {
+    const int blocks = call->shape->blocks;
+    return call->B == 1 ? call->kernels->unit_panels_size(blocks, call->H, 1) : blocks * call->H;
+}
+
 /* the panels of one product */
 LOCAL REAL *panels_of(const call *call, const weights *weights, const bptt_internal_cell_product *cell_product) {
     return weights->products[cell_product - call->shape->products];
 }
 
 LOCAL weights alloc_weights(const call *call, arena *from, int64_t layer, int pass) {
-    const int64_t H = call->H, columns = call->shape->blocks * H, forward = pass == FORWARD;
+    const int64_t H = call->H, forward = pass == FORWARD;
     weights weights = {0};
     if (forward && !picks_columns(call, layer, WEIGHT_IH))
         weights.inputs = arena_alloc(from, input_panels(call, layer));
     int i = 0;
     EACH_PRODUCT(call, cell_product)
         weights.products[i++] = arena_alloc(from, product_panels(call, cell_product, layer, pass));
-    if (forward) weights.input_bias = arena_alloc(from, columns);
-    if (forward && call->shape->separate_hh) weights.hh_bias = arena_alloc(from, columns);
+    if (forward) weights.input_bias = arena_alloc(from, bias_size(call));
+    if (forward && call->shape->separate_hh) weights.hh_bias = arena_alloc(from, bias_size(call));
     if (call->spec.peepholes) weights.peepholes = arena_alloc(from, 3 * H);
     if (bptt_internal_leaks(&call->spec)) weights.leak = arena_alloc(from, H);
     return weights;
@@ -110,13 +118,24 @@ LOCAL weights weights_of(const call *call, int64_t layer_dir, int pass) {
 
 /* ---- packing ----------------------------------------------------------------------------------------- */
 
-/* b_ih + b_hh, or each on its own where W_hh h is separate */
-LOCAL void pack_biases(const call *call, int64_t layer_dir, const weights *weights) {
-    const int64_t n = call->shape->blocks * call->H;
+/* a + b; NULL: zeros */
+LOCAL void pack_bias(const call *call, int in_units, const REAL *a, const REAL *b, REAL *to) {
+    const int blocks = call->shape->blocks;
+    if (in_units) {
+        call->kernels->pack_bias_units(blocks, call->H, a, b, to);
+        return;
+    }
+    copy_or_clear(to, a, blocks * call->H);
+    if (b) call->kernels->add_scaled(blocks * call->H, 1, b, to);
+}
+
+/* b_ih + b_hh, or each on its own where W_hh h is separate; in_units: in unit panels, but for a bias that is added to
+ * columns of W_ih */
+LOCAL void pack_biases(const call *call, int64_t layer_dir, int in_units, const weights *weights) {
     const REAL *b_ih = layer_dir_param(call, layer_dir, BIAS_IH), *b_hh = layer_dir_param(call, layer_dir, BIAS_HH);
-    copy_or_clear(weights->input_bias, b_ih, n);
-    if (call->shape->separate_hh) copy_or_clear(weights->hh_bias, b_hh, n);
-    else if (b_hh) call->kernels->add_scaled(n, 1, b_hh, weights->input_bias);
+    const int separate = call->shape->separate_hh;
+    pack_bias(call, in_units && weights->inputs, b_ih, separate ? NULL : b_hh, weights->input_bias);
+    if (separate) pack_bias(call, in_units, b_hh, NULL, weights->hh_bias);
 }
 
 LOCAL void pack_peepholes(const call *call, int64_t layer_dir, REAL *peepholes) {
@@ -160,7 +179,7 @@ LOCAL void pack_forward(const call *call) {
             if (cell_product->matrix == WEIGHT_HH)
                 pack_transposed(call, cell_product->rows, H, w_hh + cell_product->row * H * H,
                                 panels_of(call, &weights, cell_product));
-        pack_biases(call, layer_dir, &weights);
+        pack_biases(call, layer_dir, call->B == 1, &weights);
         pack_peepholes(call, layer_dir, weights.peepholes);
         pack_leak(call, layer_dir, weights.leak);
     }

@@ -30,6 +30,15 @@ LOCAL double sum_tolerance(int64_t k, double magnitude) {
 #define LOGISTIC_ERROR 2.5
 #endif
 
+/* All elements of panels that were NaN must be numbers now, which stay. */
+LOCAL void check_written(REAL *panels, int64_t size) {
+    int64_t unwritten = 0;
+    for (int64_t i = 0; i < size; i++) unwritten += isnan(panels[i]) != 0;
+    CHECK(unwritten == 0);
+    /* not settle(): the guards must be as they were before packing */
+    memcpy(buffer_of_data(panels)->before + buffer_of_data(panels)->front, panels, (size_t)size * sizeof(REAL));
+}
+
 /* Panels of w (k,n), stored by rows or by columns with some distance; all of the panels must be written. gates: those
  * of unit panels, where n is gates*H; 0: panels of the other kind. */
 LOCAL REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, int gates, REAL **w, int64_t *row_stride,
@@ -43,11 +52,22 @@ LOCAL REAL *packed(const kernels *table, int64_t k, int64_t n, int by_columns, i
     fill(panels, size, (REAL)NAN);
     if (gates) table->pack_units(gates, n / gates, k, *w, *col_stride, *row_stride, panels);
     else table->pack(k, n, *w, *row_stride, *col_stride, panels);
-    int64_t unwritten = size < k * n;
-    for (int64_t i = 0; i < size; i++) unwritten += isnan(panels[i]) != 0;
-    CHECK(unwritten == 0);
-    /* not settle(): the guards must be as they were before pack */
-    memcpy(buffer_of_data(panels)->before + buffer_of_data(panels)->front, panels, (size_t)size * sizeof(REAL));
+    CHECK(size >= k * n);
+    check_written(panels, size);
+    return panels;
+}
+
+/* A bias a + b of gates*H elements in unit panels; *bias: as it is. NULL in place of a or b means zeros. */
+LOCAL const REAL *packed_bias(const kernels *table, int gates, int64_t H, const REAL **bias) {
+    const int64_t n = gates * H, size = table->unit_panels_size(gates, H, 1);
+    const REAL *a = any_of(4) ? numbers(n, 1) : NULL, *b = any_of(2) ? numbers(n, 1) : NULL;
+    REAL *sum = numbers(n, 1), *panels = numbers(size, 1);
+    for (int64_t i = 0; i < n; i++) sum[i] = (a ? a[i] : 0) + (b ? b[i] : 0);
+    settle(sum);
+    fill(panels, size, (REAL)NAN);
+    table->pack_bias_units(gates, H, a, b, panels);
+    check_written(panels, size);
+    *bias = sum;
     return panels;
 }
 
@@ -91,11 +111,6 @@ LOCAL void want_products(const product *p, const REAL *w, int64_t row_stride, in
  * bits. */
 LOCAL void multiply_rows(const kernels *table, const product *p, REAL *c) {
     for (int64_t i = 0; i < p->m; i++) {
-        const REAL *init = p->init && p->init != p->c ? p->init + i * p->ldinit : NULL;
-        if ((i + p->n) % 2 && p->epilogue == EPILOGUE_NONE && p->init != p->c) {
-            table->multiply_vector(p->n, p->k, p->a + i * p->lda, p->panels, init, c + i * p->ldc);
-            continue;
-        }
         product row = *p;
         row.m = 1;
         row.a += i * p->lda;
@@ -151,16 +166,10 @@ LOCAL void check_multiply_units(const kernels *table, int64_t m, int gates, int6
     kernel_case("multiply_units m=%d gates=%d H=%d k=%d", (int)m, gates, (int)H, (int)k);
     const REAL *panels = packed(table, k, n, 1, gates, &w, &row_stride, &col_stride);
     REAL *c = matrix(m, n, ldc, 1), *rows = twin(c);
-    const product p = {.m = m,
-                       .n = n,
-                       .k = k,
-                       .a = matrix(m, k, lda, 1),
-                       .lda = lda,
-                       .panels = panels,
-                       .init = numbers(n, 1),
-                       .c = c,
-                       .ldc = ldc};
+    product p = {.m = m, .n = n, .k = k, .a = matrix(m, k, lda, 1), .lda = lda, .panels = panels, .c = c, .ldc = ldc};
+    const REAL *init = packed_bias(table, gates, H, &p.init);
     want_products(&p, w, row_stride, col_stride);
+    p.init = init;
     table->multiply_units(gates, &p);
     for (int64_t i = 0; i < m; i++) {
         product row = p;

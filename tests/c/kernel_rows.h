@@ -45,18 +45,20 @@ LOCAL double row_sum(const row_matrix *m, int64_t j, const REAL *a) {
 typedef struct {
     row_step row;
     row_matrix ih, hh[2];
+    const REAL *input_bias, *hh_bias; /* (G*H), as they were before packing */
 } row_case;
 
 LOCAL row_case any_row(const kernels *table, const gate_step *step, int blocks, int recurrent, int64_t I, int given) {
     const int64_t H = step->H;
-    row_case c = {.row = {.step = *step, .I = I, .operand = numbers(H, 1), .hh_bias = numbers(blocks * H, 1)}};
+    row_case c = {.row = {.step = *step, .I = I, .operand = numbers(H, 1)}};
     c.ih = any_row_matrix(table, blocks, blocks * H, I);
     c.hh[0] = any_row_matrix(table, recurrent, recurrent * H, H);
     c.hh[1] = any_row_matrix(table, 1, H, H);
     c.row.inputs = c.ih.panels;
     c.row.recurrent[0] = c.hh[0].panels;
     c.row.recurrent[1] = c.hh[1].panels;
-    c.row.input_bias = numbers(blocks * H, 1);
+    c.row.input_bias = packed_bias(table, blocks, H, &c.input_bias);
+    c.row.hh_bias = packed_bias(table, blocks, H, &c.hh_bias);
     if (given) c.row.z = numbers(blocks * H, 1);
     else c.row.x = numbers(I, 1);
     c.row.reverse_panels = (int)any_of(2);
@@ -66,7 +68,7 @@ LOCAL row_case any_row(const kernels *table, const gate_step *step, int blocks, 
 /* (W_ih x + bias) of a row of W_ih */
 LOCAL double input_sum(const row_case *c, int64_t j) {
     if (!c->row.x) return (double)c->row.z[j];
-    return (double)c->row.input_bias[j] + row_sum(&c->ih, j, c->row.x);
+    return (double)c->input_bias[j] + row_sum(&c->ih, j, c->row.x);
 }
 
 LOCAL void want_lstm_row(const row_case *c, unit *u, int64_t j) {
@@ -79,7 +81,7 @@ LOCAL void want_gru_row(const row_case *c, unit *u, int64_t j) {
     const int64_t H = c->row.step.H;
     for (int g = 0; g < 3; g++) {
         u->gate[g] = input_sum(c, g * H + j);
-        u->product[g] = (double)c->row.hh_bias[g * H + j] + row_sum(&c->hh[0], g * H + j, c->row.operand);
+        u->product[g] = (double)c->hh_bias[g * H + j] + row_sum(&c->hh[0], g * H + j, c->row.operand);
     }
     want_gru_forward(&c->row.step, u);
     want_gate(&c->row.step, u, 3, u->product[2]);
@@ -140,7 +142,7 @@ LOCAL void check_vanilla_row(const kernels *table, int64_t I, int64_t H, int giv
     c.row.activation = activation;
     for (int64_t j = 0; j < H; j++)
         want(step.h, j, activation_of(activation, input_sum(&c, j) + row_sum(&c.hh[0], j, c.row.operand)), 3);
-    table->vanilla_row(&c.row);
+    table->rows[vanilla_row_number](&c.row);
     end_case();
 }
 
@@ -157,7 +159,7 @@ LOCAL void check_leaky_row(const kernels *table, int64_t I, int64_t H, int given
         if (gates) want(step.gates, j, f, 3);
         want(step.h, j, (1 - leak) * (double)h_prev[j] + leak * f, 4);
     }
-    table->leaky_row(&c.row);
+    table->rows[leaky_row_number](&c.row);
     end_case();
 }
 
@@ -201,11 +203,11 @@ LOCAL void check_replaced_state(const kernels *table, const replacing_check *che
 }
 
 LOCAL void check_replaced_states(const kernels *table) {
-    const replacing_check checks[] = {{"vanilla_row", table->vanilla_row, 1, 1, 1, 0},
-                                      {"leaky_row", table->leaky_row, 1, 1, 1, 0},
-                                      {"lstm_row", table->lstm_row, 2, 4, 4, 0},
-                                      {"gru_row", table->gru_row, 1, 3, 3, 0},
-                                      {"gru_reset_before_row", table->gru_reset_before_row, 1, 3, 2, 1}};
+    const replacing_check checks[] = {{"vanilla_row", table->rows[vanilla_row_number], 1, 1, 1, 0},
+                                      {"leaky_row", table->rows[leaky_row_number], 1, 1, 1, 0},
+                                      {"lstm_row", table->rows[lstm_row_number], 2, 4, 4, 0},
+                                      {"gru_row", table->rows[gru_row_number], 1, 3, 3, 0},
+                                      {"gru_reset_before_row", table->rows[gru_reset_before_row_number], 1, 3, 2, 1}};
     for (int64_t H = 1; H <= 83; H += H < 36 ? 1 : 9)
         for (int i = 0; i < 5; i++) check_replaced_state(table, &checks[i], H);
 }
@@ -214,9 +216,9 @@ LOCAL void check_replaced_states(const kernels *table) {
 
 LOCAL void check_rows(const kernels *table) {
     const row_check checks[] = {
-        {"lstm_row", table->lstm_row, want_lstm_row, 4, 4, 0},
-        {"gru_row", table->gru_row, want_gru_row, 3, 3, 0},
-        {"gru_reset_before_row", table->gru_reset_before_row, want_gru_reset_before_row, 3, 2, 1}};
+        {"lstm_row", table->rows[lstm_row_number], want_lstm_row, 4, 4, 0},
+        {"gru_row", table->rows[gru_row_number], want_gru_row, 3, 3, 0},
+        {"gru_reset_before_row", table->rows[gru_reset_before_row_number], want_gru_reset_before_row, 3, 2, 1}};
     for (int64_t H = 1; H <= 83; H += H < 36 ? 1 : 9) {
         const int given = (int)any_of(2);
         for (int i = 0; i < 3; i++) check_row(table, &checks[i], 1 + any_of(20), H, given, (int)any_of(2));
