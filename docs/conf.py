@@ -36,7 +36,7 @@ smartquotes = add_function_parentheses = False
 default_role = "autolink"  # `name` in a docstring: a link if it is a name of the package, otherwise emphasis
 autodoc_typehints = "none"  # the docstrings say types, and shapes
 autodoc_member_order = "bysource"
-autodoc_mock_imports = ["torch", "onnx"]
+autodoc_mock_imports = ["torch", "onnx", "google"]  # google.protobuf comes with onnx
 numpydoc_show_class_members = False  # docs/api/python.rst lists them
 python_maximum_signature_line_length = 100
 PLACES, C_PLACES = uses.places(DOCS), uses.pages(DOCS, "c")

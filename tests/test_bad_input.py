@@ -56,6 +56,12 @@ def after_forward(call):
     return run
 
 
+def of_batch_first(dy):
+    rnn = make(batch_first=True)
+    rnn.forward(x.swapaxes(0, 1))
+    rnn.backward(dy)
+
+
 def after_step(call):
     def run(rnn):
         learner = bptt.RTRL(rnn, B)
@@ -92,6 +98,7 @@ CASES = {
     "hidden size zero": (lambda r: bptt.RNN(I, 0), ValueError, ["hidden_size", "at least 1", "0"]),
     "input size negative": (lambda r: bptt.RNN(-3, H), ValueError, ["input_size", "at least 1", "-3"]),
     "output size zero": (lambda r: bptt.RNN(I, H, 0), ValueError, ["output_size", "at least 1", "0"]),
+    "size True": (lambda r: bptt.RNN(I, True), TypeError, ["hidden_size", "integer", "True"]),
     "size not an integer": (lambda r: bptt.RNN(I, 4.5), TypeError, ["hidden_size", "integer", "4.5"]),
     "size is text": (lambda r: bptt.RNN("2", H), TypeError, ["input_size", "integer", "'2'"]),
     "sizes overflow": (lambda r: bptt.RNN(I, 2**40), MemoryError, ["sizes", "memory", "hidden_size=1099511627776"]),
@@ -222,6 +229,7 @@ CASES = {
     "checkpoint zero": (lambda r: r.forward(x, checkpoint=0), ValueError, ["checkpoint", "at least 1", "0"]),
     "checkpoint not an integer": (lambda r: r.forward(x, checkpoint=2.5), TypeError, ["checkpoint", "integer", "2.5"]),
     "checkpoint of a word": (lambda r: r.forward(x, checkpoint="all"), ValueError, ["checkpoint", "'auto'", "'all'"]),
+    "checkpoint True": (lambda r: r.forward(x, checkpoint=True), ValueError, ["checkpoint", "'auto'", "True"]),
     "checkpoint where nothing is kept": (lambda r: r.forward(x, checkpoint=-1, tape=False), ValueError, ["checkpoint", "at least 1", "-1"]),
     "checkpoint and a budget": (lambda r: r.forward(x, checkpoint=2, memory_budget=99), ValueError,
                                 ["checkpoint", "memory_budget", "one of them", "2", "99"]),
@@ -245,6 +253,8 @@ CASES = {
         ["dy", "(5, 3, 2)", "(2, 3, 2)"]),
     "dy of another length": (after_forward(lambda r: r.backward(y[:4])), ValueError, ["dy", "(5, 3, 2)", "(4, 3, 2)"]),
     "dy of another width": (after_forward(lambda r: r.backward(np.ones((T, B, 7)))), ValueError, ["dy", "O = 2", "(5, 3, 7)"]),
+    "dy of another order": (
+        lambda r: of_batch_first(y), ValueError, ["dy", "(B,T,O) = (3, 5, 2)", "(5, 3, 2)"]),
     "dy of another rank": (after_forward(lambda r: r.backward(y[:, 0])), ValueError, ["dy", "3 axes", "(5, 2)"]),
     "dstate of another batch": (after_forward(lambda r: r.backward(y, state[:, :1])), ValueError,
                                 ["dstate", "(1, 3, 4)", "(1, 1, 4)"]),
@@ -307,6 +317,7 @@ CASES = {
     "k2 below k1": (lambda r: bptt.TBPTT(5, 4), ValueError, ["k2", "at least k1 = 5", "4"]),
     "k1 zero": (lambda r: bptt.TBPTT(0), ValueError, ["k1", "at least 1", "0"]),
     "k1 not an integer": (lambda r: bptt.TBPTT(2.5), TypeError, ["k1", "integer", "2.5"]),
+    "target None": (lambda r: windows(r, target=None), TypeError, ["target", "real numbers", "NoneType"]),
     "target of another length": (lambda r: windows(r, target=y[:4]), ValueError, ["target", "(5, 3)", "(4, 3, 2)"]),
     "target of another width": (lambda r: windows(r, target=np.ones((T, B, 9))), ValueError, ["target", "(5, 3, 2)", "(5, 3, 9)"]),
     "x of windows of another width": (lambda r: windows(r, x=np.ones((T, B, 9))), ValueError, ["x", "I = 2", "(5, 3, 9)"]),
@@ -478,6 +489,12 @@ CASES = {
     "fit clip NaN": (lambda r: bptt.fit(r, x, y, clip_norm=np.nan, progress=False), ValueError, ["clip_norm", "above 0", "nan"]),
     "fit unknown optimiser": (lambda r: bptt.fit(r, x, y, optimizer="lion", progress=False), ValueError,
                               ["optimizer", "adam", "'lion'"]),
+    "fit target None": (lambda r: bptt.fit(r, x, None, progress=False), TypeError, ["target", "real numbers", "NoneType"]),
+    "fit x None": (lambda r: bptt.fit(r, None, y, progress=False), TypeError, ["x", "real numbers", "NoneType"]),
+    "fit mask of another rank": (lambda r: bptt.fit(r, x, y, mask=np.ones((T, B, 1), bool), progress=False), ValueError,
+                                 ["mask", "(5, 3)", "(5, 3, 1)"]),
+    "flow target None": (lambda r: bptt.gradient_flow(r, x, None), TypeError, ["target", "real numbers", "NoneType"]),
+    "option of the network assigned": (lambda r: setattr(r, "dropout", 0.5), AttributeError, ["'dropout'", "no setter"]),
     "fit target of another length": (lambda r: bptt.fit(r, x, y[:4], progress=False), ValueError, ["target", "(5, 3)", "(4, 3, 2)"]),
     "fit truncation is a number": (lambda r: bptt.fit(r, x, y, truncation=20, progress=False), TypeError, ["truncation", "TBPTT", "20"]),
     "fit burn-in of all steps": (lambda r: bptt.fit(r, x, y, burn_in=5, progress=False), ValueError,

@@ -61,6 +61,26 @@ except ModuleNotFoundError as error:
     assert text == "bptt.convert.to_onnx needs onnx, which `pip install onnx` brings"
 
 
+def test_the_modules_of_torch_without_torch():
+    code = """
+import sys
+import bptt
+
+try:
+    bptt.torch
+except AttributeError as error:
+    print(error)
+sys.modules["torch"] = None  # as if it were not installed
+try:
+    import bptt.torch
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    text = " ".join(run(code))
+    assert "'bptt' has no attribute 'torch', write `import bptt.torch`" in text
+    assert text.endswith("bptt.torch needs torch, which `pip install torch` brings")
+
+
 def test_other_names_are_attribute_errors():
     with pytest.raises(AttributeError, match=r"module 'bptt.convert' has no attribute 'from_numpy'"):
         bptt.convert.from_numpy  # noqa: B018

@@ -297,12 +297,12 @@ BAD = {
     "no steps before": (lambda: bptt.gradient_flow(network(), X[:1], Y[:1]), ValueError, ["x", "at least 2", "1"]),
     "target of other steps": (lambda: bptt.gradient_flow(network(), X, Y[1:]), ValueError, ["target", "(41, 3)"]),
     "mask of other rows": (
-        lambda: bptt.gradient_flow(network(), X, Y, mask=np.ones((T, 1))),
+        lambda: bptt.gradient_flow(network(), X, Y, mask=np.ones((T, 1), bool)),
         ValueError,
         ["mask", "(41, 3)", "(41, 1)"],
     ),
     "nothing counts": (
-        lambda: bptt.gradient_flow(network(), X, Y, mask=np.zeros((T, B))),
+        lambda: bptt.gradient_flow(network(), X, Y, mask=np.zeros((T, B), bool)),
         ValueError,
         ["mask", "none"],
     ),

@@ -264,7 +264,7 @@ def test_lr_goes_with_a_name(rng):
     rnn = bptt.RNN(1, 4, 1, seed=0)
     kept = rnn.params.copy()
     for optimizer, kind in ((bptt.SGD(rnn.params, rnn.grads, lr=0.1), "SGD"), (Foreign(rnn), "Foreign")):
-        with pytest.raises(ValueError, match=f"lr goes with .* got lr=0.001 and a {kind}"):
+        with pytest.raises(ValueError, match=f"lr goes with .* got lr=0.001 and an object of type {kind}"):
             bptt.fit(rnn, x, target, optimizer=optimizer, lr=1e-3, progress=False)
     np.testing.assert_array_equal(rnn.params, kept)
 
@@ -454,6 +454,9 @@ def test_bad_validation(rng):
     for wrong, error, words in (
         (x, TypeError, "validation must be .x, target., .* got a ndarray"),
         ((x,), TypeError, "got a tuple of 1"),
+        ((x, None), TypeError, "validation target must be an array of real numbers, got NoneType"),
+        ((x, target, target), TypeError, "validation mask must be an array of booleans, got a float"),
+        ((x, target, target > 0), ValueError, r"validation mask must have shape \(.*\), got \(.*, 1\)"),
         ((x, target, None, [31] * 6), ValueError, "validation lengths must be in 1..30, got 31..31"),
         ((x, target, None, [3]), ValueError, "validation lengths must have shape .B,. = .6,."),
         ((x, target[..., 0]), ValueError, r"validation target must have the last axes \(1,\) of target, got \(\)"),

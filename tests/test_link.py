@@ -384,6 +384,10 @@ def test_info():
     assert f"headers: {bptt.get_include()}\nlibrary: {bptt.get_lib_dir()}\n" in text
 
 
+def test_version():
+    assert python("-m", "bptt", "--version") == f"{bptt.__version__}\n"
+
+
 def test_without_a_question_it_names_the_choices():
     result = subprocess.run([sys.executable, "-m", "bptt"], capture_output=True, text=True)
     assert result.returncode == 2

@@ -2,7 +2,10 @@
 
 import copy
 import pickle
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -573,6 +576,78 @@ def test_learners_in_threads(problem):
         thread.join()
     for result in outputs:
         assert_close(result, expected, 1e-13)
+
+
+def test_brief_steps_beside_other_calls(problem):
+    """Steps of SnAp-1, which keep the GIL, and calls that let it go, all on one network: no gradient is lost."""
+    p = problem(40, 1, 3, 8, 2, start="zero")
+
+    def learn(method):
+        learner = method(p.rnn)
+        for x, dy in zip(p.x, p.dy, strict=True):
+            learner(x)
+            learner.backward(dy)
+
+    def train():
+        for _ in range(40):
+            with p.rnn.lock:
+                p.rnn.forward(p.x)
+                p.rnn.backward(p.dy)
+
+    works = [partial(learn, bptt.SnAp1)] * 2 + [partial(learn, bptt.RTRL), train]
+    p.rnn.zero_grad()
+    for work in works:
+        work()
+    expected = p.rnn.grads.copy()
+    p.rnn.zero_grad()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(works)) as pool:
+            for future in [pool.submit(work) for work in works]:
+                future.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert_close(p.rnn.grads, expected, 1e-12)
+
+
+@pytest.mark.parametrize("method", [bptt.RTRL, bptt.SnAp1])
+def test_a_step_waits_for_who_has_the_lock(problem, method):
+    p = problem(2, 1, 3, 8, 2, start="zero")
+    learner, alone = method(p.rnn), method(p.rnn)
+    expected = alone(p.x[0])
+    with ThreadPoolExecutor(1) as pool:
+        for step in (partial(learner, p.x[0]), partial(learner.backward, p.dy[0])):
+            with p.rnn.lock, p.rnn.lock:
+                future = pool.submit(step)
+                with pytest.raises(TimeoutError):
+                    future.result(timeout=0.05)
+            result = future.result(timeout=60)
+            if result is not None:
+                np.testing.assert_array_equal(result, expected)
+    with p.rnn.lock:
+        learner(p.x[1])
+        learner.backward(p.dy[1])
+
+
+def test_the_lock_of_a_network(problem):
+    lock = problem(2, 1, 3, 8, 2).rnn.lock
+    with ThreadPoolExecutor(1) as pool:
+        with lock as taken:
+            assert taken
+            assert lock.acquire()
+            lock.release()
+            assert not pool.submit(lock.acquire, False).result()
+            assert not pool.submit(lock.acquire, timeout=0.01).result()
+            with pytest.raises(RuntimeError):
+                pool.submit(lock.release).result()
+        assert pool.submit(lock.acquire, timeout=1).result()
+        assert not lock.acquire(blocking=False)
+        pool.submit(lock.release).result()
+    with pytest.raises(RuntimeError):
+        lock.release()
+    assert lock.acquire(False)
+    lock.release()
 
 
 # ---- memory ------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from export_many import (
 )
 from test_link import output
 
+from bptt import RNN
 from bptt.convert import to_c
 
 pytestmark = pytest.mark.skipif(os.name == "nt" or not compiler(), reason="needs a POSIX C compiler")
@@ -339,6 +340,14 @@ def test_compiles_without_a_warning(built, name):
     """What optimisation warns of is an error when `built` is compiled."""
     command, *flags = there(COMPILERS[name])
     output([command, *flags, *WARNINGS, built.folder / "all.c"])
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_the_line_of_the_page_compiles_without_a_warning(tmp_path, weights):
+    """-O3: GCC unrolls the loops, and warns of steps that it believes to be possible."""
+    to_c(RNN(1, 16, 1, cell="gru", seed=0), tmp_path, "gear", weights=weights)
+    (gcc,) = there(["gcc"])
+    output([gcc, "-O3", "-Werror", "-c", tmp_path / "gear.c", "-o", os.devnull])
 
 
 # prints a hash of each network's outputs

@@ -19,15 +19,13 @@ LOCAL int learner_fits(const learner *learner) {
 
 /* Whether no option is set but those that a learner uses. */
 LOCAL int only_learner_options(const bptt_options *options) {
-    const void *const arrays[] = {options->reset,   options->lengths,    options->carry,        options->states,
-                                  options->dstates, options->step_norms, options->forward_steps};
-    const int64_t numbers[] = {options->carry_per_row, options->state_given,        options->dy_start,
-                               options->tape_steps,    options->tape_first,         options->segment,
-                               options->poll != NULL,  options->step_clip_norm > 0, options->step_clip_value > 0};
-    int set = 0;
-    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) set |= arrays[i] != NULL;
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) set |= numbers[i] != 0;
-    return !set;
+    const uintptr_t arrays = (uintptr_t)options->reset | (uintptr_t)options->lengths | (uintptr_t)options->carry |
+                             (uintptr_t)options->states | (uintptr_t)options->dstates | (uintptr_t)options->step_norms |
+                             (uintptr_t)options->forward_steps;
+    const int64_t numbers = options->carry_per_row | options->state_given | options->dy_start | options->tape_steps |
+                            options->tape_first | options->segment;
+    const int others = (options->poll != NULL) | (options->step_clip_norm > 0) | (options->step_clip_value > 0);
+    return !(arrays | (uint64_t)numbers) & !others;
 }
 
 /* Whether the method trains networks of a spec that is right. */

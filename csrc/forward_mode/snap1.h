@@ -180,25 +180,27 @@ LOCAL void clear_last_steps(const learner *learner, int64_t row) {
         for (int j = 0; j < states; j++) fill(call->H, i == j, decay_at(call, last.total, i, j));
 }
 
-/* D_t times a number of each unit for each part of the state */
-LOCAL void apply_decay(const call *call, const last_steps *last, REAL *of_h, REAL *of_c) {
-    unit_step step = {.states = call->shape->states, .n = call->H, .y = {of_h, of_c}};
-    for (int i = 0; i < step.states; i++)
-        for (int j = 0; j < step.states; j++) step.decay[i][j] = decay_at(call, last->decay, i, j);
-    call->kernels->step_units(&step);
+/* D_t times a number of each unit for each part of the state; decay: a step of D_t */
+LOCAL void apply_decay(const call *call, unit_step *decay, REAL *of_h, REAL *of_c) {
+    decay->y[0] = of_h;
+    decay->y[1] = of_c;
+    call->kernels->step_units(decay);
 }
 
 /* What is kept of the steps before takes D_t. */
 LOCAL void decay_last_steps(const call *call, const last_steps *last, int64_t terms) {
     const int pair = call->shape->states == 2;
     const int64_t columns = dz_columns(call);
+    unit_step decay = {.states = call->shape->states, .n = call->H};
+    for (int i = 0; i <= pair; i++)
+        for (int j = 0; j <= pair; j++) decay.decay[i][j] = decay_at(call, last->decay, i, j);
     for (int64_t step = 0; step < terms; step++)
         for (int64_t block = 0; block < columns; block += call->H) {
             REAL *slopes = slopes_at(call, last, step, 0) + block;
-            apply_decay(call, last, slopes, pair ? slopes + columns : NULL);
+            apply_decay(call, &decay, slopes, pair ? slopes + columns : NULL);
         }
     for (int j = 0; j <= pair; j++)
-        apply_decay(call, last, decay_at(call, last->total, 0, j), pair ? decay_at(call, last->total, 1, j) : NULL);
+        apply_decay(call, &decay, decay_at(call, last->total, 0, j), pair ? decay_at(call, last->total, 1, j) : NULL);
 }
 
 LOCAL void keep_operands(const learner *learner, int64_t row, const last_steps *last, int64_t term) {

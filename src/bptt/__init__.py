@@ -93,6 +93,8 @@ __all__ = [
 def __getattr__(name):
     if name not in _LATER:
         hint = f", use bptt.RNN(..., cell={name.lower()!r})" if name in ("LSTM", "GRU") else ""
+        if name == "torch":
+            hint = ", write `import bptt.torch`"
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     module = import_module(_LATER[name], __name__)
     return module if name in ("convert", "plot", "schedule") else getattr(module, name)

@@ -38,6 +38,7 @@ def main() -> None:
     parser = _Parser(
         "python -m bptt", description="How to compile and link with bptt, and model files in other formats."
     )
+    parser.add_argument("--version", action="version", version=__version__)
     for flag, (meaning, _) in _ANSWERS.items():
         parser.add_argument(flag, action="append_const", dest="asked", const=flag, help=meaning)
     exporter = parser.add_subparsers(dest="command").add_parser("export", help="a model file in another format")

@@ -23,7 +23,7 @@ def check_checkpoint(checkpoint, memory_budget, bidirectional) -> None:
             "checkpoint and memory_budget say the same thing: give one of them, "
             f"got {checkpoint!r} and {memory_budget!r}"
         )
-    if isinstance(checkpoint, str):
+    if isinstance(checkpoint, str | bool):
         if checkpoint != "auto":
             raise ValueError(f"checkpoint must be an integer or 'auto', got {checkpoint!r}")
     else:

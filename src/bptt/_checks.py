@@ -9,8 +9,10 @@ LONGEST = 80  # characters of a value in an error
 
 
 def integer(value, name) -> int:
-    """An int."""
+    """An int; True and False are none."""
     try:
+        if isinstance(value, bool):
+            raise TypeError
         return as_integer(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {brief(value)}") from None

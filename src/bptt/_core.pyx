@@ -258,6 +258,7 @@ cdef class Network
 cdef class Run
 
 include "bindings/arrays.pxi"
+include "bindings/lock.pxi"
 include "bindings/params.pxi"
 include "bindings/network.pxi"
 include "bindings/sequences.pxi"
@@ -290,5 +291,5 @@ def isa():
     """The kernel set in use. RuntimeError if BPTT_ISA names none that runs here."""
     cdef const char *name = bptt_isa()
     if name == NULL:
-        check(BPTT_ERROR_ISA)
+        fail(BPTT_ERROR_ISA, f"{bptt_status_string(BPTT_ERROR_ISA).decode()}: {os.environ.get('BPTT_ISA')!r}")
     return name.decode()

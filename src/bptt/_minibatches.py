@@ -6,7 +6,7 @@ from . import _core
 from ._checks import index
 from ._loss import counted_pairs, counted_weight, measured
 from ._metrics import Means, metric_sums
-from ._sequences import check_tokens, is_stream, layout_of, outside_grads, real_array
+from ._sequences import check_tokens, flag_array, is_stream, layout_of, outside_grads, real_array
 from ._truncation import ARTBP
 from ._windows import WindowOptions, check_burn_in
 
@@ -21,7 +21,9 @@ class Data:
                 kind = type(array).__name__
                 hint = "an iterable of chunks goes to rnn.windows"
                 raise TypeError(f"{prefix}{name} must be an array of real numbers, got {kind}: {hint}")
-        arrays = {name: real_array(array, prefix + name) for name, array in given.items() if array is not None}
+        arrays = {name: real_array(given[name], prefix + name) for name in ("x", "target")}
+        marks = {name: given[name] for name in ("mask", "reset") if given[name] is not None}
+        arrays |= {name: flag_array(array, prefix + name) for name, array in marks.items()}
         self.arrays = {name: outside_grads(rnn, array) for name, array in arrays.items()}
         x = self.arrays["x"]
         self.layout = layout_of(rnn, x, prefix + "x", least_steps=1)
@@ -29,6 +31,10 @@ class Data:
         for name, array in self.arrays.items():
             self.layout.check(array, prefix + name, self.steps)
         self.axes = len(self.layout.axes(0))  # those of steps and rows, which come first
+        for name in marks:
+            if arrays[name].ndim > self.axes:
+                shape = self.layout.axes(self.steps)
+                raise ValueError(f"{prefix}{name} must have shape {shape}, got {arrays[name].shape}")
         self.target_axes = self.arrays["target"].shape[self.axes :]
         self.lengths = None
         self.batch_size = self.rows if batch_size is None else min(index(batch_size, prefix + "batch_size"), self.rows)

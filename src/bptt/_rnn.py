@@ -339,7 +339,9 @@ class RNN(_Network):
 document_fields(RNN, Spec)
 _docs = field_docs(Spec)
 for _name in field_names(Spec) - {"dtype"}:  # which is NumPy's, of _core.Network
-    setattr(RNN, _name, property(attrgetter(f"spec.{_name}"), doc=_docs.get(_name)))
+    _field = property(attrgetter(f"spec.{_name}"), doc=_docs.get(_name))
+    _field.__set_name__(RNN, _name)  # type: ignore[attr-defined] # so that the error of an assignment names it
+    setattr(RNN, _name, _field)
 
 
 def _forget_bias(value, rnn):

@@ -258,10 +258,8 @@ def input_sequence(rnn, x) -> Sequence:
     raise ValueError("x must hold at least one chunk, got an iterable without any")
 
 
-def sequence_along(x, value, name, as_array: AsArray) -> Sequence | None:
-    """What comes along with x; None stays None."""
-    if value is None:
-        return None
+def sequence_along(x, value, name, as_array: AsArray) -> Sequence:
+    """What comes along with x."""
     if is_stream(value):
         return Chunks(value, name, x.layout, as_array)
     array = as_array(value, name)

@@ -56,11 +56,11 @@ def make_optimizer(rnn, optimizer, lr):
     kind = type(optimizer).__name__
     if lr is not None and not callable(lr):
         raise ValueError(
-            f"lr goes with the name of an optimizer, got lr={lr!r} and a {kind} object, which has its own; a function "
-            "of the number of updates done goes with both"
+            f"lr goes with the name of an optimizer, got lr={lr!r} and an object of type {kind}, which has its own; "
+            "a function of the number of updates done goes with both"
         )
     if lr is not None and not isinstance(getattr(optimizer, "lr", None), Real):
-        raise ValueError(f"lr as a function goes with an optimizer that has a number lr, got {brief(lr)} and a {kind}")
+        raise ValueError(f"lr as a function goes with an optimizer that has a number lr, got {brief(lr)} and {kind}")
     return optimizer
 
 

@@ -145,8 +145,10 @@ class Windows:
         self.x = input_sequence(rnn, outside_grads(rnn, x))
         check_burn_in(options.burn_in, self.x.steps)
         self.target = sequence_along(self.x, outside_grads(rnn, target), "target", real_array)
-        self.reset = sequence_along(self.x, options.reset, "reset", flag_array)
-        self.mask = sequence_along(self.x, options.mask, "mask", flag_array)
+        self.reset, self.mask = (
+            None if value is None else sequence_along(self.x, value, name, flag_array)
+            for name, value in (("reset", options.reset), ("mask", options.mask))
+        )
         self.along_x = [other for other in (self.target, self.reset, self.mask) if other is not None]
         self.start_before = 0  # first step of the window before, its overlap included
 

@@ -26,9 +26,14 @@ torch.jit.script is supported.
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
+
+if find_spec("torch") is None:
+    raise ModuleNotFoundError("bptt.torch needs torch, which `pip install torch` brings", name="torch")
+
 import torch
 import torch.nn.utils.parametrize
 from torch.autograd import forward_ad

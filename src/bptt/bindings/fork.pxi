@@ -4,7 +4,7 @@ cdef object lock_owners = weakref.WeakValueDictionary()  # {id: network or strea
 
 
 cdef object new_lock(object owner):
-    """A reentrant lock for a network or a stream, which is remembered."""
+    """A reentrant lock for a stream, which is remembered."""
     lock_owners[id(owner)] = owner
     return threading.RLock()
 
@@ -24,7 +24,7 @@ def free_locks():
     this thread goes on."""
     for owner in list(lock_owners.values()):
         if isinstance(owner, Network) and held_elsewhere((<Network>owner).lock):
-            (<Network>owner).use_lock(threading.RLock())
+            (<Network>owner).lock = CallLock()
             (<Network>owner).busy = False
         elif isinstance(owner, Stream) and held_elsewhere((<Stream>owner).lock):
             (<Stream>owner).use_lock(threading.RLock())

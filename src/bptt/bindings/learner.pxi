@@ -3,6 +3,9 @@
 METHODS = {"RTRL": BPTT_METHOD_RTRL, "SnAp1": BPTT_METHOD_SNAP1}
 """The core's numbers."""
 
+cdef enum:
+    BRIEF = 1 << 15  # numbers of an influence that SnAp-1 goes over in a few microseconds
+
 
 cdef class Learner:
     """A network one step at a time, with the gradients of each step's loss. bptt.RTRL and bptt.SnAp1 are the classes
@@ -16,6 +19,7 @@ cdef class Learner:
     cdef void *state_data
     cdef bptt_method method
     cdef bint stepped  # whether there is a step to go back over
+    cdef bint brief  # whether calls keep the GIL, without a lock that nobody holds: both take a tenth of a call
     cdef uint64_t seed  # of the noise
     cdef int64_t steps  # since all rows began anew: the index of the next step, which selects its noise
     cdef int64_t grads_bytes, output_bytes
@@ -30,6 +34,7 @@ cdef class Learner:
         check_call(any_learner_sizes(network.bits, &network.core_spec, <bptt_method>method, batch, &sizes),
                    network.bits, &network.core_spec, 1, batch, NULL)
         self.method, self.batch = <bptt_method>method, batch
+        self.brief = self.method == BPTT_METHOD_SNAP1 and sizes.influence <= BRIEF and not network.spec.num_embeddings
         exact = self.method == BPTT_METHOD_RTRL
         with memory_for(self, exact, network.spec, (sizes.memory + sizes.work) * (network.bits // 8), sizes.influence):
             self.memory, self.work = aligned(sizes.memory, network.dtype), aligned(sizes.work, network.dtype)
@@ -100,6 +105,14 @@ cdef class Learner:
         options.poll = NULL
         options.training, options.dropout_seed, options.first_step = True, self.seed, self.steps
 
+    cdef bptt_status step_core(self, Network network, void *x, void *y, const bptt_options *options) noexcept nogil:
+        return any_learner_step(network.bits, &network.core_spec, self.method, self.batch, network.params_data, x,
+                                self.state_data, y, self.memory_data, self.work_data, options)
+
+    cdef bptt_status backward_core(self, Network network, void *dy, const bptt_options *options) noexcept nogil:
+        return any_learner_backward(network.bits, &network.core_spec, self.method, self.batch, network.params_data, dy,
+                                    network.grads_data, self.memory_data, self.work_data, options)
+
     def __call__(self, x, *, out=None):
         cdef Array a, o
         cdef Network network = self.own_network()
@@ -108,10 +121,13 @@ cdef class Learner:
         cdef uint64_t drawn
         cdef bint one_row
         cdef bptt_status status
+        cdef bint at_once
         cdef void *xp = NULL
         given, x = x, step_input(network, self.batch, x, &a, &token, &one_row)
         out = step_output(network, self.batch, out, one_row, &o)
-        network.begin_call()  # nothing from here to end_call() raises: try would take as long as a small product
+        at_once = self.brief and network.lock.is_free()
+        if not at_once:
+            network.begin_call()  # nothing from here to end_call() raises: try would take as long as a small product
         drawn = network.draws
         if self.steps == 0:
             self.seed = network.draw()
@@ -120,15 +136,18 @@ cdef class Learner:
             options.tokens = <const int64_t *>a.data
         else:
             xp = a.data
-        with nogil:
-            status = any_learner_step(network.bits, &network.core_spec, self.method, self.batch, network.params_data,
-                                      xp, self.state_data, o.data, self.memory_data, self.work_data, &options)
+        if at_once:
+            status = self.step_core(network, xp, o.data, &options)
+        else:
+            with nogil:
+                status = self.step_core(network, xp, o.data, &options)
         if status == BPTT_OK:
             self.stepped = True
             self.steps += 1
         else:  # nothing was written
             network.draws = drawn
-        network.end_call()
+        if not at_once:
+            network.end_call()
         if status == BPTT_ERROR_TOKEN:
             raise token_error(given, "x", network.vocabulary)
         check(status)
@@ -170,21 +189,25 @@ cdef class Learner:
         cdef Network network = self.own_network()
         cdef bptt_options options
         cdef bptt_status status = BPTT_OK
-        cdef bint stepped
+        cdef bint stepped, at_once
         dy = as_input(dy, "dy", network.dtype, &a)
         self.expect_output_grad(&a)
         if overlap(a.data, self.output_bytes, network.grads_data, self.grads_bytes):
             dy = dy.copy()
             a.data = address(dy)
-        network.begin_call()  # nothing from here to end_call() raises, as in a step
+        at_once = self.brief and network.lock.is_free()
+        if not at_once:
+            network.begin_call()  # nothing from here to end_call() raises, as in a step
         stepped = self.stepped
         if stepped:
             self.options(&options)
-            with nogil:
-                status = any_learner_backward(network.bits, &network.core_spec, self.method, self.batch,
-                                              network.params_data, a.data, network.grads_data, self.memory_data,
-                                              self.work_data, &options)
-        network.end_call()
+            if at_once:
+                status = self.backward_core(network, a.data, &options)
+            else:
+                with nogil:
+                    status = self.backward_core(network, a.data, &options)
+        if not at_once:
+            network.end_call()
         if not stepped:
             raise RuntimeError("backward needs a step before it: y = learner(x)")
         check(status)

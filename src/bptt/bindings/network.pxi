@@ -5,8 +5,8 @@ cdef class Network:
 
     cdef object __weakref__
     cdef readonly object spec  # bptt._spec.Spec
-    cdef readonly object dtype, lock
-    cdef object acquire, release  # methods of the lock: to look them up would take longer than a small step
+    cdef readonly object dtype
+    cdef readonly CallLock lock
     cdef readonly int states, units  # arrays of a state: 2 for an LSTM, else 1; layers times directions
     cdef int64_t vocabulary  # V where inputs are integers 0..V-1, else 0
     cdef bptt_spec core_spec
@@ -40,11 +40,8 @@ cdef class Network:
         self.states = sizes.state // (self.units * self.core_spec.hidden_size)
         self.params_, self.grads_ = param_array(self, "params", sizes.params), param_array(self, "grads", sizes.params)
         self.params_data, self.grads_data = address(self.params_), address(self.grads_)
-        self.use_lock(new_lock(self))
-
-    cdef int use_lock(self, object lock) except -1:
-        self.lock, self.acquire, self.release = lock, lock.acquire, lock.release
-        return 0
+        self.lock = CallLock()
+        lock_owners[id(self)] = self
 
     def __dealloc__(self):
         with nogil:
@@ -55,16 +52,16 @@ cdef class Network:
         of an input) may not begin another."""
         if self.lock is None:
             raise RuntimeError("__init__ was never called")
-        self.acquire()
+        self.lock.hold()
         if self.busy:
-            self.release()
+            self.lock.let_go()
             raise RuntimeError("the network is in the middle of a call that this thread began")
         self.busy = True
         return 0
 
     cdef int end_call(self) except -1:
         self.busy = False
-        self.release()
+        self.lock.let_go()
         return 0
 
     # ---- parameters and settings -------------------------------------------------------------------------
@@ -331,6 +328,9 @@ cdef class Network:
                 if unbatched != run.unbatched:
                     raise ValueError(f"dy must have the {2 if run.unbatched else 3} axes of forward's y, "
                                      f"got shape {np.shape(given)}")
+                if self.batch_first and not unbatched and (a.shape[0] != run.T or a.shape[1] != run.B):
+                    raise ValueError(f"dy must have shape (B,T,{self.width_letters()}) = "
+                                     f"{(run.B, run.T, self.width())}, got {np.shape(given)}")
                 expect(&a, "dy", f"(T,B,{self.width_letters()})", 3, run.T, run.B, self.width())
             dstate = state_to_core(self, dstate, "dstate", run.B)
             carry = carry_to_core(carry, run.T, run.B, self.batch_first and not run.unbatched, self.dtype)

@@ -159,13 +159,13 @@ PRODUCT = """\
 /* sums += W x: `rows` sums, `inputs` numbers x; weight holds a row of `rows` weights for each number. Four numbers at
  * a time, so that each sum is loaded and stored a quarter as often. */
 static void model_add_product(size_t rows, size_t inputs, const float *weight, const float *x, float *sums) {
-    size_t k = 0;
-    for (; k + 4 <= inputs; k += 4) {
+    const size_t fours = inputs - inputs % 4;
+    for (size_t k = 0; k < fours; k += 4) {
         const float x0 = x[k], x1 = x[k + 1], x2 = x[k + 2], x3 = x[k + 3];
         const float *w0 = weight + k * rows, *w1 = w0 + rows, *w2 = w1 + rows, *w3 = w2 + rows;
         for (size_t j = 0; j < rows; j++) sums[j] += w0[j] * x0 + w1[j] * x1 + w2[j] * x2 + w3[j] * x3;
     }
-    for (; k < inputs; k++) {
+    for (size_t k = fours; k < inputs; k++) {
         const float *w = weight + k * rows;
         for (size_t j = 0; j < rows; j++) sums[j] += w[j] * x[k];
     }
@@ -176,14 +176,14 @@ INT8_PRODUCT = """\
  * multiples of the sum's scale. Four numbers at a time, so that each sum is loaded and stored a quarter as often. */
 static void model_add_product(size_t rows, size_t inputs, const int8_t *weight, const float *scale, const float *x,
                               float *sums) {
-    size_t k = 0;
-    for (; k + 4 <= inputs; k += 4) {
+    const size_t fours = inputs - inputs % 4;
+    for (size_t k = 0; k < fours; k += 4) {
         const float x0 = x[k], x1 = x[k + 1], x2 = x[k + 2], x3 = x[k + 3];
         const int8_t *w0 = weight + k * rows, *w1 = w0 + rows, *w2 = w1 + rows, *w3 = w2 + rows;
         for (size_t j = 0; j < rows; j++)
             sums[j] += scale[j] * ((float)w0[j] * x0 + (float)w1[j] * x1 + (float)w2[j] * x2 + (float)w3[j] * x3);
     }
-    for (; k < inputs; k++) {
+    for (size_t k = fours; k < inputs; k++) {
         const int8_t *w = weight + k * rows;
         for (size_t j = 0; j < rows; j++) sums[j] += scale[j] * ((float)w[j] * x[k]);
     }
