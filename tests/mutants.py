@@ -48,7 +48,8 @@ ISA_FLAGS = {
 }
 FLAGS = ["-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Icsrc", "-Isrc/bptt/include"]
 FLAGS += ["-Werror=int-conversion", "-Werror=incompatible-pointer-types", "-Werror=implicit-function-declaration"]
-TIMED = {"threads", "team"}  # programs that may fail on a busy machine: only if they fail again it counts
+TIMED = {"threads", "team"}  # programs that may fail on a busy machine: if they end, it counts only if they fail again
+KILLED = f"exit code {-signal.SIGKILL}"  # it took too long
 # programs that look at what a folder of csrc/ does, before all others
 FIRST = {
     "base": ["team", "threads"],
@@ -194,7 +195,7 @@ class Base:
         environment = {**os.environ, "LD_LIBRARY_PATH": str(folder), "BPTT_ISA": isa}
         for _ in range(3 if program.name in TIMED else 1):
             why, used = run([str(program.path)], seconds, wall, env=environment)
-            if not why:
+            if why in ("", KILLED):
                 break
         return why, used
 

@@ -118,6 +118,17 @@ static void check_steps_and_rows(const arguments *valid) {
         }
 }
 
+/* Sizes of which two can be multiplied, and whose whole product is 2^64, which wraps around to 0. */
+static void check_products(const arguments *valid) {
+    caller *const callers[] = {call_sizes, call_forward, call_backward};
+    arguments a = *valid;
+    a.T = (INT64_C(1) << 30) - 2; /* 2, 64 and 64 are added before */
+    a.B = (INT64_C(1) << 23) - 64;
+    a.spec.input_size = (INT64_C(1) << 11) - 64;
+    name_case("product 2^64");
+    for (size_t k = 0; k < sizeof callers / sizeof callers[0]; k++) expect(callers[k], a, BPTT_ERROR_OVERFLOW);
+}
+
 /* The three calls that take options. */
 static void expect_options(const arguments *valid, bptt_options options, bptt_status expected) {
     arguments a = *valid;
@@ -523,6 +534,7 @@ static void check_errors(arguments *a) {
     check_specs(a);
     check_specs_of_type(a);
     check_steps_and_rows(a);
+    check_products(a);
     check_options(a);
     check_step_thresholds(a);
     check_null_network(a);

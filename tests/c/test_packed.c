@@ -230,6 +230,24 @@ static void check_same_meaning(void) {
     }
 }
 
+/* A leak that is trained: the spec's number is not used. */
+static void check_unused_leak(void) {
+    bptt_spec spec = any_spec(BPTT_CELL_TANH);
+    spec.learn_leak = 1;
+    network n = make_network(spec, 1);
+    REAL *x = array(3), *state = array(n.sizes.state), *y = array(2), *work = array(n.sizes.step_work);
+    memset(state, 0, (size_t)n.sizes.state * sizeof(REAL));
+    for (int i = 0; i < 3; i++) x[i] = 1;
+    name_case("a leak that is trained");
+    spec.leak = .5;
+    CHECK_STATUS(TYPED(bptt_step)(&spec, 1, n.packed, x, state, y, work), BPTT_OK);
+    spec.learn_leak = 0;
+    CHECK_STATUS(TYPED(bptt_step)(&spec, 1, n.packed, x, state, y, work), BPTT_ERROR_PACKED);
+    REAL *const all[] = {x, state, y, work};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
+    free_network(&n);
+}
+
 /* The header's second number holds the version: weights of another version are refused. */
 static void check_version(void) {
     network n = make_network(any_spec(BPTT_CELL_GRU), 1);
@@ -250,6 +268,7 @@ int main(void) {
     check_other_type();
     check_older_spec();
     check_same_meaning();
+    check_unused_leak();
     check_version();
     return end_of_checks();
 }

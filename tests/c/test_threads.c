@@ -167,7 +167,6 @@ static void check_stop(run *r, poll_record *record, int stop_at) {
 static void check_poll(const problem *p, int threads, int64_t segment) {
     run plain = open_segmented_run(p, threads, segment), polled = open_segmented_run(p, threads, segment);
     poll_record record = {0};
-    on_calling_thread = 1;
     forward_backward(&plain);
     polled.options.poll = record_poll;
     polled.options.poll_context = &record;
@@ -195,7 +194,25 @@ static void check_polls(int which, int32_t layers, int32_t directions, int threa
     free_problem(&p);
 }
 
+/* Backward of three steps asks before them and again before the gradients of the parameters, which can take longer. */
+static void check_poll_of_few_steps(void) {
+    problem p = problem_of(spec_of((shape){.I = 19, .H = 41, .O = 17}, TANH, 1, 1), 3, 31, 0);
+    run r = open_run(&p, 1);
+    poll_record record = {0};
+    r.options.poll = record_poll;
+    r.options.poll_context = &record;
+    CHECK_STATUS(forward_run(&r), BPTT_OK);
+    record.calls = 0;
+    CHECK_STATUS(backward_run(&r), BPTT_OK);
+    CHECK(record.calls == 2);
+    expect_stop(&r, backward_run, &record, 2);
+    close_run(&r);
+    free_problem(&p);
+}
+
 static void check_all_polls(void) {
+    on_calling_thread = 1;
+    check_poll_of_few_steps();
     check_polls(TANH, 1, 1, 1, 0);
     check_polls(TANH, 1, 1, 3, 0);
     check_polls(LSTM, 2, 2, 1, 0);
