@@ -630,6 +630,36 @@ def test_a_step_waits_for_who_has_the_lock(problem, method):
         learner.backward(p.dy[1])
 
 
+@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no GIL")
+@pytest.mark.parametrize(("O", "batch", "kept"), [(2, 1, True), (100_000, 1, False), (2, 200, False)])
+def test_only_brief_steps_keep_the_gil(O, batch, kept):
+    learner = bptt.SnAp1(bptt.RNN(3, 2, O), batch=batch)
+    x = np.zeros((batch, 3), np.float32)
+    y, gate, ran = learner(x), threading.Lock(), []
+
+    def run():
+        with gate:
+            ran.append(True)
+
+    interval = sys.getswitchinterval()
+    for call in (partial(learner, x), partial(learner.backward, y)):
+        ran.clear()
+        gate.acquire()
+        thread = threading.Thread(target=run)
+        thread.start()
+        sys.setswitchinterval(1000)  # from here on another thread runs only where the GIL is let go
+        try:
+            gate.release()
+            for _ in range(2000):
+                call()
+                if ran:
+                    break
+            assert bool(ran) == (not kept)
+        finally:
+            sys.setswitchinterval(interval)
+        thread.join()
+
+
 def test_the_lock_of_a_network(problem):
     lock = problem(2, 1, 3, 8, 2).rnn.lock
     with ThreadPoolExecutor(1) as pool:

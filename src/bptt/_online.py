@@ -96,8 +96,10 @@ class SnAp1(_core.Learner):
 
     The influence has B * P numbers, P the parameters but those of the readout (LSTM: twice as many); time grows as they
     do. With num_embeddings each entry of the table acts on all units: it counts as H parameters (LSTM: 2 H), and its
-    influence takes H (2 H) times as many operations, as in RTRL. one_hot has no such cost. Where the influence has at
-    most 32,768 numbers, and no embedding, a step or its backward takes a few microseconds and keeps the GIL.
+    influence takes H (2 H) times as many operations, as in RTRL. one_hot has no such cost.
+
+    A step or its backward that takes a few microseconds keeps the GIL: without num_embeddings, where the numbers of
+    the influence and B * (O * H + 2048) are together at most 32,768.
 
     Outputs, noise and the path of changing parameters are as in bptt.RTRL.
     """

@@ -4,7 +4,8 @@ METHODS = {"RTRL": BPTT_METHOD_RTRL, "SnAp1": BPTT_METHOD_SNAP1}
 """The core's numbers."""
 
 cdef enum:
-    BRIEF = 1 << 15  # numbers of an influence that SnAp-1 goes over in a few microseconds
+    BRIEF = 1 << 15  # numbers of influences and readouts that SnAp-1 goes over in a few microseconds
+    ROW = 1 << 11  # so many of them take as long as all else of a row
 
 
 cdef class Learner:
@@ -34,7 +35,9 @@ cdef class Learner:
         check_call(any_learner_sizes(network.bits, &network.core_spec, <bptt_method>method, batch, &sizes),
                    network.bits, &network.core_spec, 1, batch, NULL)
         self.method, self.batch = <bptt_method>method, batch
-        self.brief = self.method == BPTT_METHOD_SNAP1 and sizes.influence <= BRIEF and not network.spec.num_embeddings
+        readout = network.core_spec.output_size * network.core_spec.hidden_size
+        self.brief = (self.method == BPTT_METHOD_SNAP1 and not network.spec.num_embeddings
+                      and sizes.influence + batch * (readout + ROW) <= BRIEF)
         exact = self.method == BPTT_METHOD_RTRL
         with memory_for(self, exact, network.spec, (sizes.memory + sizes.work) * (network.bits // 8), sizes.influence):
             self.memory, self.work = aligned(sizes.memory, network.dtype), aligned(sizes.work, network.dtype)
