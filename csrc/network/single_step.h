@@ -94,12 +94,14 @@ LOCAL bptt_spec plain_spec(bptt_spec spec) {
     return spec;
 }
 
-/* Whether they were packed for a spec (of this library's size) with this meaning. */
+/* Whether they were packed for a spec with this meaning. Not compared are struct_size and, where it is shorter than
+ * int64_t, the bytes up to the next member, which callers leave as they are. */
 LOCAL int packed_for(const bptt_spec *spec, const REAL *packed) {
     bptt_spec of_packed;
     memcpy(&of_packed, (const char *)packed + offsetof(packed_header, spec), sizeof of_packed);
     const bptt_spec a = plain_spec(of_packed), b = plain_spec(*spec);
-    return memcmp(&a, &b, sizeof a) == 0;
+    const size_t begin = offsetof(bptt_spec, input_size);
+    return memcmp((const char *)&a + begin, (const char *)&b + begin, sizeof a - begin) == 0;
 }
 
 /* Checks the arguments one by one: the status of the first that is wrong. `full` becomes the spec in this library's

@@ -111,11 +111,13 @@ typedef struct {
 /* A step with this spec and these packed weights is refused and writes nothing. */
 static void expect_refused(const step_call *c, const bptt_spec *spec, const REAL *packed, const char *why) {
     const size_t state = (size_t)c->n->sizes.state * sizeof(REAL), y = (size_t)c->n->sizes.output * sizeof(REAL);
-    name_case("refused: %s", why);
-    memset(c->state, 0x11, state);
-    memset(c->y, 0x22, y);
-    CHECK_STATUS(TYPED(bptt_step)(spec, 2, packed, c->x, c->state, c->y, c->work), BPTT_ERROR_PACKED);
-    CHECK(all_bytes(c->state, (int64_t)state, 0x11) && all_bytes(c->y, (int64_t)y, 0x22));
+    for (int64_t B = 1; B <= 2; B++) { /* one row has a check of its own */
+        name_case("refused: %s, B %d", why, (int)B);
+        memset(c->state, 0x11, state);
+        memset(c->y, 0x22, y);
+        CHECK_STATUS(TYPED(bptt_step)(spec, B, packed, c->x, c->state, c->y, c->work), BPTT_ERROR_PACKED);
+        CHECK(all_bytes(c->state, (int64_t)state, 0x11) && all_bytes(c->y, (int64_t)y, 0x22));
+    }
 }
 
 static void check_refused(void) {
@@ -136,8 +138,8 @@ static void check_refused(void) {
         ((unsigned char *)other)[byte] ^= 1;
         expect_refused(&c, &n.spec, other, "a byte of the header is another");
     }
-    bptt_spec specs[8];
-    for (int i = 0; i < 8; i++) specs[i] = n.spec;
+    bptt_spec specs[10];
+    for (int i = 0; i < 10; i++) specs[i] = n.spec;
     specs[0].hidden_size = 20;
     specs[1].input_size = 2;
     specs[2].output_size = 1;
@@ -146,7 +148,9 @@ static void check_refused(void) {
     specs[5].num_layers = 2;
     specs[6].peepholes = 1;
     specs[7].learn_state = 1;
-    for (int i = 0; i < 8; i++) expect_refused(&c, &specs[i], n.packed, "another spec");
+    specs[8].recurrent_dropout = .5;
+    specs[9].noise = .5;
+    for (int i = 0; i < 10; i++) expect_refused(&c, &specs[i], n.packed, "another spec");
     name_case("after all that");
     CHECK_STATUS(TYPED(bptt_step)(&n.spec, 2, n.packed, c.x, c.state, c.y, c.work), BPTT_OK);
     REAL *const all[] = {c.x, c.state, c.y, c.work, other};
