@@ -156,12 +156,13 @@ typedef struct {
     REAL *panels;       /* where they are packed */
 } panel_range;
 
-/* Packs those of the panels [j, end) of all that are the operand's own. */
+/* Packs those of the panels [j, end) of all that are the operand's own; there may be none. */
 static panel_range pack_range(const outer_product *p, const panel_range *all, int64_t r, int64_t depth, int64_t j,
                               int64_t end, REAL *panels) {
     panel_range range = *all;
     if (j > all->first) range.begin = j - all->first;
     if (end < all->first + all->end) range.end = end - all->first;
+    if (range.begin >= range.end) return range;
     range.panels = panels + (all->first + range.begin - j) * depth;
     pack_rows(p, all->operand, r, depth, range.begin, range.end, range.panels);
     return range;
