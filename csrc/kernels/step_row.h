@@ -13,8 +13,8 @@
 
 extern const kernels TABLE;
 
-/* memcmp for bytes that are at least a vector, but for the sign: vectors from both ends, the last may overlap. Not INLINE:
- * it is passed by a pointer, which GCC at -O1 does not inline. */
+/* memcmp for bytes that are at least a vector, but for the sign: vectors from both ends, the last may overlap. Not
+ * INLINE: it is passed by a pointer, which GCC at -O1 does not inline. */
 #if VECTOR_BYTES
 INLINE vec_bits differing_bits(const void *a, const void *b) {
     return to_bits(load((const REAL *)a)) ^ to_bits(load((const REAL *)b));
