@@ -13,13 +13,14 @@
 
 extern const kernels TABLE;
 
-/* memcmp for bytes that are at least a vector, but for the sign: vectors from both ends, the last may overlap. */
+/* memcmp for bytes that are at least a vector, but for the sign: vectors from both ends, the last may overlap. Not
+ * INLINE: it is passed by a pointer, which GCC at -O1 does not inline. */
 #if VECTOR_BYTES
 INLINE vec_bits differing_bits(const void *a, const void *b) {
     return to_bits(load((const REAL *)a)) ^ to_bits(load((const REAL *)b));
 }
 
-INLINE int compare_bytes(const void *a, const void *b, size_t size) {
+LOCAL int compare_bytes(const void *a, const void *b, size_t size) {
     const char *from = a, *other = b;
     const size_t last = size - VECTOR_BYTES;
     vec_bits differ = differing_bits(from + last, other + last);

@@ -7,6 +7,9 @@
 #include <pthread.h>
 #include <signal.h>
 #endif
+#ifdef __linux__
+#include <sched.h>
+#endif
 #include <stdatomic.h>
 #include <time.h>
 
@@ -156,11 +159,30 @@ static void check_signals(void) {
 }
 #endif
 
+#ifdef __linux__
+/* Processors that this process may use: those of the calling thread, one of which is taken away. */
+static void check_processors(void) {
+    cpu_set_t all, fewer;
+    const int before = bptt_internal_processors();
+    name_case("processors");
+    if (sched_getaffinity(0, sizeof all, &all) || CPU_COUNT(&all) < 2) return;
+    fewer = all;
+    for (int i = 0; CPU_COUNT(&fewer) == CPU_COUNT(&all); i++) CPU_CLR(i, &fewer);
+    CHECK(!sched_setaffinity(0, sizeof fewer, &fewer));
+    if (before == CPU_COUNT(&all)) CHECK(bptt_internal_processors() == before - 1);
+    CHECK(!sched_setaffinity(0, sizeof all, &all));
+    CHECK(bptt_internal_processors() == before);
+}
+#endif
+
 int main(void) {
     bptt_team *team;
     if (!bptt_isa()) return SKIPPED;
     check_sizes();
     check_no_threads();
+#ifdef __linux__
+    check_processors();
+#endif
 #ifndef _WIN32
     check_signals();
     check_same_threads();
