@@ -19,10 +19,10 @@ def bias_shape(cell, H):
 
 
 def _in_skip(value, name):
-    skip = integer(value, name)
+    skip = int(value) if isinstance(value, bool) else integer(value, name)  # plug-ins do not take true or false
     if skip not in (0, 1):
         raise ValueError(f"{name} must be 0 or 1, got {skip}")
-    return int(skip)  # of a bool, which readers would not take
+    return skip
 
 
 FIELDS = {  # {name: check}
