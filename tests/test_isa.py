@@ -117,6 +117,11 @@ def test_unknown_set_is_an_error_that_lists_the_choices(isa):
     assert f"does not run here: {isa!r}; the choices are portable, " in result.stderr
 
 
+def test_an_empty_name_is_none():
+    command = "from bptt import _core; assert _core.isa() == _core.isa_choices()[-1]"
+    subprocess.run([sys.executable, "-c", command], env={**os.environ, "BPTT_ISA": ""}, check=True)
+
+
 def test_the_best_set_is_used_by_default():
     if not os.environ.get("BPTT_ISA"):
         assert _core.isa() == _core.isa_choices()[-1]
