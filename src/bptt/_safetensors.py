@@ -30,7 +30,7 @@ def read_header(file) -> tuple[dict[str, Any], dict[str, str]]:
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(status.st_size - 8, MOST_HEADER):
-        raise ValueError(f"not a whole safetensors file, or none: a header of {length} in {status.st_size} bytes")
+        raise ValueError(f"not a whole safetensors file: a header of {length} in {status.st_size} bytes")
     tensors = object_from_json(file.read(length).decode())
     metadata = tensors.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):

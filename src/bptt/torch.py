@@ -26,15 +26,17 @@ torch.jit.script is supported.
 from __future__ import annotations
 
 import copy
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 
-if find_spec("torch") is None:
-    raise ModuleNotFoundError("bptt.torch needs torch, which `pip install torch` brings", name="torch")
+try:
+    import torch
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError("bptt.torch needs torch, which `pip install torch` brings", name="torch") from None
 
-import torch
 import torch.nn.utils.parametrize
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
