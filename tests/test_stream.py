@@ -10,6 +10,7 @@ STREAMS = {
     "cell": CELLS,
     "sizes": [(1, 1, 1, None), (1, 16, 64, 3), (3, 5, 33, 7), (16, 4, 40, None)],
     "num_layers": [2, 1],
+    "bias": [True, False],
     "inputs": INPUTS,
     "dtype": ["float32", "float64"],
 }

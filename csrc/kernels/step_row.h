@@ -50,7 +50,6 @@ OUT_OF_LINE bptt_status step_row(const void *sample, const REAL *z, const REAL *
     REAL *h = state;
     row_step row;
     row.I = HEADER_AT(packed, spec.input_size);
-    row.step.rows = 1;
     row.step.H = row.step.ld = row.step.ld_prev = H;
     row.scratch = first_line(work);
     row.step.gates = gates ? row.scratch + gates : NULL;
