@@ -32,8 +32,8 @@ import numpy as np
 
 try:
     import torch
-except ModuleNotFoundError as error:
-    if error.name != "torch":
+except ModuleNotFoundError as _error:
+    if _error.name != "torch":
         raise
     raise ModuleNotFoundError("bptt.torch needs torch, which `pip install torch` brings", name="torch") from None
 
