@@ -101,7 +101,7 @@ static void check_sizes(void) {
 
 /* The system gives no thread whose stack would be larger than the address space: those there are do the work. */
 static void check_no_threads(void) {
-#ifdef __GLIBC__
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 18)
     pthread_attr_t usual, huge;
     bptt_team *team;
     CHECK_STATUS(bptt_team_make(&team), BPTT_OK);
