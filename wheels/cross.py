@@ -27,9 +27,10 @@ EMULATORS = {  # target: what runs its programs ([] where this machine does)
 }
 
 
-def unit_flags():
-    """The function of that name in setup.py."""
-    with mock.patch("setuptools.setup"), mock.patch.dict(os.environ, _PYTHON_HOST_PLATFORM="linux-x86_64"):
+def unit_flags(target):
+    """The function of that name in setup.py; its flags for aarch64 suit PLAIN too."""
+    machine = "x86_64" if target.startswith("x86_64") else "aarch64"
+    with mock.patch("setuptools.setup"), mock.patch.dict(os.environ, _PYTHON_HOST_PLATFORM=f"linux-{machine}"):
         return runpy.run_path(str(ROOT / "setup.py"))["unit_flags"]
 
 
@@ -38,13 +39,10 @@ def check(target, folder):
     compiler = [*ZIG, "-target", name, *STRICT, f"-I{ROOT / 'src/bptt/include'}", f"-I{ROOT / 'csrc'}"]
     # without __GNUC__ musl's INFINITY is 1e5000f, and LOCAL has no attribute
     compiler += ["-fgnuc-version=0", "-U__clang__", "-Wno-literal-range", "-Wno-unused-function"] * (target == PLAIN)
-    objects = []
+    flags_of, objects = unit_flags(target), []
     for source in sorted((ROOT / "csrc").rglob("*.c")):
         objects.append(folder / f"{source.parent.name}_{source.stem}.o")
-        flags = unit_flags()(source)
-        if not target.startswith("x86_64"):  # that includes PLAIN
-            flags = [flag for flag in flags if not flag.startswith("-m")]
-        subprocess.run([*compiler, *flags, "-c", source, "-o", objects[-1]], check=True)
+        subprocess.run([*compiler, *flags_of(source), "-c", source, "-o", objects[-1]], check=True)
     emulator = EMULATORS[target]
     runs = emulator is not None and all(map(shutil.which, emulator))
     for source, bits in itertools.product(sorted((ROOT / "tests/c").glob("*.c")), (32, 64)):
