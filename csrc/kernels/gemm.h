@@ -115,8 +115,7 @@ LOCAL void multiply(const product *p) {
     if (p->epilogue != EPILOGUE_NONE) apply_epilogue(p);
 }
 
-/* The columns in panels; apart, so that few outputs, which have no panels, need not wait for a product to be filled in.
- */
+/* The columns in panels; out of line, as few outputs have none and need no product. */
 OUT_OF_LINE void multiply_vector_by_panels(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init,
                                            REAL *c) {
     multiply_panels(&(product){.m = 1, .n = n, .k = k, .a = a, .lda = k, .panels = panels, .init = init, .c = c});
@@ -126,6 +125,6 @@ OUT_OF_LINE void multiply_vector_by_panels(int64_t n, int64_t k, const REAL *a, 
 INLINE void multiply_vector(int64_t n, int64_t k, const REAL *a, const REAL *panels, const REAL *init, REAL *c) {
     const int64_t in_panels = panel_columns(n);
     if (in_panels) multiply_vector_by_panels(n, k, a, panels, init, c);
-    for (int64_t j = in_panels; j < n; j++) c[j] = (init ? init[j] : 0) + dot(k, a, panels + j * k);
+    for (int64_t j = in_panels; j < n; j++) c[j] = init[j] + dot(k, a, panels + j * k);
 }
 #endif
