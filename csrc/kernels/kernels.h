@@ -103,8 +103,7 @@ typedef struct {
  * The matrices are in unit panels. (Backward is multiply_row and the gate function of any batch.) */
 typedef struct {
     /* On the stack it does not cross a page: two members stored at once would take a hundred cycles there. */
-    _Alignas(
-        256) gate_step step; /* rows is not read; gates NULL: not wanted (the GRU with the reset before needs it) */
+    _Alignas(256) gate_step step; /* rows is not read; gates NULL: not wanted (a GRU's reset before needs them) */
     int64_t I;
     const REAL *x;          /* the inputs (I,); NULL: z holds their product */
     const REAL *inputs;     /* W_ih */
