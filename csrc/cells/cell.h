@@ -15,18 +15,21 @@ typedef struct {
     state_view prev;     /* h_{t-1}, c_{t-1} (rows,H) */
     const REAL *operand; /* h_{t-1} after recurrent dropout, the operand of the products of W_hh (rows,H) */
     int64_t ld_operand;
-    REAL *h, *c;       /* h_t, c_t (rows,H); without gates h holds W_ih x_t + biases before the forward step */
-    int64_t ld;        /* of h, c and dh */
-    REAL *gates;       /* (rows, gate columns); forward: W_ih x_t + biases before, the gates after */
-    REAL *hh_products; /* forward, where the cell keeps it separate: W_hh h + b_hh (rows,G*H) */
-    REAL *dh;          /* backward: dL/dh_t (rows,H) */
-    REAL *dz;          /* backward: receives dL/dz_t (rows, dz columns), or dh, whose place it takes */
-    REAL *leak_terms;  /* backward, a trained leak: receives the terms of its gradient (rows,H) */
-    REAL *dh_next;     /* backward: receives the direct term of dL/dh_{t-1} where the shape has direct_dh (rows,H) */
-    int adds_dh_next;  /* backward: dh lacks the direct term through the next step, which dh_next holds */
-    REAL *dc_next;     /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
-    REAL *d_operand;   /* backward: scratch of a cell that computes a product of W_hh itself (rows,H) */
-    const REAL *mask;  /* backward: the recurrent dropout of h_{t-1} (rows,H); NULL: none */
+    const REAL *z; /* forward: W_ih x_t + biases (.,G*H), rows ld_z apart; may lie where the gates or h will */
+    int64_t ld_z;
+    const int64_t *z_rows; /* (rows,): row i takes this row of z; NULL: row i, as where W_hh h is separate */
+    REAL *h, *c;           /* h_t, c_t (rows,H) */
+    int64_t ld;            /* of h, c and dh */
+    REAL *gates;           /* (rows, gate columns); where W_hh h is separate, forward finds z in them */
+    REAL *hh_products;     /* forward, where the cell keeps it separate: W_hh h + b_hh (rows,G*H) */
+    REAL *dh;              /* backward: dL/dh_t (rows,H) */
+    REAL *dz;              /* backward: receives dL/dz_t (rows, dz columns), or dh, whose place it takes */
+    REAL *leak_terms;      /* backward, a trained leak: receives the terms of its gradient (rows,H) */
+    REAL *dh_next;    /* backward: receives the direct term of dL/dh_{t-1} where the shape has direct_dh (rows,H) */
+    int adds_dh_next; /* backward: dh lacks the direct term through the next step, which dh_next holds */
+    REAL *dc_next;    /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
+    REAL *d_operand;  /* backward: scratch of a cell that computes a product of W_hh itself (rows,H) */
+    const REAL *mask; /* backward: the recurrent dropout of h_{t-1} (rows,H); NULL: none */
 } step;
 
 /* Rows of a chunk (rows,H) whose peephole gradients are added, for units [unit_begin,unit_end). */
@@ -73,19 +76,30 @@ LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const RE
                      .reverse_panels = step->t & 1};
 }
 
+/* out = z + a W: what recurrent_product is in forward, with the columns of z from one on */
+LOCAL product product_on_z(const step *step, int64_t column, int64_t k, int64_t n, const REAL *a, int64_t lda,
+                           const REAL *panels, REAL *out, int64_t ld) {
+    product product = recurrent_product(step, k, n, a, lda, panels, step->z + column, out, ld);
+    product.ldinit = step->ld_z;
+    product.init_rows = step->z_rows;
+    return product;
+}
+
 LOCAL void multiply_state(const step *step, const product *product) {
     if (step->alone) step->kernels->multiply_row(product);
     else step->kernels->multiply(product);
 }
 
 /* Prefetches, during the product, what the cell reads of the tape after it: the gates, in backward also the entering
- * state. A product that writes the gates itself, as in the LSTM's forward step, does not need it. */
+ * state, which the gradients of the weights read as well. A product that writes the gates itself, as in the LSTM's
+ * forward step, does not need it. */
 LOCAL void prefetch_tape(const step *step, product *product) {
     const int64_t size = step->rows * step->H;
     if (!step->gates) return;
     product->prefetch[0] = (span){step->gates, step->shape->gate_blocks * size};
-    if (step->dz && step->prev.ld == step->H)
-        product->prefetch[1] = (span){step->prev.c ? step->prev.c : step->prev.h, size};
+    if (!step->dz || step->prev.ld != step->H) return;
+    product->prefetch[1] = (span){step->prev.h, size};
+    if (step->prev.c) product->prefetch[2] = (span){step->prev.c, size};
 }
 
 /* The arguments of a gate function of the kernel table. */

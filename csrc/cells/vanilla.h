@@ -1,5 +1,5 @@
 /* The vanilla cell (Elman 1990): h_t = f(z_t), z_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh, f tanh, relu, the logistic
- * function or the identity. z_t lies where h_t will, dz_t where dh_t was. */
+ * function or the identity. dz_t lies where dh_t was. */
 #ifndef BPTT_CELLS_VANILLA_H
 #define BPTT_CELLS_VANILLA_H
 #include "cells/cell.h"
@@ -9,8 +9,8 @@ enum { VANILLA_IH, VANILLA_HH }; /* its products */
 
 LOCAL void vanilla_forward(const step *step) {
     const int64_t H = step->H;
-    product product = recurrent_product(step, H, H, step->operand, step->ld_operand,
-                                        step->weights->products[VANILLA_HH], step->h, step->h, step->ld);
+    product product = product_on_z(step, 0, H, H, step->operand, step->ld_operand, step->weights->products[VANILLA_HH],
+                                   step->h, step->ld);
     product.epilogue = EPILOGUE_ACTIVATION;
     product.activation = step->cell;
     step->kernels->multiply(&product);
@@ -35,6 +35,7 @@ LOCAL void vanilla_backward_fused(const step *step, const REAL *dz_next, int64_t
     product.activation = step->cell;
     product.h = step->h;
     product.ldh = step->ld;
+    if (step->ld == H) product.prefetch[0] = (span){step->h, step->rows * H};
     multiply_state(step, &product);
 }
 

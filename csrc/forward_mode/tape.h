@@ -152,6 +152,8 @@ LOCAL void step_cell(learner *learner, const weights *weights, REAL *hh_products
     if (gates) step.gates = taped_gates(learner, i, 0);
     REAL *z = gates ? step.gates : step.h;
     const int64_t ld_z = gates ? gate_columns(call) : H;
+    step.z = z;
+    step.ld_z = ld_z;
     multiply_inputs_by_rows(learner, weights, i, z, ld_z);
     add_step_noise(call, z, ld_z);
     cell_of(&call->spec)->forward(&step);

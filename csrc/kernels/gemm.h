@@ -51,6 +51,7 @@ static int64_t multiply_block(const product *p, int64_t n, int64_t j, int64_t r,
                             .ldinit = r         ? p->ldc
                                       : p->init ? p->ldinit
                                                 : 0,
+                            .init_rows = r ? NULL : p->init_rows,
                             .c = p->c + j,
                             .ldc = p->ldc,
                             .cols = n - j};
@@ -65,8 +66,8 @@ static int64_t multiply_block(const product *p, int64_t n, int64_t j, int64_t r,
 OUT_OF_LINE void multiply_panels(const product *p) {
     const int64_t n = panel_columns(p->n), size = (int64_t)sizeof(REAL);
     const int panels_beyond_l2 = p->k * n * size > BEYOND_L2_BYTES, a_in_l2 = p->m * p->k <= L2_BYTES / size;
-    span prefetch[2] = {p->prefetch[0], p->prefetch[1]};
-    if (panels_beyond_l2) prefetch[1].size = 0;
+    span prefetch[PREFETCHES] = {p->prefetch[0], p->prefetch[1], p->prefetch[2]};
+    if (panels_beyond_l2) prefetch[1].size = prefetch[2].size = 0;
     for (int64_t j = 0, done = 0; a_in_l2 && j < n; j += done)
         for (int64_t r = 0; r < p->k; r += DEPTH) {
             const int64_t end = r + DEPTH < p->k ? r + DEPTH : p->k; /* at p->k the next panel begins */
@@ -103,8 +104,7 @@ static void multiply_tail_columns(const product *p, int64_t begin) {
     const int64_t m = p->m, n = p->n, k = p->k;
     for (int64_t j = begin; j < n; j++)
         for (int64_t i = 0; i < m; i++)
-            p->c[i * p->ldc + j] =
-                (p->init ? p->init[i * p->ldinit + j] : 0) + dot(k, p->a + i * p->lda, p->panels + j * k);
+            p->c[i * p->ldc + j] = (p->init ? init_row(p, i)[j] : 0) + dot(k, p->a + i * p->lda, p->panels + j * k);
 }
 
 LOCAL void multiply(const product *p) {

@@ -13,6 +13,8 @@
 #include "cells/list.h"
 #include "forward_mode/kernels.h"
 
+enum { PREFETCHES = 3 };
+
 /* Elements side by side. */
 typedef struct {
     const REAL *data;
@@ -29,17 +31,23 @@ typedef struct {
     const REAL *a;
     int64_t lda;
     const REAL *panels;
-    const REAL *init; /* NULL: zeros; may be c */
-    int64_t ldinit;   /* 0: the same row for all */
+    const REAL *init;         /* NULL: zeros; may be c */
+    int64_t ldinit;           /* 0: the same row for all */
+    const int64_t *init_rows; /* (m,): row i takes this row of init; NULL: row i */
     REAL *c;
     int64_t ldc;
     epilogue epilogue;
     int activation; /* of the epilogue: the bptt_cell that names f */
     const REAL *h;  /* of EPILOGUE_ACTIVATION_GRAD (m,n) */
     int64_t ldh;
-    int reverse_panels; /* take the panels from the last to the first: alternating per step reuses the cache */
-    span prefetch[2];   /* memory that the next call reads: a set may prefetch it during the product */
+    int reverse_panels;        /* take the panels from the last to the first: alternating per step reuses the cache */
+    span prefetch[PREFETCHES]; /* memory that is read soon, the first one first: a set may prefetch it meanwhile */
 } product;
+
+/* the row of init that row i takes, which is not NULL */
+LOCAL const REAL *init_row(const product *p, int64_t i) {
+    return p->init + (p->init_rows ? p->init_rows[i] : i) * p->ldinit;
+}
 
 /* A right operand of outer products and the sum c (m,n) that it adds to: b (k,n). */
 typedef struct {

@@ -60,8 +60,7 @@ LOCAL void multiply(const product *p) {
             const int64_t rows = p->m - i < TILE_ROWS ? p->m - i : TILE_ROWS;
             memset(tile, 0, sizeof tile);
             if (p->init)
-                for (int64_t row = 0; row < rows; row++)
-                    memcpy(tile[row], p->init + (i + row) * p->ldinit + j, row_bytes);
+                for (int64_t row = 0; row < rows; row++) memcpy(tile[row], init_row(p, i + row) + j, row_bytes);
             add_to_tile(rows, p->k, p->a + i * p->lda, p->lda, 1, panel, tile);
             for (int64_t row = 0; row < rows; row++) memcpy(p->c + (i + row) * p->ldc + j, tile[row], row_bytes);
         }

@@ -42,16 +42,22 @@ typedef struct {
     const REAL *panel;
     const REAL *init;
     int64_t ldinit;
+    const int64_t *init_rows; /* as in a product */
     REAL *c;
     int64_t ldc;
     int64_t cols;         /* columns of c from this panel on */
     const REAL *prefetch; /* what a prefetching tile fetches: one vector for each of its k terms */
 } tile_task;
 
+/* the row of init that row i takes */
+INLINE const REAL *init_of_row(const tile_task *task, int64_t i) {
+    return task->init + (task->init_rows ? task->init_rows[i] : i) * task->ldinit;
+}
+
 /* Stores one vector of sums: row i, columns from `col` on, as far as c has them. */
 INLINE void put(const tile_task *task, int64_t i, int64_t col, vec sum) {
     const int64_t cols = task->cols - col;
-    const REAL *init = task->init + i * task->ldinit + col;
+    const REAL *init = init_of_row(task, i) + col;
     REAL *c = task->c + i * task->ldc + col;
     if (cols >= LANES) store(c, sum + load(init));
     else if (cols > 0) store_part(c, sum + load_part(init, cols), cols);
@@ -93,26 +99,34 @@ INLINE void tile(const int rows, const int vecs, const tile_task *task, const in
         return;
     }
     REAL *c = task->c;
-    const REAL *init = task->init;
-    const int64_t ldc = task->ldc, ldinit = task->ldinit; /* copies: c may alias *task, as far as compilers know */
+    const tile_task from = *task; /* a copy: c may alias *task, as far as compilers know */
     UNROLL
-    for (int i = 0; i < rows; i++, c += ldc, init += ldinit)
+    for (int i = 0; i < rows; i++, c += from.ldc) {
+        const REAL *init = init_of_row(&from, i);
         for (int v = 0; v < vecs; v++) store(c + v * LANES, sum[i][v] + load(init + v * LANES));
+    }
 }
 
 /* ---- one function for each height and width ----------------------------------------------------------- */
 
 /* X(rows) for every height, and for the tall ones, which have the time to prefetch */
-#if TILE_ROWS == 12
-#define EACH_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#define EACH_TALL_HEIGHT(X) X(9) X(10) X(11) X(12)
+#define UP_TO_6(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define FROM_9_TO_12(X) X(9) X(10) X(11) X(12)
+#define UP_TO_12(X) UP_TO_6(X) X(7) X(8) FROM_9_TO_12(X)
+#if TILE_ROWS == 13
+#define EACH_HEIGHT(X) UP_TO_12(X) X(13)
+#define EACH_TALL_HEIGHT(X) FROM_9_TO_12(X) X(13)
+enum { TALL = 9 };
+#elif TILE_ROWS == 12
+#define EACH_HEIGHT(X) UP_TO_12(X)
+#define EACH_TALL_HEIGHT(X) FROM_9_TO_12(X)
 enum { TALL = 9 };
 #elif TILE_ROWS == 6
-#define EACH_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define EACH_HEIGHT(X) UP_TO_6(X)
 #define EACH_TALL_HEIGHT(X) X(5) X(6)
 enum { TALL = 5 };
 #else
-#error "TILE_ROWS must be 6 or 12: another height needs its lists here"
+#error "TILE_ROWS must be 6, 12 or 13: another height needs its lists here"
 #endif
 
 /* `along_k`: the terms of a row of c lie side by side in a (a depth stride of 1, as in a b); `along_rows`: those of
@@ -154,10 +168,11 @@ INLINE void prefetch_rows(const tile_task *task, int64_t rows) {
         for (int v = 0; v < 2; v++) __builtin_prefetch(task->c + i * task->ldc + v * LANES, 1);
 }
 
-/* Takes a tile's share off the two spans, the first one first: a vector for each of its k terms. NULL: both are
- * used up. */
+/* Takes a tile's share off the spans, the first one first: a vector for each of its k terms. NULL: all are used up. */
 INLINE const REAL *take_prefetch(span *prefetch, int64_t k) {
-    span *next = prefetch[0].size > 0 ? prefetch : prefetch + 1;
+    const span *last = prefetch + PREFETCHES - 1;
+    span *next = prefetch;
+    while (next->size <= 0 && next < last) next++;
     if (next->size <= 0) return NULL;
     const REAL *data = next->data;
     next->data += k * LANES;
@@ -166,7 +181,7 @@ INLINE const REAL *take_prefetch(span *prefetch, int64_t k) {
 }
 
 /* The m rows of c below task's first tile, in as few tiles as possible of nearly equal height. Tall ones prefetch from
- * the two spans (NULL: nothing) and exist only along k. */
+ * the spans (NULL: nothing) and exist only along k. */
 INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m, int64_t a_row_stride,
                             const int in_tiles, tile_task task, span *prefetch) {
     const int two_vecs = task.cols > LANES;
@@ -179,7 +194,8 @@ INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m,
         else tiles[rows - 1][two_vecs](&task);
         m -= rows;
         task.a += in_tiles ? rows * task.k : rows * a_row_stride;
-        task.init += rows * task.ldinit;
+        if (task.init_rows) task.init_rows += rows;
+        else task.init += rows * task.ldinit;
         task.c += rows * task.ldc;
     }
 }

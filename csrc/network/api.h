@@ -33,12 +33,15 @@ LOCAL void alloc_hh_products(call *call, arena *from) {
 /* scratch for integer inputs */
 LOCAL void alloc_tokens(call *call, arena *from, int pass) {
     token_scratch *scratch = &call->token_scratch[pass];
-    const int64_t rows = call->chunk * call->B, embeds = call->spec.num_embeddings > 0;
-    const int64_t columns = pass == FORWARD ? call->shape->blocks * call->H : dz_columns(call);
+    const int forward = pass == FORWARD, embeds = call->spec.num_embeddings > 0;
+    const int64_t rows = call->chunk * call->B, columns = forward ? z_columns(call) : dz_columns(call);
+    const int64_t table_rows = has_token_table(call) ? (forward ? call->D : call->shards) * call->V : 0;
     if (!call->V) return;
+    /* some of it is used without a table only, but sizes must not fall where T grows and a table begins to pay */
     scratch->runs = arena_alloc(from, runs_size(call));
     scratch->inputs = arena_alloc(from, embeds ? rows * call->I : 0);
-    scratch->rows = arena_alloc(from, pass == FORWARD || embeds ? rows * columns : 0);
+    scratch->rows = arena_alloc(from, max_of(forward || embeds ? rows : 0, table_rows) * columns);
+    if (!forward) call->d_token_inputs = arena_alloc(from, embeds ? max_of(rows, table_rows) * call->I : 0);
 }
 
 LOCAL void alloc_activations(call *call, arena *from, int64_t steps) {
@@ -83,7 +86,6 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->d_operand = arena_alloc(&from, bptt_internal_multiplies_gates(call->shape) || recurrent_dropout ? BH : 0);
     call->learned_state_grad = arena_alloc(&from, call->spec.learn_state ? call->shape->states * call->state_size : 0);
     alloc_tokens(call, &from, BACKWARD);
-    call->d_token_inputs = arena_alloc(&from, call->spec.num_embeddings ? rows * call->I : 0);
     call->dh_squares = (double *)arena_alloc(&from, rows * (int64_t)(sizeof(double) / sizeof(REAL)));
     call->shard_squares =
         (double *)arena_alloc(&from, call->shards * layer_dirs * call->T * (int64_t)(sizeof(double) / sizeof(REAL)));
@@ -140,6 +142,7 @@ bptt_status TYPED(bptt_forward)(const bptt_spec *spec, int64_t T, int64_t B, con
     plan_forward(&call, work, tape && !call.options.segment);
     if (tape) use_tape(&call, tape);
     pack_forward(&call);
+    make_z_table(&call);
     const int64_t most = max_of(1, B / ROWS_PER_THREAD);
     call.tasks = useful_threads(&call, call.step_flops * (double)T, 0, min_of(most, BPTT_INTERNAL_MOST_TASKS));
     bptt_internal_team_tasks(call.options.team, call.tasks, call.tasks, forward_task, ask_poll, &call);
@@ -170,6 +173,7 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     call.dstate0 = dstate0 ? dstate0 : call.spec.learn_state ? call.learned_state_grad : NULL;
     pack_backward(&call);
     if (call.checkpoints) pack_forward(&call);
+    if (call.checkpoints) make_z_table(&call);
     const int only_weights = B < 2 * ROWS_PER_THREAD;
     const double flops = call.step_flops * (double)T * (only_weights ? 1 : 2);
     const int64_t most = call.shards > 1 ? call.shards : BPTT_INTERNAL_MOST_THREADS;

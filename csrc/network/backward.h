@@ -161,7 +161,7 @@ LOCAL int backward_chunks(worker *worker, int64_t begin, int64_t end) {
 
 /* Two directions: each over all steps before the layer below. The first direction goes first: it overwrites the
  * gradient by the inputs, to which the second adds. */
-LOCAL int backward_bidirectional(worker *worker) {
+LOCAL void backward_bidirectional(worker *worker) {
     const call *call = worker->call;
     const int64_t chunks = (call->T - 1) / call->chunk + 1;
     for (int64_t j = 0; j < chunks; j++) {
@@ -170,12 +170,13 @@ LOCAL int backward_bidirectional(worker *worker) {
     }
     for (int64_t i = call->L * call->D - 1; i >= 0; i--) {
         choose_layer_dir(worker, i / call->D, 1 - i % call->D);
+        clear_token_sums(worker);
         for (int64_t j = 0; j < chunks; j++) {
             choose_chunk(worker, worker->direction ? j : chunks - 1 - j);
-            if (backward_layer_dir(worker)) return 1;
+            if (backward_layer_dir(worker)) return;
         }
+        finish_token_grads(worker);
     }
-    return 0;
 }
 
 /* One direction, with checkpoints (Chen et al. 2016): computes a segment forward again, then goes back over it. */
@@ -209,9 +210,13 @@ LOCAL worker begin_backward(call *call, const bptt_internal_member *member, cons
 /* The worker's rows of a shard, over all steps. */
 LOCAL void backward_shard(worker *worker) {
     const call *call = worker->call;
-    if (call->D == 2) backward_bidirectional(worker);
-    else if (call->checkpoints) backward_segments(worker);
-    else backward_chunks(worker, 0, call->T);
+    if (call->D == 2) {
+        backward_bidirectional(worker);
+        return;
+    }
+    clear_token_sums(worker);
+    if (call->checkpoints ? backward_segments(worker) : backward_chunks(worker, 0, call->T)) return;
+    finish_token_grads(worker);
 }
 
 /* One shard as a task. */

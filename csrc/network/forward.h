@@ -11,6 +11,7 @@
 #include "network/noise.h"
 #include "network/sequence.h"
 #include "network/states.h"
+#include "network/token_table.h"
 #include "network/tokens.h"
 #include "network/weights.h"
 
@@ -54,10 +55,11 @@ LOCAL void multiply_inputs(const worker *worker) {
     const call *call = worker->call;
     const int64_t ld = ld_z(call);
     const int tokens = takes_tokens(worker);
+    if (takes_z_from_table(worker)) return;
     if (tokens) multiply_tokens(worker, z_at(worker, worker->t0), ld);
     EACH_BLOCK(worker, block) {
         REAL *z = z_at(worker, block.t) + block.row * ld;
-        if (!tokens) multiply_x(worker, block.rows, block_input(worker, &block), z, ld);
+        if (!tokens) multiply_x(call, worker->layer, &worker->weights, block.rows, block_input(worker, &block), z, ld);
         if (adds_noise(call)) add_noise(worker, &block, z, ld);
     }
 }
@@ -72,6 +74,15 @@ LOCAL step begin_steps(const worker *worker) {
                   .H = call->H,
                   .weights = &worker->weights,
                   .ld = ld_state(call)};
+}
+
+/* Where the step finds z: in the table of integers, or where multiply_inputs put it. */
+LOCAL void bind_z(const worker *worker, int64_t t, int64_t row, step *step) {
+    const call *call = worker->call;
+    const int from_table = takes_z_from_table(worker);
+    step->ld_z = from_table ? z_columns(call) : ld_z(call);
+    step->z = from_table ? z_table(call, worker->direction) : z_at(worker, t) + row * step->ld_z;
+    step->z_rows = from_table ? call->options.tokens + t * call->B + row : NULL;
 }
 
 /* Sets the fields that change from step to step, for rows [row_begin,end). */
@@ -91,7 +102,7 @@ LOCAL void bind_step(const worker *worker, int64_t t, int64_t end, step *step) {
 
 /* A step of a batch of one, from what changes from step to step. */
 LOCAL void forward_row(const cell *cell, const step *step, row_step *row) {
-    row->z = step->gates ? step->gates : step->h;
+    row->z = step->z_rows ? step->z + step->z_rows[0] * step->ld_z : step->z;
     row->operand = step->operand;
     row->reverse_panels = step->t & 1;
     row->step.gates = step->gates;
@@ -107,6 +118,7 @@ LOCAL void forward_step(const worker *worker, const cell *cell, int64_t t, step 
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end);
     if (end == worker->row_begin) return;
     bind_step(worker, t, end, step);
+    bind_z(worker, t, worker->row_begin, step);
     if (drops_recurrent(call)) {
         REAL *masked = call->masked_h + worker->row_begin * call->H;
         apply_mask(call, worker->row_begin, step->rows, step->prev.h, step->prev.ld, masked);

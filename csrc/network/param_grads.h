@@ -174,24 +174,48 @@ LOCAL int dz_block_of(const call *call, int matrix, int row) {
     return 0; /* not reached: the products cover all rows, in ascending order */
 }
 
-/* b_ih and b_hh, in runs of blocks whose dz blocks lie side by side. Where both have the same dz it is summed once. */
-LOCAL void add_bias_grads(const worker *worker, const terms *terms) {
+/* Blocks of rows of b_ih and b_hh, from `row` to `end`, whose dz blocks lie side by side. */
+typedef struct {
+    int row, end;
+    int dz_ih, dz_hh; /* the first of their dz blocks; where both are the same, it is summed once */
+} bias_blocks;
+
+LOCAL int next_bias_blocks(const call *call, bias_blocks *blocks) {
+    blocks->row = blocks->end;
+    if (blocks->row == call->shape->blocks) return 0;
+    blocks->dz_ih = dz_block_of(call, WEIGHT_IH, blocks->row);
+    blocks->dz_hh = dz_block_of(call, WEIGHT_HH, blocks->row);
+    do blocks->end++;
+    while (blocks->end < call->shape->blocks &&
+           dz_block_of(call, WEIGHT_IH, blocks->end) - blocks->end == blocks->dz_ih - blocks->row &&
+           dz_block_of(call, WEIGHT_HH, blocks->end) - blocks->end == blocks->dz_hh - blocks->row);
+    return 1;
+}
+
+#define EACH_BIAS_BLOCKS(call, name) for (bias_blocks name = {0}; next_bias_blocks(call, &name);)
+
+/* b_ih, and b_hh where it has the same dz */
+LOCAL void add_bias_grads(const worker *worker, const terms *terms, const REAL *dz, int64_t ld) {
     const call *call = worker->call;
-    const int64_t H = call->H, ld = ld_dz(call);
-    const REAL *dz = dz_of(worker, terms);
+    const int64_t H = call->H;
     REAL *b_ih = layer_dir_grad(call, worker->grads, worker->layer_dir, BIAS_IH),
          *b_hh = layer_dir_grad(call, worker->grads, worker->layer_dir, BIAS_HH);
     if (!b_ih) return;
-    for (int row = 0, end; row < call->shape->blocks; row = end) {
-        const int dz_ih = dz_block_of(call, WEIGHT_IH, row), dz_hh = dz_block_of(call, WEIGHT_HH, row);
-        end = row + 1;
-        while (end < call->shape->blocks && dz_block_of(call, WEIGHT_IH, end) - end == dz_ih - row &&
-               dz_block_of(call, WEIGHT_HH, end) - end == dz_hh - row)
-            end++;
-        const int64_t columns = (end - row) * H, at = row * H;
-        add_bias(worker, terms, columns, dz + dz_ih * H, ld, b_ih + at, dz_ih == dz_hh ? b_hh + at : NULL);
-        if (dz_ih != dz_hh) add_bias(worker, terms, columns, dz + dz_hh * H, ld, b_hh + at, NULL);
-    }
+    EACH_BIAS_BLOCKS(call, blocks)
+    add_bias(worker, terms, (blocks.end - blocks.row) * H, dz + blocks.dz_ih * H, ld, b_ih + blocks.row * H,
+             blocks.dz_ih == blocks.dz_hh ? b_hh + blocks.row * H : NULL);
+}
+
+/* b_hh where its dz differs from that of b_ih */
+LOCAL void add_hh_bias_grads(const worker *worker, const terms *terms) {
+    const call *call = worker->call;
+    const int64_t H = call->H;
+    REAL *b_hh = layer_dir_grad(call, worker->grads, worker->layer_dir, BIAS_HH);
+    if (!b_hh) return;
+    EACH_BIAS_BLOCKS(call, blocks)
+    if (blocks.dz_ih != blocks.dz_hh)
+        add_bias(worker, terms, (blocks.end - blocks.row) * H, dz_of(worker, terms) + blocks.dz_hh * H, ld_dz(call),
+                 b_hh + blocks.row * H, NULL);
 }
 
 LOCAL void add_peephole_grads(const worker *worker, const terms *terms) {
@@ -232,7 +256,8 @@ LOCAL void add_layer_dir_grads(const worker *worker) {
                                  ? call->masked_h + first * call->H
                                  : in_slot(worker, worker->h, entering_slot(worker, terms.t)) + terms.row * ld;
         add_weight_grads(worker, &terms, x, h_prev, drops_recurrent(call) ? call->H : ld);
-        add_bias_grads(worker, &terms);
+        if (!sums_tokens(worker)) add_bias_grads(worker, &terms, dz_of(worker, &terms), ld_dz(call));
+        add_hh_bias_grads(worker, &terms);
         add_peephole_grads(worker, &terms);
         add_leak_grads(worker, &terms);
     }

@@ -184,8 +184,9 @@ LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer,
     const int recurrent = first_recurrent(&cell->shape);
     weights.products[recurrent] = PIECE_OR_NULL(pieces, recurrent[0]);
     weights.products[recurrent + 1] = PIECE_OR_NULL(pieces, recurrent[1]);
-    multiply_step_inputs(single, &weights, scratch, cell->shape.blocks * H, layer ? H : single->spec->input_size, x,
-                         gates ? scratch->gates : scratch->h, gates ? gates : H);
+    REAL *z = gates ? scratch->gates : scratch->h;
+    multiply_step_inputs(single, &weights, scratch, cell->shape.blocks * H, layer ? H : single->spec->input_size, x, z,
+                         gates ? gates : H);
     cell->forward(&(step){.kernels = single->kernels,
                           .shape = &cell->shape,
                           .cell = single->spec->cell,
@@ -194,6 +195,8 @@ LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer,
                           .weights = &weights,
                           .prev = {h, c, H},
                           .operand = h,
+                          .z = z,
+                          .ld_z = gates ? gates : H,
                           .ld_operand = H,
                           .h = scratch->h,
                           .c = c,
@@ -239,7 +242,7 @@ LOCAL void write_several_rows(const single_step *single, const REAL *h) {
                              .h = NULL,
                              .ldh = 0,
                              .reverse_panels = 0,
-                             .prefetch = {{NULL, 0}, {NULL, 0}}};
+                             .prefetch = {{NULL, 0}, {NULL, 0}, {NULL, 0}}};
     single->kernels->multiply(&product);
 }
 

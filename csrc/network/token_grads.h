@@ -20,6 +20,12 @@ LOCAL REAL *summed_dz(const worker *worker) {
     return call->token_scratch[BACKWARD].rows + first_run(worker) * dz_columns(call);
 }
 
+/* a table: the sums of dz of each integer in the shard (V,dz columns) */
+LOCAL REAL *token_sums(const worker *worker) {
+    const call *call = worker->call;
+    return call->token_scratch[BACKWARD].rows + worker->shard * call->V * dz_columns(call);
+}
+
 /* one_hot: column v of W_ih += the sum of dz where the integer is v. The member's share of the rows of W_ih. */
 LOCAL void add_column_grads(const worker *worker, const bptt_internal_cell_product *cell_product) {
     enum { AT_ONCE = 4 * LINE };
@@ -42,17 +48,20 @@ LOCAL void add_column_grads(const worker *worker, const bptt_internal_cell_produ
         }
 }
 
-/* An embedding: the sums of dz of each run, for the member's share of their columns (runs,dz columns). */
+/* The sums of dz of each run, for the member's share of their columns: added to those of the table, or, of an
+ * embedding, on their own (runs,dz columns). */
 LOCAL void sum_dz_of_runs(const worker *worker, const bptt_internal_cell_product *cell_product) {
     const call *call = worker->call;
     const token_runs *runs = &call->runs[worker->shard];
-    const int64_t at = cell_product->dz * call->H;
+    const int64_t at = cell_product->dz * call->H, ld = dz_columns(call);
+    const int table = has_token_table(call);
     int64_t begin, end;
     bptt_internal_share(worker->sharer, cell_product->rows * call->H, LINE, &begin, &end);
     for (int64_t run = 0; run < runs->count && begin < end; run++) {
         const int64_t first = runs->begin[run];
-        REAL *sums = summed_dz(worker) + run * dz_columns(call) + at + begin;
-        copy_or_clear(sums, NULL, end - begin);
+        REAL *sums =
+            (table ? token_sums(worker) + token_of(runs, run) * ld : summed_dz(worker) + run * ld) + at + begin;
+        if (!table) copy_or_clear(sums, NULL, end - begin);
         call->kernels->add_listed_rows(runs->begin[run + 1] - first, runs->places + first, end - begin,
                                        shard_dz(worker) + at + begin, ld_dz(call), sums);
     }
@@ -84,14 +93,93 @@ LOCAL void add_embedding_grads(const worker *worker) {
     }
 }
 
-/* the chunk's part of the gradients that the integers choose */
+/* the chunk's part of the gradients that the integers choose, or of the sums in the table */
 LOCAL void add_token_grads(const worker *worker) {
     const call *call = worker->call;
-    if (!call->spec.one_hot) {
+    const int table = has_token_table(call);
+    if (!call->spec.one_hot && !table) {
         add_embedding_grads(worker);
         return;
     }
+    EACH_PRODUCT(call, cell_product) {
+        if (cell_product->matrix != WEIGHT_IH) continue;
+        if (table) sum_dz_of_runs(worker, cell_product);
+        else add_column_grads(worker, cell_product);
+    }
+}
+
+/* ---- a table: before and after all chunks of a layer_dir ------------------------------------------------ */
+
+/* The member's share of the sums. */
+LOCAL void clear_token_sums(const worker *worker) {
+    const call *call = worker->call;
+    const int64_t ld = dz_columns(call);
+    if (!sums_tokens(worker)) return;
+    EACH_PRODUCT(call, cell_product) {
+        int64_t begin, end;
+        if (cell_product->matrix != WEIGHT_IH) continue;
+        bptt_internal_share(worker->sharer, cell_product->rows * call->H, LINE, &begin, &end);
+        for (int64_t v = 0; v < call->V; v++)
+            copy_or_clear(token_sums(worker) + v * ld + cell_product->dz * call->H + begin, NULL, end - begin);
+    }
+}
+
+/* one_hot: W_ih += the sums transposed, the member's share of its rows */
+LOCAL void add_columns_of_sums(const worker *worker, const bptt_internal_cell_product *cell_product) {
+    const call *call = worker->call;
+    const int64_t V = call->V, ld = dz_columns(call);
+    const REAL *sums = token_sums(worker) + cell_product->dz * call->H;
+    REAL *grad = layer_dir_grad(call, worker->grads, worker->layer_dir, WEIGHT_IH) + cell_product->row * call->H * V;
+    int64_t begin, end;
+    bptt_internal_share(worker->sharer, cell_product->rows * call->H, LINE, &begin, &end);
+    for (; begin < end; begin += LINE)
+        for (int64_t v = 0; v < V; v++)
+            for (int64_t j = begin; j < min_of(begin + LINE, end); j++) grad[j * V + v] += sums[v * ld + j];
+}
+
+/* which integers the shard's rows do not have */
+LOCAL void find_unused(const worker *worker, uint8_t unused[TABLE_ROWS]) {
+    const call *call = worker->call;
+    const int64_t begin = shard_begin(call, worker->shard), end = shard_begin(call, worker->shard + 1);
+    memset(unused, 1, TABLE_ROWS);
+    for (int64_t t = 0; t < call->T; t++)
+        for (int64_t row = begin, active = active_end(call, t, begin, end); row < active; row++)
+            unused[call->options.tokens[t * call->B + row]] = 0;
+}
+
+/* An embedding: W_ih += sumsT embedding, the member's share of its rows, and the gradient of the embedding
+ * += W_ihT sums, the member's share of the integers. Those that were not used add nothing, NaN neither. */
+LOCAL void add_embedding_of_sums(const worker *worker, const terms *all) {
+    const call *call = worker->call;
+    const int64_t I = call->I, ld = dz_columns(call);
+    const REAL *sums = token_sums(worker);
+    REAL *dx = call->d_token_inputs + worker->shard * call->V * I, *grad = network_grad(call, worker->grads, EMBEDDING);
+    uint8_t unused[TABLE_ROWS];
+    int64_t begin, end;
+    find_unused(worker, unused);
+    EACH_PRODUCT(call, cell_product) {
+        if (cell_product->matrix != WEIGHT_IH) continue;
+        outer_operand operand = operand_of_ih(worker, cell_product, call->token_rows);
+        operand.skip = unused;
+        add_outer(worker, all, sums + cell_product->dz * call->H, ld, (outer_operand[OUTER_OPERANDS]){operand});
+    }
+    bptt_internal_share(worker->sharer, call->V, WEIGHT_ROWS, &begin, &end);
+    multiply_w_ih(worker, end - begin, sums + begin * ld, ld, NULL, dx + begin * I);
+    for (int64_t v = begin; v < end; v++)
+        if (!unused[v] && v != call->spec.padding_row - 1) call->kernels->add_scaled(I, 1, dx + v * I, grad + v * I);
+}
+
+/* The gradients from the sums over all chunks. */
+LOCAL void finish_token_grads(worker *worker) {
+    const call *call = worker->call;
+    const terms all = {.rows = call->V, .steps = 1};
+    if (!sums_tokens(worker)) return;
+    worker->weights = weights_of(call, worker->layer_dir, BACKWARD);
+    bptt_internal_team_wait(worker->sharer); /* all columns of the sums are there */
+    add_bias_grads(worker, &all, token_sums(worker), dz_columns(call));
+    if (!call->spec.one_hot) add_embedding_of_sums(worker, &all);
     EACH_PRODUCT(call, cell_product)
-        if (cell_product->matrix == WEIGHT_IH) add_column_grads(worker, cell_product);
+        if (call->spec.one_hot && cell_product->matrix == WEIGHT_IH) add_columns_of_sums(worker, cell_product);
+    bptt_internal_team_wait(worker->sharer); /* the other direction clears the sums */
 }
 #endif

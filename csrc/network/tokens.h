@@ -1,12 +1,12 @@
-/* Integer inputs of the first layer: W_ih x_t + bias. The integers of a chunk are sorted, so that each distinct one is
- * computed once, and time and scratch memory depend on their number and not on V.
+/* Integer inputs of the first layer: W_ih x_t + bias. Where the vocabulary is too large for a table of it, the integers
+ * of a chunk are sorted, so that each distinct one is computed once, and time and scratch memory depend on their number
+ * and not on V.
  *
  * one_hot: W_ih x_t is a column of W_ih. An embedding: x_t is a row of it. */
 #ifndef BPTT_NETWORK_TOKENS_H
 #define BPTT_NETWORK_TOKENS_H
-#include "network/input_product.h"
-#include "network/layout.h"
 #include "network/sequence.h"
+#include "network/token_table.h"
 #include "network/weights.h"
 
 /* ---- the arguments ------------------------------------------------------------------------------------- */
@@ -29,12 +29,8 @@ LOCAL bptt_status check_inputs(const call *call, const REAL *x) {
     return call->options.tokens ? check_tokens(call, NULL) : BPTT_ERROR_NULL;
 }
 
-LOCAL int takes_tokens(const worker *worker) { return worker->call->V && !worker->layer; }
-
 /* columns of a row of token_rows in packed weights */
-LOCAL int64_t token_row_columns(const call *call) {
-    return call->spec.one_hot ? call->shape->blocks * call->H : call->I;
-}
+LOCAL int64_t token_row_columns(const call *call) { return call->spec.one_hot ? z_columns(call) : call->I; }
 
 /* ---- runs ---------------------------------------------------------------------------------------------- */
 
@@ -121,7 +117,7 @@ LOCAL int64_t token_of(const token_runs *runs, int64_t run) { return runs->token
 /* out (runs,G*H) = the runs' columns of W_ih + bias. As many rows of W_ih at a time as fill a cache line of `out`. */
 LOCAL void gather_columns(const worker *worker, const token_runs *runs, REAL *out) {
     const call *call = worker->call;
-    const int64_t rows = call->shape->blocks * call->H, V = call->V;
+    const int64_t rows = z_columns(call), V = call->V;
     const REAL *w = layer_dir_param(call, worker->layer_dir, WEIGHT_IH), *bias = worker->weights.input_bias;
     for (int64_t begin = 0; begin < rows; begin += LINE)
         for (int64_t run = 0; run < runs->count; run++) {
@@ -136,10 +132,20 @@ LOCAL void gather_embeddings(const call *call, const token_runs *runs, int64_t r
         memcpy(out, call->token_rows + token_of(runs, run) * call->I, (size_t)call->I * sizeof(REAL));
 }
 
+/* z (rows, rows ld apart) = the rows of `products` that `run_at` names for each place of the chunk */
+LOCAL void copy_to_places(const worker *worker, const int64_t *run_at, const REAL *products, REAL *z, int64_t ld) {
+    const int64_t columns = z_columns(worker->call);
+    EACH_BLOCK(worker, block) {
+        const int64_t begin = (block.t - worker->t0) * worker->call->B + block.row;
+        for (int64_t place = begin; place < begin + block.rows; place++)
+            memcpy(z + place * ld, products + run_at[place] * columns, (size_t)columns * sizeof(REAL));
+    }
+}
+
 /* W_ih x + bias for the chunk's rows into z, rows ld apart: of each run once, then copied to all its places. */
-LOCAL void multiply_tokens(const worker *worker, REAL *z, int64_t ld) {
+LOCAL void multiply_runs(const worker *worker, REAL *z, int64_t ld) {
     const call *call = worker->call;
-    const int64_t columns = call->shape->blocks * call->H, before = call->chunk * worker->row_begin;
+    const int64_t columns = z_columns(call), before = call->chunk * worker->row_begin;
     const token_scratch *scratch = &call->token_scratch[FORWARD];
     const token_rows rows = {.tokens = call->options.tokens + worker->t0 * call->B,
                              .step_rows = call->B,
@@ -151,26 +157,22 @@ LOCAL void multiply_tokens(const worker *worker, REAL *z, int64_t ld) {
         gather_columns(worker, &runs, products);
     } else {
         gather_embeddings(call, &runs, 0, runs.count, x);
-        multiply_x(worker, runs.count, x, products, columns);
+        multiply_x(call, 0, &worker->weights, runs.count, x, products, columns);
     }
-    EACH_BLOCK(worker, block) {
-        const int64_t begin = (block.t - worker->t0) * call->B + block.row;
-        for (int64_t place = begin; place < begin + block.rows; place++)
-            memcpy(z + place * ld, products + runs.run_at[place] * columns, (size_t)columns * sizeof(REAL));
-    }
+    copy_to_places(worker, runs.run_at, products, z, ld);
+}
+
+/* The same from the table, where there is one. */
+LOCAL void multiply_tokens(const worker *worker, REAL *z, int64_t ld) {
+    const call *call = worker->call;
+    if (has_token_table(call))
+        copy_to_places(worker, call->options.tokens + worker->t0 * call->B, z_table(call, worker->direction), z, ld);
+    else multiply_runs(worker, z, ld);
 }
 
 /* Packs a row for each integer: W_ih e_v + bias, or a copy of the embedding. */
 LOCAL void pack_tokens(const call *call, REAL *rows) {
-    const int64_t columns = token_row_columns(call), V = call->V;
-    if (!call->spec.one_hot) {
-        copy_or_clear(rows, network_param(call, EMBEDDING), V * columns);
-        return;
-    }
-    const REAL *w = layer_dir_param(call, 0, WEIGHT_IH), *bias = weights_of(call, 0, FORWARD).input_bias;
-    for (int64_t begin = 0; begin < columns; begin += LINE)
-        for (int64_t v = 0; v < V; v++)
-            for (int64_t i = begin; i < min_of(begin + LINE, columns); i++)
-                rows[v * columns + i] = w[i * V + v] + bias[i];
+    if (call->spec.one_hot) copy_columns(call, 0, rows);
+    else copy_or_clear(rows, network_param(call, EMBEDDING), call->V * call->I);
 }
 #endif

@@ -20,6 +20,9 @@ typedef struct {
     weights weights;
 } worker;
 
+/* Whether the worker's layer has integers as inputs. */
+LOCAL int takes_tokens(const worker *worker) { return worker->call->V && !worker->layer; }
+
 /* The calling thread asks the caller's poll, which may have forked, whether to stop. */
 LOCAL void ask_poll(void *context, const bptt_internal_member *member) {
     call *call = context;
