@@ -4,7 +4,7 @@
 #define REAL_BITS 64
 #define TABLE bptt_internal_avx512_f64
 #define VECTOR_BYTES 64
-#define TILE_ROWS 12
+#define TILE_ROWS 13
 #include "kernels/table.h"
 #else
 typedef int bptt_internal_avx512_f64_is_empty; /* C asks for a declaration in every unit */
