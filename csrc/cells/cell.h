@@ -24,7 +24,8 @@ typedef struct {
     REAL *hh_products;     /* forward, where the cell keeps it separate: W_hh h + b_hh (rows,G*H) */
     REAL *dh;              /* backward: dL/dh_t (rows,H) */
     REAL *dz;              /* backward: receives dL/dz_t (rows, dz columns), or dh, whose place it takes */
-    REAL *leak_terms;      /* backward, a trained leak: receives the terms of its gradient (rows,H) */
+    int64_t ld_dz;
+    REAL *leak_terms; /* backward, a trained leak: receives the terms of its gradient (rows,H) */
     REAL *dh_next;    /* backward: receives the direct term of dL/dh_{t-1} where the shape has direct_dh (rows,H) */
     int adds_dh_next; /* backward: dh lacks the direct term through the next step, which dh_next holds */
     REAL *dc_next;    /* backward: dL/dc_t through the next step, becomes dL/dc_{t-1} (rows,H) */
@@ -35,7 +36,8 @@ typedef struct {
 /* Rows of a chunk (rows,H) whose peephole gradients are added, for units [unit_begin,unit_end). */
 typedef struct {
     int64_t rows, H;
-    const REAL *dz; /* (rows, gate columns) */
+    const REAL *dz; /* (rows, dz columns) */
+    int64_t ld_dz;
     const REAL *c_prev, *c;
     int64_t ld;
     const uint8_t *skip; /* (rows,), nonzero: c_prev counts as zeros and adds nothing, NaN neither; NULL: none */
@@ -118,8 +120,8 @@ LOCAL gate_step gate_step_of(const step *step) {
                        .leak = step->weights->leak,
                        .activation = step->cell,
                        .dh = step->dh,
-                       .ld_dh = step->ld,
                        .dz = step->dz,
+                       .ld_dz = step->ld_dz,
                        .dh_next = step->dh_next,
                        .dc_next = step->dc_next,
                        .d_operand = step->d_operand,

@@ -50,8 +50,8 @@ LOCAL void gru_reset_before_forward(const step *step) {
 /* dz_t from dh_t; d_operand = dL/dq = W_hnT dn. As q = r*h, dq gives dr, and r*dq is a second direct term. */
 LOCAL void gru_reset_before_backward(const step *step) {
     const int64_t H = step->H;
-    const product product = recurrent_product(step, H, H, step->dz + DZ_N * H, 4 * H, step->weights->products[GRU_HH_N],
-                                              NULL, step->d_operand, H);
+    const product product = recurrent_product(step, H, H, step->dz + DZ_N * H, step->ld_dz,
+                                              step->weights->products[GRU_HH_N], NULL, step->d_operand, H);
     const gate_step gates = gate_step_of(step);
     step->kernels->gru_reset_before_backward(&gates);
     multiply_state(step, &product);

@@ -25,11 +25,11 @@ INLINE void gru_mix(const gate_step *step, int64_t row) {
 /* The vector of a row that begins at unit j: stores dn, dz and dh_next = z*dh, returns dn. */
 INLINE vec gru_mix_backward(const gate_step *step, int64_t row, int64_t j, const int64_t lanes) {
     const int64_t H = step->H;
-    vec dh = LOAD(step->dh + row * step->ld_dh + j);
+    vec dh = LOAD(step->dh + row * step->ld + j);
     if (step->adds_dh_next) dh += LOAD(step->dh_next + row * H + j);
     const REAL *gates = step->gates + row * 4 * H + j;
     const vec z = LOAD(gates + H), n = LOAD(gates + 2 * H);
-    REAL *dz = step->dz + row * 4 * H + j;
+    REAL *dz = step->dz + row * step->ld_dz + j;
     const vec dn = dh * (splat(1) - z) * ((splat(1) - n) * (splat(1) + n));
     STORE(dz, dn);
     STORE(dz + 2 * H, dh * (LOAD(step->h_prev + row * step->ld_prev + j) - n) * (z * (splat(1) - z)));
@@ -53,7 +53,7 @@ INLINE void gru_forward_row(const gate_step *step, int64_t row) {
 INLINE void gru_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes) {
     const int64_t H = step->H;
     const REAL *gates = step->gates + row * 4 * H + j;
-    REAL *dz = step->dz + row * 4 * H + j;
+    REAL *dz = step->dz + row * step->ld_dz + j;
     const vec dn = gru_mix_backward(step, row, j, lanes), r = LOAD(gates), q = LOAD(gates + 3 * H);
     STORE(dz + H, dn * q * (r * (splat(1) - r)));
     STORE(dz + 3 * H, dn * r);
@@ -93,7 +93,7 @@ INLINE void gru_operand_vector(const gate_step *step, int64_t row, int64_t j, co
     const int64_t H = step->H;
     const vec r = LOAD(step->gates + row * 4 * H + j), h_prev = LOAD(step->h_prev + row * step->ld_prev + j);
     REAL *dh_next = step->dh_next + row * H + j;
-    STORE(step->dz + row * 4 * H + H + j, dq * h_prev * (r * (splat(1) - r)));
+    STORE(step->dz + row * step->ld_dz + H + j, dq * h_prev * (r * (splat(1) - r)));
     STORE(dh_next, LOAD(dh_next) + dq * r);
 }
 

@@ -26,7 +26,7 @@ LOCAL void lstm_add_peephole_grad(const peephole_rows *given, REAL *grad) {
     const int64_t H = given->H;
     for (int64_t row = 0; row < given->rows; row++)
         for (int64_t j = given->unit_begin; j < given->unit_end; j++) {
-            const REAL *dz = given->dz + row * 4 * H + j;
+            const REAL *dz = given->dz + row * given->ld_dz + j;
             grad[2 * H + j] += dz[3 * H] * given->c[row * given->ld + j];
             if (given->skip && given->skip[row]) continue;
             grad[j] += dz[0] * given->c_prev[row * given->ld + j];

@@ -30,7 +30,7 @@ INLINE void lstm_backward_vector(const gate_step *step, int64_t row, int64_t j, 
     const REAL *gates = step->gates + row * 4 * H + j, *peepholes = step->peepholes ? step->peepholes + j : NULL;
     const vec i = LOAD(gates), f = LOAD(gates + H), g = LOAD(gates + 2 * H), o = LOAD(gates + 3 * H);
     const vec tanh_c = vec_tanh(LOAD(step->c + row * step->ld + j));
-    REAL *dc_next = step->dc_next + row * H + j, *dz = step->dz + row * 4 * H + j;
+    REAL *dc_next = step->dc_next + row * H + j, *dz = step->dz + row * step->ld_dz + j;
     const vec dzo = dh * tanh_c * (o * (splat(1) - o));
     vec dc = LOAD(dc_next) + dh * o * ((splat(1) - tanh_c) * (splat(1) + tanh_c));
     if (peepholes) dc += dzo * LOAD(peepholes + 2 * H);
@@ -46,7 +46,7 @@ INLINE void lstm_backward_vector(const gate_step *step, int64_t row, int64_t j, 
 }
 
 INLINE void lstm_backward_row(const gate_step *step, int64_t row) {
-    EACH_VECTOR(step->H, lstm_backward_vector(step, row, j, lanes, LOAD(step->dh + row * step->ld_dh + j)));
+    EACH_VECTOR(step->H, lstm_backward_vector(step, row, j, lanes, LOAD(step->dh + row * step->ld + j)));
 }
 
 LOCAL void lstm_forward(const gate_step *step) {

@@ -90,15 +90,14 @@ typedef struct {
     const REAL *products;        /* forward, where W_hh h is separate: W_hh h + b_hh (rows,G*H) */
     const REAL *h_prev, *c_prev; /* the state that enters the step */
     int64_t ld_prev;
-    REAL *h, *c; /* the state that leaves the step; backward reads c */
-    int64_t ld;
+    REAL *h, *c;           /* the state that leaves the step; backward reads c */
+    int64_t ld;            /* of h, c and dh */
     const REAL *peepholes; /* (3,H); NULL: none */
     const REAL *leak;      /* (H,), of the cells that have one */
     int activation;        /* of those: the bptt_cell that names f */
     const REAL *dh;        /* backward: gradient by h */
-    int64_t ld_dh;
-    REAL *dz;              /* backward: receives the gradient by the pre-activations; leaky: may be dh, rows lie as
-                              there */
+    REAL *dz;              /* backward: receives the gradient by the pre-activations; leaky: may be dh */
+    int64_t ld_dz;
     REAL *dh_next;         /* backward: receives the direct term of the gradient by h_prev (GRU: z*dh) */
     REAL *dc_next;         /* backward: gradient by c through the next step, overwritten by that by c_prev */
     const REAL *d_operand; /* backward: gradient by the operand of a product of gates (GRU, reset before: r*h_prev) */

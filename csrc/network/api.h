@@ -78,7 +78,7 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     call->dh[0] = arena_alloc(&from, dh_size);
     call->dh[1] = call->L > 1 && (call->D == 2 || dz_in_place) ? arena_alloc(&from, dh_size) : call->dh[0];
     call->shard_dy = arena_alloc(&from, call->shards > 1 ? rows * call->O : 0);
-    call->dz = arena_alloc(&from, dz_in_place ? 0 : rows * dz_columns(call));
+    call->dz = arena_alloc(&from, dz_in_place ? 0 : rows * ld_dz(call));
     call->leak_terms = arena_alloc(&from, call->spec.learn_leak ? rows * call->H : 0);
     call->saved_dz_next = arena_alloc(&from, dz_next_in_place(call) ? 0 : layer_dirs * call->B * dz_columns(call));
     call->dh_next = arena_alloc(&from, layer_dirs * BH);

@@ -70,11 +70,19 @@ LOCAL REAL *dh_at(const worker *worker, int64_t t) {
     return worker->dh + step * ld_state(call) + worker->direction * call->H;
 }
 
+/* Distance of rows of dz. Those of their own array never lie a multiple of 512 bytes apart: the gradients of the
+ * weights go down its columns, and such rows fall into few sets of L1. */
+LOCAL int64_t ld_dz(const call *call) {
+    const int64_t columns = dz_columns(call), size = (int64_t)sizeof(REAL);
+    if (bptt_internal_dz_in_place(call->shape)) return ld_state(call);
+    return columns * size % 512 ? columns : columns + LINE;
+}
+
 /* dz_t, row 0, rows ld_dz apart */
 LOCAL REAL *dz_at(const worker *worker, int64_t t) {
     const call *call = worker->call;
     if (bptt_internal_dz_in_place(call->shape)) return dh_at(worker, t);
-    return call->dz + shard_step(worker, call->chunk, t - worker->t0) * dz_columns(call);
+    return call->dz + shard_step(worker, call->chunk, t - worker->t0) * ld_dz(call);
 }
 
 /* dy of step t from a row on, as the caller has it */
@@ -96,10 +104,6 @@ LOCAL void gather_dy(const worker *worker) {
     if (call->shards == 1 || !call->dy) return;
     for (int64_t t = max_of(worker->t0, call->options.dy_start); t < worker->t0 + worker->steps; t++)
         memcpy(dy_at(worker, t, row), callers_dy(call, t, row), (size_t)values * sizeof(REAL));
-}
-
-LOCAL int64_t ld_dz(const call *call) {
-    return bptt_internal_dz_in_place(call->shape) ? ld_state(call) : dz_columns(call);
 }
 
 /* the terms of the gradient by a trained leak at step t (B,H), row 0 */

@@ -202,8 +202,8 @@ LOCAL void add_bias_grads(const worker *worker, const terms *terms, const REAL *
          *b_hh = layer_dir_grad(call, worker->grads, worker->layer_dir, BIAS_HH);
     if (!b_ih) return;
     EACH_BIAS_BLOCKS(call, blocks)
-    add_bias(worker, terms, (blocks.end - blocks.row) * H, dz + blocks.dz_ih * H, ld, b_ih + blocks.row * H,
-             blocks.dz_ih == blocks.dz_hh ? b_hh + blocks.row * H : NULL);
+        add_bias(worker, terms, (blocks.end - blocks.row) * H, dz + blocks.dz_ih * H, ld, b_ih + blocks.row * H,
+                 blocks.dz_ih == blocks.dz_hh ? b_hh + blocks.row * H : NULL);
 }
 
 /* b_hh where its dz differs from that of b_ih */
@@ -213,9 +213,9 @@ LOCAL void add_hh_bias_grads(const worker *worker, const terms *terms) {
     REAL *b_hh = layer_dir_grad(call, worker->grads, worker->layer_dir, BIAS_HH);
     if (!b_hh) return;
     EACH_BIAS_BLOCKS(call, blocks)
-    if (blocks.dz_ih != blocks.dz_hh)
-        add_bias(worker, terms, (blocks.end - blocks.row) * H, dz_of(worker, terms) + blocks.dz_hh * H, ld_dz(call),
-                 b_hh + blocks.row * H, NULL);
+        if (blocks.dz_ih != blocks.dz_hh)
+            add_bias(worker, terms, (blocks.end - blocks.row) * H, dz_of(worker, terms) + blocks.dz_hh * H, ld_dz(call),
+                     b_hh + blocks.row * H, NULL);
 }
 
 LOCAL void add_peephole_grads(const worker *worker, const terms *terms) {
@@ -228,6 +228,7 @@ LOCAL void add_peephole_grads(const worker *worker, const terms *terms) {
         peephole_rows rows = {.rows = terms->rows,
                               .H = call->H,
                               .dz = dz_at(worker, t) + terms->row * ld_dz(call),
+                              .ld_dz = ld_dz(call),
                               .c_prev = in_slot(worker, worker->c, entering_slot(worker, t)) + at,
                               .c = in_slot(worker, worker->c, slot_of(worker, t)) + at,
                               .ld = ld,

@@ -16,13 +16,16 @@ LOCAL int dz_next_in_place(const call *call) {
     return !bptt_internal_dz_in_place(call->shape) && (call->L == 1 || call->D == 2);
 }
 
+/* distance of its rows */
+LOCAL int64_t ld_saved_dz(const call *call) { return dz_next_in_place(call) ? ld_dz(call) : dz_columns(call); }
+
 /* dz of the next step in processing order (B, dz columns), saved by the previously processed chunk. May alias this
  * chunk's first dz. */
 LOCAL REAL *saved_dz_next(const worker *worker) {
     const call *call = worker->call;
-    const int64_t columns = dz_columns(call), step = worker->direction ? call->chunk - 1 : 0;
-    if (dz_next_in_place(call)) return call->dz + shard_step(worker, call->chunk, step) * columns;
-    return call->saved_dz_next + worker->layer_dir * call->B * columns;
+    const int64_t step = worker->direction ? call->chunk - 1 : 0;
+    if (dz_next_in_place(call)) return call->dz + shard_step(worker, call->chunk, step) * ld_dz(call);
+    return call->saved_dz_next + worker->layer_dir * call->B * dz_columns(call);
 }
 
 /* Saves dz of the step that the next chunk continues from, before other layers overwrite it. */
@@ -192,12 +195,12 @@ LOCAL void backward_step(const worker *worker, const cell *cell, int64_t t, step
     const call *call = worker->call;
     const int64_t end = active_end(call, t, worker->row_begin, worker->row_end), next = next_step(worker, t);
     const int in_chunk = next >= worker->t0 && next < worker->t0 + worker->steps;
-    const int64_t ld_dz_next = in_chunk ? ld_dz(call) : dz_columns(call);
+    const int64_t ld_dz_next = in_chunk ? ld_dz(call) : ld_saved_dz(call);
     const REAL *dz_next = (in_chunk ? dz_at(worker, next) : saved_dz_next(worker)) + worker->row_begin * ld_dz_next;
     const int plain = recurrence_is_plain(worker, t);
     bind_step(worker, t, end, step);
     step->dh = dh_at(worker, t) + worker->row_begin * step->ld;
-    step->dz = dz_at(worker, t) + worker->row_begin * ld_dz(call);
+    step->dz = dz_at(worker, t) + worker->row_begin * step->ld_dz;
     step->adds_dh_next = 0;
     add_dstates(worker, t, end, 0, step->dh, step->ld);
     if (call->spec.learn_leak) step->leak_terms = leak_terms_at(worker, t) + worker->row_begin * call->H;
@@ -221,6 +224,7 @@ LOCAL step begin_backward_steps(const worker *worker) {
     step step = begin_steps(worker);
     step.dh_next = dh_next_of(worker) + begin;
     step.dc_next = worker->c ? dc_next_of(worker) + begin : NULL;
+    step.ld_dz = ld_dz(call);
     step.d_operand = call->d_operand + begin;
     step.mask = drops_recurrent(call) ? call->mask + begin : NULL;
     return step;
