@@ -175,6 +175,8 @@ typedef struct TYPED(kernels) {
     void (*add_listed_rows)(int64_t count, const int64_t *rows, int64_t n, const REAL *a, int64_t lda, REAL *sums);
     /* sum of squares, accumulated in double */
     double (*sum_squares)(int64_t n, const REAL *x);
+    /* y = scale * (a - b); returns the sum of (a - b)^2, accumulated in double. y NULL: not wanted */
+    double (*squared_error)(int64_t n, REAL scale, const REAL *a, const REAL *b, REAL *y);
     /* y = exp(x - shift), returns the sum of y; in place allowed */
     REAL (*exp_shifted)(int64_t n, const REAL *x, REAL shift, REAL *y);
     /* y = s(x), the logistic function; in place allowed */

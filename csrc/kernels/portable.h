@@ -140,13 +140,27 @@ LOCAL void add_column_sums(int64_t rows, int64_t n, const REAL *a, int64_t lda, 
     }
 }
 
+LOCAL double sum_of_eight(const double sum[8]) {
+    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+}
+
 LOCAL double sum_squares(int64_t n, const REAL *x) {
     double sum[8] = {0};
     int64_t i = 0;
     for (; i + 8 <= n; i += 8)
         for (int j = 0; j < 8; j++) sum[j] += (double)x[i + j] * (double)x[i + j];
     for (; i < n; i++) sum[i % 8] += (double)x[i] * (double)x[i];
-    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+    return sum_of_eight(sum);
+}
+
+LOCAL double squared_error(int64_t n, REAL scale, const REAL *a, const REAL *b, REAL *y) {
+    double sum[8] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        const REAL error = a[i] - b[i];
+        sum[i % 8] += (double)error * (double)error;
+        if (y) y[i] = scale * error;
+    }
+    return sum_of_eight(sum);
 }
 
 LOCAL REAL exp_shifted(int64_t n, const REAL *x, REAL shift, REAL *y) {

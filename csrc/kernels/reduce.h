@@ -48,23 +48,51 @@ typedef REAL as_many_reals __attribute__((vector_size(DOUBLES * sizeof(REAL))));
 typedef REAL unaligned_as_many_reals
     __attribute__((vector_size(DOUBLES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
-INLINE vec_of_doubles squares_at(const REAL *x) {
-    const as_many_reals reals = *(const unaligned_as_many_reals *)x;
-    const vec_of_doubles d = __builtin_convertvector(reals, vec_of_doubles);
+INLINE as_many_reals reals_at(const REAL *x) { return *(const unaligned_as_many_reals *)x; }
+
+INLINE vec_of_doubles squares_of(as_many_reals x) {
+    const vec_of_doubles d = __builtin_convertvector(x, vec_of_doubles);
     return d * d;
+}
+
+INLINE double sum_of_doubles(vec_of_doubles v) {
+    double sum = 0;
+    for (int j = 0; j < DOUBLES / 2; j++) sum += v[j] + v[j + DOUBLES / 2];
+    return sum;
 }
 
 LOCAL double sum_squares(int64_t n, const REAL *x) {
     vec_of_doubles even = {0}, odd = {0};
-    double sum = 0;
     int64_t i = 0;
     for (; i + 2 * DOUBLES <= n; i += 2 * DOUBLES) {
-        even += squares_at(x + i);
-        odd += squares_at(x + i + DOUBLES);
+        even += squares_of(reals_at(x + i));
+        odd += squares_of(reals_at(x + i + DOUBLES));
     }
-    even += odd;
-    for (int j = 0; j < DOUBLES / 2; j++) sum += even[j] + even[j + DOUBLES / 2];
+    double sum = sum_of_doubles(even + odd);
     for (; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+/* DOUBLES elements of squared_error: returns the squares. */
+INLINE vec_of_doubles squared_errors_at(REAL scale, const REAL *a, const REAL *b, REAL *y) {
+    const as_many_reals error = reals_at(a) - reals_at(b);
+    if (y) *(unaligned_as_many_reals *)y = scale * error;
+    return squares_of(error);
+}
+
+LOCAL double squared_error(int64_t n, REAL scale, const REAL *a, const REAL *b, REAL *y) {
+    vec_of_doubles even = {0}, odd = {0};
+    int64_t i = 0;
+    for (; i + 2 * DOUBLES <= n; i += 2 * DOUBLES) {
+        even += squared_errors_at(scale, a + i, b + i, y ? y + i : NULL);
+        odd += squared_errors_at(scale, a + i + DOUBLES, b + i + DOUBLES, y ? y + i + DOUBLES : NULL);
+    }
+    double sum = sum_of_doubles(even + odd);
+    for (; i < n; i++) {
+        const REAL error = a[i] - b[i];
+        sum += (double)error * (double)error;
+        if (y) y[i] = scale * error;
+    }
     return sum;
 }
 #endif

@@ -57,20 +57,9 @@ LOCAL bptt_status loss_by_elements(row_loss *of_row, const loss_tools *tools, in
     return BPTT_OK;
 }
 
-enum { PIECE = 512 }; /* elements of scratch */
-
 /* sum (y-t)^2, gradient 2 scale (y-t) */
 LOCAL double mse_row(const loss_tools *tools, int64_t C, const REAL *y, const REAL *target, REAL scale, REAL *dy) {
-    const kernels *kernels = tools->kernels;
-    REAL error[PIECE];
-    double sum = 0;
-    for (int64_t j = 0; j < C; j += PIECE) {
-        const int64_t n = C - j < PIECE ? C - j : PIECE;
-        kernels->difference(n, 1, y + j, target + j, error);
-        sum += kernels->sum_squares(n, error);
-        if (dy) kernels->difference(n, 2 * scale, y + j, target + j, dy + j);
-    }
-    return sum;
+    return tools->kernels->squared_error(C, 2 * scale, y, target, dy);
 }
 
 /* bptt_mse_f32(), bptt_mse_f64() */
@@ -186,6 +175,8 @@ LOCAL int64_t certain_class(int64_t C, const REAL *logits) {
     }
     return certain;
 }
+
+enum { PIECE = 512 }; /* elements of scratch */
 
 /* dy = factor * softmax(logits) (NULL: not wanted), and the numbers of which -log p is made: the largest logit, and the
  * log of the sum of exponentials without it. The only logit of +Inf has a softmax of 1, the limit where it grows. */
