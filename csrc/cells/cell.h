@@ -17,10 +17,10 @@ typedef struct {
     int64_t ld_operand;
     const REAL *z; /* forward: W_ih x_t + biases (.,G*H), rows ld_z apart; may lie where the gates or h will */
     int64_t ld_z;
-    const int64_t *z_rows; /* (rows,): row i takes this row of z; NULL: row i, as where W_hh h is separate */
+    const int64_t *z_rows; /* (rows,): row i takes this row of z; NULL: row i */
     REAL *h, *c;           /* h_t, c_t (rows,H) */
     int64_t ld;            /* of h, c and dh */
-    REAL *gates;           /* (rows, gate columns); where W_hh h is separate, forward finds z in them */
+    REAL *gates;           /* (rows, gate columns) */
     REAL *hh_products;     /* forward, where the cell keeps it separate: W_hh h + b_hh (rows,G*H) */
     REAL *dh;              /* backward: dL/dh_t (rows,H) */
     REAL *dz;              /* backward: receives dL/dz_t (rows, dz columns), or dh, whose place it takes */

@@ -20,7 +20,10 @@ LOCAL void gru_forward(const step *step) {
                           step->weights->hh_bias, step->hh_products, 3 * H);
     product.ldinit = 0;
     prefetch_tape(step, &product);
-    const gate_step gates = gate_step_of(step);
+    gate_step gates = gate_step_of(step);
+    gates.z = step->z;
+    gates.ld_z = step->ld_z;
+    gates.z_rows = step->z_rows;
     step->kernels->multiply(&product);
     step->kernels->gru_forward(&gates);
 }

@@ -41,11 +41,12 @@ INLINE vec gru_mix_backward(const gate_step *step, int64_t row, int64_t j, const
 
 INLINE void gru_forward_row(const gate_step *step, int64_t row) {
     const int64_t H = step->H;
+    const REAL *of_x = step->z + (step->z_rows ? step->z_rows[row] : row) * step->ld_z;
     const REAL *products = step->products + row * 3 * H;
     REAL *r = step->gates + row * 4 * H, *n = r + 2 * H, *q = r + 3 * H;
-    EACH_VECTOR(2 * H, STORE(r + j, vec_logistic(LOAD(r + j) + LOAD(products + j)))); /* and z */
+    EACH_VECTOR(2 * H, STORE(r + j, vec_logistic(LOAD(of_x + j) + LOAD(products + j)))); /* and z */
     EACH_VECTOR(H, const vec of_h = LOAD(products + 2 * H + j); STORE(q + j, of_h);
-                STORE(n + j, LOAD(n + j) + LOAD(r + j) * of_h));
+                STORE(n + j, LOAD(of_x + 2 * H + j) + LOAD(r + j) * of_h));
     tanh_in_place(H, n);
     gru_mix(step, row);
 }

@@ -86,7 +86,7 @@ LOCAL int64_t outer_rows_together(const outer_product *p, int64_t r, int64_t end
  * cell's gate blocks side by side. */
 typedef struct {
     int64_t rows, H;
-    REAL *gates;                 /* forward: pre-activations, overwritten by the gates */
+    REAL *gates;                 /* forward: pre-activations but where W_hh h is separate, overwritten by the gates */
     const REAL *products;        /* forward, where W_hh h is separate: W_hh h + b_hh (rows,G*H) */
     const REAL *h_prev, *c_prev; /* the state that enters the step */
     int64_t ld_prev;
@@ -95,9 +95,18 @@ typedef struct {
     const REAL *peepholes; /* (3,H); NULL: none */
     const REAL *leak;      /* (H,), of the cells that have one */
     int activation;        /* of those: the bptt_cell that names f */
-    const REAL *dh;        /* backward: gradient by h */
-    REAL *dz;              /* backward: receives the gradient by the pre-activations; leaky: may be dh */
-    int64_t ld_dz;
+    union {
+        struct { /* forward, where W_hh h is separate */
+            const REAL *z;
+            int64_t ld_z;
+            const int64_t *z_rows; /* (rows,): row i takes this row of z; NULL: row i */
+        };
+        struct {            /* backward */
+            const REAL *dh; /* gradient by h */
+            int64_t ld_dz;
+            REAL *dz; /* receives the gradient by the pre-activations; leaky: may be dh */
+        };
+    };
     REAL *dh_next;         /* backward: receives the direct term of the gradient by h_prev (GRU: z*dh) */
     REAL *dc_next;         /* backward: gradient by c through the next step, overwritten by that by c_prev */
     const REAL *d_operand; /* backward: gradient by the operand of a product of gates (GRU, reset before: r*h_prev) */
@@ -154,9 +163,9 @@ typedef struct TYPED(kernels) {
     void (*pack)(int64_t k, int64_t n, const REAL *w, int64_t row_stride, int64_t col_stride, REAL *panels);
     void (*multiply)(const product *);
     /* The same for a batch of one, in unit panels, which hold matrices (gates*H,k): element (gate, unit j, r) is
-     * w[(gate*H + j) * unit_stride + r * k_stride]. multiply_row is multiply with m = 1 and panels of one gate;
-     * multiply_units has many rows, n = gates*H, init one row for all, in panels, and the bits of a row_step's product
-     * of x. pack_bias_units packs a + b (gates*H) as a matrix with k = 1; NULL: zeros. */
+     * w[(gate*H + j) * unit_stride + r * k_stride]. multiply_row is multiply with m = 1, panels of one gate and
+     * init_rows NULL; multiply_units has many rows, n = gates*H, init one row for all, in panels, and the bits of a
+     * row_step's product of x. pack_bias_units packs a + b (gates*H) as a matrix with k = 1; NULL: zeros. */
     int64_t (*unit_panels_size)(int gates, int64_t H, int64_t k);
     void (*pack_units)(int gates, int64_t H, int64_t k, const REAL *w, int64_t unit_stride, int64_t k_stride,
                        REAL *panels);

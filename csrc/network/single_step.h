@@ -143,23 +143,23 @@ LOCAL step_scratch plan_step(const bptt_spec *spec, const bptt_internal_shape *s
     return scratch;
 }
 
-/* What an integer picks: a row of the embedding, or z of a one_hot network; `columns` elements. */
+/* What integers pick: rows of the embedding, or z of a one_hot network. */
+LOCAL const REAL *token_table(const single_step *single) {
+    return single->packed + HEADER_AT(single->packed, token_rows);
+}
+
+/* what a row's integer picks, of rows of so many columns */
 LOCAL const REAL *token_row(const single_step *single, int64_t row, int64_t columns) {
-    return single->packed + HEADER_AT(single->packed, token_rows) + single->tokens[row] * columns;
+    return token_table(single) + single->tokens[row] * columns;
 }
 
 /* ---- several rows -------------------------------------------------------------------------------------- */
 
-/* z = W_ih x + bias of a layer; x NULL: tokens */
+/* z = W_ih x + bias of a layer; x NULL: rows of the embedding */
 LOCAL void multiply_step_inputs(const single_step *single, const weights *weights, const step_scratch *scratch,
                                 int64_t columns, int64_t in, const REAL *x, REAL *z, int64_t ld) {
-    const int one_hot = !x && single->spec->one_hot;
-    for (int64_t row = 0; row < single->B && !x; row++) {
-        const int64_t size = one_hot ? columns : in;
-        REAL *to = one_hot ? z + row * ld : scratch->inputs + row * in;
-        memcpy(to, token_row(single, row, size), (size_t)size * sizeof(REAL));
-    }
-    if (one_hot) return;
+    for (int64_t row = 0; row < single->B && !x; row++)
+        memcpy(scratch->inputs + row * in, token_row(single, row, in), (size_t)in * sizeof(REAL));
     single->kernels->multiply(&(product){.m = single->B,
                                          .n = columns,
                                          .k = in,
@@ -171,10 +171,11 @@ LOCAL void multiply_step_inputs(const single_step *single, const weights *weight
                                          .ldc = ld});
 }
 
-/* One layer. h and c are overwritten. */
+/* One layer; x NULL: tokens. h and c are overwritten. */
 LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer, const step_scratch *scratch,
                      const REAL *x, REAL *h, REAL *c) {
-    const int64_t H = single->spec->hidden_size, gates = cell->shape.gate_blocks * H;
+    const int64_t H = single->spec->hidden_size, gates = cell->shape.gate_blocks * H, columns = cell->shape.blocks * H;
+    const int picks_z = !x && single->spec->one_hot;
     const layer_pieces pieces = layer_at(single->packed, SEVERAL_ROWS, layer);
     weights weights = {.inputs = PIECE_OR_NULL(pieces, inputs),
                        .input_bias = PIECE_OR_NULL(pieces, input_bias),
@@ -185,8 +186,9 @@ LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer,
     weights.products[recurrent] = PIECE_OR_NULL(pieces, recurrent[0]);
     weights.products[recurrent + 1] = PIECE_OR_NULL(pieces, recurrent[1]);
     REAL *z = gates ? scratch->gates : scratch->h;
-    multiply_step_inputs(single, &weights, scratch, cell->shape.blocks * H, layer ? H : single->spec->input_size, x, z,
-                         gates ? gates : H);
+    const int64_t ld_z = gates ? gates : H;
+    if (!picks_z)
+        multiply_step_inputs(single, &weights, scratch, columns, layer ? H : single->spec->input_size, x, z, ld_z);
     cell->forward(&(step){.kernels = single->kernels,
                           .shape = &cell->shape,
                           .cell = single->spec->cell,
@@ -195,9 +197,10 @@ LOCAL void step_rows(const single_step *single, const cell *cell, int64_t layer,
                           .weights = &weights,
                           .prev = {h, c, H},
                           .operand = h,
-                          .z = z,
-                          .ld_z = gates ? gates : H,
                           .ld_operand = H,
+                          .z = picks_z ? token_table(single) : z,
+                          .ld_z = picks_z ? columns : ld_z,
+                          .z_rows = picks_z ? single->tokens : NULL,
                           .h = scratch->h,
                           .c = c,
                           .ld = H,

@@ -12,10 +12,9 @@ enum { TABLE_ROWS = 256 }; /* of the largest table: as many as a chunk has rows 
 /* Whether there is one: the vocabulary is small, and no larger than the number of integers in the call. */
 LOCAL int has_token_table(const call *call) { return call->V && call->V <= min_of(TABLE_ROWS, call->T * call->B); }
 
-/* Whether steps take z from it: it is neither changed nor, as where W_hh h is separate, looked for in the gates. */
+/* Whether steps take z from it, as nothing is added to z. */
 LOCAL int takes_z_from_table(const worker *worker) {
-    const call *call = worker->call;
-    return takes_tokens(worker) && has_token_table(call) && !adds_noise(call) && !call->shape->separate_hh;
+    return takes_tokens(worker) && has_token_table(worker->call) && !adds_noise(worker->call);
 }
 
 /* Whether backward adds up dz for it. */

@@ -10,8 +10,8 @@
 #include "kernel_pointwise.h"
 #include "kernels/kernels.h"
 
-/* The most blocks of gates and dz of any cell, and the blocks of W_hh h + b_hh. */
-enum { GATE_BLOCKS = 4, HH_BLOCKS = 3 };
+/* The most blocks of gates and dz of any cell, the blocks of W_hh h + b_hh and of z, and the rows of a table of z. */
+enum { GATE_BLOCKS = 4, HH_BLOCKS = 3, TABLE_OF_Z = 5 };
 
 /* n numbers between 0 and 1 */
 LOCAL REAL *shares(int64_t n) {
@@ -25,55 +25,75 @@ LOCAL REAL *shares(int64_t n) {
  * time, it must have the same bits. */
 typedef struct {
     gate_step all_rows, row_by_row;
+    int blocks;  /* of the gates and dz; one is that of a leaky cell */
+    int takes_z; /* it has z in place of the gradients */
 } gate_case;
 
-/* blocks: of the gates and dz. One is that of a leaky cell, whose dz may take the place of dh. */
-LOCAL gate_case any_gates(int64_t rows, int64_t H, int blocks, int peepholes) {
-    const int64_t ld_prev = H + any_of(3), ld = H + any_of(3), ld_dh = H + any_of(3);
-    const gate_step step = {.rows = rows,
-                            .H = H,
-                            .gates = numbers(rows * blocks * H, 1.5),
-                            .products = numbers(rows * HH_BLOCKS * H, 1.5),
-                            .h_prev = matrix(rows, H, ld_prev, 1),
-                            .c_prev = matrix(rows, H, ld_prev, 1),
-                            .ld_prev = ld_prev,
-                            .h = matrix(rows, H, ld, 1),
-                            .c = matrix(rows, H, ld, 1.5),
-                            .ld = ld,
-                            .peepholes = peepholes ? numbers(3 * H, 1) : NULL,
-                            .leak = shares(H),
-                            .activation = (int)any_of(4),
-                            .adds_dh_next = (int)any_of(2),
-                            .leak_terms = any_of(2) ? numbers(rows * H, 1) : NULL,
-                            .dh = matrix(rows, H, ld_dh, 1),
-                            .ld_dh = ld_dh,
-                            .dz = blocks > 1 ? numbers(rows * blocks * H, 1) : matrix(rows, H, ld_dh, 1),
-                            .dh_next = numbers(rows * H, 1),
-                            .dc_next = numbers(rows * H, 1),
-                            .d_operand = numbers(rows * H, 1)};
-    gate_case both = {step, step};
+/* z in the gates, in a matrix of its own, or in a table whose rows are chosen by number. */
+LOCAL void choose_z(gate_step *step) {
+    static int64_t z_rows[3];
+    const int64_t columns = HH_BLOCKS * step->H, place = any_of(3);
+    step->ld_z = place ? columns + any_of(3) : GATE_BLOCKS * step->H;
+    step->z = place ? matrix(place == 1 ? step->rows : TABLE_OF_Z, columns, step->ld_z, 1.5) : step->gates;
+    step->z_rows = place == 2 ? z_rows : NULL;
+    for (int64_t row = 0; row < step->rows; row++) z_rows[row] = any_of(TABLE_OF_Z);
+}
+
+LOCAL gate_case any_gates(int64_t rows, int64_t H, int blocks, int takes_z, int peepholes) {
+    const int64_t ld_prev = H + any_of(3), ld = H + any_of(3), ld_dz = blocks * H + any_of(3);
+    gate_step step = {.rows = rows,
+                      .H = H,
+                      .gates = numbers(rows * blocks * H, 1.5),
+                      .products = numbers(rows * HH_BLOCKS * H, 1.5),
+                      .h_prev = matrix(rows, H, ld_prev, 1),
+                      .c_prev = matrix(rows, H, ld_prev, 1),
+                      .ld_prev = ld_prev,
+                      .h = matrix(rows, H, ld, 1),
+                      .c = matrix(rows, H, ld, 1.5),
+                      .ld = ld,
+                      .peepholes = peepholes ? numbers(3 * H, 1) : NULL,
+                      .leak = shares(H),
+                      .activation = (int)any_of(4),
+                      .adds_dh_next = (int)any_of(2),
+                      .leak_terms = any_of(2) ? numbers(rows * H, 1) : NULL,
+                      .dh_next = numbers(rows * H, 1),
+                      .dc_next = numbers(rows * H, 1),
+                      .d_operand = numbers(rows * H, 1)};
+    if (takes_z) {
+        choose_z(&step);
+    } else {
+        step.dh = matrix(rows, H, ld, 1);
+        step.dz = matrix(rows, blocks * H, ld_dz, 1);
+        step.ld_dz = ld_dz;
+    }
+    gate_case both = {step, step, blocks, takes_z};
     both.row_by_row.gates = twin(step.gates);
     both.row_by_row.h = twin(step.h);
     both.row_by_row.c = twin(step.c);
-    both.row_by_row.dz = twin(step.dz);
+    if (!takes_z) both.row_by_row.dz = twin(step.dz);
+    if (takes_z && step.z == step.gates) both.row_by_row.z = both.row_by_row.gates;
     if (step.leak_terms) both.row_by_row.leak_terms = twin(step.leak_terms);
     both.row_by_row.dh_next = twin(step.dh_next);
     both.row_by_row.dc_next = twin(step.dc_next);
     return both;
 }
 
-LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_step *step, int blocks) {
+LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_case *both) {
+    const gate_step *step = &both->row_by_row;
     for (int64_t row = 0; row < step->rows; row++) {
         gate_step one = *step;
         one.rows = 1;
-        one.gates += row * blocks * step->H;
+        one.gates += row * both->blocks * step->H;
         one.products += row * HH_BLOCKS * step->H;
         one.h_prev += row * step->ld_prev;
         one.c_prev += row * step->ld_prev;
         one.h += row * step->ld;
         one.c += row * step->ld;
-        one.dh += row * step->ld_dh;
-        one.dz += blocks > 1 ? row * blocks * step->H : row * step->ld_dh;
+        if (!both->takes_z) {
+            one.dh += row * step->ld;
+            one.dz += row * step->ld_dz;
+        } else if (one.z_rows) one.z_rows += row;
+        else one.z += row * step->ld_z;
         if (one.leak_terms) one.leak_terms += row * step->H;
         one.dh_next += row * step->H;
         one.dc_next += row * step->H;
@@ -86,15 +106,22 @@ LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_step 
 
 typedef struct {
     int64_t gates, h, own;             /* places: of the first gate or dz; of h and c; in arrays without padding */
-    int64_t dz;                        /* that of a dz in the place of dh */
+    int64_t dz;                        /* that of the first dz */
     double gate[4], h_prev, c_prev, c; /* numbers before the step */
-    double pi, pf, po, dh, dh_next, dc_next, d_operand, leak, product[3];
+    double pi, pf, po, dh, dh_next, dc_next, d_operand, leak, product[3], z[3];
 } unit;
 
-LOCAL unit unit_at(const gate_step *s, int64_t row, int64_t j, int blocks) {
+LOCAL unit unit_at(const gate_case *both, int64_t row, int64_t j) {
+    const gate_step *s = &both->all_rows;
     const int64_t H = s->H;
-    unit u = {.gates = row * blocks * H + j, .dz = row * s->ld_dh + j, .h = row * s->ld + j, .own = row * H + j};
-    for (int g = 0; g < blocks; g++) u.gate[g] = (double)s->gates[u.gates + g * H];
+    unit u = {.gates = row * both->blocks * H + j, .h = row * s->ld + j, .own = row * H + j};
+    if (!both->takes_z) {
+        u.dz = row * s->ld_dz + j;
+        u.dh = (double)s->dh[row * s->ld + j];
+    }
+    for (int g = 0; both->takes_z && g < HH_BLOCKS; g++)
+        u.z[g] = (double)s->z[(s->z_rows ? s->z_rows[row] : row) * s->ld_z + g * H + j];
+    for (int g = 0; g < both->blocks; g++) u.gate[g] = (double)s->gates[u.gates + g * H];
     for (int g = 0; g < 3; g++) u.product[g] = (double)s->products[(row * 3 + g) * H + j];
     u.h_prev = (double)s->h_prev[row * s->ld_prev + j];
     u.c_prev = (double)s->c_prev[row * s->ld_prev + j];
@@ -104,7 +131,6 @@ LOCAL unit unit_at(const gate_step *s, int64_t row, int64_t j, int blocks) {
         u.pf = (double)s->peepholes[H + j];
         u.po = (double)s->peepholes[2 * H + j];
     }
-    u.dh = (double)s->dh[row * s->ld_dh + j];
     u.dh_next = (double)s->dh_next[u.own];
     u.dc_next = (double)s->dc_next[u.own];
     u.d_operand = (double)s->d_operand[u.own];
@@ -117,7 +143,7 @@ LOCAL void want_gate(const gate_step *s, const unit *u, int gate, double value) 
 }
 
 LOCAL void want_dz(const gate_step *s, const unit *u, int block, double value) {
-    want(s->dz, u->gates + block * s->H, value, 2);
+    want(s->dz, u->dz + block * s->H, value, 2);
 }
 
 /* dh with the direct term through the next step, where that is not in it */
@@ -140,13 +166,13 @@ LOCAL void want_lstm_backward(const gate_step *s, const unit *u) {
     const double dc = u->dc_next + u->dh * o * (1 - tanh_c * tanh_c) + dzo * u->po;
     const double dzi = dc * g * i * (1 - i), dzf = dc * u->c_prev * f * (1 - f);
     const double dz[] = {dzi, dzf, dc * i * (1 - g * g), dzo};
-    for (int k = 0; k < 4; k++) want(s->dz, u->gates + k * s->H, dz[k], 20);
+    for (int k = 0; k < 4; k++) want(s->dz, u->dz + k * s->H, dz[k], 20);
     want(s->dc_next, u->own, dc * f + dzi * u->pi + dzf * u->pf, 20);
 }
 
 LOCAL void want_gru_forward(const gate_step *s, const unit *u) {
-    const double r = logistic_of(u->gate[0] + u->product[0]), z = logistic_of(u->gate[1] + u->product[1]);
-    const double n = tanh(u->gate[2] + r * u->product[2]);
+    const double r = logistic_of(u->z[0] + u->product[0]), z = logistic_of(u->z[1] + u->product[1]);
+    const double n = tanh(u->z[2] + r * u->product[2]);
     want_gate(s, u, 0, r);
     want_gate(s, u, 1, z);
     want_gate(s, u, 2, n);
@@ -157,8 +183,8 @@ LOCAL void want_gru_forward(const gate_step *s, const unit *u) {
 LOCAL void want_gru_reset_before_backward(const gate_step *s, const unit *u) {
     const double z = u->gate[1], n = u->gate[2];
     const double dh = full_dh(s, u), terms = 1 + s->adds_dh_next;
-    want(s->dz, u->gates, dh * (1 - z) * (1 - n * n), 10 * terms);
-    want(s->dz, u->gates + 2 * s->H, dh * (u->h_prev - n) * z * (1 - z), 10 * terms);
+    want(s->dz, u->dz, dh * (1 - z) * (1 - n * n), 10 * terms);
+    want(s->dz, u->dz + 2 * s->H, dh * (u->h_prev - n) * z * (1 - z), 10 * terms);
     want(s->dh_next, u->own, dh * z, 2 * terms);
 }
 
@@ -166,8 +192,8 @@ LOCAL void want_gru_backward(const gate_step *s, const unit *u) {
     const double r = u->gate[0], z = u->gate[1], n = u->gate[2], q = u->gate[3];
     const double dn = full_dh(s, u) * (1 - z) * (1 - n * n);
     want_gru_reset_before_backward(s, u);
-    want(s->dz, u->gates + s->H, dn * q * r * (1 - r), 40);
-    want(s->dz, u->gates + 3 * s->H, dn * r, 20);
+    want(s->dz, u->dz + s->H, dn * q * r * (1 - r), 40);
+    want(s->dz, u->dz + 3 * s->H, dn * r, 20);
 }
 
 LOCAL void want_gru_reset_before_gates(const gate_step *s, const unit *u) {
@@ -212,14 +238,14 @@ typedef struct {
 LOCAL void check_gate(const gate_check *check, int64_t rows, int64_t H, int peepholes) {
     kernel_case("%s rows=%d H=%d peepholes %d", check->name, (int)rows, (int)H, peepholes);
     const int blocks = strncmp(check->name, "leaky", 5) == 0 ? 1 : GATE_BLOCKS;
-    const gate_case both = any_gates(rows, H, blocks, peepholes);
+    const gate_case both = any_gates(rows, H, blocks, strcmp(check->name, "gru_forward") == 0, peepholes);
     for (int64_t row = 0; row < rows; row++)
         for (int64_t j = 0; j < H; j++) {
-            const unit u = unit_at(&both.all_rows, row, j, blocks);
+            const unit u = unit_at(&both, row, j);
             check->want_unit(&both.all_rows, &u);
         }
     check->function(&both.all_rows);
-    call_row_by_row(check->function, &both.row_by_row, blocks);
+    call_row_by_row(check->function, &both);
     end_case();
 }
 

@@ -268,6 +268,23 @@ LOCAL void check_sum_squares(const kernels *table, int64_t n) {
     end_case();
 }
 
+/* dy: of its own, in place of a, not wanted */
+LOCAL void check_squared_error(const kernels *table, int64_t n) {
+    for (int place = 0; place < 3; place++) {
+        kernel_case("squared_error n=%d place %d", (int)n, place);
+        REAL *a = numbers(n, 3), *b = numbers(n, 3), *y = place == 0 ? numbers(n, 1) : place == 1 ? a : NULL;
+        const REAL scale = (REAL).3;
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+            const REAL error = a[i] - b[i];
+            sum += (double)error * (double)error;
+            if (y) want(y, i, (double)scale * (double)error, 1);
+        }
+        check_number(table->squared_error(n, scale, a, b, y), sum, 8 * DBL_EPSILON * sum * (1 + sqrt((double)n)));
+        end_case();
+    }
+}
+
 /* ---- optimisers ----------------------------------------------------------------------------------------- */
 
 LOCAL update any_update(int64_t n) {
@@ -351,6 +368,7 @@ LOCAL void check_pointwise(const kernels *table) {
         check_add_normal(table, n);
         check_constrain(table, n);
         check_sum_squares(table, n);
+        check_squared_error(table, n);
         check_sgd(table, n);
         check_rmsprop(table, n);
         check_adam(table, n);

@@ -71,7 +71,7 @@ LOCAL const REAL *packed_bias(const kernels *table, int gates, int64_t H, const 
     return panels;
 }
 
-typedef enum { INIT_NONE, INIT_ROW, INIT_OWN, INIT_C } init_kind;
+typedef enum { INIT_NONE, INIT_ROW, INIT_OWN, INIT_C, INIT_TABLE } init_kind;
 
 typedef struct {
     int64_t m, n, k;
@@ -97,7 +97,7 @@ LOCAL void want_product(const product *p, int64_t i, int64_t j, double sum, doub
 LOCAL void want_products(const product *p, const REAL *w, int64_t row_stride, int64_t col_stride) {
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < p->n; j++) {
-            double sum = p->init ? (double)p->init[i * p->ldinit + j] : 0, magnitude = fabs(sum);
+            double sum = p->init ? (double)init_row(p, i)[j] : 0, magnitude = fabs(sum);
             for (int64_t r = 0; r < p->k; r++) {
                 const double term = (double)p->a[i * p->lda + r] * (double)w[r * row_stride + j * col_stride];
                 sum += term;
@@ -115,10 +115,21 @@ LOCAL void multiply_rows(const kernels *table, const product *p, REAL *c) {
         row.m = 1;
         row.a += i * p->lda;
         row.c = c + i * p->ldc;
-        row.init = p->init == p->c ? row.c : p->init ? p->init + i * p->ldinit : NULL;
+        row.init = p->init == p->c ? row.c : p->init ? init_row(p, i) : NULL;
+        row.init_rows = NULL;
         row.h = p->h + i * p->ldh;
         table->multiply(&row);
     }
+}
+
+/* init: a table, of which each row takes one by its number */
+LOCAL void choose_init_rows(product *p) {
+    enum { ROWS = 7, MOST = 512 };
+    static int64_t rows[MOST];
+    if (p->m > MOST) exit(2);
+    p->init = matrix(ROWS, p->n, p->ldc, 1);
+    p->init_rows = rows;
+    for (int64_t i = 0; i < p->m; i++) rows[i] = any_of(ROWS);
 }
 
 LOCAL void check_multiply(const kernels *table, product_case s) {
@@ -149,6 +160,7 @@ LOCAL void check_multiply(const kernels *table, product_case s) {
     if (s.init == INIT_ROW) p.init = numbers(s.n, 1);
     if (s.init == INIT_OWN) p.init = matrix(s.m, s.n, ldc, 1);
     if (s.init == INIT_C) p.init = c;
+    if (s.init == INIT_TABLE && !s.in_units) choose_init_rows(&p);
     if (s.prefetch) p.prefetch[0] = (span){numbers(next, 1), next};
     if (s.prefetch > 1) p.prefetch[1] = (span){p.a, s.k};
     want_products(&p, w, row_stride, col_stride);
@@ -185,7 +197,7 @@ LOCAL product_case any_product(int64_t m, int64_t n, int64_t k) {
     return (product_case){.m = m,
                           .n = n,
                           .k = k,
-                          .init = (init_kind)any_of(4),
+                          .init = (init_kind)any_of(INIT_TABLE + 1),
                           .epilogue = (epilogue)any_of(3),
                           .activation = (int)any_of(CELL_COUNT),
                           .by_columns = (int)any_of(2),

@@ -101,9 +101,15 @@ LOCAL void measure_products(job j) {
 
 /* rows x H units a call */
 LOCAL void measure_gates(job j) {
+    const gate_step backward = j.step;
+    gate_step with_z = backward;
+    with_z.z = with_z.gates;
+    with_z.ld_z = 4 * with_z.H;
+    with_z.z_rows = NULL;
     j.n = j.step.rows * j.step.H;
 #define MEASURE(name)                                                                                                  \
     j.gate = j.table->name;                                                                                            \
+    j.step = j.gate == j.table->gru_forward ? with_z : backward;                                                       \
     print_time(#name, run_gate, &j);
     GATE_FUNCTIONS(MEASURE)
 }
@@ -120,9 +126,10 @@ LOCAL void measure_speed(const kernels *table) {
     j.step = (gate_step){.rows = ROWS, .H = H, .gates = gates, .products = x, .h_prev = x, .c_prev = x, .ld_prev = H};
     j.step.h = out;
     j.step.c = out + ROWS * H;
-    j.step.ld = j.step.ld_dh = H;
+    j.step.ld = H;
     j.step.dh = j.step.d_operand = x;
     j.step.dz = dz;
+    j.step.ld_dz = 4 * H;
     j.step.dh_next = out + 2 * ROWS * H;
     j.step.dc_next = out + 3 * ROWS * H;
     j.update = (update){.n = K * N, .params = y, .grads = x, .mean = c, .square = c, .rate = (REAL)1e-9, .eps = 1};
