@@ -475,6 +475,34 @@ def test_gradient_flow(rng):
     assert_close(flow.norms, real.norms, 1e-12)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("V", [9, 300])
+@pytest.mark.parametrize("embeds", [False, True])
+def test_parameters_of_an_integer_that_does_not_occur(rng, cell, V, embeds):
+    """They may be anything, and their gradient is zero; whether the vocabulary is small or large."""
+    inputs = {"num_embeddings": V} if embeds else {"one_hot": True}
+    rnn = bptt.RNN(5 if embeds else V, 6, 3, **CELLS[cell], **inputs, bidirectional=True, dtype="float64", seed=0)
+    x = rng.integers(V - 1, size=(20, 30))
+    x[x == 4] = 3
+    views, absent = rnn.param_views(), [4, V - 1]
+    of_integers = [views["embedding"]] if embeds else [views["weight_ih_l0"].T, views["weight_ih_l0_reverse"].T]
+    outputs = []
+    for values in (np.nan, np.inf, 0):
+        for of_each in of_integers:
+            of_each[absent] = values
+        rnn.zero_grad()
+        y, _ = rnn.forward(x)
+        rnn.backward(np.cos(y))
+        outputs.append((y, rnn.grads.copy()))
+    grads = rnn.grad_views()
+    names = ["embedding"] if embeds else ["weight_ih_l0", "weight_ih_l0_reverse"]
+    for name in names:
+        assert not (grads[name] if embeds else grads[name].T)[absent].any()
+    for y, grad in outputs:
+        assert_same(y, outputs[-1][0])
+        assert_same(grad, outputs[-1][1])
+
+
 def test_training_keeps_the_padding_row(rng):
     rnn = bptt.RNN(4, 6, 3, num_embeddings=8, padding_idx=-3, seed=0)
     before = rnn.param_views()["embedding"].copy()

@@ -66,6 +66,21 @@ static void check_sizes_of_all_kinds(void) {
     check_network(with_tokens(spec_of((shape){.I = 2, .H = 3}, RESET_BEFORE_GRU, 1, 1), 70000, 69999), 4, 9, 0);
 }
 
+/* The largest vocabularies that have a table, and those above: of a table's most rows, and of a call's integers. */
+static void check_ends_of_tables(void) {
+    for (int64_t more = 0; more < 2; more++)
+        for (int32_t directions = 1; directions < 3; directions++) {
+            const int64_t most = 256 + more, all = 4 * 9 + more;
+            const bptt_spec one_hot = spec_of((shape){.I = most, .H = 3}, GRU, 1, directions);
+            const bptt_spec embeds = spec_of((shape){.I = 5, .H = 3, .O = 2}, LSTM, 2, directions);
+            const bptt_spec few = spec_of((shape){.I = all, .H = 3}, TANH, 1, directions);
+            check_network(with_tokens(one_hot, 0, -1), 33, 17, LENGTHS | RESET);
+            check_network(with_tokens(embeds, most, 1), 33, 17, LENGTHS);
+            check_network(with_tokens(few, 0, -1), 4, 9, 0);
+            check_network(with_tokens(embeds, all, 1), 4, 9, ALL_FEATURES);
+        }
+}
+
 /* ---- against the same network on floats ----------------------------------------------------------------- */
 
 /* The problem on floats: x (T,B,I) holds unit vectors, or rows of the embedding. Borrows all other arrays. */
@@ -347,6 +362,7 @@ int main(void) {
     if (!bptt_isa()) return SKIPPED;
     check_forms();
     check_sizes_of_all_kinds();
+    check_ends_of_tables();
     check_all_as_floats();
     for (int which = 0; REAL_BITS == 64 && is_best_set() && !SANITIZED && which < FORMS; which++)
         for (int kind = 0; kind < TOKEN_KINDS; kind++) check_differences(which, 1 + which % 2, kind);
