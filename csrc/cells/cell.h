@@ -19,11 +19,12 @@ typedef struct {
     int64_t ld_z;
     const int64_t *z_rows; /* (rows,): row i takes this row of z; NULL: row i */
     REAL *h, *c;           /* h_t, c_t (rows,H) */
-    int64_t ld;            /* of h, c and dh */
+    int64_t ld;            /* of h and c */
     REAL *gates;           /* (rows, gate columns) */
     REAL *hh_products;     /* forward, where the cell keeps it separate: W_hh h + b_hh (rows,G*H) */
     REAL *dh;              /* backward: dL/dh_t (rows,H) */
-    REAL *dz;              /* backward: receives dL/dz_t (rows, dz columns), or dh, whose place it takes */
+    int64_t ld_dh;
+    REAL *dz; /* backward: receives dL/dz_t (rows, dz columns), or dh, whose place it takes */
     int64_t ld_dz;
     REAL *leak_terms; /* backward, a trained leak: receives the terms of its gradient (rows,H) */
     REAL *dh_next;    /* backward: receives the direct term of dL/dh_{t-1} where the shape has direct_dh (rows,H) */

@@ -28,7 +28,7 @@ LOCAL void leaky_backward(const step *step) {
 LOCAL void leaky_backward_fused(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
     const int64_t H = step->H;
     product product = recurrent_product(step, H, H, dz_next, ld_dz_next, step->weights->products[LEAKY_HH], step->dh,
-                                        step->dh, step->ld);
+                                        step->dh, step->ld_dh);
     gate_step gates = gate_step_of(step);
     gates.adds_dh_next = 1;
     prefetch_tape(step, &product);

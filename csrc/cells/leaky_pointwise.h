@@ -25,7 +25,7 @@ INLINE void leaky_backward_rows(const int activation, const gate_step *given) {
     const gate_step step = *given;
     for (int64_t row = 0; row < step.rows; row++) {
         const REAL *f_row = step.gates + row * step.H, *h_prev = step.h_prev + row * step.ld_prev;
-        const REAL *dh_row = step.dh + row * step.ld;
+        const REAL *dh_row = step.dh + row * step.ld_dz;
         REAL *dh_next = step.dh_next + row * step.H, *dz = step.dz + row * step.ld_dz;
         REAL *terms = step.leak_terms ? step.leak_terms + row * step.H : NULL;
         EACH_VECTOR(step.H, const vec leak = LOAD(step.leak + j), keep = splat(1) - leak, f = LOAD(f_row + j);

@@ -18,10 +18,10 @@ LOCAL void vanilla_forward(const step *step) {
 
 /* dz_t = f'(z_t) * dh_t */
 LOCAL void vanilla_backward(const step *step) {
-    const int contiguous = step->ld == step->H;
+    const int contiguous = step->ld == step->H && step->ld_dh == step->H;
     const int64_t rows = contiguous ? 1 : step->rows, n = contiguous ? step->rows * step->H : step->H;
     for (int64_t i = 0; i < rows; i++) {
-        REAL *dh = step->dh + i * step->ld;
+        REAL *dh = step->dh + i * step->ld_dh;
         step->kernels->activation_grad(step->cell, n, step->h + i * step->ld, dh, dh);
     }
 }
@@ -30,7 +30,7 @@ LOCAL void vanilla_backward(const step *step) {
 LOCAL void vanilla_backward_fused(const step *step, const REAL *dz_next, int64_t ld_dz_next) {
     const int64_t H = step->H;
     product product = recurrent_product(step, H, H, dz_next, ld_dz_next, step->weights->products[VANILLA_HH], step->dh,
-                                        step->dh, step->ld);
+                                        step->dh, step->ld_dh);
     product.epilogue = EPILOGUE_ACTIVATION_GRAD;
     product.activation = step->cell;
     product.h = step->h;

@@ -69,6 +69,7 @@ LOCAL step step_of_row(const learner *learner, const call *of_rows, const weight
     step.c = repeated(rows, H, two ? taped_state(learner, 1, i + 1, row) : NULL, &copies);
     step.gates = gates ? repeated(rows, gates, taped_gates(learner, i, row), &copies) : NULL;
     step.dh = dh_of_step(learner, grads, i) + begin * H;
+    step.ld_dh = H;
     step.ld_dz = dz_columns(of_rows);
     step.dz = grads->dz + (i * grads->rows + begin) * step.ld_dz;
     if (grads->leak_terms) step.leak_terms = grads->leak_terms + (i * grads->rows + begin) * H;

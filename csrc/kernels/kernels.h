@@ -90,8 +90,8 @@ typedef struct {
     const REAL *products;        /* forward, where W_hh h is separate: W_hh h + b_hh (rows,G*H) */
     const REAL *h_prev, *c_prev; /* the state that enters the step */
     int64_t ld_prev;
-    REAL *h, *c;           /* the state that leaves the step; backward reads c */
-    int64_t ld;            /* of h, c and dh */
+    REAL *h, *c; /* the state that leaves the step; backward reads c */
+    int64_t ld;
     const REAL *peepholes; /* (3,H); NULL: none */
     const REAL *leak;      /* (H,), of the cells that have one */
     int activation;        /* of those: the bptt_cell that names f */
@@ -102,7 +102,7 @@ typedef struct {
             const int64_t *z_rows; /* (rows,): row i takes this row of z; NULL: row i */
         };
         struct {            /* backward */
-            const REAL *dh; /* gradient by h */
+            const REAL *dh; /* gradient by h, rows ld apart; leaky: ld_dz apart */
             int64_t ld_dz;
             REAL *dz; /* receives the gradient by the pre-activations; leaky: may be dh */
         };

@@ -67,7 +67,7 @@ LOCAL int64_t plan_backward(call *call, REAL *work) {
     arena from = arena_at(work);
     call->chunk = chunk_steps(call, call->shards);
     const int64_t layer_dirs = call->L * call->D, rows = call->chunk * call->B, BH = call->B * call->H;
-    const int64_t dh_size = (call->D == 2 ? call->T : call->chunk) * call->D * BH;
+    const int64_t dh_size = (call->D == 2 ? call->T : call->chunk) * call->B * ld_dh(call);
     const int dz_in_place = bptt_internal_dz_in_place(call->shape),
               recurrent_dropout = call->spec.recurrent_dropout > 0;
     call->panels[BACKWARD] = alloc_panels(call, &from, BACKWARD);

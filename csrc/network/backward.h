@@ -19,13 +19,13 @@
  * others. */
 LOCAL REAL *begin_dh(const worker *last_layer, block *block) {
     const call *call = last_layer->call;
-    const int64_t DH = ld_state(call), start = call->dy ? call->options.dy_start : call->T;
+    const int64_t ld = ld_dh(call), start = call->dy ? call->options.dy_start : call->T;
     const int64_t without = min_of(block->rows, max_of(0, start - block->t) * shard_rows(last_layer));
-    REAL *dh = dh_at(last_layer, block->t) + block->row * DH;
-    copy_or_clear(dh, NULL, without * DH);
+    REAL *dh = dh_at(last_layer, block->t) + block->row * ld;
+    copy_or_clear(dh, NULL, without * ld);
     block->row += without;
     block->rows -= without;
-    return dh + without * DH;
+    return dh + without * ld;
 }
 
 /* with a readout: dh = dy W_ho */
@@ -37,18 +37,20 @@ LOCAL void multiply_dy(const worker *last_layer) {
     EACH_SHARD_BLOCK(last_layer, each) {
         block block = each;
         REAL *dh = begin_dh(last_layer, &block);
-        if (block.rows) multiply(call, block.rows, DH, O, dy_at(last_layer, block.t, block.row), O, ho, NULL, dh, DH);
+        if (block.rows)
+            multiply(call, block.rows, DH, O, dy_at(last_layer, block.t, block.row), O, ho, NULL, dh, ld_dh(call));
     }
 }
 
 /* without one: dh = dy */
 LOCAL void copy_dy(const worker *last_layer) {
     const call *call = last_layer->call;
+    const int64_t DH = ld_state(call);
     EACH_BLOCK(last_layer, each) {
         block block = each;
         REAL *dh = begin_dh(last_layer, &block);
         if (!block.rows) continue;
-        memcpy(dh, callers_dy(call, block.t, block.row), (size_t)(block.rows * ld_state(call)) * sizeof(REAL));
+        copy_rows(block.rows, DH, callers_dy(call, block.t, block.row), DH, dh, ld_dh(call));
     }
 }
 
@@ -59,34 +61,34 @@ LOCAL void output_gradient(worker last_layer) {
     else copy_dy(&last_layer);
 }
 
-/* dL/dh_t of the layer below (B,D*H) */
+/* dL/dh_t of the layer below (B,D*H), rows ld_dh apart */
 LOCAL REAL *dh_below(const worker *here, int64_t t) {
     worker below = *here;
     choose_layer_dir(&below, here->layer - 1, 0);
     return dh_at(&below, t);
 }
 
-/* The rows of a block of the gradient by the layer's inputs; the second direction adds to the first. */
-LOCAL void multiply_dz(const worker *worker, const block *block, REAL *dx) {
+/* The rows of a block of the gradient by the layer's inputs, ld_dx apart; the second direction adds to the first. */
+LOCAL void multiply_dz(const worker *worker, const block *block, REAL *dx, int64_t ld_dx) {
     const int64_t ld = ld_dz(worker->call);
-    multiply_w_ih(worker, block->rows, dz_at(worker, block->t) + block->row * ld, ld, worker->direction ? dx : NULL,
-                  dx);
+    multiply_w_ih(worker, block->rows, dz_at(worker, block->t) + block->row * ld, ld, worker->direction ? dx : NULL, dx,
+                  ld_dx);
 }
 
 /* The gradient by the layer's inputs: dh of the layer below, or dx. */
 LOCAL void input_gradient(const worker *worker) {
     const call *call = worker->call;
-    const int64_t in = layer_inputs(call, worker->layer);
+    const int64_t in = layer_inputs(call, worker->layer), ld = ld_dh(call);
     if (worker->layer) {
-        EACH_SHARD_BLOCK(worker, block) multiply_dz(worker, &block, dh_below(worker, block.t) + block.row * in);
+        EACH_SHARD_BLOCK(worker, block) multiply_dz(worker, &block, dh_below(worker, block.t) + block.row * ld, ld);
     } else if (call->dx) {
-        EACH_BLOCK(worker, block) multiply_dz(worker, &block, call->dx + (block.t * call->B + block.row) * in);
+        EACH_BLOCK(worker, block) multiply_dz(worker, &block, call->dx + (block.t * call->B + block.row) * in, in);
         clear_beyond_lengths(worker, in, call->dx);
     }
     if (!drops_inputs(worker) || worker->direction < call->D - 1) return;
     EACH_BLOCK(worker, block) {
-        REAL *dh = dh_below(worker, block.t) + block.row * in;
-        drop_inputs(worker, block.t, block.row, block.rows, in, dh, dh);
+        REAL *dh = dh_below(worker, block.t) + block.row * ld;
+        drop_inputs(worker, block.t, block.row, block.rows, in, dh, dh, ld);
     }
 }
 

@@ -124,7 +124,7 @@ LOCAL int64_t most_weight_rows(const call *call) {
 /* columns of dz, H times its blocks; of the gates where there are any */
 LOCAL int64_t dz_columns(const call *call) { return bptt_internal_dz_blocks(call->shape) * call->H; }
 
-/* distance of rows of states, of the gradient by outputs, and of dz where the cell has no gates */
+/* distance of rows of states */
 LOCAL int64_t ld_state(const call *call) { return call->D * call->H; }
 
 LOCAL double flops_of_step(const call *call) {

@@ -34,14 +34,15 @@ LOCAL int drops_inputs(const worker *worker) {
     return worker->call->options.training && worker->call->spec.dropout > 0 && worker->layer > 0;
 }
 
-/* out (rows,n) = x (rows,n) after dropout, for rows from `row` of step t on, continued in the next steps. */
-LOCAL void drop_inputs(const worker *worker, int64_t t, int64_t row, int64_t rows, int64_t n, const REAL *x,
-                       REAL *out) {
+/* out (rows,n) = x (rows,n) after dropout, rows of both ld apart, for rows from `row` of step t on, continued in the
+ * next steps. */
+LOCAL void drop_inputs(const worker *worker, int64_t t, int64_t row, int64_t rows, int64_t n, const REAL *x, REAL *out,
+                       int64_t ld) {
     const call *call = worker->call;
     for (int64_t i = 0; i < rows; i++) {
         const int64_t place = row + i;
         const uint64_t step = (uint64_t)call->options.first_step + (uint64_t)(t + place / call->B); /* may wrap */
-        drop_row(row_key(worker, DROP_INPUT, step, place % call->B), call->spec.dropout, n, x + i * n, out + i * n);
+        drop_row(row_key(worker, DROP_INPUT, step, place % call->B), call->spec.dropout, n, x + i * ld, out + i * ld);
     }
 }
 

@@ -31,7 +31,7 @@ LOCAL const REAL *block_input(const worker *worker, const block *block) {
     const REAL *x = layer_input(worker, block->t, block->row);
     if (!drops_inputs(worker)) return x;
     REAL *out = call->dropped_inputs + ((block->t - worker->t0) * call->B + block->row) * in;
-    drop_inputs(worker, block->t, block->row, block->rows, in, x, out);
+    drop_inputs(worker, block->t, block->row, block->rows, in, x, out, in);
     return out;
 }
 

@@ -4,8 +4,9 @@
 #include "network/layout.h"
 #include "network/weights.h"
 
-/* dx (rows,inputs) = init + W_ihT dz; dz (rows,dz columns), rows ld apart; init: NULL for zeros, or dx */
-LOCAL void multiply_w_ih(const worker *worker, int64_t rows, const REAL *dz, int64_t ld, const REAL *init, REAL *dx) {
+/* dx (rows,inputs) = init + W_ihT dz; dz (rows,dz columns); init: NULL for zeros, or dx */
+LOCAL void multiply_w_ih(const worker *worker, int64_t rows, const REAL *dz, int64_t ld_dz, const REAL *init, REAL *dx,
+                         int64_t ld_dx) {
     const call *call = worker->call;
     const int64_t in = layer_inputs(call, worker->layer);
     EACH_PRODUCT(call, cell_product) {
@@ -14,12 +15,12 @@ LOCAL void multiply_w_ih(const worker *worker, int64_t rows, const REAL *dz, int
                                  .n = in,
                                  .k = cell_product->rows * call->H,
                                  .a = dz + cell_product->dz * call->H,
-                                 .lda = ld,
+                                 .lda = ld_dz,
                                  .panels = panels_of(call, &worker->weights, cell_product),
                                  .init = init,
-                                 .ldinit = in,
+                                 .ldinit = ld_dx,
                                  .c = dx,
-                                 .ldc = in};
+                                 .ldc = ld_dx};
         call->kernels->multiply(&product);
         init = dx;
     }

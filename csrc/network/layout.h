@@ -62,20 +62,25 @@ LOCAL int64_t shard_step(const worker *worker, int64_t steps, int64_t i) {
     return shard_begin(worker->call, worker->shard) * (steps - 1) + i * shard_rows(worker);
 }
 
-/* dL/dh_t of the worker's layer, row 0 of its direction, rows ld_state apart */
+/* Distance of rows that are never a multiple of 512 bytes apart: the gradients of the weights go down columns of dz,
+ * and such rows fall into few sets of L1. */
+LOCAL int64_t spread_rows(int64_t columns) { return columns * (int64_t)sizeof(REAL) % 512 ? columns : columns + LINE; }
+
+/* distance of rows of dL/dh_t (B,D*H), in whose place dz may lie, and of dz */
+LOCAL int64_t ld_dh(const call *call) {
+    return bptt_internal_dz_in_place(call->shape) ? spread_rows(ld_state(call)) : ld_state(call);
+}
+
+LOCAL int64_t ld_dz(const call *call) {
+    return bptt_internal_dz_in_place(call->shape) ? ld_dh(call) : spread_rows(dz_columns(call));
+}
+
+/* dL/dh_t of the worker's layer, row 0 of its direction, rows ld_dh apart */
 LOCAL REAL *dh_at(const worker *worker, int64_t t) {
     const call *call = worker->call;
     const int64_t step =
         call->D == 2 ? shard_step(worker, call->T, t) : shard_step(worker, call->chunk, t - worker->t0);
-    return worker->dh + step * ld_state(call) + worker->direction * call->H;
-}
-
-/* Distance of rows of dz. Those of their own array never lie a multiple of 512 bytes apart: the gradients of the
- * weights go down its columns, and such rows fall into few sets of L1. */
-LOCAL int64_t ld_dz(const call *call) {
-    const int64_t columns = dz_columns(call), size = (int64_t)sizeof(REAL);
-    if (bptt_internal_dz_in_place(call->shape)) return ld_state(call);
-    return columns * size % 512 ? columns : columns + LINE;
+    return worker->dh + step * ld_dh(call) + worker->direction * call->H;
 }
 
 /* dz_t, row 0, rows ld_dz apart */

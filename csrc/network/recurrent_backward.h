@@ -84,7 +84,7 @@ LOCAL void add_recurrent_product(step *step, const REAL *dz_next, int64_t ld_dz_
     const int direct = step->shape->direct_dh;
     REAL *init = direct ? step->dh_next : step->dh;
     REAL *out = step->alone && !direct && dz_next != step->dz ? step->dz : init;
-    product product = state_product(step, dz_next, ld_dz_next, init, out, direct ? step->H : step->ld);
+    product product = state_product(step, dz_next, ld_dz_next, init, out, direct ? step->H : step->ld_dh);
     prefetch_tape(step, &product);
     multiply_state(step, &product);
     step->adds_dh_next = direct;
@@ -109,7 +109,7 @@ LOCAL void scale_row(int64_t H, REAL scale, REAL *x) {
  * step t, and m_t does not scale the gradient by their final state. A reset or m_t = 0 lets nothing through. */
 LOCAL void add_recurrent_grad(const worker *worker, int64_t t, int64_t continuing, int64_t end, REAL *dh) {
     const call *call = worker->call;
-    const int64_t H = call->H, ld = ld_state(call), row_begin = worker->row_begin;
+    const int64_t H = call->H, ld = ld_dh(call), row_begin = worker->row_begin;
     if (ld == H && carries_all(worker, t, row_begin, continuing)) {
         call->kernels->add_scaled((end - row_begin) * H, 1, dh_next_of(worker) + row_begin * H, dh);
         return;
@@ -129,7 +129,7 @@ LOCAL void measure_and_clip_rows(const worker *worker, int64_t t, int64_t end, R
     const double max_norm = call->options.step_clip_norm, limit = call->options.step_clip_value;
     double *squares = call->dh_squares + (t - worker->t0) * call->B;
     for (int64_t row = worker->row_begin; row < worker->row_end; row++) {
-        REAL *of_row = dh + (row - worker->row_begin) * ld_state(call);
+        REAL *of_row = dh + (row - worker->row_begin) * ld_dh(call);
         squares[row] = 0;
         if (row >= end) continue;
         if (max_norm > 0 || call->options.step_norms) {
@@ -199,10 +199,10 @@ LOCAL void backward_step(const worker *worker, const cell *cell, int64_t t, step
     const REAL *dz_next = (in_chunk ? dz_at(worker, next) : saved_dz_next(worker)) + worker->row_begin * ld_dz_next;
     const int plain = recurrence_is_plain(worker, t);
     bind_step(worker, t, end, step);
-    step->dh = dh_at(worker, t) + worker->row_begin * step->ld;
+    step->dh = dh_at(worker, t) + worker->row_begin * step->ld_dh;
     step->dz = dz_at(worker, t) + worker->row_begin * step->ld_dz;
     step->adds_dh_next = 0;
-    add_dstates(worker, t, end, 0, step->dh, step->ld);
+    add_dstates(worker, t, end, 0, step->dh, step->ld_dh);
     if (call->spec.learn_leak) step->leak_terms = leak_terms_at(worker, t) + worker->row_begin * call->H;
     if (plain && !call->needs_dh_norms && cell->backward_fused) {
         cell->backward_fused(step, dz_next, ld_dz_next);
@@ -224,6 +224,7 @@ LOCAL step begin_backward_steps(const worker *worker) {
     step step = begin_steps(worker);
     step.dh_next = dh_next_of(worker) + begin;
     step.dc_next = worker->c ? dc_next_of(worker) + begin : NULL;
+    step.ld_dh = ld_dh(call);
     step.ld_dz = ld_dz(call);
     step.d_operand = call->d_operand + begin;
     step.mask = drops_recurrent(call) ? call->mask + begin : NULL;

@@ -86,7 +86,7 @@ LOCAL void add_embedding_grads(const worker *worker) {
         if (cell_product->matrix == WEIGHT_IH)
             add_outer(worker, &all, dz + cell_product->dz * H, ld,
                       (outer_operand[OUTER_OPERANDS]){operand_of_ih(worker, cell_product, x)});
-    multiply_w_ih(worker, end - begin, dz + begin * ld, ld, NULL, dx + begin * I);
+    multiply_w_ih(worker, end - begin, dz + begin * ld, ld, NULL, dx + begin * I, I);
     for (int64_t run = begin; run < end; run++) {
         const int64_t token = token_of(runs, run);
         if (token != call->spec.padding_row - 1) call->kernels->add_scaled(I, 1, dx + run * I, embedding + token * I);
@@ -164,7 +164,7 @@ LOCAL void add_embedding_of_sums(const worker *worker, const terms *all) {
         add_outer(worker, all, sums + cell_product->dz * call->H, ld, (outer_operand[OUTER_OPERANDS]){operand});
     }
     bptt_internal_share(worker->sharer, call->V, WEIGHT_ROWS, &begin, &end);
-    multiply_w_ih(worker, end - begin, sums + begin * ld, ld, NULL, dx + begin * I);
+    multiply_w_ih(worker, end - begin, sums + begin * ld, ld, NULL, dx + begin * I, I);
     for (int64_t v = begin; v < end; v++)
         if (!unused[v] && v != call->spec.padding_row - 1) call->kernels->add_scaled(I, 1, dx + v * I, grad + v * I);
 }

@@ -76,6 +76,23 @@ static void check_sizes_of_all_kinds(void) {
     check_network(spec_of((shape){.I = 2, .H = 3, .O = 2}, LSTM, 9, 2), 4, 2, LENGTHS | DSTATE1);
 }
 
+/* Units whose gradients would lie a multiple of 512 bytes apart, so that their rows are spread: with and without what
+ * goes over rows one by one, and a batch of two shards. */
+static void check_spread_rows(void) {
+    enum { UNITS = 512 / sizeof(REAL) };
+    for (int which = 0; which < FORMS; which++) {
+        for (int32_t directions = 1; directions < 3; directions++) {
+            bptt_spec spec = spec_of((shape){.I = 3, .H = UNITS, .O = directions}, which, 2, directions);
+            check_network(spec, 3, 2, 0);
+            spec.dropout = 0.3;
+            spec.recurrent_dropout = 0.25;
+            check_network(spec, 3, 2, ALL_FEATURES);
+        }
+    }
+    check_network(spec_of((shape){.I = 2, .H = UNITS}, TANH, 1, 1), 61, 17, 0);
+    check_network(spec_of((shape){.I = 2, .H = UNITS}, GRU, 1, 1), 61, 17, 0);
+}
+
 /* Segments that are longer than a chunk of steps and end within one. */
 static void check_long_segments(void) {
     problem p = problem_of(spec_of((shape){.I = 3, .H = 83, .O = 2}, LSTM, 2, 1), 23, 64, RESET);
@@ -145,6 +162,7 @@ int main(void) {
     if (!bptt_isa()) return SKIPPED;
     check_forms();
     check_sizes_of_all_kinds();
+    check_spread_rows();
     check_long_segments();
     if (REAL_BITS == 64 && is_best_set() && !SANITIZED) check_finite_differences();
     return end_of_checks();
