@@ -25,7 +25,7 @@ LOCAL REAL *shares(int64_t n) {
  * time, it must have the same bits. */
 typedef struct {
     gate_step all_rows, row_by_row;
-    int blocks;  /* of the gates and dz; one is that of a leaky cell */
+    int blocks;  /* of the gates and dz; one is that of a leaky cell, whose dh lies as dz does */
     int takes_z; /* it has z in place of the gradients */
 } gate_case;
 
@@ -38,6 +38,9 @@ LOCAL void choose_z(gate_step *step) {
     step->z_rows = place == 2 ? z_rows : NULL;
     for (int64_t row = 0; row < step->rows; row++) z_rows[row] = any_of(TABLE_OF_Z);
 }
+
+/* distance of rows of dh */
+LOCAL int64_t ld_dh(const gate_step *step, int blocks) { return blocks == 1 ? step->ld_dz : step->ld; }
 
 LOCAL gate_case any_gates(int64_t rows, int64_t H, int blocks, int takes_z, int peepholes) {
     const int64_t ld_prev = H + any_of(3), ld = H + any_of(3), ld_dz = blocks * H + any_of(3);
@@ -62,9 +65,9 @@ LOCAL gate_case any_gates(int64_t rows, int64_t H, int blocks, int takes_z, int 
     if (takes_z) {
         choose_z(&step);
     } else {
-        step.dh = matrix(rows, H, ld, 1);
-        step.dz = matrix(rows, blocks * H, ld_dz, 1);
         step.ld_dz = ld_dz;
+        step.dh = matrix(rows, H, ld_dh(&step, blocks), 1);
+        step.dz = matrix(rows, blocks * H, ld_dz, 1);
     }
     gate_case both = {step, step, blocks, takes_z};
     both.row_by_row.gates = twin(step.gates);
@@ -90,7 +93,7 @@ LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_case 
         one.h += row * step->ld;
         one.c += row * step->ld;
         if (!both->takes_z) {
-            one.dh += row * step->ld;
+            one.dh += row * ld_dh(step, both->blocks);
             one.dz += row * step->ld_dz;
         } else if (one.z_rows) one.z_rows += row;
         else one.z += row * step->ld_z;
@@ -117,7 +120,7 @@ LOCAL unit unit_at(const gate_case *both, int64_t row, int64_t j) {
     unit u = {.gates = row * both->blocks * H + j, .h = row * s->ld + j, .own = row * H + j};
     if (!both->takes_z) {
         u.dz = row * s->ld_dz + j;
-        u.dh = (double)s->dh[row * s->ld + j];
+        u.dh = (double)s->dh[row * ld_dh(s, both->blocks) + j];
     }
     for (int g = 0; both->takes_z && g < HH_BLOCKS; g++)
         u.z[g] = (double)s->z[(s->z_rows ? s->z_rows[row] : row) * s->ld_z + g * H + j];
