@@ -163,6 +163,7 @@ LOCAL void check_multiply(const kernels *table, product_case s) {
     if (s.init == INIT_TABLE && !s.in_units) choose_init_rows(&p);
     if (s.prefetch) p.prefetch[0] = (span){numbers(next, 1), next};
     if (s.prefetch > 1) p.prefetch[1] = (span){p.a, s.k};
+    if (s.prefetch > 2) p.prefetch[2] = p.prefetch[0];
     want_products(&p, w, row_stride, col_stride);
     if (s.in_units) table->multiply_row(&p);
     else table->multiply(&p);
@@ -203,7 +204,7 @@ LOCAL product_case any_product(int64_t m, int64_t n, int64_t k) {
                           .by_columns = (int)any_of(2),
                           .in_units = m == 1 && any_of(2),
                           .reverse_panels = (int)any_of(2),
-                          .prefetch = (int)any_of(3),
+                          .prefetch = (int)any_of(PREFETCHES + 1),
                           .padding = (int)any_of(3)};
 }
 
