@@ -210,5 +210,12 @@ int main(void) {
             check_sizes_grow(embedding, B, 1000);
         }
     }
+    for (int64_t V = 64; V <= 256; V += 64) /* tables: from so many integers in the call on */
+        for (int32_t directions = 1; directions < 3; directions++) {
+            const bptt_spec one_hot = spec_of((shape){.I = V, .H = 33}, GRU, 1, directions);
+            check_sizes_grow(with_tokens(one_hot, 0, -1), 17, 0);
+            check_sizes_grow(with_tokens(spec_of((shape){.I = 9, .H = 33}, LSTM, 2, directions), V, -1), 3, 0);
+            if (directions == 1) check_sizes_grow(with_tokens(one_hot, 0, -1), 3, 5);
+        }
     return end_of_checks();
 }

@@ -39,12 +39,16 @@ static void check_form(int which, int32_t layers, int32_t directions, int kind) 
         spec.bias = i != 1;
         spec.dropout = layers > 1 ? 0.3 : 0;
         spec.recurrent_dropout = 0.25;
+        spec.noise = 0.3;
         check_network(spec, 7, 3, features[i]);
     }
 }
 
 static void check_forms(void) {
     for (int which = 0; which < FORMS; which++) {
+        const bptt_spec one_row = spec_of((shape){.I = 5, .H = 17, .O = 3}, which, 1 + which % 2, 2 - which % 2);
+        check_network(with_kind(one_row, 0), 9, 1, RESET);
+        check_network(with_kind(one_row, 3), 9, 1, STATE0);
         check_form(which, 1, 1, which % TOKEN_KINDS);
         check_form(which, 1, 1, (which + 1) % TOKEN_KINDS);
         check_form(which, 2, 1, (which + 2) % TOKEN_KINDS);
