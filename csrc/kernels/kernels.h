@@ -86,8 +86,8 @@ LOCAL int64_t outer_rows_together(const outer_product *p, int64_t r, int64_t end
  * cell's gate blocks side by side. */
 typedef struct {
     int64_t rows, H;
-    REAL *gates;                 /* forward: pre-activations but where W_hh h is separate, overwritten by the gates */
-    const REAL *products;        /* forward, where W_hh h is separate: W_hh h + b_hh (rows,G*H) */
+    REAL *gates;          /* forward: receives the gates; holds the pre-activations before, unless W_hh h is separate */
+    const REAL *products; /* forward, where W_hh h is separate: W_hh h + b_hh (rows,G*H) */
     const REAL *h_prev, *c_prev; /* the state that enters the step */
     int64_t ld_prev;
     REAL *h, *c; /* the state that leaves the step; backward reads c */
@@ -96,8 +96,8 @@ typedef struct {
     const REAL *leak;      /* (H,), of the cells that have one */
     int activation;        /* of those: the bptt_cell that names f */
     union {
-        struct { /* forward, where W_hh h is separate */
-            const REAL *z;
+        struct {           /* forward, where W_hh h is separate */
+            const REAL *z; /* W_ih x + biases (.,G*H); may lie where the gates will */
             int64_t ld_z;
             const int64_t *z_rows; /* (rows,): row i takes this row of z; NULL: row i */
         };
@@ -204,7 +204,8 @@ typedef struct TYPED(kernels) {
 #define GATE_MEMBER(name) void (*name)(const gate_step *);
     GATE_FUNCTIONS(GATE_MEMBER)
 #undef GATE_MEMBER
-    void (*multiply_by_rows)(const product *); /* with a matrix that is not packed: panels is b transposed (n,k) */
+    /* with a matrix that is not packed: panels is b transposed (n,k); init_rows NULL */
+    void (*multiply_by_rows)(const product *);
     void (*sum_influence)(const influence_sum *);
     void (*step_units)(const unit_step *);
     void (*rows[ROWS])(const row_step *);

@@ -70,10 +70,11 @@ typedef struct {
     REAL *outer_scratch;      /* of the outer products of one shard after another: each thread that shares a shard has
                                  the part of its rows of the weight */
     REAL *shard_grads;        /* gradients of the shards but the first (shards-1,params) */
-    REAL *dh[2];              /* gradient by a layer's outputs (span,B,D*H); span: a chunk, or T with two directions */
+    REAL *dh[2];              /* gradient by a layer's outputs (span,B,D*H), rows ld_dh apart; span: a chunk, or T with
+                                 two directions */
     REAL *shard_dy;           /* where there are several shards, dy of a chunk (chunk,B,O) */
     REAL *dz;                 /* where it does not take the place of dh: gradient by the pre-activations of a chunk
-                                 (chunk,B,dz blocks*H) */
+                                 (chunk,B,dz blocks*H), rows ld_dz apart */
     REAL *leak_terms;         /* a trained leak: the terms of its gradient in a chunk (chunk,B,H) */
     REAL *saved_dz_next;      /* dz of the next step, kept from chunk to chunk (L*D,B,dz blocks*H) */
     REAL *dh_next;            /* gradient by h_t through the next step (L*D,B,H) */

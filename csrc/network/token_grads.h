@@ -1,5 +1,6 @@
-/* Integer inputs: the gradients of W_ih and of the embedding from a chunk's dz. dz is summed over the places of each
- * distinct integer first, in the order of (t,b); what follows is done once for each. */
+/* Integer inputs: the gradients of W_ih and of the embedding. The dz of a chunk is summed over the places of each
+ * distinct integer first, in the order of (t,b), and what follows is done once for each. With a table the sums go on
+ * over all chunks, and the gradient of b_ih comes from them too. */
 #ifndef BPTT_NETWORK_TOKEN_GRADS_H
 #define BPTT_NETWORK_TOKEN_GRADS_H
 #include "network/input_gradient.h"
@@ -110,7 +111,7 @@ LOCAL void add_token_grads(const worker *worker) {
 
 /* ---- a table: before and after all chunks of a layer_dir ------------------------------------------------ */
 
-/* The member's share of the sums. */
+/* Clears the member's share of the sums. */
 LOCAL void clear_token_sums(const worker *worker) {
     const call *call = worker->call;
     const int64_t ld = dz_columns(call);

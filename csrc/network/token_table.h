@@ -7,12 +7,12 @@
 #include "network/layout.h"
 #include "network/noise.h"
 
-enum { TABLE_ROWS = 256 }; /* of the largest table: as many as a chunk has rows (CHUNK_ROWS) */
+enum { TABLE_ROWS = CHUNK_ROWS }; /* of the largest table: about the memory of a chunk */
 
 /* Whether there is one: the vocabulary is small, and no larger than the number of integers in the call. */
 LOCAL int has_token_table(const call *call) { return call->V && call->V <= min_of(TABLE_ROWS, call->T * call->B); }
 
-/* Whether steps take z from it, as nothing is added to z. */
+/* Whether steps take z from it: not with noise, which each step adds to its own z. */
 LOCAL int takes_z_from_table(const worker *worker) {
     return takes_tokens(worker) && has_token_table(worker->call) && !adds_noise(worker->call);
 }
