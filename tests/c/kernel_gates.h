@@ -62,7 +62,7 @@ LOCAL gate_case any_gates(int64_t rows, int64_t H, int blocks, int takes_z, int 
     if (takes_z) {
         choose_z(&step);
     } else {
-        step.dh = matrix(rows, H, ld, 1);
+        step.dh = matrix(rows, H, blocks > 1 ? ld : ld_dz, 1);
         step.dz = matrix(rows, blocks * H, ld_dz, 1);
         step.ld_dz = ld_dz;
     }
@@ -90,7 +90,7 @@ LOCAL void call_row_by_row(void (*function)(const gate_step *), const gate_case 
         one.h += row * step->ld;
         one.c += row * step->ld;
         if (!both->takes_z) {
-            one.dh += row * step->ld;
+            one.dh += row * (both->blocks > 1 ? step->ld : step->ld_dz);
             one.dz += row * step->ld_dz;
         } else if (one.z_rows) one.z_rows += row;
         else one.z += row * step->ld_z;
@@ -117,7 +117,7 @@ LOCAL unit unit_at(const gate_case *both, int64_t row, int64_t j) {
     unit u = {.gates = row * both->blocks * H + j, .h = row * s->ld + j, .own = row * H + j};
     if (!both->takes_z) {
         u.dz = row * s->ld_dz + j;
-        u.dh = (double)s->dh[row * s->ld + j];
+        u.dh = (double)s->dh[row * (both->blocks > 1 ? s->ld : s->ld_dz) + j];
     }
     for (int g = 0; both->takes_z && g < HH_BLOCKS; g++)
         u.z[g] = (double)s->z[(s->z_rows ? s->z_rows[row] : row) * s->ld_z + g * H + j];
