@@ -93,7 +93,7 @@ typedef struct {
 } call;
 
 enum {
-    CHUNK_ROWS = 256,        /* steps times rows of a chunk, at least: enough for tall products to pay */
+    CHUNK_ROWS = 128,        /* steps times rows of a chunk, at least: enough for tall products to pay */
     CHUNK_BYTES = 1 << 19,   /* of dz of a chunk, where that is more rows: few enough to stay in caches */
     ROWS_PER_THREAD = 4,     /* fewer rows are not worth a thread */
     TWO_SHARDS_ROWS = 8,     /* of the batch in each of two shards, at least: enough for a product */

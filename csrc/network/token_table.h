@@ -7,7 +7,7 @@
 #include "network/layout.h"
 #include "network/noise.h"
 
-enum { TABLE_ROWS = CHUNK_ROWS }; /* of the largest table: about the memory of a chunk */
+enum { TABLE_ROWS = 256 }; /* of the largest table: as many as a byte has values */
 
 /* Whether there is one: the vocabulary is small, and no larger than the number of integers in the call. */
 LOCAL int has_token_table(const call *call) { return call->V && call->V <= min_of(TABLE_ROWS, call->T * call->B); }
