@@ -35,13 +35,15 @@ LOCAL void alloc_tokens(call *call, arena *from, int pass) {
     token_scratch *scratch = &call->token_scratch[pass];
     const int forward = pass == FORWARD, embeds = call->spec.num_embeddings > 0;
     const int64_t rows = call->chunk * call->B, columns = forward ? z_columns(call) : dz_columns(call);
-    const int64_t table_rows = has_token_table(call) ? (forward ? call->D : call->shards) * call->V : 0;
+    const int64_t table_rows = has_token_table(call) ? (forward ? 1 : call->shards) * call->D * call->V : 0;
     if (!call->V) return;
     /* some of it is used without a table only, but sizes must not fall where T grows and a table begins to pay */
     scratch->runs = arena_alloc(from, runs_size(call));
     scratch->inputs = arena_alloc(from, embeds ? rows * call->I : 0);
     scratch->rows = arena_alloc(from, max_of(forward || embeds ? rows : 0, table_rows) * columns);
-    if (!forward) call->d_token_inputs = arena_alloc(from, embeds ? max_of(rows, table_rows) * call->I : 0);
+    if (!forward)
+        call->d_token_inputs =
+            arena_alloc(from, embeds ? max_of(rows, has_token_table(call) ? call->V : 0) * call->I : 0);
 }
 
 LOCAL void alloc_activations(call *call, arena *from, int64_t steps) {

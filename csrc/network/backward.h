@@ -172,17 +172,15 @@ LOCAL void backward_bidirectional(worker *worker) {
     }
     for (int64_t i = call->L * call->D - 1; i >= 0; i--) {
         choose_layer_dir(worker, i / call->D, 1 - i % call->D);
-        clear_token_sums(worker);
         for (int64_t j = 0; j < chunks; j++) {
             choose_chunk(worker, worker->direction ? j : chunks - 1 - j);
             if (backward_layer_dir(worker)) return;
         }
-        finish_token_grads(worker);
     }
 }
 
 /* One direction, with checkpoints (Chen et al. 2016): computes a segment forward again, then goes back over it. */
-LOCAL int backward_segments(worker *worker) {
+LOCAL void backward_segments(worker *worker) {
     const call *call = worker->call;
     const int64_t steps = min_of(call->options.segment, call->T);
     for (int64_t segment = (call->T - 1) / steps; segment >= 0; segment--) {
@@ -190,9 +188,8 @@ LOCAL int backward_segments(worker *worker) {
         worker->origin = begin;
         copy_checkpoint(worker, segment, RESTORE);
         forward_chunks(worker, begin, end);
-        if (backward_chunks(worker, begin, end)) return 1;
+        if (backward_chunks(worker, begin, end)) return;
     }
-    return 0;
 }
 
 /* A worker for a shard, all of its rows. */
@@ -212,13 +209,10 @@ LOCAL worker begin_backward(call *call, const bptt_internal_member *member, cons
 /* The worker's rows of a shard, over all steps. */
 LOCAL void backward_shard(worker *worker) {
     const call *call = worker->call;
-    if (call->D == 2) {
-        backward_bidirectional(worker);
-        return;
-    }
     clear_token_sums(worker);
-    if (call->checkpoints ? backward_segments(worker) : backward_chunks(worker, 0, call->T)) return;
-    finish_token_grads(worker);
+    if (call->D == 2) backward_bidirectional(worker);
+    else if (call->checkpoints) backward_segments(worker);
+    else backward_chunks(worker, 0, call->T);
 }
 
 /* One shard as a task. */
@@ -257,6 +251,12 @@ LOCAL void add_shard_grads(void *context, const bptt_internal_member *member, in
                                   call->grads + begin);
 }
 
+/* A table's part of the gradients, shared by all members. */
+LOCAL void add_table_grads(void *context, const bptt_internal_member *member) {
+    worker worker = begin_backward(context, member, member, 0);
+    add_grads_of_sums(&worker);
+}
+
 /* ||dh_t|| of each layer_dir and step from those of the shards */
 LOCAL void write_step_norms(const call *call) {
     const int64_t norms = call->L * call->D * call->T;
@@ -284,6 +284,7 @@ LOCAL void backward_on(call *call, int threads) {
     if (atomic_load(&call->stop)) return;
     if (call->grads && call->shards > 1)
         bptt_internal_team_tasks(team, threads, call->tasks, add_shard_grads, NULL, call);
+    if (call->grads && has_token_table(call)) bptt_internal_team_run(team, threads, add_table_grads, call);
     if (call->options.step_norms) write_step_norms(call);
     if (call->grads && call->spec.learn_state && !call->options.state_given) add_learned_state_grads(call);
 }

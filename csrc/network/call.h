@@ -31,7 +31,7 @@ typedef struct {
     REAL *runs;   /* memory of token_runs */
     REAL *inputs; /* an embedding: its row for each run (chunk,B,I) */
     REAL *rows;   /* forward: W_ih x + bias of each run (chunk,B,G*H); an embedding, backward: its sum of dz
-                     (chunk,B,dz blocks*H). A table: of each integer (D,V,G*H); backward (shards,V,dz blocks*H) */
+                     (chunk,B,dz blocks*H). A table: of each integer (D,V,G*H); backward (shards,D,V,dz blocks*H) */
 } token_scratch;
 
 typedef struct {
@@ -87,7 +87,7 @@ typedef struct {
     token_scratch token_scratch[2]; /* for BACKWARD and FORWARD */
     token_runs runs[MOST_SHARDS];   /* backward: those of each shard in the chunk that it is at */
     REAL *d_token_inputs;           /* an embedding: the gradient by its row of each run (chunk,B,I), or of each
-                                       integer (shards,V,I) */
+                                       integer (V,I) */
     int tasks;       /* shares of the rows that forward works on, of the parameters that backward adds up */
     atomic_int stop; /* set by the poll */
 } call;

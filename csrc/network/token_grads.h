@@ -21,10 +21,9 @@ LOCAL REAL *summed_dz(const worker *worker) {
     return call->token_scratch[BACKWARD].rows + first_run(worker) * dz_columns(call);
 }
 
-/* a table: the sums of dz of each integer in the shard (V,dz columns) */
-LOCAL REAL *token_sums(const worker *worker) {
-    const call *call = worker->call;
-    return call->token_scratch[BACKWARD].rows + worker->shard * call->V * dz_columns(call);
+/* a table: the sums of dz of each integer in a shard, for a direction (V,dz columns) */
+LOCAL REAL *token_sums(const call *call, int64_t shard, int64_t direction) {
+    return call->token_scratch[BACKWARD].rows + (shard * call->D + direction) * call->V * dz_columns(call);
 }
 
 /* one_hot: column v of W_ih += the sum of dz where the integer is v. The member's share of the rows of W_ih. */
@@ -60,8 +59,9 @@ LOCAL void sum_dz_of_runs(const worker *worker, const bptt_internal_cell_product
     bptt_internal_share(worker->sharer, cell_product->rows * call->H, LINE, &begin, &end);
     for (int64_t run = 0; run < runs->count && begin < end; run++) {
         const int64_t first = runs->begin[run];
-        REAL *sums =
-            (table ? token_sums(worker) + token_of(runs, run) * ld : summed_dz(worker) + run * ld) + at + begin;
+        REAL *sums = (table ? token_sums(call, worker->shard, worker->direction) + token_of(runs, run) * ld
+                            : summed_dz(worker) + run * ld) +
+                     at + begin;
         if (!table) copy_or_clear(sums, NULL, end - begin);
         call->kernels->add_listed_rows(runs->begin[run + 1] - first, runs->places + first, end - begin,
                                        shard_dz(worker) + at + begin, ld_dz(call), sums);
@@ -109,55 +109,69 @@ LOCAL void add_token_grads(const worker *worker) {
     }
 }
 
-/* ---- a table: before and after all chunks of a layer_dir ------------------------------------------------ */
+/* ---- a table: before and after all chunks ---------------------------------------------------------------- */
 
-/* Clears the member's share of the sums. */
+/* Clears the member's share of the sums of its shard. */
 LOCAL void clear_token_sums(const worker *worker) {
     const call *call = worker->call;
     const int64_t ld = dz_columns(call);
-    if (!sums_tokens(worker)) return;
+    if (!call->grads || !has_token_table(call)) return;
     EACH_PRODUCT(call, cell_product) {
         int64_t begin, end;
         if (cell_product->matrix != WEIGHT_IH) continue;
         bptt_internal_share(worker->sharer, cell_product->rows * call->H, LINE, &begin, &end);
-        for (int64_t v = 0; v < call->V; v++)
-            copy_or_clear(token_sums(worker) + v * ld + cell_product->dz * call->H + begin, NULL, end - begin);
+        for (int64_t row = 0; row < call->D * call->V; row++)
+            copy_or_clear(token_sums(call, worker->shard, 0) + row * ld + cell_product->dz * call->H + begin, NULL,
+                          end - begin);
     }
 }
 
+/* The sums of the first shard become those of all: the member's share of their rows, of all directions. */
+LOCAL void add_token_sums_of_shards(const worker *worker) {
+    const call *call = worker->call;
+    const int64_t ld = dz_columns(call), H = call->H;
+    int64_t begin, end;
+    bptt_internal_share(worker->sharer, call->D * call->V, 1, &begin, &end);
+    for (int64_t shard = 1; shard < call->shards; shard++)
+        for (int64_t row = begin; row < end; row++)
+            EACH_PRODUCT(call, cell_product) {
+                const int64_t at = row * ld + cell_product->dz * H;
+                if (cell_product->matrix == WEIGHT_IH)
+                    call->kernels->add_scaled(cell_product->rows * H, 1, token_sums(call, shard, 0) + at,
+                                              token_sums(call, 0, 0) + at);
+            }
+}
+
 /* one_hot: W_ih += the sums transposed, the member's share of its rows */
-LOCAL void add_columns_of_sums(const worker *worker, const bptt_internal_cell_product *cell_product) {
+LOCAL void add_columns_of_sums(const worker *worker, const bptt_internal_cell_product *cell_product, const REAL *sums) {
     const call *call = worker->call;
     const int64_t V = call->V, ld = dz_columns(call);
-    const REAL *sums = token_sums(worker) + cell_product->dz * call->H;
     REAL *grad = layer_dir_grad(call, worker->grads, worker->layer_dir, WEIGHT_IH) + cell_product->row * call->H * V;
     int64_t begin, end;
+    sums += cell_product->dz * call->H;
     bptt_internal_share(worker->sharer, cell_product->rows * call->H, LINE, &begin, &end);
     for (; begin < end; begin += LINE)
         for (int64_t v = 0; v < V; v++)
             for (int64_t j = begin; j < min_of(begin + LINE, end); j++) grad[j * V + v] += sums[v * ld + j];
 }
 
-/* which integers the shard's rows do not have */
-LOCAL void find_unused(const worker *worker, uint8_t unused[TABLE_ROWS]) {
-    const call *call = worker->call;
-    const int64_t begin = shard_begin(call, worker->shard), end = shard_begin(call, worker->shard + 1);
+/* which integers the call does not have */
+LOCAL void find_unused(const call *call, uint8_t unused[TABLE_ROWS]) {
     memset(unused, 1, TABLE_ROWS);
     for (int64_t t = 0; t < call->T; t++)
-        for (int64_t row = begin, active = active_end(call, t, begin, end); row < active; row++)
+        for (int64_t row = 0, end = active_end(call, t, 0, call->B); row < end; row++)
             unused[call->options.tokens[t * call->B + row]] = 0;
 }
 
 /* An embedding: W_ih += sumsT embedding, the member's share of its rows, and the gradient of the embedding
  * += W_ihT sums, the member's share of the integers. Those that were not used add nothing, NaN neither. */
-LOCAL void add_embedding_of_sums(const worker *worker, const terms *all) {
+LOCAL void add_embedding_of_sums(const worker *worker, const terms *all, const REAL *sums) {
     const call *call = worker->call;
     const int64_t I = call->I, ld = dz_columns(call);
-    const REAL *sums = token_sums(worker);
-    REAL *dx = call->d_token_inputs + worker->shard * call->V * I, *grad = network_grad(call, worker->grads, EMBEDDING);
+    REAL *dx = call->d_token_inputs, *grad = network_grad(call, worker->grads, EMBEDDING);
     uint8_t unused[TABLE_ROWS];
     int64_t begin, end;
-    find_unused(worker, unused);
+    find_unused(call, unused);
     EACH_PRODUCT(call, cell_product) {
         if (cell_product->matrix != WEIGHT_IH) continue;
         outer_operand operand = operand_of_ih(worker, cell_product, call->token_rows);
@@ -170,17 +184,21 @@ LOCAL void add_embedding_of_sums(const worker *worker, const terms *all) {
         if (!unused[v] && v != call->spec.padding_row - 1) call->kernels->add_scaled(I, 1, dx + v * I, grad + v * I);
 }
 
-/* The gradients from the sums over all chunks. */
-LOCAL void finish_token_grads(worker *worker) {
+/* The gradients from the sums over all chunks and shards. */
+LOCAL void add_grads_of_sums(worker *worker) {
     const call *call = worker->call;
     const terms all = {.rows = call->V, .steps = 1};
-    if (!sums_tokens(worker)) return;
-    worker->weights = weights_of(call, worker->layer_dir, BACKWARD);
-    bptt_internal_team_wait(worker->sharer); /* all columns of the sums are there */
-    add_bias_grads(worker, &all, token_sums(worker), dz_columns(call));
-    if (!call->spec.one_hot) add_embedding_of_sums(worker, &all);
-    EACH_PRODUCT(call, cell_product)
-        if (call->spec.one_hot && cell_product->matrix == WEIGHT_IH) add_columns_of_sums(worker, cell_product);
-    bptt_internal_team_wait(worker->sharer); /* the other direction clears the sums */
+    add_token_sums_of_shards(worker);
+    bptt_internal_team_wait(worker->sharer);
+    for (int direction = 0; direction < call->D; direction++) {
+        const REAL *sums = token_sums(call, 0, direction);
+        choose_layer_dir(worker, 0, direction);
+        worker->weights = weights_of(call, worker->layer_dir, BACKWARD);
+        add_bias_grads(worker, &all, sums, dz_columns(call));
+        if (!call->spec.one_hot) add_embedding_of_sums(worker, &all, sums);
+        EACH_PRODUCT(call, cell_product)
+            if (call->spec.one_hot && cell_product->matrix == WEIGHT_IH)
+                add_columns_of_sums(worker, cell_product, sums);
+    }
 }
 #endif
