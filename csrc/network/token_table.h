@@ -9,8 +9,9 @@
 
 enum { TABLE_ROWS = 256 }; /* of the largest table: as many as a byte has values */
 
-/* Whether there is one: the vocabulary is small, and no larger than the number of integers in the call. */
-LOCAL int has_token_table(const call *call) { return call->V && call->V <= min_of(TABLE_ROWS, call->T * call->B); }
+/* Whether there is one: the vocabulary is small, and at most half as large as the number of integers in the call, as
+ * one thread makes the table for all. */
+LOCAL int has_token_table(const call *call) { return call->V && call->V <= min_of(TABLE_ROWS, call->T * call->B / 2); }
 
 /* Whether steps take z from it: not with noise, which each step adds to its own z. */
 LOCAL int takes_z_from_table(const worker *worker) {
