@@ -210,7 +210,7 @@ int main(void) {
             check_sizes_grow(embedding, B, 1000);
         }
     }
-    for (int64_t V = 7; V < 64; V += 15) /* a table from T*B = V on; the networks so small that little else grows */
+    for (int64_t V = 7; V < 64; V += 15) /* a table from T*B = 2V on; the networks so small that little else grows */
         for (int32_t directions = 1; directions < 3; directions++) {
             const bptt_spec one_hot = with_tokens(spec_of((shape){.I = V, .H = 1}, TANH, 1, directions), 0, -1);
             const bptt_spec embedding = with_tokens(spec_of((shape){.I = 99, .H = 1}, TANH, 1, directions), V, -1);
