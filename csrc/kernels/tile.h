@@ -42,7 +42,7 @@ typedef struct {
     const REAL *panel;
     const REAL *init;
     int64_t ldinit;
-    const int64_t *init_rows; /* as in a product */
+    const int64_t *init_rows; /* as in a product; of a tile NULL */
     REAL *c;
     int64_t ldc;
     int64_t cols;         /* columns of c from this panel on */
@@ -99,12 +99,11 @@ INLINE void tile(const int rows, const int vecs, const tile_task *task, const in
         return;
     }
     REAL *c = task->c;
-    const tile_task from = *task; /* a copy: c may alias *task, as far as compilers know */
+    const REAL *init = task->init;
+    const int64_t ldc = task->ldc, ldinit = task->ldinit; /* copies: c may alias *task, as far as compilers know */
     UNROLL
-    for (int i = 0; i < rows; i++, c += from.ldc) {
-        const REAL *init = init_of_row(&from, i);
+    for (int i = 0; i < rows; i++, c += ldc, init += ldinit)
         for (int v = 0; v < vecs; v++) store(c + v * LANES, sum[i][v] + load(init + v * LANES));
-    }
 }
 
 /* ---- one function for each height and width ----------------------------------------------------------- */
@@ -180,22 +179,44 @@ INLINE const REAL *take_prefetch(span *prefetch, int64_t k) {
     return data;
 }
 
+/* The rows of init that the task's first rows take by number, one after another. */
+INLINE void gather_init(const tile_task *task, int64_t rows, REAL *gathered) {
+    for (int64_t i = 0; i < rows; i++, gathered += PANEL_WIDTH) {
+        const REAL *init = init_of_row(task, i);
+        for (int64_t j = 0; j < PANEL_WIDTH && j < task->cols; j += LANES) {
+            const int64_t left = task->cols - j;
+            store(gathered + j, left >= LANES ? load(init + j) : load_part(init + j, left));
+        }
+    }
+}
+
 /* The m rows of c below task's first tile, in as few tiles as possible of nearly equal height. Tall ones prefetch from
  * the spans (NULL: nothing) and exist only along k. */
 INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m, int64_t a_row_stride,
                             const int in_tiles, tile_task task, span *prefetch) {
     const int two_vecs = task.cols > LANES;
+    const int by_number = prefetch && task.init_rows; /* in products alone, which prefetch */
+    REAL gathered[TILE_ROWS * PANEL_WIDTH] __attribute__((aligned(64)));
+    tile_task table = task;
+    if (by_number) {
+        task.init = gathered;
+        task.ldinit = PANEL_WIDTH;
+        task.init_rows = NULL;
+    }
     for (int64_t left = tiles_below(m); left > 0; left--) {
         const int64_t rows = (m + left - 1) / left;
         prefetch_rows(&task, rows);
         if (in_tiles) task.a_depth_stride = rows;
         task.prefetch = prefetch && two_vecs && rows >= TALL ? take_prefetch(prefetch, task.k) : NULL;
+        if (by_number) {
+            gather_init(&table, rows, gathered);
+            table.init_rows += rows;
+        }
         if (task.prefetch) tiles_prefetching[rows - TALL](&task);
         else tiles[rows - 1][two_vecs](&task);
         m -= rows;
         task.a += in_tiles ? rows * task.k : rows * a_row_stride;
-        if (task.init_rows) task.init_rows += rows;
-        else task.init += rows * task.ldinit;
+        if (!by_number) task.init += rows * task.ldinit;
         task.c += rows * task.ldc;
     }
 }
