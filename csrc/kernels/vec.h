@@ -102,8 +102,15 @@ INLINE __m256i first_lanes(int64_t lanes) {
 }
 #endif
 
+/* The functions on a part of a vector: one instruction, or with short vectors a call. */
+#if VECTOR_BYTES >= 32
+#define PART_FUNCTION INLINE
+#else
+#define PART_FUNCTION OUT_OF_LINE
+#endif
+
 /* The first `lanes` lanes, 0 < lanes <= LANES. Memory of the other lanes is not touched; they are loaded as zeros. */
-INLINE vec load_part(const REAL *from, int64_t lanes) {
+PART_FUNCTION vec load_part(const REAL *from, int64_t lanes) {
 #if VECTOR_BYTES == 64
     return (vec)X86(maskz_loadu)(first_lanes(lanes), from);
 #elif VECTOR_BYTES == 32
@@ -115,7 +122,7 @@ INLINE vec load_part(const REAL *from, int64_t lanes) {
 #endif
 }
 
-INLINE void store_part(REAL *to, vec v, int64_t lanes) {
+PART_FUNCTION void store_part(REAL *to, vec v, int64_t lanes) {
 #if VECTOR_BYTES == 64
     X86(mask_storeu)(to, first_lanes(lanes), v);
 #elif VECTOR_BYTES == 32
