@@ -33,11 +33,7 @@ enum { LANES = VECTOR_BYTES / sizeof(REAL) };
 #define INLINE static inline __attribute__((always_inline, unused))
 
 /* A long function with several callers: copies would only fill the instruction cache. */
-#ifdef __clang__
 #define OUT_OF_LINE static __attribute__((noinline, unused))
-#else /* GCC makes copies for constant arguments too */
-#define OUT_OF_LINE static __attribute__((noinline, noclone, unused))
-#endif
 
 /* Unrolls the loop that follows completely. Loops over arrays of vectors need it: an index that is not constant would
  * force the array into memory. */
