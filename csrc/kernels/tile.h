@@ -108,49 +108,57 @@ INLINE void tile(const int rows, const int vecs, const tile_task *task, const in
 
 /* ---- one function for each height and width ----------------------------------------------------------- */
 
-/* X(rows) for every height, and for the tall ones, which have the time to prefetch */
+/* X(rows) for every height, for those of one vector along k, of which eight sums keep the multipliers busy, and for the
+ * tall ones, which have the time to prefetch */
 #define UP_TO_6(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define UP_TO_8(X) UP_TO_6(X) X(7) X(8)
 #define FROM_9_TO_12(X) X(9) X(10) X(11) X(12)
-#define UP_TO_12(X) UP_TO_6(X) X(7) X(8) FROM_9_TO_12(X)
 #if TILE_ROWS == 13
-#define EACH_HEIGHT(X) UP_TO_12(X) X(13)
+#define EACH_HEIGHT(X) UP_TO_8(X) FROM_9_TO_12(X) X(13)
+#define EACH_NARROW_HEIGHT(X) UP_TO_8(X)
 #define EACH_TALL_HEIGHT(X) FROM_9_TO_12(X) X(13)
-enum { TALL = 9 };
+enum { NARROW_ROWS = 8, TALL = 9 };
 #elif TILE_ROWS == 12
-#define EACH_HEIGHT(X) UP_TO_12(X)
+#define EACH_HEIGHT(X) UP_TO_8(X) FROM_9_TO_12(X)
+#define EACH_NARROW_HEIGHT(X) UP_TO_8(X)
 #define EACH_TALL_HEIGHT(X) FROM_9_TO_12(X)
-enum { TALL = 9 };
+enum { NARROW_ROWS = 8, TALL = 9 };
 #elif TILE_ROWS == 6
 #define EACH_HEIGHT(X) UP_TO_6(X)
+#define EACH_NARROW_HEIGHT(X) UP_TO_6(X)
 #define EACH_TALL_HEIGHT(X) X(5) X(6)
-enum { TALL = 5 };
+enum { NARROW_ROWS = 6, TALL = 5 };
 #else
 #error "TILE_ROWS must be 6, 12 or 13: another height needs its lists here"
 #endif
 
 /* `along_k`: the terms of a row of c lie side by side in a (a depth stride of 1, as in a b); `along_rows`: those of
  * neighbouring rows do (a row stride of 1, as in aT b). The constants keep the loop free of index arithmetic. */
-#define TILE_FUNCTION(rows, vecs)                                                                                      \
+#define TILE_ALONG_K(rows, vecs)                                                                                       \
     static void tile_along_k_##rows##_##vecs(const tile_task *task) {                                                  \
         tile(rows, vecs, task, task->a_row_stride, 1, 0);                                                              \
-    }                                                                                                                  \
+    }
+#define TILE_ALONG_ROWS(rows, vecs)                                                                                    \
     static void tile_along_rows_##rows##_##vecs(const tile_task *task) {                                               \
         tile(rows, vecs, task, 1, task->a_depth_stride, 0);                                                            \
     }
-#define TILE_FUNCTIONS(rows) TILE_FUNCTION(rows, 1) TILE_FUNCTION(rows, 2)
+#define TILE_FUNCTIONS(rows) TILE_ALONG_K(rows, 2) TILE_ALONG_ROWS(rows, 1) TILE_ALONG_ROWS(rows, 2)
+#define NARROW_TILE_FUNCTION(rows) TILE_ALONG_K(rows, 1)
 #define PREFETCHING_TILE_FUNCTION(rows)                                                                                \
     static void tile_prefetching_##rows(const tile_task *task) { tile(rows, 2, task, task->a_row_stride, 1, 1); }
 
 EACH_HEIGHT(TILE_FUNCTIONS)
+EACH_NARROW_HEIGHT(NARROW_TILE_FUNCTION)
 EACH_TALL_HEIGHT(PREFETCHING_TILE_FUNCTION)
 
 typedef void tile_function(const tile_task *);
 
 /* [rows - 1][vecs - 1], and [rows - TALL] */
-#define ALONG_K_ENTRY(rows) {tile_along_k_##rows##_1, tile_along_k_##rows##_2},
+#define ALONG_K_ENTRY(rows) [rows - 1][1] = tile_along_k_##rows##_2,
+#define NARROW_ENTRY(rows) [rows - 1][0] = tile_along_k_##rows##_1,
 #define ALONG_ROWS_ENTRY(rows) {tile_along_rows_##rows##_1, tile_along_rows_##rows##_2},
 #define PREFETCHING_ENTRY(rows) tile_prefetching_##rows,
-static tile_function *const tiles_along_k[TILE_ROWS][2] = {EACH_HEIGHT(ALONG_K_ENTRY)};
+static tile_function *const tiles_along_k[TILE_ROWS][2] = {EACH_HEIGHT(ALONG_K_ENTRY) EACH_NARROW_HEIGHT(NARROW_ENTRY)};
 static tile_function *const tiles_along_rows[TILE_ROWS][2] = {EACH_HEIGHT(ALONG_ROWS_ENTRY)};
 static tile_function *const tiles_prefetching[] = {EACH_TALL_HEIGHT(PREFETCHING_ENTRY)};
 
@@ -190,12 +198,12 @@ INLINE void gather_init(const tile_task *task, int64_t rows, REAL *gathered) {
     }
 }
 
-/* The m rows of c below task's first tile, in as few tiles as possible of nearly equal height. Tall ones prefetch from
- * the spans (NULL: nothing) and exist only along k. */
+/* The m rows of c below task's first tile, in as few tiles as possible of nearly equal height. `prefetch`: the spans from
+ * which tall tiles along k prefetch; NULL: the tiles are along rows. */
 INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m, int64_t a_row_stride,
                             const int in_tiles, tile_task task, span *prefetch) {
     const int two_vecs = task.cols > LANES;
-    const int by_number = prefetch && task.init_rows; /* in products alone, which prefetch */
+    const int by_number = prefetch && task.init_rows;
     REAL gathered[TILE_ROWS * PANEL_WIDTH] __attribute__((aligned(64)));
     tile_task table = task;
     if (by_number) {
@@ -203,7 +211,8 @@ INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m,
         task.ldinit = PANEL_WIDTH;
         task.init_rows = NULL;
     }
-    for (int64_t left = tiles_below(m); left > 0; left--) {
+    const int64_t most = prefetch && !two_vecs ? NARROW_ROWS : TILE_ROWS;
+    for (int64_t left = (m + most - 1) / most; left > 0; left--) {
         const int64_t rows = (m + left - 1) / left;
         prefetch_rows(&task, rows);
         if (in_tiles) task.a_depth_stride = rows;
