@@ -20,27 +20,19 @@ LOCAL void leaky_forward(const gate_step *step) {
 }
 
 /* dz = a*f'*dh, dh_next = (1-a)*dh, and the terms of the gradient by the number whose logistic function a is:
- * dh*(f - h_prev)*a*(1-a). The activation is a constant. */
-INLINE void leaky_backward_rows(const int activation, const gate_step *given) {
+ * dh*(f - h_prev)*a*(1-a). The slope f' comes in a second pass, as there is one for each activation. */
+LOCAL void leaky_backward(const gate_step *given) {
     const gate_step step = *given;
     for (int64_t row = 0; row < step.rows; row++) {
         const REAL *f_row = step.gates + row * step.H, *h_prev = step.h_prev + row * step.ld_prev;
         const REAL *dh_row = step.dh + row * step.ld_dz;
         REAL *dh_next = step.dh_next + row * step.H, *dz = step.dz + row * step.ld_dz;
         REAL *terms = step.leak_terms ? step.leak_terms + row * step.H : NULL;
-        EACH_VECTOR(step.H, const vec leak = LOAD(step.leak + j), keep = splat(1) - leak, f = LOAD(f_row + j);
-                    vec dh = LOAD(dh_row + j); if (step.adds_dh_next) dh += LOAD(dh_next + j);
-                    STORE(dh_next + j, keep * dh); STORE(dz + j, times_slope(activation, f, leak * dh));
-                    if (terms) STORE(terms + j, dh * (f - LOAD(h_prev + j)) * (leak * keep)));
-    }
-}
-
-LOCAL void leaky_backward(const gate_step *step) {
-    switch (step->activation) {
-    case BPTT_CELL_TANH: leaky_backward_rows(BPTT_CELL_TANH, step); break;
-    case BPTT_CELL_RELU: leaky_backward_rows(BPTT_CELL_RELU, step); break;
-    case BPTT_CELL_SIGMOID: leaky_backward_rows(BPTT_CELL_SIGMOID, step); break;
-    default: leaky_backward_rows(BPTT_CELL_IDENTITY, step);
+        EACH_VECTOR(step.H, const vec leak = LOAD(step.leak + j), keep = splat(1) - leak; vec dh = LOAD(dh_row + j);
+                    if (step.adds_dh_next) dh += LOAD(dh_next + j); STORE(dh_next + j, keep * dh);
+                    STORE(dz + j, leak * dh);
+                    if (terms) STORE(terms + j, dh * (LOAD(f_row + j) - LOAD(h_prev + j)) * (leak * keep)));
+        activation_grad(step.activation, step.H, f_row, dz, dz);
     }
 }
 

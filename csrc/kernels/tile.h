@@ -198,8 +198,8 @@ INLINE void gather_init(const tile_task *task, int64_t rows, REAL *gathered) {
     }
 }
 
-/* The m rows of c below task's first tile, in as few tiles as possible of nearly equal height. `prefetch`: the spans from
- * which tall tiles along k prefetch; NULL: the tiles are along rows. */
+/* The m rows of c below task's first tile, in as few tiles as possible of nearly equal height. `prefetch`: the spans
+ * from which tall tiles along k prefetch; NULL: the tiles are along rows. */
 INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m, int64_t a_row_stride,
                             const int in_tiles, tile_task task, span *prefetch) {
     const int two_vecs = task.cols > LANES;
