@@ -97,11 +97,12 @@ LOCAL double squared_error(int64_t n, REAL scale, const REAL *a, const REAL *b, 
         odd += squared_errors_at(scale, a + i + DOUBLES, b + i + DOUBLES, y ? y + i + DOUBLES : NULL);
     }
     double sum = sum_of_doubles(even + odd);
-    for (; i < n; i++) {
-        const REAL error = a[i] - b[i];
+    /* two loops: of one the compiler would make two, with other roundings, for a y near a or b and for any other */
+    for (int64_t j = i; j < n; j++) {
+        const REAL error = a[j] - b[j];
         sum += (double)error * (double)error;
-        if (y) y[i] = scale * error;
     }
+    for (; y && i < n; i++) y[i] = scale * (a[i] - b[i]);
     return sum;
 }
 #endif
