@@ -174,8 +174,10 @@ bptt_status TYPED(bptt_backward)(const bptt_spec *spec, int64_t T, int64_t B, co
     use_tape(&call, (REAL *)tape);
     call.dstate0 = dstate0 ? dstate0 : call.spec.learn_state ? call.learned_state_grad : NULL;
     pack_backward(&call);
-    if (call.checkpoints) pack_forward(&call);
-    if (call.checkpoints) make_z_table(&call);
+    if (call.checkpoints) {
+        pack_forward(&call);
+        make_z_table(&call);
+    }
     const int only_weights = B < 2 * ROWS_PER_THREAD;
     const double flops = call.step_flops * (double)T * (only_weights ? 1 : 2);
     const int64_t most = call.shards > 1 ? call.shards : BPTT_INTERNAL_MOST_THREADS;

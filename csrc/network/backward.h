@@ -284,7 +284,7 @@ LOCAL void backward_on(call *call, int threads) {
     if (atomic_load(&call->stop)) return;
     if (call->grads && call->shards > 1)
         bptt_internal_team_tasks(team, threads, call->tasks, add_shard_grads, NULL, call);
-    if (call->grads && has_token_table(call)) bptt_internal_team_run(team, threads, add_table_grads, call);
+    if (sums_tokens(call)) bptt_internal_team_run(team, threads, add_table_grads, call);
     if (call->options.step_norms) write_step_norms(call);
     if (call->grads && call->spec.learn_state && !call->options.state_given) add_learned_state_grads(call);
 }

@@ -257,7 +257,8 @@ LOCAL void add_layer_dir_grads(const worker *worker) {
                                  ? call->masked_h + first * call->H
                                  : in_slot(worker, worker->h, entering_slot(worker, terms.t)) + terms.row * ld;
         add_weight_grads(worker, &terms, x, h_prev, drops_recurrent(call) ? call->H : ld);
-        if (!sums_tokens(worker)) add_bias_grads(worker, &terms, dz_of(worker, &terms), ld_dz(call));
+        if (!takes_tokens(worker) || !sums_tokens(call))
+            add_bias_grads(worker, &terms, dz_of(worker, &terms), ld_dz(call));
         add_hh_bias_grads(worker, &terms);
         add_peephole_grads(worker, &terms);
         add_leak_grads(worker, &terms);

@@ -115,7 +115,7 @@ LOCAL void add_token_grads(const worker *worker) {
 LOCAL void clear_token_sums(const worker *worker) {
     const call *call = worker->call;
     const int64_t ld = dz_columns(call);
-    if (!call->grads || !has_token_table(call)) return;
+    if (!sums_tokens(call)) return;
     EACH_PRODUCT(call, cell_product) {
         int64_t begin, end;
         if (cell_product->matrix != WEIGHT_IH) continue;

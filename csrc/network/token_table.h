@@ -18,10 +18,8 @@ LOCAL int takes_z_from_table(const worker *worker) {
     return takes_tokens(worker) && has_token_table(worker->call) && !adds_noise(worker->call);
 }
 
-/* Whether backward adds up dz for it. */
-LOCAL int sums_tokens(const worker *worker) {
-    return worker->call->grads && takes_tokens(worker) && has_token_table(worker->call);
-}
+/* Whether backward adds up dz of the first layer for it. */
+LOCAL int sums_tokens(const call *call) { return call->grads && has_token_table(call); }
 
 LOCAL int64_t z_columns(const call *call) { return call->shape->blocks * call->H; }
 
@@ -30,15 +28,21 @@ LOCAL REAL *z_table(const call *call, int64_t direction) {
     return call->token_scratch[FORWARD].rows + direction * call->V * z_columns(call);
 }
 
-/* rows (V,G*H) = the columns of W_ih + bias, of a layer_dir of the first layer */
-LOCAL void copy_columns(const call *call, int64_t layer_dir, REAL *rows) {
-    const int64_t columns = z_columns(call), V = call->V;
+/* the integer of a run */
+LOCAL int64_t token_of(const token_runs *runs, int64_t run) { return runs->tokens[runs->places[runs->begin[run]]]; }
+
+/* rows (.,G*H) = the columns of W_ih + bias of each run's integer, NULL: of all integers, of a layer_dir of the first
+ * layer. As many rows of W_ih at a time as fill a cache line. */
+LOCAL void copy_columns(const call *call, int64_t layer_dir, const token_runs *runs, REAL *rows) {
+    const int64_t columns = z_columns(call), V = call->V, count = runs ? runs->count : V;
     const REAL *w = layer_dir_param(call, layer_dir, WEIGHT_IH),
                *bias = weights_of(call, layer_dir, FORWARD).input_bias;
     for (int64_t begin = 0; begin < columns; begin += LINE)
-        for (int64_t v = 0; v < V; v++)
+        for (int64_t row = 0; row < count; row++) {
+            const REAL *column = w + (runs ? token_of(runs, row) : row);
             for (int64_t i = begin; i < min_of(begin + LINE, columns); i++)
-                rows[v * columns + i] = w[i * V + v] + bias[i];
+                rows[row * columns + i] = column[i * V] + bias[i];
+        }
 }
 
 /* The table of a call whose weights are packed for forward. */
@@ -46,7 +50,7 @@ LOCAL void make_z_table(const call *call) {
     for (int64_t direction = 0; direction < call->D && has_token_table(call); direction++) {
         REAL *z = z_table(call, direction);
         const weights weights = weights_of(call, direction, FORWARD);
-        if (call->spec.one_hot) copy_columns(call, direction, z);
+        if (call->spec.one_hot) copy_columns(call, direction, NULL, z);
         else multiply_x(call, 0, &weights, call->V, call->token_rows, z, z_columns(call));
     }
 }

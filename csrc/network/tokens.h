@@ -109,22 +109,7 @@ LOCAL token_runs runs_of_shard(const worker *worker) {
     return runs_of(worker, &rows, memory);
 }
 
-/* the integer of a run */
-LOCAL int64_t token_of(const token_runs *runs, int64_t run) { return runs->tokens[runs->places[runs->begin[run]]]; }
-
 /* ---- forward ------------------------------------------------------------------------------------------- */
-
-/* out (runs,G*H) = the runs' columns of W_ih + bias. As many rows of W_ih at a time as fill a cache line of `out`. */
-LOCAL void gather_columns(const worker *worker, const token_runs *runs, REAL *out) {
-    const call *call = worker->call;
-    const int64_t rows = z_columns(call), V = call->V;
-    const REAL *w = layer_dir_param(call, worker->layer_dir, WEIGHT_IH), *bias = worker->weights.input_bias;
-    for (int64_t begin = 0; begin < rows; begin += LINE)
-        for (int64_t run = 0; run < runs->count; run++) {
-            const REAL *column = w + token_of(runs, run);
-            for (int64_t i = begin; i < min_of(begin + LINE, rows); i++) out[run * rows + i] = column[i * V] + bias[i];
-        }
-}
 
 /* out (run_end - run_begin,I) = the rows of the embedding of these runs */
 LOCAL void gather_embeddings(const call *call, const token_runs *runs, int64_t run_begin, int64_t run_end, REAL *out) {
@@ -154,7 +139,7 @@ LOCAL void multiply_runs(const worker *worker, REAL *z, int64_t ld) {
     const token_runs runs = runs_of(worker, &rows, scratch->runs);
     REAL *products = scratch->rows + before * columns, *x = scratch->inputs + before * call->I;
     if (call->spec.one_hot) {
-        gather_columns(worker, &runs, products);
+        copy_columns(call, worker->layer_dir, &runs, products);
     } else {
         gather_embeddings(call, &runs, 0, runs.count, x);
         multiply_x(call, 0, &worker->weights, runs.count, x, products, columns);
@@ -172,7 +157,7 @@ LOCAL void multiply_tokens(const worker *worker, REAL *z, int64_t ld) {
 
 /* Packs a row for each integer: W_ih e_v + bias, or a copy of the embedding. */
 LOCAL void pack_tokens(const call *call, REAL *rows) {
-    if (call->spec.one_hot) copy_columns(call, 0, rows);
+    if (call->spec.one_hot) copy_columns(call, 0, NULL, rows);
     else copy_or_clear(rows, network_param(call, EMBEDDING), call->V * call->I);
 }
 #endif

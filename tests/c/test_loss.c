@@ -372,6 +372,24 @@ static void check_huber_limits(void) {
     }
 }
 
+/* The loss has the same bits wherever its gradient goes: apart, or right behind the outputs or the targets. */
+static void check_place_of_gradient(void) {
+    enum { MOST = 48 };
+    REAL memory[5 * MOST];
+    for (int kind = 0; kind < CROSS_ENTROPY; kind++)
+        for (int64_t n = 1; n <= MOST; n++) {
+            REAL *y = memory, *target = memory + 2 * n, *places[] = {y + n, target + n, memory + 4 * n};
+            const loss_problem p = {.kind = kind, .N = 1, .C = n, .reduction = BPTT_REDUCTION_SUM};
+            double losses[3];
+            for (int64_t i = 0; i < n; i++) {
+                y[i] = (REAL)uniform();
+                target[i] = (REAL)((uniform() + 1) / 2);
+            }
+            for (int i = 0; i < 3; i++) CHECK_STATUS(call_loss(&p, y, target, places[i], &losses[i]), BPTT_OK);
+            CHECK(losses[0] == losses[2] && losses[1] == losses[2]);
+        }
+}
+
 int main(void) {
     if (!bptt_isa()) return SKIPPED;
     static const int64_t sizes[][2] = {{1, 1}, {7, 3}, {5, 17}, {3, 256}, {4, 531}, {65, 2}};
@@ -392,5 +410,6 @@ int main(void) {
     check_nothing_weighed();
     check_bad_options();
     check_huber_limits();
+    check_place_of_gradient();
     return end_of_checks();
 }
