@@ -19,4 +19,7 @@ LOCAL void copy_rows(int64_t rows, int64_t n, const REAL *from, int64_t ld_from,
     else
         for (int64_t i = 0; i < rows; i++) copy_or_clear(to + i * ld_to, from + i * ld_from, n);
 }
+
+/* Whether all n > 0 numbers are zero: the first one is, and each has the bits of the next. */
+LOCAL int all_zero(int64_t n, const REAL *x) { return x[0] == 0 && !memcmp(x, x + 1, (size_t)(n - 1) * sizeof *x); }
 #endif

@@ -16,8 +16,8 @@ enum { DZ_N, DZ_R, DZ_Z, DZ_Q };
 LOCAL void gru_forward(const step *step) {
     const int64_t H = step->H;
     product product =
-        recurrent_product(step, H, 3 * H, step->operand, step->ld_operand, step->weights->products[GRU_HH],
-                          step->weights->hh_bias, step->hh_products, 3 * H);
+        recurrent_product(step, operand_terms(step), 3 * H, step->operand, step->ld_operand,
+                          step->weights->products[GRU_HH], step->weights->hh_bias, step->hh_products, 3 * H);
     product.ldinit = 0;
     prefetch_tape(step, &product);
     gate_step gates = gate_step_of(step);
@@ -37,9 +37,9 @@ LOCAL void gru_backward(const step *step) {
 LOCAL void gru_reset_before_forward(const step *step) {
     const int64_t H = step->H;
     REAL *n = step->gates + GATE_N * H, *q = step->gates + GATE_Q * H;
-    const product of_h = product_on_z(step, 0, H, 2 * H, step->operand, step->ld_operand,
-                                      step->weights->products[GRU_HH], step->gates, 4 * H);
-    const product of_q = product_on_z(step, 2 * H, H, H, q, 4 * H, step->weights->products[GRU_HH_N], n, 4 * H);
+    const product of_h = product_on_z(step, 0, 2 * H, step->operand, step->ld_operand, step->weights->products[GRU_HH],
+                                      step->gates, 4 * H);
+    const product of_q = product_on_z(step, 2 * H, H, q, 4 * H, step->weights->products[GRU_HH_N], n, 4 * H);
     const gate_step gates = gate_step_of(step);
     gate_step reset = gates;
     reset.h_prev = step->operand;

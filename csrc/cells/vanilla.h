@@ -9,7 +9,7 @@ enum { VANILLA_IH, VANILLA_HH }; /* its products */
 
 LOCAL void vanilla_forward(const step *step) {
     const int64_t H = step->H;
-    product product = product_on_z(step, 0, H, H, step->operand, step->ld_operand, step->weights->products[VANILLA_HH],
+    product product = product_on_z(step, 0, H, step->operand, step->ld_operand, step->weights->products[VANILLA_HH],
                                    step->h, step->ld);
     product.epilogue = EPILOGUE_ACTIVATION;
     product.activation = step->cell;

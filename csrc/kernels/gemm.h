@@ -66,16 +66,17 @@ static int64_t multiply_block(const product *p, int64_t n, int64_t j, int64_t r,
 OUT_OF_LINE void multiply_panels(const product *p) {
     const int64_t n = panel_columns(p->n), size = (int64_t)sizeof(REAL);
     const int panels_beyond_l2 = p->k * n * size > BEYOND_L2_BYTES, a_in_l2 = p->m * p->k <= L2_BYTES / size;
+    const int64_t terms = p->k ? p->k : 1; /* sums without terms take a block as well */
     span prefetch[PREFETCHES] = {p->prefetch[0], p->prefetch[1], p->prefetch[2]};
     if (panels_beyond_l2) prefetch[1].size = prefetch[2].size = 0;
     for (int64_t j = 0, done = 0; a_in_l2 && j < n; j += done)
-        for (int64_t r = 0; r < p->k; r += DEPTH) {
+        for (int64_t r = 0; r < terms; r += DEPTH) {
             const int64_t end = r + DEPTH < p->k ? r + DEPTH : p->k; /* at p->k the next panel begins */
             if (panels_beyond_l2)
                 prefetch[0] = (span){p->panels + j * p->k + end * PANEL_WIDTH, (end - r) * PANEL_WIDTH};
             done = multiply_block(p, n, j, r, prefetch);
         }
-    for (int64_t r = 0; !a_in_l2 && r < p->k; r += DEPTH)
+    for (int64_t r = 0; !a_in_l2 && r < terms; r += DEPTH)
         for (int64_t j = 0; j < n;) {
             const int64_t rows = p->k - r < DEPTH ? p->k - r : DEPTH;
             if (panels_beyond_l2)

@@ -119,6 +119,7 @@ LOCAL void forward_step(const worker *worker, const cell *cell, int64_t t, step 
     if (end == worker->row_begin) return;
     bind_step(worker, t, end, step);
     bind_z(worker, t, worker->row_begin, step);
+    step->begins_with_zeros = begins_with_zeros(worker, t, step->rows, step->prev.h, step->prev.ld);
     if (drops_recurrent(call)) {
         REAL *masked = call->masked_h + worker->row_begin * call->H;
         apply_mask(call, worker->row_begin, step->rows, step->prev.h, step->prev.ld, masked);

@@ -220,6 +220,11 @@ LOCAL void check_small_products(const kernels *table) {
         for (int j = 0; j < WIDTHS; j++)
             for (int d = 0; d < 3; d++)
                 check_multiply(table, any_product(i < 13 ? i + 1 : tall[i - 13], widths[j], depths[any_of(9)]));
+    for (int i = 0; i < 18 * WIDTHS; i++) { /* no terms: c = init */
+        product_case s = any_product(i < 13 * WIDTHS ? i % 13 + 1 : tall[i % 5], widths[i % WIDTHS], 0);
+        s.in_units = 0;
+        check_multiply(table, s);
+    }
     for (int j = 0; j < WIDTHS; j++)
         for (int d = 0; d < 18; d++) { /* a batch of one */
             product_case s = any_product(1, widths[j], depths[d / 2]);
@@ -417,6 +422,7 @@ LOCAL void check_outers(const kernels *table) {
             check_outer(table, heights[i], widths[j], (int64_t[]){1, 2, 3, 7, 20, 41}[any_of(6)], (int)any_of(3),
                         runs[any_of(6)], (int)any_of(OTHERS));
     for (int d = 0; d < 5; d++) check_outer(table, 14, 35, deep[d], 1, runs[d + 1], d % OTHERS);
+    for (int d = 0; d < 10; d++) check_outer(table, d % 2 ? 65 : 26, 128, deep[d / 2], 0, runs[d / 2], d % OTHERS);
     for (int n = 16; n <= 34; n += 9) check_outer(table, 530, n, 260, 1, 0, n % OTHERS);
     check_outer(table, 530, 33, 2, 0, 1, NO_OTHER);
     for (int i = 0; i < 17; i++) /* wide */
