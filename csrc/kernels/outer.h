@@ -18,11 +18,16 @@ enum {
     COLUMNS_AT_ONCE = (COLUMNS_IN_L2 - ROWS_AT_ONCE) / PANEL_WIDTH * PANEL_WIDTH
 };
 
+/* elements from a row of b to that which is prefetched, rows of gaps included */
+INLINE int64_t elements_ahead(const outer_product *p, int64_t ld) {
+    return (p->gap ? AHEAD + AHEAD / p->run * p->gap : AHEAD) * ld;
+}
+
 /* `count` panels of b from column j on, the last of which has `cols` columns, by `depth` rows from r on. Zeros stand
  * for skipped rows and missing columns. */
 INLINE void pack_neighbouring_panels(const outer_product *p, const outer_operand *operand, int64_t r, int64_t depth,
                                      int64_t j, const int count, const int width, const int64_t cols, REAL *panels) {
-    const int64_t ld = operand->ldb, ahead = (p->gap ? AHEAD + AHEAD / p->run * p->gap : AHEAD) * ld;
+    const int64_t ld = operand->ldb, ahead = elements_ahead(p, ld);
     for (const int64_t end = r + depth; r < end;) {
         const int64_t first = outer_row(p, r), rows = outer_rows_together(p, r, end);
         const REAL *b = operand->b + first * ld + j;
@@ -154,18 +159,33 @@ typedef struct {
     int64_t first;      /* columns of the panels before its own */
     int64_t begin, end; /* its columns */
     REAL *panels;       /* where they are packed */
+    int by_tile;        /* the only one: its first tile packs it */
 } panel_range;
 
-/* Packs those of the panels [j, end) of all that are the operand's own; there may be none. */
+/* Packs those of the panels [j, end) of all that are the operand's own; there may be none. by_tile: a whole one all of
+ * whose rows count is left to the first tile. */
 static panel_range pack_range(const outer_product *p, const panel_range *all, int64_t r, int64_t depth, int64_t j,
-                              int64_t end, REAL *panels) {
+                              int64_t end, const int by_tile, REAL *panels) {
     panel_range range = *all;
     if (j > all->first) range.begin = j - all->first;
     if (end < all->first + all->end) range.end = end - all->first;
     if (range.begin >= range.end) return range;
     range.panels = panels + (all->first + range.begin - j) * depth;
-    pack_rows(p, all->operand, r, depth, range.begin, range.end, range.panels);
+    range.by_tile = by_tile && !all->operand->skip && range.end - range.begin == PANEL_WIDTH;
+    if (!range.by_tile) pack_rows(p, all->operand, r, depth, range.begin, range.end, range.panels);
     return range;
+}
+
+/* rows of b for the range's panel, from row r on */
+static unpacked_rows rows_of_panel(const outer_product *p, const panel_range *range, int64_t r, int64_t depth) {
+    const int64_t ld = range->operand->ldb;
+    return (unpacked_rows){.b = range->operand->b + outer_row(p, r) * ld + range->begin,
+                           .ld = ld,
+                           .left = outer_rows_together(p, r, r + depth),
+                           .run = p->run,
+                           .gap = p->gap * ld,
+                           .ahead = elements_ahead(p, ld),
+                           .panel = range->panels};
 }
 
 /* The columns of c that have these panels, by its rows [i, i + m) and `depth` rows of a from r on, whose tiles these
@@ -174,6 +194,7 @@ static void outer_block(const outer_product *p, const panel_range *range, int64_
                         int64_t depth, const REAL *tiles) {
     const int64_t ld = range->operand->ldc;
     const REAL *panel = range->panels;
+    const unpacked_rows unpacked = range->by_tile ? rows_of_panel(p, range, r, depth) : (unpacked_rows){0};
     for (int64_t j = range->begin; j < range->end; j += PANEL_WIDTH, panel += depth * PANEL_WIDTH) {
         REAL *c = range->operand->c + i * ld + j;
         const tile_task task = {.k = depth,
@@ -185,7 +206,8 @@ static void outer_block(const outer_product *p, const panel_range *range, int64_
                                 .ldinit = ld,
                                 .c = c,
                                 .ldc = ld,
-                                .cols = range->end - j};
+                                .cols = range->end - j,
+                                .unpacked = unpacked.b && i == 0 ? &unpacked : NULL};
         if (tiles) tiles_of_packed_outer(m, task);
         else tiles_of_outer(m, task);
     }
@@ -208,10 +230,12 @@ static void outer_panels(const outer_product *p, const panel_range all[OUTER_OPE
     const int in_parts = p->m > ROWS_IN_L2;
     const int64_t rows = in_parts ? ROWS_AT_ONCE : p->m, room = (p->m - rows) / PANEL_WIDTH * PANEL_WIDTH;
     const int64_t at_once = !in_parts ? PANEL_WIDTH : room < COLUMNS_AT_ONCE ? room : COLUMNS_AT_ONCE;
+    const int by_tile = !in_parts && begins_tall(rows_together(p, 0, rows));
     REAL *panels = in_parts ? p->scratch + (p->m - room) * DEPTH : one_panel;
     for (int64_t j = 0; j < n; j += at_once) {
         panel_range range[OUTER_OPERANDS];
-        for (int o = 0; o < OUTER_OPERANDS; o++) range[o] = pack_range(p, all + o, r, depth, j, j + at_once, panels);
+        for (int o = 0; o < OUTER_OPERANDS; o++)
+            range[o] = pack_range(p, all + o, r, depth, j, j + at_once, by_tile, panels);
         for (int64_t i = 0, m; i < p->m; i += m) {
             REAL *tiles = n < WIDE ? NULL : p->scratch + (in_parts ? 0 : i * depth);
             m = rows_together(p, i, rows);

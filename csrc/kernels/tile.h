@@ -34,6 +34,15 @@ enum {
     PREFETCH_DEPTH = 64                    /* terms of a sum: an access to memory takes as long */
 };
 
+/* The rows of b that a packing tile copies to its panel, one for each term: `left` of them ld apart, then `run` at a
+ * time, with `gap` elements between. */
+typedef struct {
+    const REAL *b;
+    int64_t ld, left, run, gap;
+    int64_t ahead; /* elements from a row to that which is prefetched */
+    REAL *panel;
+} unpacked_rows;
+
 /* c = init + sum over r of a[row*a_row_stride + r*a_depth_stride] * panel[r] */
 typedef struct {
     int64_t k;
@@ -45,8 +54,9 @@ typedef struct {
     const int64_t *init_rows; /* as in a product; of a tile NULL */
     REAL *c;
     int64_t ldc;
-    int64_t cols;         /* columns of c from this panel on */
-    const REAL *prefetch; /* what a prefetching tile fetches: one vector for each of its k terms */
+    int64_t cols;                  /* columns of c from this panel on */
+    const REAL *prefetch;          /* what a prefetching tile fetches: one vector for each of its k terms */
+    const unpacked_rows *unpacked; /* the panel is not packed yet: the first tile does it; NULL: it is */
 } tile_task;
 
 /* the row of init that row i takes */
@@ -69,8 +79,21 @@ static void put_part(const tile_task *task, int rows, int vecs, const vec *sums)
         for (int v = 0; v < vecs; v++) put(task, i, v * LANES, *sums++);
 }
 
+/* Copies a row, whose vectors these are, to the panel; the next row follows. */
+INLINE void pack_unpacked(unpacked_rows *rows, const vec b[2]) {
+    for (int v = 0; v < 2; v++) {
+        store(rows->panel + v * LANES, b[v]);
+        __builtin_prefetch(rows->b + rows->ahead + v * LANES);
+    }
+    rows->panel += PANEL_WIDTH;
+    rows->b += rows->ld;
+    if (--rows->left) return;
+    rows->b += rows->gap;
+    rows->left = rows->run;
+}
+
 INLINE void tile(const int rows, const int vecs, const tile_task *task, const int64_t a_row_stride,
-                 const int64_t a_depth_stride, const int prefetching) {
+                 const int64_t a_depth_stride, const int prefetching, const int packing) {
     vec sum[TILE_ROWS][2];
     const REAL *panel = task->panel;
     const REAL *a[(TILE_ROWS + 2) / 3]; /* one pointer for three rows: an address reaches it plus one or two strides */
@@ -79,9 +102,12 @@ INLINE void tile(const int rows, const int vecs, const tile_task *task, const in
         if (i % 3 == 0) a[i / 3] = task->a + i * a_row_stride;
         for (int v = 0; v < vecs; v++) sum[i][v] = splat(0);
     }
+    unpacked_rows unpacked = packing ? *task->unpacked : (unpacked_rows){0};
     for (int64_t r = task->k; r > 0; r--, panel += vecs * LANES) {
+        const REAL *from = packing ? unpacked.b : panel;
         vec b[2];
-        for (int v = 0; v < vecs; v++) b[v] = load(panel + v * LANES);
+        for (int v = 0; v < vecs; v++) b[v] = load(from + v * LANES);
+        if (packing) pack_unpacked(&unpacked, b);
         if (prefetching) __builtin_prefetch(task->prefetch + (task->k - r) * LANES, 0, 2);
         UNROLL
         for (int i = 0; i < rows; i++) {
@@ -90,7 +116,7 @@ INLINE void tile(const int rows, const int vecs, const tile_task *task, const in
             for (int v = 0; v < vecs; v++) sum[i][v] += x * b[v];
         }
     }
-    if (task->cols < vecs * LANES) {
+    if (!packing && task->cols < vecs * LANES) { /* a packing tile is whole */
         vec sums[TILE_ROWS * 2];
         UNROLL
         for (int i = 0; i < rows; i++)
@@ -136,20 +162,23 @@ enum { NARROW_ROWS = 6, TALL = 5 };
  * neighbouring rows do (a row stride of 1, as in aT b). The constants keep the loop free of index arithmetic. */
 #define TILE_ALONG_K(rows, vecs)                                                                                       \
     static void tile_along_k_##rows##_##vecs(const tile_task *task) {                                                  \
-        tile(rows, vecs, task, task->a_row_stride, 1, 0);                                                              \
+        tile(rows, vecs, task, task->a_row_stride, 1, 0, 0);                                                           \
     }
 #define TILE_ALONG_ROWS(rows, vecs)                                                                                    \
     static void tile_along_rows_##rows##_##vecs(const tile_task *task) {                                               \
-        tile(rows, vecs, task, 1, task->a_depth_stride, 0);                                                            \
+        tile(rows, vecs, task, 1, task->a_depth_stride, 0, 0);                                                         \
     }
 #define TILE_FUNCTIONS(rows) TILE_ALONG_K(rows, 2) TILE_ALONG_ROWS(rows, 1) TILE_ALONG_ROWS(rows, 2)
 #define NARROW_TILE_FUNCTION(rows) TILE_ALONG_K(rows, 1)
 #define PREFETCHING_TILE_FUNCTION(rows)                                                                                \
-    static void tile_prefetching_##rows(const tile_task *task) { tile(rows, 2, task, task->a_row_stride, 1, 1); }
+    static void tile_prefetching_##rows(const tile_task *task) { tile(rows, 2, task, task->a_row_stride, 1, 1, 0); }
+#define PACKING_TILE_FUNCTION(rows)                                                                                    \
+    static void tile_packing_##rows(const tile_task *task) { tile(rows, 2, task, 1, task->a_depth_stride, 0, 1); }
 
 EACH_HEIGHT(TILE_FUNCTIONS)
 EACH_NARROW_HEIGHT(NARROW_TILE_FUNCTION)
 EACH_TALL_HEIGHT(PREFETCHING_TILE_FUNCTION)
+EACH_TALL_HEIGHT(PACKING_TILE_FUNCTION)
 
 typedef void tile_function(const tile_task *);
 
@@ -158,14 +187,19 @@ typedef void tile_function(const tile_task *);
 #define NARROW_ENTRY(rows) [rows - 1][0] = tile_along_k_##rows##_1,
 #define ALONG_ROWS_ENTRY(rows) {tile_along_rows_##rows##_1, tile_along_rows_##rows##_2},
 #define PREFETCHING_ENTRY(rows) tile_prefetching_##rows,
+#define PACKING_ENTRY(rows) tile_packing_##rows,
 static tile_function *const tiles_along_k[TILE_ROWS][2] = {EACH_HEIGHT(ALONG_K_ENTRY) EACH_NARROW_HEIGHT(NARROW_ENTRY)};
 static tile_function *const tiles_along_rows[TILE_ROWS][2] = {EACH_HEIGHT(ALONG_ROWS_ENTRY)};
 static tile_function *const tiles_prefetching[] = {EACH_TALL_HEIGHT(PREFETCHING_ENTRY)};
+static tile_function *const tiles_packing[] = {EACH_TALL_HEIGHT(PACKING_ENTRY)};
 
 /* ---- a column of tiles ---------------------------------------------------------------------------------- */
 
 /* how many tiles m rows take */
 LOCAL int64_t tiles_below(int64_t m) { return (m + TILE_ROWS - 1) / TILE_ROWS; }
+
+/* Whether the first of them can pack a panel. */
+LOCAL int begins_tall(int64_t m) { return m > 0 && (m + tiles_below(m) - 1) / tiles_below(m) >= TALL; }
 
 /* Prefetches the rows of c when their stride defeats the hardware prefetcher, so that they arrive before the tile is
  * stored. */
@@ -221,8 +255,10 @@ INLINE void column_of_tiles(tile_function *const tiles[TILE_ROWS][2], int64_t m,
             gather_init(&table, rows, gathered);
             table.init_rows += rows;
         }
-        if (task.prefetch) tiles_prefetching[rows - TALL](&task);
+        if (!prefetch && task.unpacked) tiles_packing[rows - TALL](&task);
+        else if (task.prefetch) tiles_prefetching[rows - TALL](&task);
         else tiles[rows - 1][two_vecs](&task);
+        task.unpacked = NULL;
         m -= rows;
         task.a += in_tiles ? rows * task.k : rows * a_row_stride;
         if (!by_number) task.init += rows * task.ldinit;
