@@ -16,11 +16,13 @@
 #if REAL_BITS == 32
 #define REAL float
 #define SQRT sqrtf
+#define REAL_SMALLEST_NORMAL FLT_MIN
 #define UINT uint32_t
 #define TYPED(name) name##_f32 /* the name of what other units see */
 #elif REAL_BITS == 64
 #define REAL double
 #define SQRT sqrt
+#define REAL_SMALLEST_NORMAL DBL_MIN
 #define UINT uint64_t
 #define TYPED(name) name##_f64
 #else

@@ -24,15 +24,16 @@ OUT_OF_LINE void lstm_forward_row(const gate_step *step, int64_t row) {
     EACH_VECTOR(H, STORE(h + j, LOAD(o + j) * vec_tanh(LOAD(c + j))));
 }
 
-/* the vector of a row that begins at unit j, from its dh */
+/* The vector of a row that begins at unit j, from its dh. From h = o*tanh(c) follows o*tanh'(c) = (o-h)*(o+h)/o, which
+ * needs no tanh; where o is zero, h is. */
 INLINE void lstm_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes, const vec dh) {
     const int64_t H = step->H;
     const REAL *gates = step->gates + row * 4 * H + j, *peepholes = step->peepholes ? step->peepholes + j : NULL;
     const vec i = LOAD(gates), f = LOAD(gates + H), g = LOAD(gates + 2 * H), o = LOAD(gates + 3 * H);
-    const vec tanh_c = vec_tanh(LOAD(step->c + row * step->ld + j));
+    const vec h = LOAD(step->h + row * step->ld + j), divisor = at_least(o, splat(REAL_SMALLEST_NORMAL));
     REAL *dc_next = step->dc_next + row * H + j, *dz = step->dz + row * step->ld_dz + j;
-    const vec dzo = dh * tanh_c * (o * (splat(1) - o));
-    vec dc = LOAD(dc_next) + dh * o * ((splat(1) - tanh_c) * (splat(1) + tanh_c));
+    const vec dzo = dh * h * (splat(1) - o);
+    vec dc = LOAD(dc_next) + dh * ((o - h) * quotient(o + h, divisor));
     if (peepholes) dc += dzo * LOAD(peepholes + 2 * H);
     const vec dzi = dc * g * (i * (splat(1) - i));
     const vec dzf = dc * LOAD(step->c_prev + row * step->ld_prev + j) * (f * (splat(1) - f));

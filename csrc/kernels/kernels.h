@@ -90,7 +90,7 @@ typedef struct {
     const REAL *products; /* forward, where W_hh h is separate: W_hh h + b_hh (rows,G*H) */
     const REAL *h_prev, *c_prev; /* the state that enters the step */
     int64_t ld_prev;
-    REAL *h, *c; /* the state that leaves the step; backward reads c */
+    REAL *h, *c; /* the state that leaves the step; backward of an LSTM reads h */
     int64_t ld;
     const REAL *peepholes; /* (3,H); NULL: none */
     const REAL *leak;      /* (H,), of the cells that have one */

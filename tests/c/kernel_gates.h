@@ -42,7 +42,24 @@ LOCAL void choose_z(gate_step *step) {
 /* distance of rows of dh */
 LOCAL int64_t ld_dh(const gate_step *step, int blocks) { return blocks == 1 ? step->ld_dz : step->ld; }
 
-LOCAL gate_case any_gates(int64_t rows, int64_t H, int blocks, int takes_z, int peepholes) {
+/* What an LSTM leaves on the tape: o from zero to one, c until tanh(c) is one, h = o*tanh(c). */
+LOCAL void relate_lstm_state(const gate_step *step) {
+    static const double edges[] = {0, (double)(REAL_BITS == 32 ? FLT_MIN : DBL_MIN), 1e-30, 1};
+    for (int64_t row = 0; row < step->rows; row++)
+        for (int64_t j = 0; j < step->H; j++) {
+            REAL *o = step->gates + (row * GATE_BLOCKS + 3) * step->H + j, *c = step->c + row * step->ld + j;
+            *o = (REAL)(any_of(4) ? fabs(uniform()) : edges[any_of(4)]);
+            if (!any_of(4)) *c *= 20;
+            step->h[row * step->ld + j] = (REAL)((double)*o * tanh((double)*c));
+        }
+    settle(step->gates);
+    settle(step->c);
+    settle(step->h);
+}
+
+/* name: of a function in the cells' list; "": of none */
+LOCAL gate_case any_gates(const char *name, int64_t rows, int64_t H, int peepholes) {
+    const int takes_z = strcmp(name, "gru_forward") == 0, blocks = strncmp(name, "leaky", 5) == 0 ? 1 : GATE_BLOCKS;
     const int64_t ld_prev = H + any_of(3), ld = H + any_of(3), ld_dz = blocks * H + any_of(3);
     gate_step step = {.rows = rows,
                       .H = H,
@@ -69,6 +86,7 @@ LOCAL gate_case any_gates(int64_t rows, int64_t H, int blocks, int takes_z, int 
         step.dh = matrix(rows, H, ld_dh(&step, blocks), 1);
         step.dz = matrix(rows, blocks * H, ld_dz, 1);
     }
+    if (strcmp(name, "lstm_backward") == 0) relate_lstm_state(&step);
     gate_case both = {step, step, blocks, takes_z};
     both.row_by_row.gates = twin(step.gates);
     both.row_by_row.h = twin(step.h);
@@ -240,8 +258,7 @@ typedef struct {
 
 LOCAL void check_gate(const gate_check *check, int64_t rows, int64_t H, int peepholes) {
     kernel_case("%s rows=%d H=%d peepholes %d", check->name, (int)rows, (int)H, peepholes);
-    const int blocks = strncmp(check->name, "leaky", 5) == 0 ? 1 : GATE_BLOCKS;
-    const gate_case both = any_gates(rows, H, blocks, strcmp(check->name, "gru_forward") == 0, peepholes);
+    const gate_case both = any_gates(check->name, rows, H, peepholes);
     for (int64_t row = 0; row < rows; row++)
         for (int64_t j = 0; j < H; j++) {
             const unit u = unit_at(&both, row, j);

@@ -115,7 +115,7 @@ typedef struct {
 
 LOCAL void check_row(const kernels *table, const row_check *check, int64_t I, int64_t H, int given, int peepholes) {
     kernel_case("%s I=%d H=%d given %d peepholes %d", check->name, (int)I, (int)H, given, peepholes);
-    const gate_case both = any_gates(1, H, GATE_BLOCKS, 0, peepholes);
+    const gate_case both = any_gates("", 1, H, peepholes);
     const row_case c = any_row(table, &both.all_rows, check->blocks, check->recurrent, I, given);
     for (int64_t j = 0; j < H; j++) {
         unit u = unit_at(&both, 0, j);
@@ -179,7 +179,7 @@ LOCAL void want_anything(const REAL *data, int64_t n) {
 /* The bits are those of a step whose results lie elsewhere. */
 LOCAL void check_replaced_state(const kernels *table, const replacing_check *check, int64_t H) {
     kernel_case("%s H=%d in place", check->name, (int)H);
-    const gate_case both = any_gates(1, H, GATE_BLOCKS, 0, (int)any_of(2));
+    const gate_case both = any_gates("", 1, H, (int)any_of(2));
     row_step apart = any_row(table, &both.all_rows, check->blocks, check->recurrent, 1 + any_of(5), 0).row;
     row_step in_place = apart;
     apart.step.h_prev = apart.operand;
