@@ -28,9 +28,9 @@ def main():
         for place, ratio in zip(places, ratios, strict=True):
             if name != "bptt":
                 ax.text(place, ratio * 1.06, f"{ratio:.1f}", ha="center", fontsize=7)
-    labels = [row["shape"] + "\n" + ",".join(map(str, row["sizes"])) for row in rows]
+    labels = ["{}\n{},{},{}\n{},{}".format(row["shape"], *row["sizes"]) for row in rows]
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
-    ax.set(yscale="log", ylabel="time of a training step, bptt = 1")
+    ax.set(yscale="log", ylabel="time of a training step, bptt = 1", xlabel="T,B,I and H,O")
     threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
     ax.set_title(f"tanh network, {run['dtype']}, {threads}, {run['processor']} ({run['isa']})", fontsize=9)
     ax.legend(frameon=False, ncols=len(names), fontsize=8)
