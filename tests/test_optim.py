@@ -86,6 +86,8 @@ def test_gradients_without_a_mask_of_their_own():
     grads = np.ma.masked_array(np.ones(3), [0, 1, 0])
     with pytest.raises(TypeError, match=r"grads must be .* got a masked float64 array"):
         bptt.SGD(np.zeros(3), grads)
+    with pytest.raises(TypeError, match="got an int64 array of shape"):
+        bptt.SGD(np.zeros(3), np.zeros(3, np.int64))
 
 
 def test_overlapping_arrays():

@@ -70,7 +70,8 @@ cdef str described(object obj):
     frozen = "" if obj.flags.writeable else "read-only "
     aligned = "" if obj.flags.aligned else "unaligned "
     masked = "masked " if isinstance(obj, MaskedArray) else ""
-    return f"a {frozen}{layout}{aligned}{masked}{obj.dtype} array of shape {obj.shape}"
+    words = f"{frozen}{layout}{aligned}{masked}{obj.dtype} array of shape {obj.shape}"
+    return f"{'an' if words.startswith(('int', 'object', 'unaligned')) else 'a'} {words}"
 
 
 cdef bint has_mask(object obj, int axes=64) except -1:
