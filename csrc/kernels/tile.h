@@ -199,7 +199,7 @@ static tile_function *const tiles_packing[] = {EACH_TALL_HEIGHT(PACKING_ENTRY)};
 LOCAL int64_t tiles_below(int64_t m) { return (m + TILE_ROWS - 1) / TILE_ROWS; }
 
 /* Whether the first of them can pack a panel. */
-LOCAL int begins_tall(int64_t m) { return m > 0 && (m + tiles_below(m) - 1) / tiles_below(m) >= TALL; }
+LOCAL int begins_tall(int64_t m) { return (m + tiles_below(m) - 1) / tiles_below(m) >= TALL; }
 
 /* Prefetches the rows of c when their stride defeats the hardware prefetcher, so that they arrive before the tile is
  * stored. */
