@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from cases import CELLS, CLIPS, DROPOUT, INPUTS, STARTS, VANILLA, assert_all_close, assert_close, case_id, covering
 
+import bptt
+
 SIZES = {"T": [7, 1, 2, 50], "B": [3, 1, 16], "H": [5, 1, 33]}
 NETWORKS = {
     "cell": CELLS,
@@ -245,3 +247,28 @@ def test_nan_and_inf_pass_through(problem, dtype, bad):
     p.rnn.zero_grad()
     p.rnn.backward(p.dy)
     assert not np.isfinite(p.rnn.grad_views()["weight_hh_l0"]).all()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", ["weight_hh_l0", "bias_ih_l0"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_state_of_zeros_does_not_hide_a_bad_parameter(cell, name, bad):
+    """Zero times NaN or Inf is NaN: in a batch, alone and in a stream, whether the rows of a thread all begin with
+    zeros or not."""
+    T, B, H = 2, 32, 192
+    rnns = [bptt.RNN(5, H, dtype="float32", seed=1, threads=threads, **CELLS[cell]) for threads in (1, 2, 3)]
+    for rnn in rnns:
+        rnn.param_views()[name].flat[0] = bad
+    rnn = rnns[0]
+    x = np.random.default_rng(0).normal(size=(T, B, 5)).astype("f")
+    state = np.zeros((1, B, H), "f")
+    state[:, B // 2 :] = 0.5
+    given = (state, state) if rnn.cell == "lstm" else state
+    whole = rnn.forward(x, given)[0]
+    assert name == "bias_ih_l0" or np.isnan(whole[0, 0]).any()
+    np.testing.assert_array_equal(rnn.forward(x)[0][:, : B // 2], whole[:, : B // 2])
+    np.testing.assert_array_equal(np.isfinite(rnn.forward(x[:, :1])[0]), np.isfinite(whole[:, :1]))
+    stream = rnn.stream(batch=B)
+    np.testing.assert_array_equal(np.stack([stream(step).copy() for step in x])[:, : B // 2], whole[:, : B // 2])
+    for other in rnns[1:]:
+        np.testing.assert_array_equal(other.forward(x, given)[0], whole)

@@ -15,8 +15,8 @@ typedef struct {
     state_view prev;     /* h_{t-1}, c_{t-1} (rows,H) */
     const REAL *operand; /* h_{t-1} after recurrent dropout, the operand of the products of W_hh (rows,H) */
     int64_t ld_operand;
-    int begins_with_zeros; /* forward: the operand is all zeros, and these products leave it out */
-    const REAL *z;         /* forward: W_ih x_t + biases (.,G*H), rows ld_z apart; may lie where the gates or h will */
+    int adds_nothing; /* forward: these products of the operand would add zeros, and are left out */
+    const REAL *z;    /* forward: W_ih x_t + biases (.,G*H), rows ld_z apart; may lie where the gates or h will */
     int64_t ld_z;
     const int64_t *z_rows; /* (rows,): row i takes this row of z; NULL: row i */
     REAL *h, *c;           /* h_t, c_t (rows,H) */
@@ -80,13 +80,13 @@ LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const RE
                      .reverse_panels = step->t & 1};
 }
 
-/* the terms of a product of the operand, or of gates made of it */
-LOCAL int64_t operand_terms(const step *step) { return step->begins_with_zeros ? 0 : step->H; }
+/* the number of terms of a product of the operand */
+LOCAL int64_t operand_terms(const step *step) { return step->adds_nothing ? 0 : step->H; }
 
 /* out = z + a W: what recurrent_product is in forward, with the columns of z from one on */
-LOCAL product product_on_z(const step *step, int64_t column, int64_t n, const REAL *a, int64_t lda, const REAL *panels,
-                           REAL *out, int64_t ld) {
-    product product = recurrent_product(step, operand_terms(step), n, a, lda, panels, step->z + column, out, ld);
+LOCAL product product_on_z(const step *step, int64_t column, int64_t k, int64_t n, const REAL *a, int64_t lda,
+                           const REAL *panels, REAL *out, int64_t ld) {
+    product product = recurrent_product(step, k, n, a, lda, panels, step->z + column, out, ld);
     product.ldinit = step->ld_z;
     product.init_rows = step->z_rows;
     return product;

@@ -9,8 +9,8 @@ enum { LEAKY_IH, LEAKY_HH }; /* its products */
 /* gates: f(z_t) */
 LOCAL void leaky_forward(const step *step) {
     const int64_t H = step->H;
-    product product =
-        product_on_z(step, 0, H, step->operand, step->ld_operand, step->weights->products[LEAKY_HH], step->gates, H);
+    product product = product_on_z(step, 0, operand_terms(step), H, step->operand, step->ld_operand,
+                                   step->weights->products[LEAKY_HH], step->gates, H);
     product.epilogue = EPILOGUE_ACTIVATION;
     product.activation = step->cell;
     if (step->ld == H) product.prefetch[0] = (span){step->h, step->rows * H}; /* the next kernel writes it */

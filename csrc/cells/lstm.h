@@ -8,7 +8,7 @@ enum { LSTM_IH, LSTM_HH }; /* its products */
 
 LOCAL void lstm_forward(const step *step) {
     const int64_t H = step->H;
-    const product product = product_on_z(step, 0, 4 * H, step->operand, step->ld_operand,
+    const product product = product_on_z(step, 0, operand_terms(step), 4 * H, step->operand, step->ld_operand,
                                          step->weights->products[LSTM_HH], step->gates, 4 * H);
     const gate_step gates = gate_step_of(step);
     step->kernels->multiply(&product);

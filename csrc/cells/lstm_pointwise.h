@@ -25,7 +25,7 @@ OUT_OF_LINE void lstm_forward_row(const gate_step *step, int64_t row) {
 }
 
 /* The vector of a row that begins at unit j, from its dh. From h = o*tanh(c) follows o*tanh'(c) = (o-h)*(o+h)/o, which
- * needs no tanh; where o is zero, h is. */
+ * needs no tanh. Where o is zero, h is; a subnormal o counts for less, by less than the smallest normal number. */
 INLINE void lstm_backward_vector(const gate_step *step, int64_t row, int64_t j, const int64_t lanes, const vec dh) {
     const int64_t H = step->H;
     const REAL *gates = step->gates + row * 4 * H + j, *peepholes = step->peepholes ? step->peepholes + j : NULL;

@@ -9,8 +9,8 @@ enum { VANILLA_IH, VANILLA_HH }; /* its products */
 
 LOCAL void vanilla_forward(const step *step) {
     const int64_t H = step->H;
-    product product = product_on_z(step, 0, H, step->operand, step->ld_operand, step->weights->products[VANILLA_HH],
-                                   step->h, step->ld);
+    product product = product_on_z(step, 0, operand_terms(step), H, step->operand, step->ld_operand,
+                                   step->weights->products[VANILLA_HH], step->h, step->ld);
     product.epilogue = EPILOGUE_ACTIVATION;
     product.activation = step->cell;
     step->kernels->multiply(&product);

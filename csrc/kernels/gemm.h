@@ -76,7 +76,7 @@ OUT_OF_LINE void multiply_panels(const product *p) {
                 prefetch[0] = (span){p->panels + j * p->k + end * PANEL_WIDTH, (end - r) * PANEL_WIDTH};
             done = multiply_block(p, n, j, r, prefetch);
         }
-    for (int64_t r = 0; !a_in_l2 && r < terms; r += DEPTH)
+    for (int64_t r = 0; !a_in_l2 && r < p->k; r += DEPTH)
         for (int64_t j = 0; j < n;) {
             const int64_t rows = p->k - r < DEPTH ? p->k - r : DEPTH;
             if (panels_beyond_l2)

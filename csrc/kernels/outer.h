@@ -194,7 +194,8 @@ static void outer_block(const outer_product *p, const panel_range *range, int64_
                         int64_t depth, const REAL *tiles) {
     const int64_t ld = range->operand->ldc;
     const REAL *panel = range->panels;
-    const unpacked_rows unpacked = range->by_tile ? rows_of_panel(p, range, r, depth) : (unpacked_rows){0};
+    const int packs = range->by_tile && i == 0;
+    const unpacked_rows unpacked = packs ? rows_of_panel(p, range, r, depth) : (unpacked_rows){0};
     for (int64_t j = range->begin; j < range->end; j += PANEL_WIDTH, panel += depth * PANEL_WIDTH) {
         REAL *c = range->operand->c + i * ld + j;
         const tile_task task = {.k = depth,
@@ -207,7 +208,7 @@ static void outer_block(const outer_product *p, const panel_range *range, int64_
                                 .c = c,
                                 .ldc = ld,
                                 .cols = range->end - j,
-                                .unpacked = unpacked.b && i == 0 ? &unpacked : NULL};
+                                .unpacked = packs ? &unpacked : NULL};
         if (tiles) tiles_of_packed_outer(m, task);
         else tiles_of_outer(m, task);
     }

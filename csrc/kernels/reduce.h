@@ -97,7 +97,8 @@ LOCAL double squared_error(int64_t n, REAL scale, const REAL *a, const REAL *b, 
         odd += squared_errors_at(scale, a + i + DOUBLES, b + i + DOUBLES, y ? y + i + DOUBLES : NULL);
     }
     double sum = sum_of_doubles(even + odd);
-    /* two loops: of one GCC makes two, with and without fused additions, for a y apart from a and b and for one near */
+    /* two loops: of one GCC makes two copies, for a y that overlaps a or b and for one that does not, and only one of
+     * them fuses its additions */
     for (int64_t j = i; j < n; j++) {
         const REAL error = a[j] - b[j];
         sum += (double)error * (double)error;

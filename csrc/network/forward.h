@@ -100,6 +100,19 @@ LOCAL void bind_step(const worker *worker, int64_t t, int64_t end, step *step) {
     if (call->hh_products) step->hh_products = call->hh_products + row * call->shape->blocks * call->H;
 }
 
+/* Whether the products of W_hh at step t can be left out and the bits stay the same: the step goes first and all rows
+ * begin with zeros. Zero times NaN or Inf is NaN, so W_hh must be finite. In the portable set sums begin with z, where
+ * a zero that is added makes 0 of -0. */
+LOCAL int operand_adds_nothing(const worker *worker, int64_t t, const step *step) {
+    const call *call = worker->call;
+    const int64_t H = call->H, first = worker->direction ? call->T - 1 : 0;
+    if (t != first || step->alone || !call->kernels->vector_bytes) return 0;
+    for (int64_t row = 0; row < step->rows; row++)
+        if (!all_zero(H, step->prev.h + row * step->prev.ld)) return 0;
+    const REAL *w = layer_dir_param(call, worker->layer_dir, WEIGHT_HH);
+    return isfinite(call->kernels->sum_squares(call->shape->blocks * H * H, w));
+}
+
 /* A step of a batch of one, from what changes from step to step. */
 LOCAL void forward_row(const cell *cell, const step *step, row_step *row) {
     row->z = step->z_rows ? step->z + step->z_rows[0] * step->ld_z : step->z;
@@ -119,7 +132,7 @@ LOCAL void forward_step(const worker *worker, const cell *cell, int64_t t, step 
     if (end == worker->row_begin) return;
     bind_step(worker, t, end, step);
     bind_z(worker, t, worker->row_begin, step);
-    step->begins_with_zeros = begins_with_zeros(worker, t, step->rows, step->prev.h, step->prev.ld);
+    step->adds_nothing = operand_adds_nothing(worker, t, step);
     if (drops_recurrent(call)) {
         REAL *masked = call->masked_h + worker->row_begin * call->H;
         apply_mask(call, worker->row_begin, step->rows, step->prev.h, step->prev.ld, masked);

@@ -245,32 +245,18 @@ LOCAL void add_leak_grads(const worker *worker, const terms *terms) {
     if (grad) add_bias(worker, terms, H, leak_terms_at(worker, terms->t) + terms->row * H, H, grad, NULL);
 }
 
-/* h_{t-1} of the first term */
-LOCAL const REAL *h_prev_of(const worker *worker, const terms *terms) {
-    return in_slot(worker, worker->h, entering_slot(worker, terms->t)) + terms->row * ld_state(worker->call);
-}
-
-/* The terms without the step that all rows begin with zeros, which add nothing to the gradient of W_hh. */
-LOCAL terms recurrent_terms(const worker *worker, const terms *all) {
-    terms rest = *all, begin = *all;
-    if (worker->direction) begin.t += all->steps - 1;
-    if (!begins_with_zeros(worker, begin.t, begin.rows, h_prev_of(worker, &begin), ld_state(worker->call))) return rest;
-    if (!worker->direction) rest.t++;
-    rest.steps--;
-    return rest;
-}
-
 /* the chunk's part of the gradients of the layer_dir's parameters */
 LOCAL void add_layer_dir_grads(const worker *worker) {
     const call *call = worker->call;
     const int64_t in = layer_inputs(call, worker->layer), ld = ld_state(call);
     EACH_TERMS(worker, terms) {
-        const REAL *x = drops_inputs(worker) ? call->dropped_inputs + first_term(worker, &terms) * in
-                                             : layer_input(worker, terms.t, terms.row);
-        const struct terms of_weights = x ? terms : recurrent_terms(worker, &terms);
-        const REAL *h_prev = drops_recurrent(call) ? call->masked_h + first_term(worker, &of_weights) * call->H
-                                                   : h_prev_of(worker, &of_weights);
-        if (of_weights.steps) add_weight_grads(worker, &of_weights, x, h_prev, drops_recurrent(call) ? call->H : ld);
+        const int64_t first = first_term(worker, &terms);
+        const REAL *x =
+            drops_inputs(worker) ? call->dropped_inputs + first * in : layer_input(worker, terms.t, terms.row);
+        const REAL *h_prev = drops_recurrent(call)
+                                 ? call->masked_h + first * call->H
+                                 : in_slot(worker, worker->h, entering_slot(worker, terms.t)) + terms.row * ld;
+        add_weight_grads(worker, &terms, x, h_prev, drops_recurrent(call) ? call->H : ld);
         if (!takes_tokens(worker) || !sums_tokens(call))
             add_bias_grads(worker, &terms, dz_of(worker, &terms), ld_dz(call));
         add_hh_bias_grads(worker, &terms);

@@ -27,14 +27,6 @@ LOCAL state_view entering_state(const worker *worker, int64_t t, int64_t end) {
     return (state_view){to_h, to_c, H};
 }
 
-/* Whether step t is the one that goes first and the rows of h that enter it, ld apart, are all zero. */
-LOCAL int begins_with_zeros(const worker *worker, int64_t t, int64_t rows, const REAL *h, int64_t ld) {
-    const int64_t first = worker->direction ? worker->call->T - 1 : 0;
-    int64_t zeros = 0;
-    while (t == first && zeros < rows && all_zero(worker->call->H, h + zeros * ld)) zeros++;
-    return t == first && zeros == rows;
-}
-
 /* ---- the states at the ends -------------------------------------------------------------------------- */
 
 /* A row's initial state: the caller's, the learned one (the same for all rows), or NULL for zeros. */
