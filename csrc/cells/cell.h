@@ -80,7 +80,7 @@ LOCAL product recurrent_product(const step *step, int64_t k, int64_t n, const RE
                      .reverse_panels = step->t & 1};
 }
 
-/* the number of terms of a product of the operand */
+/* the number of terms of a forward product of the operand */
 LOCAL int64_t operand_terms(const step *step) { return step->adds_nothing ? 0 : step->H; }
 
 /* out = z + a W: what recurrent_product is in forward, with the columns of z from one on */

@@ -39,6 +39,7 @@ LOCAL void gru_reset_before_forward(const step *step) {
     REAL *n = step->gates + GATE_N * H, *q = step->gates + GATE_Q * H;
     const product of_h = product_on_z(step, 0, operand_terms(step), 2 * H, step->operand, step->ld_operand,
                                       step->weights->products[GRU_HH], step->gates, 4 * H);
+    /* of all H terms: where r is NaN, q is NaN although h is zero */
     const product of_q = product_on_z(step, 2 * H, H, H, q, 4 * H, step->weights->products[GRU_HH_N], n, 4 * H);
     const gate_step gates = gate_step_of(step);
     gate_step reset = gates;

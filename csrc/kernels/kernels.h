@@ -25,7 +25,8 @@ typedef struct {
  * h. */
 typedef enum { EPILOGUE_NONE, EPILOGUE_ACTIVATION, EPILOGUE_ACTIVATION_GRAD } epilogue;
 
-/* c = epilogue(init + a b): a (m,k), b (k,n) packed in panels, init and c (m,n). */
+/* c = epilogue(init + a b): a (m,k), b (k,n) packed in panels, init and c (m,n). With k = 0, which multiply alone
+ * takes, c = epilogue(init). */
 typedef struct {
     int64_t m, n, k;
     const REAL *a;
